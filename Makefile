@@ -1,0 +1,77 @@
+# make serve    start the server on 127.0.0.1:8000 (ARGS="--port 9000" and the like are passed on)
+# make test     the whole test suite (ARGS="-k softmax" ...)
+# make lint     ruff, mypy, import-linter; `make format` mends what can be mended
+# make bench    our figures beside HIPS autograd's (ARGS=--write records them)
+# make lock     choose versions anew within pyproject.toml (ARGS=--upgrade for the newest)
+#
+# Each first brings its virtual environment up to date with its lock; that costs nothing where nothing changed.
+# PYTHON=... chooses the interpreter, 3.11 or newer.
+
+VENV := .venv
+BENCH := tests/benchmarks
+UV_VERSION := 0.13.9
+ARGS ?=
+
+ifeq ($(origin PYTHON),undefined)
+INTERPRETERS := python3 python3.14 python3.13 python3.12 python3.11
+else
+INTERPRETERS := $(PYTHON)
+endif
+
+# Sets $python in the shell to the first of INTERPRETERS that will do.
+define find_python
+python=$$(for candidate in $(INTERPRETERS); do \
+	"$$candidate" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+		&& { echo "$$candidate"; break; }; \
+done); \
+if [ -z "$$python" ]; then \
+	echo "Python 3.11 or newer with its venv module is needed (on Debian: apt install python3-venv)." >&2; \
+	echo "Tried: $(INTERPRETERS). Choose another with make PYTHON=/path/to/python3" >&2; \
+	exit 1; \
+fi
+endef
+
+.PHONY: serve test lint format bench lock clean
+.DEFAULT_GOAL := test
+
+serve: $(VENV)/installed-lock
+	$(VENV)/bin/pullback serve $(ARGS)
+
+test: $(VENV)/installed-lock
+	$(VENV)/bin/pytest $(ARGS)
+
+lint: $(VENV)/installed-lock
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy --strict engine app
+	$(VENV)/bin/lint-imports
+
+format: $(VENV)/installed-lock
+	$(VENV)/bin/ruff format .
+	$(VENV)/bin/ruff check --fix .
+
+bench: $(VENV)/installed-lock $(BENCH)/.venv/installed-lock
+	$(VENV)/bin/python -m tests.benchmarks.run $(ARGS)
+
+$(VENV)/installed-lock: requirements.lock pyproject.toml
+	@$(find_python); "$$python" .ci/install.py $(VENV) requirements.lock --editable
+
+# The rival's environment has the same interpreter as ours.
+$(BENCH)/.venv/installed-lock: $(BENCH)/requirements.lock | $(VENV)/installed-lock
+	@$(VENV)/bin/python .ci/install.py $(BENCH)/.venv $(BENCH)/requirements.lock
+
+# One version of a package for all Pythons and systems, so that results are the same everywhere. The benchmark's lock
+# follows the project's.
+COMPILE := .uv/bin/uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest \
+	--generate-hashes --no-header --no-annotate
+
+lock: .uv/bin/uv
+	$(COMPILE) $(ARGS) --group dev -o requirements.lock pyproject.toml
+	$(COMPILE) $(ARGS) --constraint requirements.lock -o $(BENCH)/requirements.lock $(BENCH)/requirements.in
+
+.uv/bin/uv:
+	@$(find_python); "$$python" -m venv .uv && .uv/bin/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+
+clean:
+	rm -rf $(VENV) $(BENCH)/.venv .uv dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find app engine tests -name __pycache__ -prune -exec rm -rf {} +
