@@ -1,0 +1,166 @@
+"""The backward pass over a tape: iterative, linear, on raw values at first order and on variables with create_graph.
+
+One loop serves both: at first order a cotangent is a raw value and a row's vjp sees the raw values that the forward
+pass saved; with create_graph it is a Variable and the vjp sees the variables themselves, so that what it computes is on
+the tape as well.
+"""
+
+from operator import attrgetter
+from typing import Any
+
+import numpy as np
+
+from engine.config import is_recording
+from engine.errors import NoGradError, NotDifferentiableError, ShapeMismatchError, StaleDataError
+from engine.table import CALLS, OPERATIONS
+from engine.values import Value, as_raw, canonical, dtype_of, shape_of
+
+_generation = attrgetter("generation")
+
+
+def run_backward(root: Any, create_graph: bool, retain_grad: bool, cotangent: Any) -> None:
+    """See `Variable.backward`. Gradients are stored at the end: a pass that fails has changed nothing."""
+    if create_graph and not is_recording():
+        raise NoGradError("backward: create_graph=True inside no_grad would record nothing")
+    seed = _seed(root, create_graph, cotangent)
+    if root._op is None:
+        _store(root, seed, accumulate=cotangent is not None)
+        return
+    v, g = root, seed
+    if not (create_graph or retain_grad):
+        v, g = _chain(root, seed)
+        if v._op is None:
+            root.grad = None
+            _store(v, g)
+            return
+    nodes, are_scalars = _reachable(v)
+    if create_graph or are_scalars:
+        found = _pass(nodes, g, create_graph, retain_grad)
+    else:
+        with np.errstate(all="ignore"):
+            found = _pass(nodes, g, create_graph, retain_grad)
+    root.grad = None
+    for v, g in found:
+        _store(v, g)
+
+
+def _seed(root: Any, create_graph: bool, cotangent: Any) -> Value:
+    if type(root._data) is float and root.grad is None and cotangent is None and not create_graph:
+        return 1.0
+    if root.dtype.kind != "f":
+        raise NotDifferentiableError(f"backward: expected a floating variable, this one is {root.dtype}")
+    kind = type(root)
+    given = root.grad if cotangent is None else cotangent
+    if given is None:
+        ones = 1.0 if type(root._data) is float else np.ones_like(root._data)
+        return kind._leaf(ones) if create_graph else ones
+    if not isinstance(given, kind):
+        given = kind._leaf(as_raw(given))
+    if given.shape != root.shape:
+        raise ShapeMismatchError(f"backward: cotangent of shape {given.shape} for a variable of shape {root.shape}")
+    if given.dtype != root.dtype:
+        given = CALLS["astype"](given, str(root.dtype))
+    return given if create_graph else given._data
+
+
+def _chain(v: Any, g: Value) -> tuple[Any, Value]:
+    """Goes back through scalar operations of one operand, which need no bookkeeping; returns where it had to stop."""
+    while type(v._data) is float and len(v._parents) == 1 and not v._attrs:
+        x = v._saved[0]
+        if type(x) is not float:
+            break
+        g = v._op.pullbacks(1)[0](g, v._data, x)
+        v = v._parents[0]
+    return v, g
+
+
+def _reachable(root: Any) -> tuple[list[Any], bool]:
+    """Every computed variable that `root` depends on, later generations first; and whether all are scalars."""
+    kind = type(root)
+    nodes = [root]
+    seen = {root}
+    are_scalars = True
+    for v in nodes:  # grows while it is read
+        if type(v._data) is not float:
+            are_scalars = False
+        for p in v._parents:
+            if type(p) is kind and p._op is not None and p not in seen:
+                seen.add(p)
+                nodes.append(p)
+    nodes.sort(key=_generation, reverse=True)
+    return nodes, are_scalars
+
+
+def _pass(nodes: list[Any], seed: Any, create_graph: bool, retain_grad: bool) -> list[tuple[Any, Any]]:
+    """Goes from the first node down; returns leaves with their gradients, and all variables where they are retained."""
+    kind = type(nodes[0])
+    grads = {nodes[0]: seed}
+    get, pop = grads.get, grads.pop
+    leaves: list[Any] = []
+    retained: list[tuple[Any, Any]] = []
+    for v in nodes:
+        g = pop(v, None)
+        if g is None:
+            continue
+        if retain_grad:
+            retained.append((v, g))
+        raws = v._saved
+        y, xs = _on_tape(v) if create_graph else (v._data, raws)
+        attrs = v._attrs
+        vjps = v._op.vjps or v._op.pullbacks(len(xs))
+        i = -1
+        for p in v._parents:
+            i += 1
+            if type(p) is not kind or vjps[i] is None:
+                continue
+            raw = raws[i]
+            if type(raw) is not float and raw.dtype.kind != "f":
+                continue
+            gx = vjps[i](g, y, *xs, **attrs) if attrs else vjps[i](g, y, *xs)
+            if type(gx) is not float or type(raw) is not float:
+                gx = _fit(gx, raw)
+            before = get(p)
+            if before is not None:
+                grads[p] = before + gx
+            else:
+                grads[p] = gx
+                if p._op is None:
+                    leaves.append(p)
+    return retained + [(leaf, grads[leaf]) for leaf in leaves]
+
+
+def _on_tape(v: Any) -> tuple[Any, tuple[Any, ...]]:
+    kind = type(v)
+    xs = []
+    for p, raw in zip(v._parents, v._saved, strict=True):
+        if type(p) is not kind:
+            xs.append(raw)
+        elif p._data is raw:
+            xs.append(p)
+        else:
+            raise StaleDataError(
+                f"{v._op.name}: the data of an operand was replaced after the forward pass; "
+                "create_graph needs the variable as it was. Run the forward pass again"
+            )
+    return v, tuple(xs)
+
+
+def _fit(gx: Any, raw: Value) -> Any:
+    """Undoes broadcasting and promotion: a cotangent in the shape and dtype of its operand."""
+    if isinstance(gx, (np.generic, int)):
+        gx = canonical(gx)
+    if shape_of(gx) != shape_of(raw):
+        gx = OPERATIONS["sum_to"].run((gx,), {"shape": shape_of(raw)})
+    if dtype_of(gx) != dtype_of(raw):
+        gx = OPERATIONS["astype"].run((gx,), {"dtype": str(dtype_of(raw))})
+    return gx
+
+
+def _store(v: Any, g: Any, accumulate: bool = True) -> None:
+    kind = type(v)
+    if v.grad is None or not accumulate:
+        v.grad = g if isinstance(g, kind) else kind._leaf(canonical(g))
+    elif isinstance(g, kind):
+        v.grad = v.grad + g
+    else:
+        v.grad = kind._leaf(canonical(v.grad._data + g))

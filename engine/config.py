@@ -1,0 +1,84 @@
+"""Two switches, `no_grad` and `test_mode`: context variables, which nest and never leak between threads or tasks."""
+
+import functools
+import inspect
+from collections.abc import Callable
+from contextvars import ContextVar, Token
+from types import TracebackType
+from typing import Any, Self
+
+_recording: ContextVar[bool] = ContextVar("recording", default=True)
+_training: ContextVar[bool] = ContextVar("training", default=True)
+
+#: Whether operations on variables are recorded for a backward pass. Read once per operation, hence a bound method.
+is_recording = _recording.get
+#: Whether operations that differ between training and use (dropout) behave as in training.
+is_training = _training.get
+
+
+class _Off:
+    """Switches one flag off, as a context manager or a decorator; each use has its own tokens."""
+
+    _flag: ContextVar[bool]
+
+    def __init__(self) -> None:
+        self._tokens: list[Token[bool]] = []
+
+    def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Decorates a function or a coroutine function; a generator would leak the switch between its steps.
+
+        Raises:
+            TypeError: for a generator function.
+        """
+        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+            raise TypeError(
+                f"{type(self).__name__}: use it as a context manager inside the generator {function.__name__}"
+            )
+        if not inspect.iscoroutinefunction(function):
+
+            @functools.wraps(function)
+            def off(*args: Any, **keywords: Any) -> Any:
+                with type(self)():
+                    return function(*args, **keywords)
+
+            return off
+
+        @functools.wraps(function)
+        async def off_while_awaited(*args: Any, **keywords: Any) -> Any:
+            with type(self)():
+                return await function(*args, **keywords)
+
+        return off_while_awaited
+
+    def __enter__(self) -> Self:
+        self._tokens.append(self._flag.set(False))
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self._flag.reset(self._tokens.pop())
+
+
+class no_grad(_Off):  # noqa: N801 - reads as a keyword, as in every library of the field
+    """Operations inside are not recorded: faster, and nothing to go backward through.
+
+    >>> from engine import Variable, functions as F
+    >>> with no_grad():
+    ...     y = F.exp(Variable(0.0))
+    >>> y.creator is None
+    True
+    """
+
+    _flag = _recording
+
+
+class test_mode(_Off):  # noqa: N801
+    """Operations inside behave as in use, not as in training: dropout passes its input through.
+
+    >>> from engine import Variable, functions as F
+    >>> with test_mode():
+    ...     print(F.dropout(Variable(2.0), ratio=0.9))
+    variable(2.0)
+    """
+
+    _flag = _training
+    __test__ = False

@@ -1,0 +1,134 @@
+"""Every error that the engine raises, and the collector that reports many at once.
+
+The order of the classes below is the order in which faults are reported: where a program has several kinds, the first
+kind answers, with all its places.
+"""
+
+from collections.abc import Iterable
+from typing import NamedTuple, Never
+
+Loc = tuple[str | int, ...]
+
+
+class Fault(NamedTuple):
+    """One place that is wrong: a path into the document (empty for a local call) and what is wrong with it."""
+
+    loc: Loc
+    msg: str
+
+
+class AutogradError(Exception):
+    """Base of all: `detail` says what was given and what was expected, `faults` every place of this kind."""
+
+    def __init__(self, detail: str, loc: Loc = (), *, faults: Iterable[Fault] = ()) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.faults = tuple(faults) or (Fault(loc, detail),)
+
+
+class InvalidValueError(AutogradError):
+    """A value that cannot be taken: ragged, of an unknown dtype, an index out of range, lossy to convert."""
+
+
+class ProgramSyntaxError(AutogradError):
+    """Infix text that does not parse. `line` and `column` count from 1; `text` is the line."""
+
+    def __init__(self, detail: str, line: int = 1, column: int = 1, text: str = "", loc: Loc = ("expr",)) -> None:
+        super().__init__(f"line {line}, column {column}: {detail}", loc)
+        self.line, self.column, self.text = line, column, text
+
+
+class UnknownOperationError(AutogradError):
+    """An operation that is not in the table."""
+
+
+class ArityError(AutogradError):
+    """Too many or too few operands."""
+
+
+class BadAttributeError(AutogradError):
+    """An attribute that is unknown, missing, of the wrong type or out of range."""
+
+
+class UnknownNameError(AutogradError):
+    """A name that is neither an input that was given nor a node."""
+
+
+class CycleError(AutogradError):
+    """Nodes that depend on themselves."""
+
+
+class ShapeMismatchError(AutogradError):
+    """Shapes that do not fit together."""
+
+
+class NotScalarError(AutogradError):
+    """One element was needed, more were given."""
+
+
+class NotDifferentiableError(AutogradError):
+    """A derivative of, or with respect to, something that is not floating or has none."""
+
+
+class NoGradError(AutogradError):
+    """A backward pass was asked for where none is recorded."""
+
+
+class NoGradientError(AutogradError):
+    """A gradient was asked for where there is none."""
+
+
+class StaleDataError(AutogradError):
+    """The data of a variable was replaced after the forward pass that a higher-order backward needs."""
+
+
+class NotSupportedError(AutogradError):
+    """A feature that this release does not have."""
+
+
+class LimitExceededError(AutogradError):
+    """What was asked costs more than a limit allows; nothing has run."""
+
+
+ORDER: tuple[type[AutogradError], ...] = tuple(AutogradError.__subclasses__())
+
+
+class Faults:
+    """Collects faults while a document is checked.
+
+    >>> faults = Faults()
+    >>> faults.add(UnknownOperationError, 'unknown operation "sine"; nearest: sin', ("graph", "nodes", 0))
+    >>> faults.check()
+    Traceback (most recent call last):
+    engine.errors.UnknownOperationError: unknown operation "sine"; nearest: sin
+    """
+
+    def __init__(self) -> None:
+        self._found: dict[type[AutogradError], list[Fault]] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._found)
+
+    def add(self, kind: type[AutogradError], msg: str, loc: Loc = ()) -> None:
+        """Notes one fault and goes on."""
+        self._found.setdefault(kind, []).append(Fault(loc, msg))
+
+    def take(self, error: AutogradError, loc: Loc = ()) -> None:
+        """Notes the faults of an error that was caught, `loc` before their places."""
+        for fault in error.faults:
+            self.add(type(error), fault.msg, loc + fault.loc)
+
+    def check(self) -> None:
+        """Raises the first kind found, in the order of this module, with all its places; returns if there is none.
+
+        Raises:
+            AutogradError: of the kind found.
+        """
+        for kind in ORDER:
+            if kind in self._found:
+                _fail(kind, self._found[kind])
+
+
+def _fail(kind: type[AutogradError], faults: list[Fault]) -> Never:
+    more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+    raise kind(faults[0].msg + more, faults=faults)

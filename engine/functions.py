@@ -1,0 +1,26 @@
+"""The public functions `F.*`: every operation of the table, by name and alias.
+
+>>> from engine import functions as F
+>>> F.sin(0.5)
+0.479425538604203
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import engine.primitives  # noqa: F401 - fills the table
+from engine.table import CALLS, nearest
+
+# Looked up as plain module attributes: `__getattr__` below would cost more than a scalar operation.
+globals().update(CALLS)
+
+
+def __getattr__(name: str) -> Callable[..., Any]:
+    try:
+        return CALLS[name]
+    except KeyError:
+        raise AttributeError(f'there is no function "{name}"{nearest(name, CALLS)}') from None
+
+
+def __dir__() -> list[str]:
+    return sorted(CALLS)

@@ -1,0 +1,111 @@
+"""Python's operators for everything that stands for a value: written once, for `Variable` and `Symbol` alike."""
+
+from typing import Any
+
+from engine.table import CALLS
+
+
+class Operators:
+    """Mixin: each operator calls the table's row of that meaning."""
+
+    __slots__ = ()
+    __hash__ = object.__hash__
+    # NumPy hands its operators over to ours instead of looping over elements.
+    __array_ufunc__ = None
+
+    shape: Any
+
+    def __neg__(self) -> Any:
+        return CALLS["neg"](self)
+
+    def __pos__(self) -> Any:
+        return self
+
+    def __abs__(self) -> Any:
+        return CALLS["abs"](self)
+
+    def __add__(self, other: Any) -> Any:
+        return CALLS["add"](self, other)
+
+    def __radd__(self, other: Any) -> Any:
+        return CALLS["add"](other, self)
+
+    def __sub__(self, other: Any) -> Any:
+        return CALLS["sub"](self, other)
+
+    def __rsub__(self, other: Any) -> Any:
+        return CALLS["sub"](other, self)
+
+    def __mul__(self, other: Any) -> Any:
+        return CALLS["mul"](self, other)
+
+    def __rmul__(self, other: Any) -> Any:
+        return CALLS["mul"](other, self)
+
+    def __truediv__(self, other: Any) -> Any:
+        return CALLS["div"](self, other)
+
+    def __rtruediv__(self, other: Any) -> Any:
+        return CALLS["div"](other, self)
+
+    def __floordiv__(self, other: Any) -> Any:
+        return CALLS["floor_divide"](self, other)
+
+    def __rfloordiv__(self, other: Any) -> Any:
+        return CALLS["floor_divide"](other, self)
+
+    def __mod__(self, other: Any) -> Any:
+        return CALLS["remainder"](self, other)
+
+    def __rmod__(self, other: Any) -> Any:
+        return CALLS["remainder"](other, self)
+
+    def __pow__(self, other: Any) -> Any:
+        return CALLS["pow"](self, other)
+
+    def __rpow__(self, other: Any) -> Any:
+        return CALLS["pow"](other, self)
+
+    def __matmul__(self, other: Any) -> Any:
+        return CALLS["matmul"](self, other)
+
+    def __rmatmul__(self, other: Any) -> Any:
+        return CALLS["matmul"](other, self)
+
+    def __lt__(self, other: Any) -> Any:
+        return CALLS["less"](self, other)
+
+    def __le__(self, other: Any) -> Any:
+        return CALLS["less_equal"](self, other)
+
+    def __gt__(self, other: Any) -> Any:
+        return CALLS["greater"](self, other)
+
+    def __ge__(self, other: Any) -> Any:
+        return CALLS["greater_equal"](self, other)
+
+    def __eq__(self, other: Any) -> Any:
+        return CALLS["equal"](self, other)
+
+    def __ne__(self, other: Any) -> Any:
+        return CALLS["not_equal"](self, other)
+
+    def __getitem__(self, index: Any) -> Any:
+        return CALLS["slice"](self, index if isinstance(index, tuple) else (index,))
+
+    @property
+    def T(self) -> Any:
+        """All axes reversed."""
+        return CALLS["transpose"](self)
+
+    def reshape(self, *shape: Any) -> Any:
+        """The same elements in another shape, given as a tuple or as separate integers."""
+        return CALLS["reshape"](self, shape[0] if len(shape) == 1 else shape)
+
+    def sum(self, axes: Any = None, keepdims: bool = False) -> Any:
+        """Sum over `axes` (all where None)."""
+        return CALLS["sum"](self, axes=axes, keepdims=keepdims)
+
+    def mean(self, axes: Any = None, keepdims: bool = False) -> Any:
+        """Mean over `axes` (all where None)."""
+        return CALLS["mean"](self, axes=axes, keepdims=keepdims)

@@ -1,0 +1,182 @@
+"""Arithmetic: the operators, rounding, limits and dtypes."""
+
+import math
+import operator
+from typing import Any
+
+import numpy as np
+
+from engine.attributes import DTYPE, NUMBER, Attribute
+from engine.primitive import ex
+from engine.primitives.compare import equal, greater, less, where
+from engine.rows import REAL, Domain, Row, binary, elementwise, primitive, unary
+from engine.values import DTYPES, Aval
+
+AWAY_FROM_ZERO: Domain = (0.4, 2.0)
+
+add = binary(
+    "add", np.add, lambda g, y, a, b: g, lambda g, y, a, b: g, scalar=operator.add, symbol="+", doc="Sum of two values."
+)
+sub = binary(
+    "sub",
+    np.subtract,
+    lambda g, y, a, b: g,
+    lambda g, y, a, b: -g,
+    scalar=operator.sub,
+    symbol="-",
+    aliases=("subtract",),
+    doc="Difference of two values.",
+)
+mul = binary(
+    "mul",
+    np.multiply,
+    lambda g, y, a, b: g * b,
+    lambda g, y, a, b: g * a,
+    scalar=operator.mul,
+    symbol="*",
+    kind="bilinear",
+    aliases=("multiply",),
+    doc="Product of two values, element by element.",
+)
+div: Row = binary(
+    "div",
+    np.true_divide,
+    lambda g, y, a, b: div(g, b),
+    lambda g, y, a, b: -(div(g, b) * y),
+    scalar=operator.truediv,
+    domain=(REAL, AWAY_FROM_ZERO),
+    dtype="floating",
+    symbol="/",
+    aliases=("divide",),
+    doc="Quotient of two values; x / 0 is inf or nan.",
+)
+neg = unary(
+    "neg",
+    np.negative,
+    lambda g, y, x: -g,
+    scalar=operator.neg,
+    dtype="same",
+    symbol="-",
+    flops=1,
+    aliases=("negative",),
+    doc="-x.",
+)
+floor_divide = binary(
+    "floor_divide", np.floor_divide, None, None, domain=(REAL, AWAY_FROM_ZERO), doc="The quotient, rounded down."
+)
+remainder = binary(
+    "remainder",
+    np.remainder,
+    lambda g, y, a, b: g,
+    lambda g, y, a, b: -(g * floor_divide(a, b)),
+    domain=((0.1, 0.3), AWAY_FROM_ZERO),
+    doc="The remainder of the quotient rounded down, with the sign of the divisor, as Python's %.",
+)
+square = unary(
+    "square", np.square, lambda g, y, x: g * (2.0 * x), scalar=lambda x: x * x, dtype="same", flops=1, doc="x * x."
+)
+
+
+abs = unary(
+    "abs",
+    np.absolute,
+    lambda g, y, x: where(x >= 0.0, g, -g),
+    scalar=math.fabs,
+    dtype="same",
+    flops=1,
+    aliases=("absolute",),
+    domain=(0.2, 2.0),
+    doc="Absolute value; gradient 1 at 0, as JAX's.",
+)
+sign = unary("sign", np.sign, None, dtype="same", flops=1, doc="-1, 0 or 1.")
+floor = unary("floor", np.floor, None, flops=1, doc="The next integer below, as a float.")
+ceil = unary("ceil", np.ceil, None, flops=1, doc="The next integer above, as a float.")
+trunc = unary("trunc", np.trunc, None, flops=1, doc="The next integer towards 0, as a float.")
+round = unary("round", np.rint, None, flops=1, doc="The nearest integer, halves to even, as a float.")
+
+
+def _clip(x: Any, min: Any, max: Any) -> Any:
+    if min is not None:
+        x = np.maximum(x, min)
+    return np.asarray(x) if max is None else np.minimum(x, max)
+
+
+def _clip_vjp(g: Any, y: Any, x: Any, min: Any, max: Any) -> Any:
+    """1 inside, 0 outside and, as JAX's, 1/2 at a bound."""
+    if min is not None:
+        g = where(greater(x, min), g, where(equal(x, min), 0.5 * g, 0.0))
+    if max is not None:
+        g = where(less(x, max), g, where(equal(x, max), 0.5 * g, 0.0))
+    return g
+
+
+clip = elementwise(
+    "clip",
+    ("x",),
+    _clip,
+    (_clip_vjp,),
+    attributes=(Attribute("min", NUMBER, None), Attribute("max", NUMBER, None)),
+    domain=(REAL,),
+    examples=(ex((), min=-1.0, max=1.0), ex((2, 3), min=0, max=1), ex((3,), max=0.5), ex((3,), min=-0.5), ex((0,))),
+    doc="x limited to [min, max]; the gradient is 1 inside, 0 outside and 1/2 at a bound.",
+)
+
+
+def _astype_aval(x: Aval, dtype: str) -> Aval:
+    return Aval(x.shape, DTYPES[dtype])
+
+
+astype = primitive(
+    "astype",
+    ("x",),
+    lambda x, dtype: np.asarray(x).astype(DTYPES[dtype]),
+    kind="linear",
+    attributes=(Attribute("dtype", DTYPE),),
+    vjps=(lambda g, y, x, dtype: g,),
+    infer=_astype_aval,
+    examples=(ex((2, 3), dtype="float64"), ex((), dtype="float64"), ex((2,), dtype="int64"), ex((2,), dtype="bool")),
+    doc="The value in another dtype.",
+)
+
+
+def _same(x: Aval) -> Aval:
+    return Aval(x.shape, x.dtype)
+
+
+stop_gradient = primitive(
+    "stop_gradient",
+    ("x",),
+    lambda x: x,
+    vjps=(None,),
+    infer=_same,
+    examples=(ex(()), ex((2, 3))),
+    doc="The value itself, with no gradient through it.",
+)
+zeros_like = primitive(
+    "zeros_like",
+    ("x",),
+    np.zeros_like,
+    vjps=(None,),
+    infer=_same,
+    examples=(ex(()), ex((2, 3)), ex((0, 2))),
+    doc="Zeros of the shape and dtype of x.",
+)
+ones_like = primitive(
+    "ones_like",
+    ("x",),
+    np.ones_like,
+    vjps=(None,),
+    infer=_same,
+    examples=(ex(()), ex((2, 3)), ex((0, 2))),
+    doc="Ones of the shape and dtype of x.",
+)
+full_like = primitive(
+    "full_like",
+    ("x",),
+    lambda x, value: np.full_like(x, value),
+    attributes=(Attribute("value", NUMBER),),
+    vjps=(None,),
+    infer=lambda x, value: _same(x),
+    examples=(ex((), value=2), ex((2, 3), value=-0.5)),
+    doc="`value` in the shape and dtype of x.",
+)

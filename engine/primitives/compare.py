@@ -1,0 +1,105 @@
+"""Comparisons, masks and choices. Masks have dtype bool and no derivative."""
+
+import operator
+from typing import Any
+
+import numpy as np
+
+from engine.attributes import NUMBER, Attribute
+from engine.primitive import ex
+from engine.rows import REAL, Row, binary, elementwise, unary
+
+equal = binary("equal", np.equal, None, None, scalar=operator.eq, dtype="bool", symbol="==", doc="x1 == x2.")
+not_equal = binary(
+    "not_equal", np.not_equal, None, None, scalar=operator.ne, dtype="bool", symbol="!=", doc="x1 != x2."
+)
+less = binary("less", np.less, None, None, scalar=operator.lt, dtype="bool", symbol="<", doc="x1 < x2.")
+less_equal = binary(
+    "less_equal", np.less_equal, None, None, scalar=operator.le, dtype="bool", symbol="<=", doc="x1 <= x2."
+)
+greater = binary("greater", np.greater, None, None, scalar=operator.gt, dtype="bool", symbol=">", doc="x1 > x2.")
+greater_equal = binary(
+    "greater_equal", np.greater_equal, None, None, scalar=operator.ge, dtype="bool", symbol=">=", doc="x1 >= x2."
+)
+
+logical_and = binary("logical_and", np.logical_and, None, None, dtype="bool", doc="Both are not 0.")
+logical_or = binary("logical_or", np.logical_or, None, None, dtype="bool", doc="At least one is not 0.")
+logical_xor = binary("logical_xor", np.logical_xor, None, None, dtype="bool", doc="Exactly one is not 0.")
+logical_not = unary("logical_not", np.logical_not, None, dtype="bool", flops=1, doc="x is 0.")
+isnan = unary("isnan", np.isnan, None, dtype="bool", flops=1, doc="x is not a number.")
+isinf = unary("isinf", np.isinf, None, dtype="bool", flops=1, doc="x is infinite.")
+isfinite = unary("isfinite", np.isfinite, None, dtype="bool", flops=1, doc="x is neither infinite nor NaN.")
+
+
+def _isclose(x1: Any, x2: Any, rtol: float, atol: float) -> Any:
+    return np.isclose(x1, x2, rtol=rtol, atol=atol)
+
+
+isclose = elementwise(
+    "isclose",
+    ("x1", "x2"),
+    _isclose,
+    (None, None),
+    dtype="bool",
+    attributes=(Attribute("rtol", NUMBER, 1e-5), Attribute("atol", NUMBER, 1e-8)),
+    domain=(REAL, REAL),
+    examples=(ex((2, 3), (3,)), ex((3,), (3,), rtol=0.5, atol=0.1)),
+    doc="|x1 - x2| <= atol + rtol |x2|.",
+)
+
+where: Row = elementwise(
+    "where",
+    ("condition", "x", "y"),
+    lambda condition, x, y: np.where(condition, x, y),
+    (
+        None,
+        lambda g, out, condition, x, y: where(condition, g, 0.0),
+        lambda g, out, condition, x, y: where(condition, 0.0, g),
+    ),
+    scalar=lambda condition, x, y: x if condition else y,
+    dtype_operands=slice(1, None),
+    domain=(REAL, REAL, REAL),
+    examples=(
+        ex(1.0, (), ()),
+        ex([1.0, 0.0, 1.0], (3,), (3,)),
+        ex([[1.0], [0.0]], (3,), (2, 3)),
+        ex([True, False], (2,), ()),
+        ex((0,), (0,), ()),
+    ),
+    doc="x where the condition is not 0, else y. Both are computed: guard what may be NaN in the branch not taken.",
+)
+
+mask_fill = elementwise(
+    "mask_fill",
+    ("x", "mask"),
+    lambda x, mask, value: np.where(np.equal(mask, 0), value, x),
+    (lambda g, y, x, mask, value: where(equal(mask, 0.0), 0.0, g), None),
+    attributes=(Attribute("value", NUMBER),),
+    dtype_operands=slice(0, 1),
+    domain=(REAL, REAL),
+    examples=(ex((2, 3), [[1.0, 0.0, 1.0], [0.0, 1.0, 1.0]], value=-1e9), ex((2, 3), [1.0, 0.0, 2.0], value=0.5)),
+    doc="x, with `value` where the mask is 0.",
+)
+
+
+def _tied(g: Any, mine: Any, other: Any, compare: Any) -> Any:
+    """The whole cotangent to the larger (smaller) operand, half of it to each in a tie."""
+    return where(compare(mine, other), g, where(equal(mine, other), 0.5 * g, 0.0))
+
+
+maximum = binary(
+    "maximum",
+    np.maximum,
+    lambda g, y, a, b: _tied(g, a, b, greater),
+    lambda g, y, a, b: _tied(g, b, a, greater),
+    scalar=lambda a, b: a if a >= b or a != a else b,
+    doc="The larger of two values; NaN where one is. A tie gives half the gradient to each.",
+)
+minimum = binary(
+    "minimum",
+    np.minimum,
+    lambda g, y, a, b: _tied(g, a, b, less),
+    lambda g, y, a, b: _tied(g, b, a, less),
+    scalar=lambda a, b: a if a <= b or a != a else b,
+    doc="The smaller of two values; NaN where one is. A tie gives half the gradient to each.",
+)

@@ -1,0 +1,232 @@
+"""Indexing: slices, taking by integers, and the additions at an index that are their derivatives."""
+
+from typing import Any
+
+import numpy as np
+
+from engine.attributes import AXIS, INDEX, INDICES, Attribute
+from engine.errors import BadAttributeError, InvalidValueError, ShapeMismatchError
+from engine.primitive import ex
+from engine.primitives.arithmetic import zeros_like
+from engine.rows import Row, broadcast_shapes, composite, normalize_axis, primitive, promote
+from engine.values import INT64, Aval, Shape, shape_of
+
+Index = tuple[Any, ...]
+
+
+def _numpy_index(index: Index) -> Index:
+    return tuple(_numpy_item(item) if isinstance(item, tuple) else item for item in index)
+
+
+def _numpy_item(item: tuple[Any, ...]) -> Any:
+    return _PySlice(*item[1:]) if item[0] == "slice" else np.array(item[1], dtype=np.int64)
+
+
+_PySlice = slice
+
+
+def _expanded(shape: Shape, index: Index) -> list[Any]:
+    """The index with its ellipsis written out, one item an axis (and the new axes)."""
+    used = sum(item is not None and item is not Ellipsis for item in index)
+    if used > len(shape):
+        raise BadAttributeError(f"slice: {used} indices for shape {shape}")
+    everything = [("slice", None, None, None)] * (len(shape) - used)
+    items = list(index)
+    at = next((i for i, item in enumerate(items) if item is Ellipsis), None)
+    return [*items, *everything] if at is None else [*items[:at], *everything, *items[at + 1 :]]
+
+
+def _check_bounds(item: Any, length: int, axis: int) -> None:
+    for i in np.ravel(item):
+        if not -length <= i < length:
+            raise BadAttributeError(f"slice: index {i} is out of range for axis {axis} of length {length}")
+
+
+def _index_shape(shape: Shape, index: Index) -> Shape:
+    """NumPy's rule: an integer gives no axis; lists broadcast together, in their place if adjacent, else first."""
+    result: list[int] = []
+    lists: list[Shape] = []
+    where: list[int] = []  # places in the expanded index
+    place = 0
+    axis = 0
+    advanced = any(isinstance(item, tuple) and item[0] == "ints" for item in index)
+    for n, item in enumerate(_expanded(shape, index)):
+        if item is None:
+            result.append(1)
+            continue
+        if isinstance(item, tuple) and item[0] == "slice":
+            result.append(len(range(*_PySlice(*item[1:]).indices(shape[axis]))))
+        else:
+            ints = item[1] if isinstance(item, tuple) else item
+            _check_bounds(ints, shape[axis], axis)
+            if advanced:
+                if not where:
+                    place = len(result)
+                where.append(n)
+                lists.append(np.shape(ints))
+        axis += 1
+    if where and where[-1] - where[0] != len(where) - 1:
+        place = 0
+    result[place:place] = broadcast_shapes("slice", lists)
+    return tuple(result)
+
+
+slice: Row = primitive(
+    "slice",
+    ("x",),
+    lambda x, index: x[_numpy_index(index)] if shape_of(x) else np.asarray(x)[_numpy_index(index)],
+    kind="linear",
+    attributes=(Attribute("index", INDEX),),
+    vjps=(lambda g, y, x, index: slice_add(zeros_like(x), g, index),),
+    infer=lambda x, index: Aval(_index_shape(x.shape, index), x.dtype),
+    examples=(
+        ex((3,), index=(0,)),
+        ex((3, 4), index=({"start": 1}, {"step": -2})),
+        ex((3, 4), index=("...", -1)),
+        ex((3,), index=("newaxis", {"stop": 2})),
+        ex((3, 4), index=([0, 0, 2],)),
+        ex((3, 4, 2), index=([0, 2], {"start": 0}, [1, 1])),
+        ex((2, 3, 4), index=({}, [[0, 1]], [1, 3])),
+        ex((), index=("newaxis",)),
+        ex((0, 2), index=({}, 0)),
+    ),
+    doc="x[index]: integers, slices, new axes, an ellipsis and lists of integers, as in NumPy.",
+)
+
+
+def _slice_add(x: Any, updates: Any, index: Index) -> Any:
+    dtype = np.result_type(x, updates)
+    y = np.array(x, dtype=dtype)
+    if any(isinstance(item, tuple) and item[0] == "ints" for item in index):
+        np.add.at(y, _numpy_index(index), updates)
+    else:
+        y[_numpy_index(index)] += updates
+    return y
+
+
+def _slice_add_aval(x: Aval, updates: Aval, index: Index) -> Aval:
+    place = _index_shape(x.shape, index)
+    if broadcast_shapes("slice_add", [place, updates.shape]) != place:
+        raise ShapeMismatchError(f"slice_add: updates of shape {updates.shape} do not fit the slice of shape {place}")
+    return Aval(x.shape, promote((x, updates)))
+
+
+slice_add: Row = primitive(
+    "slice_add",
+    ("x", "updates"),
+    _slice_add,
+    kind="linear",
+    attributes=(Attribute("index", INDEX),),
+    vjps=(lambda g, y, x, updates, index: g, lambda g, y, x, updates, index: slice(g, index)),
+    infer=_slice_add_aval,
+    examples=(
+        ex((3,), (), index=(0,)),
+        ex((3, 4), (2, 2), index=({"start": 1}, {"step": -2})),
+        ex((3, 4), (3, 4), index=([0, 0, 2],)),
+        ex((3, 4), (4,), index=({"start": 1},)),
+    ),
+    doc="x with `updates` added at an index; where it names a place twice, both are added.",
+)
+
+
+def _as_indices(name: str, indices: Any, length: int) -> Any:
+    """Integers, from floats with integral values too, within bounds.
+
+    Raises:
+        InvalidValueError: a value that is not integral, or out of range.
+    """
+    found = np.asarray(indices)
+    whole = found.astype(INT64) if found.dtype.kind != "f" else np.where(np.isfinite(found), found, 0.5).astype(INT64)
+    if found.dtype.kind == "f" and not np.array_equal(whole, found):
+        raise InvalidValueError(f"{name}: indices must be integers, got {found[whole != found].flat[0]!s}")
+    if whole.size and not (-length <= whole.min() and whole.max() < length):
+        wrong = whole[(whole < -length) | (whole >= length)].flat[0]
+        raise InvalidValueError(f"{name}: index {wrong} is out of range for an axis of length {length}")
+    return whole
+
+
+def _take(x: Any, indices: Any, axis: int | None) -> Any:
+    x = np.asarray(x)
+    length = x.size if axis is None else x.shape[axis]
+    return np.take(x, _as_indices("take", indices, length), axis=axis)
+
+
+def _take_aval(x: Aval, indices: Aval, axis: int | None) -> Aval:
+    if axis is None:
+        return Aval(indices.shape, x.dtype)
+    a = normalize_axis("take", axis, len(x.shape))
+    return Aval((*x.shape[:a], *indices.shape, *x.shape[a + 1 :]), x.dtype)
+
+
+_TAKE = (
+    ex((4,), [0, 0, 3]),
+    ex((3, 4), [[0.0, 2.0], [1.0, 1.0]], axis=1),
+    ex((3, 4), 5),
+    ex((3, 4), -1, axis=0),
+    ex((3,), (0,), axis=0),
+)
+
+take = primitive(
+    "take",
+    ("x", "indices"),
+    _take,
+    attributes=(Attribute("axis", AXIS, None),),
+    vjps=(lambda g, y, x, indices, axis: scatter_add(zeros_like(x), indices, g, axis=axis), None),
+    infer=_take_aval,
+    examples=_TAKE,
+    doc="Elements at integer places along an axis (of the flattened array where none is given).",
+)
+
+
+def _scatter_add(x: Any, indices: Any, updates: Any, axis: int | None) -> Any:
+    x = np.asarray(x)
+    y = np.array(x, dtype=np.result_type(x, updates))
+    flat = y.reshape(-1) if axis is None else np.moveaxis(y, axis, 0)
+    places = _as_indices("scatter_add", indices, flat.shape[0])
+    if axis is not None:
+        updates = np.broadcast_to(updates, _take_aval(Aval(x.shape, x.dtype), Aval(places.shape, INT64), axis).shape)
+        a = axis % x.ndim
+        updates = np.moveaxis(updates, range(a, a + places.ndim), range(places.ndim))
+    np.add.at(flat, places, updates)
+    return y
+
+
+def _scatter_add_aval(x: Aval, indices: Aval, updates: Aval, axis: int | None) -> Aval:
+    place = _take_aval(x, indices, axis).shape
+    if broadcast_shapes("scatter_add", [place, updates.shape]) != place:
+        raise ShapeMismatchError(f"scatter_add: updates of shape {updates.shape} do not fit places of shape {place}")
+    return Aval(x.shape, promote((x, updates)))
+
+
+scatter_add: Row = primitive(
+    "scatter_add",
+    ("x", "indices", "updates"),
+    _scatter_add,
+    attributes=(Attribute("axis", AXIS, None),),
+    vjps=(
+        lambda g, y, x, indices, updates, axis: g,
+        None,
+        lambda g, y, x, indices, updates, axis: take(g, indices, axis=axis),
+    ),
+    infer=_scatter_add_aval,
+    examples=(
+        ex((4,), [0, 0, 3], (3,)),
+        ex((3, 4), [[0.0, 2.0], [1.0, 1.0]], (3, 2, 2), axis=1),
+        ex((3, 4), 5, ()),
+        ex((3, 4), -1, (4,), axis=0),
+    ),
+    doc="x with `updates` added at integer places along an axis; a place named twice gets both.",
+)
+
+get_item = composite(
+    "get_item",
+    ("x",),
+    lambda x, axis, indices: take(x, np.array(indices, dtype=np.int64), axis=axis),
+    attributes=(Attribute("axis", AXIS), Attribute("indices", INDICES)),
+    examples=(
+        ex((2, 3), axis=0, indices=[0, 0, 1]),
+        ex((2, 3, 2), axis=1, indices=[1]),
+        ex((2, 3), axis=-1, indices=2),
+    ),
+    doc="Elements at fixed integer places along an axis.",
+)

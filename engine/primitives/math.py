@@ -1,0 +1,235 @@
+"""Powers, exponentials, trigonometric, hyperbolic and special functions."""
+
+import math
+from typing import Any
+
+import numpy as np
+from scipy import special
+
+from engine.primitives.arithmetic import clip, div, zeros_like
+from engine.primitives.compare import equal, logical_and, where
+from engine.rows import POSITIVE, REAL, Domain, Row, binary, unary
+
+UNIT: Domain = (-0.9, 0.9)
+
+exp = unary("exp", np.exp, lambda g, y, x: g * y, scalar=math.exp, doc="e to the power x.")
+exp2 = unary("exp2", np.exp2, lambda g, y, x: g * (math.log(2.0) * y), doc="2 to the power x.")
+expm1 = unary("expm1", np.expm1, lambda g, y, x: g * exp(x), scalar=math.expm1, doc="exp(x) - 1, exact near 0.")
+log = unary("log", np.log, lambda g, y, x: div(g, x), scalar=math.log, domain=POSITIVE, doc="Natural logarithm.")
+log2 = unary("log2", np.log2, lambda g, y, x: div(g, math.log(2.0) * x), domain=POSITIVE, doc="Logarithm to base 2.")
+log10 = unary(
+    "log10", np.log10, lambda g, y, x: div(g, math.log(10.0) * x), domain=POSITIVE, doc="Logarithm to base 10."
+)
+log1p = unary(
+    "log1p", np.log1p, lambda g, y, x: div(g, 1.0 + x), scalar=math.log1p, domain=UNIT, doc="log(1 + x), exact near 0."
+)
+sqrt = unary(
+    "sqrt",
+    np.sqrt,
+    lambda g, y, x: div(g, 2.0 * y),
+    scalar=math.sqrt,
+    domain=POSITIVE,
+    doc="Square root; NaN below 0, gradient inf at 0.",
+)
+
+
+def _power(x: Any, exponent: Any) -> Any:
+    """X * x for the number 2, else NumPy's power: one choice, made by the exponent as it is written."""
+    return np.square(x) if type(exponent) in (int, float) and exponent == 2 else np.power(x, exponent)
+
+
+def _power_of_floats(x: float, exponent: float) -> float:
+    if exponent == 2.0:
+        return x * x
+    if x == 0.0 or math.isinf(x):
+        return float(np.power(np.float64(x), np.float64(exponent)))
+    return math.pow(x, exponent)
+
+
+def _pow_x(g: Any, y: Any, x: Any, exponent: Any) -> Any:
+    """d/dx x**c = c x**(c-1), and 0 for c = 0 also at x = 0, so that polynomials have all their derivatives there."""
+    if type(exponent) in (int, float):
+        if exponent == 0:
+            return 0.0 if type(g) is float else zeros_like(g)
+        return g * (exponent * pow(x, exponent - 1))
+    at_zero = logical_and(equal(x, 0.0), equal(exponent, 0.0))
+    return g * where(at_zero, 0.0, exponent * pow(where(at_zero, 1.0, x), exponent - 1))
+
+
+def _pow_exponent(g: Any, y: Any, x: Any, exponent: Any) -> Any:
+    """d/dc x**c = x**c log(x), and 0 at x = 0 for c >= 0."""
+    return g * (y * log(where(equal(x, 0.0), 1.0, x)))
+
+
+pow = binary(
+    "pow",
+    _power,
+    _pow_x,
+    _pow_exponent,
+    scalar=_power_of_floats,
+    domain=((0.3, 2.0), REAL),
+    symbol="**",
+    aliases=("power",),
+    flops=20,
+    doc="x1 to the power x2. x**0 is 1 with gradient 0, also at 0; 0**x2 has gradient 0 with respect to x2 >= 0.",
+)
+
+sin = unary("sin", np.sin, lambda g, y, x: g * cos(x), scalar=math.sin, doc="Sine of x in radians.")
+cos: Row = unary("cos", np.cos, lambda g, y, x: -(g * sin(x)), scalar=math.cos, doc="Cosine of x in radians.")
+tan = unary(
+    "tan", np.tan, lambda g, y, x: g * (1.0 + y * y), scalar=math.tan, domain=UNIT, doc="Tangent of x in radians."
+)
+asin = unary(
+    "asin",
+    np.arcsin,
+    lambda g, y, x: div(g, sqrt((1.0 - x) * (1.0 + x))),
+    scalar=math.asin,
+    domain=UNIT,
+    aliases=("arcsin",),
+    doc="Inverse sine, in radians; NaN outside [-1, 1].",
+)
+acos = unary(
+    "acos",
+    np.arccos,
+    lambda g, y, x: -div(g, sqrt((1.0 - x) * (1.0 + x))),
+    scalar=math.acos,
+    domain=UNIT,
+    aliases=("arccos",),
+    doc="Inverse cosine, in radians; NaN outside [-1, 1].",
+)
+atan = unary(
+    "atan",
+    np.arctan,
+    lambda g, y, x: div(g, 1.0 + x * x),
+    scalar=math.atan,
+    aliases=("arctan",),
+    doc="Inverse tangent, in radians.",
+)
+sinh = unary("sinh", np.sinh, lambda g, y, x: g * cosh(x), scalar=math.sinh, doc="Hyperbolic sine.")
+cosh: Row = unary("cosh", np.cosh, lambda g, y, x: g * sinh(x), scalar=math.cosh, doc="Hyperbolic cosine.")
+tanh = unary("tanh", np.tanh, lambda g, y, x: g * (1.0 - y * y), scalar=math.tanh, doc="Hyperbolic tangent.")
+asinh = unary(
+    "asinh",
+    np.arcsinh,
+    lambda g, y, x: div(g, hypot(x, 1.0)),
+    scalar=math.asinh,
+    aliases=("arcsinh",),
+    doc="Inverse hyperbolic sine.",
+)
+acosh = unary(
+    "acosh",
+    np.arccosh,
+    lambda g, y, x: div(g, sqrt(x - 1.0) * sqrt(x + 1.0)),
+    scalar=math.acosh,
+    domain=(1.5, 3.0),
+    aliases=("arccosh",),
+    doc="Inverse hyperbolic cosine; NaN below 1.",
+)
+atanh = unary(
+    "atanh",
+    np.arctanh,
+    lambda g, y, x: div(g, (1.0 - x) * (1.0 + x)),
+    scalar=math.atanh,
+    domain=UNIT,
+    aliases=("arctanh",),
+    doc="Inverse hyperbolic tangent; NaN outside [-1, 1].",
+)
+hypot: Row = binary(
+    "hypot",
+    np.hypot,
+    lambda g, y, a, b: g * div(a, where(equal(y, 0.0), 1.0, y)),
+    lambda g, y, a, b: g * div(b, where(equal(y, 0.0), 1.0, y)),
+    scalar=math.hypot,
+    dtype="floating",
+    domain=(POSITIVE, POSITIVE),
+    flops=20,
+    doc="sqrt(x1**2 + x2**2) without overflow; gradient 0 where both are 0.",
+)
+atan2 = binary(
+    "atan2",
+    np.arctan2,
+    lambda g, y, a, b: g * div(div(b, hypot(a, b)), hypot(a, b)),
+    lambda g, y, a, b: -(g * div(div(a, hypot(a, b)), hypot(a, b))),
+    scalar=math.atan2,
+    dtype="floating",
+    domain=(POSITIVE, REAL),
+    flops=20,
+    aliases=("arctan2",),
+    doc="The angle of the point (x2, x1), in radians; gradient NaN at the origin.",
+)
+erf = unary(
+    "erf",
+    special.erf,
+    lambda g, y, x: g * (2.0 / math.sqrt(math.pi) * exp(-(x * x))),
+    scalar=math.erf,
+    doc="The error function (Abramowitz and Stegun 7.1.1).",
+)
+erfc = unary(
+    "erfc",
+    special.erfc,
+    lambda g, y, x: g * (-2.0 / math.sqrt(math.pi) * exp(-(x * x))),
+    scalar=math.erfc,
+    doc="1 - erf(x), exact for large x.",
+)
+logaddexp = binary(
+    "logaddexp",
+    np.logaddexp,
+    lambda g, y, a, b: g * sigmoid(a - b),
+    lambda g, y, a, b: g * sigmoid(b - a),
+    dtype="floating",
+    flops=20,
+    doc="log(exp(x1) + exp(x2)) without overflow.",
+)
+
+
+def _sigmoid_of_float(x: float) -> float:
+    e = math.exp(-math.fabs(x))
+    return 1.0 / (1.0 + e) if x >= 0.0 else e / (1.0 + e)
+
+
+sigmoid: Row = unary(
+    "sigmoid",
+    special.expit,
+    lambda g, y, x: g * (y * sigmoid(-x)),
+    scalar=_sigmoid_of_float,
+    doc="1 / (1 + exp(-x)), without overflow.",
+)
+softplus = unary(
+    "softplus",
+    lambda x: np.logaddexp(x, 0.0),
+    lambda g, y, x: g * sigmoid(x),
+    scalar=lambda x: max(x, 0.0) + math.log1p(math.exp(-math.fabs(x))),
+    doc="log(1 + exp(x)), without overflow.",
+)
+relu = unary(
+    "relu",
+    lambda x: np.maximum(x, 0.0),
+    lambda g, y, x: where(x > 0.0, g, 0.0),
+    scalar=lambda x: x if x > 0.0 or x != x else 0.0,
+    flops=1,
+    doc="max(x, 0); gradient 0 at 0.",
+)
+# Beyond +-30 the tanh in gelu is exactly +-1, while x**3 may overflow.
+_SATURATED = 30.0
+_GELU_SLOPE = 2.0 * math.sqrt(2.0 / math.pi)
+_GELU_CUBIC = 0.044715
+
+
+def _gelu(x: Any) -> Any:
+    z = np.clip(x, -_SATURATED, _SATURATED)
+    return np.maximum(x, -_SATURATED) * special.expit(_GELU_SLOPE * (z + _GELU_CUBIC * (z * z * z)))
+
+
+def _gelu_vjp(g: Any, y: Any, x: Any) -> Any:
+    z = clip(x, -_SATURATED, _SATURATED)
+    u = _GELU_SLOPE * (z + _GELU_CUBIC * (z * z * z))
+    slope = _GELU_SLOPE * (1.0 + 3.0 * _GELU_CUBIC * (z * z))
+    return g * (sigmoid(u) + z * (sigmoid(u) * sigmoid(-u)) * slope)
+
+
+gelu = unary(
+    "gelu",
+    _gelu,
+    _gelu_vjp,
+    doc="Gaussian error linear unit, tanh form (Hendrycks and Gimpel, arXiv:1606.08415).",
+)

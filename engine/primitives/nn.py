@@ -1,0 +1,224 @@
+"""Losses, scores and dropout."""
+
+from typing import Any
+
+import numpy as np
+
+from engine.attributes import AXIS, INT, NATURAL, RATIO, Attribute
+from engine.config import is_training
+from engine.errors import InvalidValueError, ShapeMismatchError
+from engine.primitive import ex
+from engine.primitives.arithmetic import astype, div, square
+from engine.primitives.compare import equal, maximum, not_equal, where
+from engine.primitives.reduce import argmax, logsumexp, mean, sum
+from engine.primitives.shape import reshape
+from engine.rows import composite, floating, normalize_axis, primitive
+from engine.values import BOOL, FLOAT64, Aval, Shape, dtype_of, shape_of
+
+
+def _softmax(x: Any, axis: int) -> Any:
+    e = np.exp(x - np.max(x, axis=axis, keepdims=True, initial=-np.inf))
+    return e / np.add.reduce(e, axis=axis, keepdims=True)
+
+
+def _axis_aval(name: str, x: Aval, axis: int) -> Aval:
+    normalize_axis(name, axis, len(x.shape))
+    return Aval(x.shape, floating(x.dtype))
+
+
+_SOFT = (ex((3,)), ex((2, 3)), ex((2, 3), axis=0), ex((2, 3, 2), axis=1), ex((0, 2)))
+_LAST = Attribute("axis", AXIS, -1)
+
+softmax = primitive(
+    "softmax",
+    ("x",),
+    _softmax,
+    attributes=(_LAST,),
+    vjps=(lambda g, y, x, axis: y * (g - sum(g * y, axes=axis, keepdims=True)),),
+    infer=lambda x, axis: _axis_aval("softmax", x, axis),
+    flops=lambda x, out, axis: 20 * x.size,
+    examples=_SOFT,
+    doc="exp(x) / sum(exp(x)) along an axis, without overflow.",
+)
+
+
+log_softmax = composite(
+    "log_softmax",
+    ("x",),
+    lambda x, axis: x - logsumexp(x, axes=axis, keepdims=True),
+    attributes=(_LAST,),
+    examples=_SOFT,
+    doc="x - logsumexp(x) along an axis.",
+)
+
+
+mean_squared_error = composite(
+    "mean_squared_error",
+    ("x", "t"),
+    lambda x, t: mean(square(x - t)),
+    examples=(ex((3,), (3,)), ex((2, 3), (2, 3)), ex((), ())),
+    doc="Mean of squared differences over all elements.",
+)
+
+
+def _check_range(name: str, labels: Any, classes: int, ignore_index: int) -> None:
+    if labels.dtype.kind == "f" and not (labels == np.rint(labels)).all():
+        raise InvalidValueError(f"{name}: labels must be integers, got {labels[labels != np.rint(labels)].flat[0]}")
+    outside = (labels < 0) | (labels >= classes)
+    if outside.any():
+        wrong = labels[outside & (labels != ignore_index)]
+        if wrong.size:
+            raise InvalidValueError(f"{name}: label {wrong.flat[0]:.0f} is out of range for {classes} classes")
+
+
+def _one_hot(labels: Any, classes: int, ignore_index: int) -> Any:
+    found = np.asarray(labels)
+    _check_range("one_hot", found, classes, ignore_index)
+    return found[..., np.newaxis] == np.arange(classes)
+
+
+one_hot = primitive(
+    "one_hot",
+    ("labels",),
+    _one_hot,
+    attributes=(Attribute("classes", NATURAL), Attribute("ignore_index", INT, -100)),
+    vjps=(None,),
+    infer=lambda labels, classes, ignore_index: Aval((*labels.shape, classes), BOOL),
+    examples=(ex([0.0, 2.0, 1.0], classes=3), ex([[0.0], [-100.0]], classes=2), ex(1, classes=3)),
+    doc="A mask with a last axis of classes, true at the label; all false for ignore_index.",
+)
+
+
+def _check_labels(name: str, scores: Shape, labels: Shape) -> None:
+    """Labels have the shape of the scores without their last axis; one more axis of length 1 is allowed."""
+    if not scores:
+        raise ShapeMismatchError(f"{name}: expected scores with a last axis of classes, got a scalar")
+    if labels not in (scores[:-1], (*scores[:-1], 1)):
+        raise ShapeMismatchError(
+            f"{name}: labels of shape {labels} for scores of shape {scores}; expected {scores[:-1]}"
+        )
+
+
+def _cross_entropy(x: Any, t: Any, ignore_index: int) -> Any:
+    _check_labels("cross_entropy", shape_of(x), shape_of(t))
+    x = x if x.dtype.kind == "f" else x.astype(FLOAT64)
+    t = np.reshape(t, x.shape[:-1])
+    _check_range("cross_entropy", t, x.shape[-1], ignore_index)
+    counts = t != ignore_index
+    top = np.maximum.reduce(x, axis=-1, keepdims=True, initial=-np.inf)
+    shifted = x - np.where(np.isfinite(top), top, 0.0)
+    log_sum = np.log(np.add.reduce(np.exp(shifted), axis=-1))
+    rows = shifted.reshape(t.size, x.shape[-1])
+    at_label = rows[np.arange(t.size), np.where(counts, t, 0).astype(np.int64).ravel()].reshape(t.shape)
+    losses = np.where(counts, log_sum - at_label, 0.0)
+    return np.add.reduce(losses, axis=None) / x.dtype.type(max(np.count_nonzero(counts), 1))
+
+
+def _slope(x: Any, t: Any, ignore_index: int) -> Any:
+    _check_labels("cross_entropy_slope", shape_of(x), shape_of(t))
+    x = x if x.dtype.kind == "f" else x.astype(FLOAT64)
+    _check_range("cross_entropy_slope", np.asarray(t), x.shape[-1], ignore_index)
+    counts = np.ravel(t) != ignore_index
+    rows = _softmax(x, -1).reshape(counts.size, x.shape[-1])
+    rows[np.arange(counts.size), np.where(counts, np.ravel(t), 0).astype(np.int64)] -= 1.0
+    rows /= max(np.count_nonzero(counts), 1)
+    rows[~counts] = 0.0
+    return rows.reshape(x.shape)
+
+
+def _slope_vjp(g: Any, y: Any, x: Any, t: Any, ignore_index: int) -> Any:
+    """That of softmax, divided by the number of labels that count, and 0 at those that are ignored."""
+    counts = not_equal(reshape(t, (*shape_of(x)[:-1], 1)), ignore_index)
+    p = softmax(x)
+    slope = p * (g - sum(g * p, axes=-1, keepdims=True))
+    return div(where(counts, slope, 0.0), maximum(sum(counts), 1))
+
+
+_LABELLED = (
+    ex((4, 3), [0.0, 2.0, 1.0, 1.0]),
+    ex((2, 3), [0.0, -100.0]),
+    ex((3,), 1.0),
+    ex((2, 2, 3), [[0.0, 1.0], [2.0, 0.0]]),
+    ex((2, 3), [-100.0, -100.0]),
+)
+
+
+def _slope_aval(x: Aval, t: Aval, ignore_index: int) -> Aval:
+    _check_labels("cross_entropy_slope", x.shape, t.shape)
+    return Aval(x.shape, floating(x.dtype))
+
+
+cross_entropy_slope = primitive(
+    "cross_entropy_slope",
+    ("x", "t"),
+    _slope,
+    attributes=(Attribute("ignore_index", INT, -100),),
+    vjps=(_slope_vjp, None),
+    infer=_slope_aval,
+    flops=lambda x, t, out, ignore_index: 20 * x.size,
+    examples=_LABELLED,
+    doc="The gradient of cross_entropy: (softmax(x) - one_hot(t)) / n at the labels that count, else 0.",
+)
+
+
+def _cross_entropy_aval(x: Aval, t: Aval, ignore_index: int) -> Aval:
+    _check_labels("cross_entropy", x.shape, t.shape)
+    return Aval((), floating(x.dtype))
+
+
+cross_entropy = primitive(
+    "cross_entropy",
+    ("x", "t"),
+    _cross_entropy,
+    attributes=(Attribute("ignore_index", INT, -100),),
+    vjps=(lambda g, y, x, t, ignore_index: g * cross_entropy_slope(x, t, ignore_index), None),
+    infer=_cross_entropy_aval,
+    flops=lambda x, t, out, ignore_index: 20 * x.size,
+    examples=_LABELLED,
+    doc="Mean of -log softmax(x) at the labels t, over those that are not ignore_index; 0 where all are.",
+)
+
+
+def _accuracy(x: Any, t: Any) -> Any:
+    _check_labels("accuracy", shape_of(x), shape_of(t))
+    hits = equal(argmax(x, axis=-1), reshape(t, shape_of(x)[:-1]))
+    return mean(astype(hits, str(dtype_of(x))) if dtype_of(x).kind == "f" else hits)
+
+
+accuracy = composite(
+    "accuracy",
+    ("x", "t"),
+    _accuracy,
+    examples=(ex((4, 3), [0.0, 2.0, 1.0, 1.0]), ex((2, 3), [[0.0], [1.0]])),
+    doc="Share of rows whose largest score is at the label; it has no derivative.",
+)
+
+
+def _dropout_mask(x: Any, ratio: float, rng: np.random.Generator) -> Any:
+    x = np.asarray(x)
+    kept = rng.random(x.shape) >= ratio
+    return (kept / (1.0 - ratio) if ratio < 1.0 else np.zeros(x.shape)).astype(
+        x.dtype if x.dtype.kind == "f" else float
+    )
+
+
+dropout_mask = primitive(
+    "dropout_mask",
+    ("x",),
+    _dropout_mask,
+    attributes=(Attribute("ratio", RATIO, 0.5),),
+    vjps=(None,),
+    infer=lambda x, ratio: Aval(x.shape, x.dtype if x.dtype.kind == "f" else np.dtype(float)),
+    random=True,
+    examples=(ex((3,)), ex((2, 3), ratio=0.2), ex((), ratio=1.0)),
+    doc="0 with probability `ratio`, else 1 / (1 - ratio), in the shape of x.",
+)
+dropout = composite(
+    "dropout",
+    ("x",),
+    lambda x, ratio, rng: x * dropout_mask(x, ratio=ratio, rng=rng) if is_training() else x * 1.0,
+    attributes=(Attribute("ratio", RATIO, 0.5),),
+    random=True,
+    examples=(ex((3,)), ex((2, 3), ratio=0.2)),
+    doc="In training, elements set to 0 with probability `ratio` and the rest scaled by 1 / (1 - ratio); else x.",
+)

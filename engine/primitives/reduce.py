@@ -1,0 +1,311 @@
+"""Reductions: sums, extremes, norms, and where the extremes are."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from engine.attributes import AXIS, ORDER, Attribute
+from engine.attributes import INT as INT_ATTRIBUTE
+from engine.errors import BadAttributeError, ShapeMismatchError
+from engine.primitive import ex
+from engine.primitives.arithmetic import abs as abs_
+from engine.primitives.arithmetic import div, square
+from engine.primitives.compare import equal, isfinite, where
+from engine.primitives.index import slice as slice_
+from engine.primitives.math import exp, sqrt
+from engine.primitives.shape import broadcast_to, concat, flip, reshape, transpose
+from engine.rows import (
+    KEEPDIMS,
+    POSITIVE,
+    Row,
+    axes_attribute,
+    composite,
+    floating,
+    kept_shape,
+    normalize_axes,
+    normalize_axis,
+    primitive,
+    reduced_shape,
+    reduction,
+)
+from engine.values import BOOL as BOOL_DTYPE
+from engine.values import INT64, Aval, dtype_of, shape_of
+
+
+def _spread(g: Any, x: Any, axes: Any) -> Any:
+    """A cotangent of a reduction, repeated along the axes that were reduced."""
+    shape = shape_of(x)
+    return broadcast_to(reshape(g, kept_shape(x, axes)), shape) if shape else g
+
+
+def _summed(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    return dtype if dtype.kind == "f" else INT64
+
+
+sum = reduction(
+    "sum",
+    lambda x, axes, keepdims: np.add.reduce(x, axis=axes, keepdims=keepdims),
+    lambda g, y, x, axes, keepdims: _spread(g, x, axes),
+    kind="linear",
+    dtype=_summed,
+    doc="Sum over axes; 0 where there is nothing.",
+)
+
+
+def _count(x: Any, axes: Any) -> int:
+    shape = shape_of(x)
+    return math.prod(shape[a] for a in normalize_axes("mean", axes, len(shape)))
+
+
+def _mean(x: Any, axes: Any, keepdims: bool) -> Any:
+    total: Any = np.sum(x, axis=axes, keepdims=keepdims)
+    n = _count(x, axes)
+    return np.true_divide(total, n) if n else np.full(np.shape(total), np.nan, floating(x.dtype))
+
+
+mean = reduction(
+    "mean",
+    _mean,
+    lambda g, y, x, axes, keepdims: div(_spread(g, x, axes), float(_count(x, axes))),
+    kind="linear",
+    dtype=floating,
+    doc="Mean over axes; NaN where there is nothing.",
+)
+
+
+def _variance(x: Any, axes: Any, correction: int, keepdims: bool) -> Any:
+    n = _count(x, axes) - correction
+    return div(
+        sum(square(x - mean(x, axes=axes, keepdims=True)), axes=axes, keepdims=keepdims), float(n if n > 0 else 0)
+    )
+
+
+_SPREAD_EXAMPLES = (ex((3,)), ex((2, 3), axes=(1,)), ex((2, 3), axes=-2, keepdims=True), ex((2, 3, 2), axes=(0, -1)))
+_CORRECTION = Attribute("correction", INT_ATTRIBUTE, 0)
+
+variance = composite(
+    "variance",
+    ("x",),
+    _variance,
+    attributes=(axes_attribute(), _CORRECTION, KEEPDIMS),
+    examples=(*_SPREAD_EXAMPLES, ex((3,), correction=1)),
+    aliases=("var",),
+    doc="Mean squared deviation from the mean; divided by n - correction.",
+)
+std = composite(
+    "std",
+    ("x",),
+    lambda x, axes, correction, keepdims: sqrt(variance(x, axes=axes, correction=correction, keepdims=keepdims)),
+    attributes=(axes_attribute(), _CORRECTION, KEEPDIMS),
+    examples=(*_SPREAD_EXAMPLES, ex((3,), correction=1)),
+    doc="Square root of the variance; its gradient is NaN where the variance is 0.",
+)
+
+
+def _extreme_vjp(g: Any, y: Any, x: Any, axes: Any, keepdims: bool) -> Any:
+    """Split evenly over ties, so that it still sums to g."""
+    if not shape_of(x):
+        return g
+    chosen = where(equal(x, _spread(y, x, axes)), 1.0, 0.0)
+    return _spread(g, x, axes) * div(chosen, sum(chosen, axes=axes, keepdims=True))
+
+
+max = reduction(
+    "max",
+    lambda x, axes, keepdims: np.maximum.reduce(x, axis=axes, keepdims=keepdims),
+    _extreme_vjp,
+    has_identity=False,
+    doc="Largest element over axes; NaN where there is one. Ties share the gradient evenly.",
+)
+min = reduction(
+    "min",
+    lambda x, axes, keepdims: np.minimum.reduce(x, axis=axes, keepdims=keepdims),
+    _extreme_vjp,
+    has_identity=False,
+    doc="Smallest element over axes; NaN where there is one. Ties share the gradient evenly.",
+)
+
+
+def _prod(x: Any, axes: Any, keepdims: bool) -> Any:
+    """Halves multiplied with halves: the gradient needs no division, so zeros are exact to any order."""
+    shape = shape_of(x)
+    over = normalize_axes("prod", axes, len(shape))
+    rest = tuple(i for i in range(len(shape)) if i not in over)
+    n = math.prod(shape[i] for i in over)
+    outer = tuple(shape[i] for i in rest)
+    if dtype_of(x) == BOOL_DTYPE:
+        x = x * 1
+    x = (
+        reshape(transpose(x, (*rest, *over)), (*outer, n))
+        if n
+        else broadcast_to(reshape(sum(x), ()) * 0 + 1, (*outer, 1))
+    )
+    while n > 1:
+        half = n // 2
+        y = slice_(x, (..., slice(None, half))) * slice_(x, (..., slice(half, 2 * half)))
+        x = concat([y, slice_(x, (..., slice(2 * half, None)))], axis=-1) if n % 2 else y
+        n = half + n % 2
+    return reshape(x, reduced_shape(shape, over, keepdims))
+
+
+prod = composite(
+    "prod",
+    ("x",),
+    _prod,
+    attributes=(axes_attribute(), KEEPDIMS),
+    examples=(
+        *_SPREAD_EXAMPLES,
+        ex(()),
+        ex([1.0, 0.0, 2.0]),
+        ex([0.0, 0.5, 0.0]),
+        ex((5,)),
+        ex((0,)),
+        ex((2, 0), axes=1),
+    ),
+    doc="Product over axes; 1 where there is nothing. The gradient is exact where factors are 0.",
+)
+
+
+def _logsumexp(x: Any, axes: Any, keepdims: bool) -> Any:
+    top = np.max(x, axis=axes, keepdims=True, initial=-np.inf)
+    top = np.where(np.isfinite(top), top, 0.0)
+    total = np.add.reduce(np.exp(x - top), axis=axes, keepdims=True)
+    with np.errstate(divide="ignore"):
+        y = np.log(total) + top
+    return y if keepdims else np.squeeze(y, axis=axes if axes is not None else tuple(range(np.ndim(x))))
+
+
+def _logsumexp_vjp(g: Any, y: Any, x: Any, axes: Any, keepdims: bool) -> Any:
+    y = _spread(y, x, axes)
+    return _spread(g, x, axes) * exp(x - where(isfinite(y), y, 0.0))
+
+
+logsumexp = reduction(
+    "logsumexp",
+    _logsumexp,
+    _logsumexp_vjp,
+    dtype=floating,
+    flops=20,
+    doc="log(sum(exp(x))) over axes, without overflow.",
+)
+
+
+def _norm(x: Any, ord: Any, axes: Any, keepdims: bool) -> Any:
+    shape = shape_of(x)
+    over = normalize_axes("norm", axes, len(shape))
+    if ord is not None and len(over) > 1:
+        raise BadAttributeError(
+            f"norm: ord={ord} over {len(over)} axes would be a matrix norm; give one axis, or no ord"
+        )
+    if ord == 1.0:
+        return sum(abs_(x), axes=axes, keepdims=keepdims)
+    if ord == np.inf:
+        return max(abs_(x), axes=axes, keepdims=keepdims)
+    return _euclidean_norm(x, axes=axes, keepdims=keepdims)
+
+
+def _euclidean(x: Any, axes: Any, keepdims: bool) -> Any:
+    """Scaled by the largest element, so that squares neither overflow nor vanish."""
+    size = np.absolute(x)
+    top = np.max(size, axis=axes, keepdims=True, initial=0.0)
+    scale = np.where((top > 0) & np.isfinite(top), top, 1.0)
+    y = scale * np.sqrt(np.add.reduce(np.square(size / scale), axis=axes, keepdims=True))
+    return y if keepdims else np.squeeze(y, axis=axes if axes is not None else tuple(range(np.ndim(x))))
+
+
+def _euclidean_vjp(g: Any, y: Any, x: Any, axes: Any, keepdims: bool) -> Any:
+    y = _spread(y, x, axes)
+    return _spread(g, x, axes) * div(x, where(equal(y, 0.0), 1.0, y))
+
+
+_euclidean_norm = reduction(
+    "euclidean_norm",
+    _euclidean,
+    _euclidean_vjp,
+    dtype=floating,
+    flops=3,
+    domain=POSITIVE,
+    doc="Square root of the sum of squares over axes, without overflow; gradient 0 where it is 0.",
+)
+norm = composite(
+    "norm",
+    ("x",),
+    _norm,
+    attributes=(Attribute("ord", ORDER, None), axes_attribute(), KEEPDIMS),
+    domain=(POSITIVE,),
+    examples=(*_SPREAD_EXAMPLES, ex((3,), ord=1), ex((2, 3), ord="inf", axes=1), ex((3,), ord=2)),
+    doc="Euclidean norm over axes (all where none is given); ord 1, 2 or inf along one axis. Gradient 0 at 0.",
+)
+
+
+def _place_aval(name: str, x: Aval, axis: int | None, keepdims: bool) -> Aval:
+    over = normalize_axes(name, axis, len(x.shape))
+    if 0 in [x.shape[a] for a in over]:
+        raise ShapeMismatchError(f"{name}: nothing to look through: shape {x.shape} is empty along axes {list(over)}")
+    return Aval(reduced_shape(x.shape, over, keepdims), INT64)
+
+
+_PLACES = (ex((3,)), ex((2, 3), axis=1), ex((2, 3), axis=-2, keepdims=True), ex(()))
+
+argmax = primitive(
+    "argmax",
+    ("x",),
+    lambda x, axis, keepdims: np.argmax(x, axis=axis, keepdims=keepdims),
+    attributes=(Attribute("axis", AXIS, None), KEEPDIMS),
+    vjps=(None,),
+    infer=lambda x, axis, keepdims: _place_aval("argmax", x, axis, keepdims),
+    examples=_PLACES,
+    doc="Place of the first largest element along an axis (of the flattened array where none is given).",
+)
+argmin = primitive(
+    "argmin",
+    ("x",),
+    lambda x, axis, keepdims: np.argmin(x, axis=axis, keepdims=keepdims),
+    attributes=(Attribute("axis", AXIS, None), KEEPDIMS),
+    vjps=(None,),
+    infer=lambda x, axis, keepdims: _place_aval("argmin", x, axis, keepdims),
+    examples=_PLACES,
+    doc="Place of the first smallest element along an axis (of the flattened array where none is given).",
+)
+all = reduction(
+    "all",
+    lambda x, axes, keepdims: np.all(x, axis=axes, keepdims=keepdims),
+    None,
+    dtype=lambda d: BOOL_DTYPE,
+    doc="Whether no element over axes is 0.",
+)
+any = reduction(
+    "any",
+    lambda x, axes, keepdims: np.any(x, axis=axes, keepdims=keepdims),
+    None,
+    dtype=lambda d: BOOL_DTYPE,
+    doc="Whether some element over axes is not 0.",
+)
+
+
+def _cumulative_sum_aval(x: Aval, axis: int) -> Aval:
+    normalize_axis("cumulative_sum", axis, len(x.shape))
+    return Aval(x.shape, _summed(x.dtype))
+
+
+_cumulative: Row = primitive(
+    "cumulative_sum",
+    ("x",),
+    lambda x, axis: np.cumsum(x, axis=axis),
+    kind="linear",
+    attributes=(Attribute("axis", AXIS, 0),),
+    vjps=(lambda g, y, x, axis: flip(_cumulative(flip(g, axis), axis), axis),),
+    infer=_cumulative_sum_aval,
+    examples=(ex((3,)), ex((2, 3), axis=1), ex((2, 3), axis=-2), ex((0,))),
+    doc="Running sum along an axis.",
+)
+cumsum = composite(
+    "cumsum",
+    ("x",),
+    lambda x, axis: _cumulative(reshape(x, (math.prod(shape_of(x)),)), 0) if axis is None else _cumulative(x, axis),
+    attributes=(Attribute("axis", AXIS, None),),
+    examples=(ex((2, 3)), ex((2, 3), axis=1), ex(())),
+    alias_of="cumulative_sum",
+    doc="Running sum along an axis (of the flattened array where none is given).",
+)

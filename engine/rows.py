@@ -1,0 +1,342 @@
+"""Constructors of the common kinds of rows, and the shape rules that rows share."""
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from engine.attributes import AXES, BOOL, Attribute
+from engine.errors import BadAttributeError, InvalidValueError, ShapeMismatchError
+from engine.primitive import Example, Operation, Vjp, ex
+from engine.values import BOOL as BOOL_DTYPE
+from engine.values import FLOAT64, Aval, Shape, canonical_dtype, shape_of
+
+Domain = tuple[float, float]
+#: What a constructor returns: the function that users call.
+Row = Callable[..., Any]
+#: Wide enough to see curvature, narrow enough for exp.
+REAL: Domain = (-2.0, 2.0)
+POSITIVE: Domain = (0.3, 3.0)
+
+#: What one element of a transcendental function costs, in additions.
+TRANSCENDENTAL = 10
+
+_AXIS_SHAPES: tuple[Shape, ...] = ((), (3,), (2, 3), (0,), (2, 0))
+_PAIRS: tuple[tuple[Shape, Shape], ...] = (
+    ((), ()),
+    ((3,), (3,)),
+    ((2, 3), (3,)),
+    ((3,), ()),
+    ((), (2, 3)),
+    ((2, 1), (1, 3)),
+    ((0,), (1,)),
+)
+
+
+def unary(
+    name: str,
+    ufunc: Callable[..., Any],
+    vjp: Vjp | None,
+    *,
+    doc: str,
+    scalar: Callable[[float], Any] | None = None,
+    domain: Domain = REAL,
+    dtype: str = "floating",
+    aliases: tuple[str, ...] = (),
+    symbol: str = "",
+    flops: int = TRANSCENDENTAL,
+) -> Row:
+    """An elementwise row of one operand x: vjp is `(g, y, x) -> cotangent of x`, or None.
+
+    dtype: "floating" turns int and bool into float64, "same" keeps NumPy's rule, "bool" gives a mask.
+    """
+    return elementwise(
+        name,
+        ("x",),
+        ufunc,
+        (vjp,),
+        doc=doc,
+        scalar=scalar,
+        domain=(domain,),
+        dtype=dtype,
+        aliases=aliases,
+        symbol=symbol,
+        flops=flops,
+        examples=tuple(ex(shape) for shape in _AXIS_SHAPES),
+    )
+
+
+def binary(
+    name: str,
+    ufunc: Callable[..., Any],
+    vjp1: Vjp | None,
+    vjp2: Vjp | None,
+    *,
+    doc: str,
+    scalar: Callable[[float, float], Any] | None = None,
+    domain: tuple[Domain, Domain] = (REAL, REAL),
+    dtype: str = "same",
+    aliases: tuple[str, ...] = (),
+    symbol: str = "",
+    kind: str = "elementwise",
+    flops: int = 1,
+) -> Row:
+    """An elementwise row of two operands that broadcast: vjps are `(g, y, x1, x2) -> cotangent`."""
+    return elementwise(
+        name,
+        ("x1", "x2"),
+        ufunc,
+        (vjp1, vjp2),
+        doc=doc,
+        scalar=scalar,
+        domain=domain,
+        dtype=dtype,
+        aliases=aliases,
+        symbol=symbol,
+        flops=flops,
+        kind=kind,
+        examples=tuple(ex(*pair) for pair in _PAIRS),
+    )
+
+
+def elementwise(
+    name: str,
+    operands: tuple[str, ...],
+    function: Callable[..., Any],
+    vjps: tuple[Vjp | None, ...],
+    *,
+    doc: str,
+    examples: tuple[Example, ...],
+    domain: tuple[Domain, ...],
+    scalar: Callable[..., Any] | None = None,
+    dtype: str = "same",
+    dtype_operands: slice = slice(None),
+    aliases: tuple[str, ...] = (),
+    attributes: tuple[Attribute, ...] = (),
+    symbol: str = "",
+    kind: str = "elementwise",
+    flops: int = 1,
+) -> Row:
+    """An elementwise row of any number of operands; `dtype_operands` are those that the result's dtype follows from."""
+    ufunc = function if isinstance(function, np.ufunc) else None
+    rule: Callable[..., np.dtype[Any]] = {"floating": _floating, "same": _promoted, "bool": _bool}[dtype]
+
+    def infer(*avals: Aval, **attrs: Any) -> Aval:
+        return Aval(broadcast_shapes(name, [a.shape for a in avals]), rule(name, avals[dtype_operands], ufunc))
+
+    op = Operation(
+        name=name,
+        doc=doc,
+        operands=operands,
+        kind=kind,
+        examples=examples,
+        attributes=attributes,
+        forward=_no_bools(function) if dtype == "floating" else function,
+        ufunc=ufunc,
+        scalar=scalar,
+        vjps=vjps,
+        infer=infer,
+        flops=lambda *avals, out, **attrs: flops * out.size,
+        domain=domain,
+        aliases=aliases,
+        symbol=symbol,
+    )
+    return op.call
+
+
+def reduction(
+    name: str,
+    forward: Callable[..., Any],
+    vjp: Vjp | None,
+    *,
+    doc: str,
+    kind: str = "other",
+    dtype: Callable[[np.dtype[Any]], np.dtype[Any]] = lambda d: d,
+    has_identity: bool = True,
+    attributes: tuple[Attribute, ...] = (),
+    domain: Domain = REAL,
+    flops: int = 1,
+    aliases: tuple[str, ...] = (),
+    examples: tuple[Example, ...] = (),
+) -> Row:
+    """A row that reduces over axes: forward is `(x, axes, keepdims, ...)`, vjp `(g, y, x, axes, keepdims, ...)`."""
+
+    def infer(x: Aval, axes: Any, keepdims: bool, **attrs: Any) -> Aval:
+        over = normalize_axes(name, axes, len(x.shape))
+        if not has_identity and any(x.shape[a] == 0 for a in over):
+            raise ShapeMismatchError(f"{name}: nothing to reduce: shape {x.shape} is empty along axes {list(over)}")
+        return Aval(reduced_shape(x.shape, over, keepdims), dtype(x.dtype))
+
+    shapes = (ex(()), ex((3,)), ex((2, 3), axes=(1,)), ex((2, 3), axes=-2, keepdims=True), ex((2, 3, 2), axes=(0, -1)))
+    some = (ex((2, 3), axes=()), *((ex((0, 2)), ex((0, 2), axes=1)) if has_identity else (ex((0, 2), axes=1),)))
+    op = Operation(
+        name=name,
+        doc=doc,
+        operands=("x",),
+        kind=kind,
+        examples=examples or (shapes + some),
+        attributes=(*attributes, axes_attribute(), KEEPDIMS),
+        forward=forward,
+        vjps=(vjp,),
+        infer=infer,
+        flops=lambda x, out, **attrs: flops * x.size,
+        domain=(domain,),
+        aliases=aliases,
+    )
+    return op.call
+
+
+def composite(
+    name: str,
+    operands: tuple[str, ...],
+    body: Callable[..., Any],
+    *,
+    doc: str,
+    examples: tuple[Example, ...],
+    attributes: tuple[Attribute, ...] = (),
+    required: int = -1,
+    variadic: bool = False,
+    outputs: Callable[..., int] | None = None,
+    domain: tuple[Domain, ...] = (),
+    random: bool = False,
+    aliases: tuple[str, ...] = (),
+    alias_of: str = "",
+) -> Row:
+    """A row in terms of other rows: `body(*operands, **attributes)`; `outputs(**attributes)` where it has several."""
+    op = Operation(
+        name=name,
+        doc=doc,
+        operands=operands,
+        kind="composite",
+        examples=examples,
+        attributes=attributes,
+        required=required,
+        variadic=variadic,
+        outputs=outputs,
+        body=body,
+        domain=domain or (REAL,) * len(operands),
+        random=random,
+        aliases=aliases,
+        alias_of=alias_of,
+    )
+    return op.call
+
+
+def primitive(name: str, operands: tuple[str, ...], forward: Callable[..., Any], **fields: Any) -> Row:
+    """Any other row; the fields are those of `Operation`."""
+    fields.setdefault("domain", (REAL,) * len(operands))
+    fields.setdefault("flops", lambda *avals, out, **attrs: out.size)
+    fields.setdefault("kind", "other")
+    return Operation(name=name, operands=operands, forward=forward, **fields).call
+
+
+def axes_attribute(default: Any = None) -> Attribute:
+    """`axes`, which may be written `axis` as well."""
+    return Attribute("axes", AXES, default, ("axis",))
+
+
+KEEPDIMS = Attribute("keepdims", BOOL, False)
+
+
+def _no_bools(function: Callable[..., Any]) -> Row:
+    """NumPy computes exp of a bool in float16; here it is float64."""
+
+    def forward(*xs: Any, **attrs: Any) -> Any:
+        return function(*(x.astype(FLOAT64) if getattr(x, "dtype", FLOAT64).kind in "bi" else x for x in xs), **attrs)
+
+    return forward
+
+
+def _bool(name: str, avals: Sequence[Aval], ufunc: Any) -> np.dtype[Any]:
+    return BOOL_DTYPE
+
+
+def _floating(name: str, avals: Sequence[Aval], ufunc: Any) -> np.dtype[Any]:
+    return floating(promote(avals))
+
+
+def floating(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """The dtype itself, or float64 for int and bool."""
+    return dtype if dtype.kind == "f" else FLOAT64
+
+
+def _promoted(name: str, avals: Sequence[Aval], ufunc: Any) -> np.dtype[Any]:
+    if ufunc is None:
+        return promote(avals)
+    if all(a.weak for a in avals):
+        avals = [Aval((), a.dtype) for a in avals]
+    return _resolved(name, ufunc, tuple(a.weak if a.weak in (int, float) else a.dtype for a in avals))
+
+
+@lru_cache(maxsize=1024)
+def _resolved(name: str, ufunc: np.ufunc, given: tuple[Any, ...]) -> np.dtype[Any]:
+    try:
+        return canonical_dtype(ufunc.resolve_dtypes((*given, *[None] * ufunc.nout))[-1])
+    except TypeError as error:
+        shown = ", ".join(getattr(d, "__name__", str(d)) for d in given)
+        raise InvalidValueError(f"{name}: not defined for dtypes {shown}") from error
+
+
+def promote(avals: Iterable[Aval]) -> np.dtype[Any]:
+    """NumPy's promotion; a weak Python number adapts to the others."""
+    avals = list(avals)
+    if all(a.weak for a in avals):
+        return BOOL_DTYPE if all(a.weak is bool for a in avals) else FLOAT64
+    return canonical_dtype(np.result_type(*(a.weak(0) if a.weak else a.dtype for a in avals)))
+
+
+def broadcast_shapes(name: str, shapes: Sequence[Shape]) -> Shape:
+    """The shape that all broadcast to.
+
+    Raises:
+        ShapeMismatchError: they do not.
+    """
+    ndim = max((len(s) for s in shapes), default=0)
+    result = [1] * ndim
+    for shape in shapes:
+        for i, length in enumerate(shape, ndim - len(shape)):
+            if length != 1:
+                if result[i] not in (1, length):
+                    listed = " and ".join(str(s) for s in shapes)
+                    raise ShapeMismatchError(f"{name}: shapes {listed} do not broadcast: {result[i]} != {length}")
+                result[i] = length
+    return tuple(result)
+
+
+def normalize_axis(name: str, axis: int, ndim: int) -> int:
+    """A non-negative axis.
+
+    Raises:
+        BadAttributeError: there is no such axis.
+    """
+    if not -ndim <= axis < ndim:
+        raise BadAttributeError(f"{name}: axis {axis} is out of range for an operand of {ndim} axes")
+    return axis % ndim
+
+
+def normalize_axes(name: str, axes: Any, ndim: int) -> tuple[int, ...]:
+    """Sorted non-negative axes; None means all.
+
+    Raises:
+        BadAttributeError: an axis that does not exist, or twice the same.
+    """
+    if axes is None:
+        return tuple(range(ndim))
+    over = [normalize_axis(name, a, ndim) for a in ((axes,) if isinstance(axes, int) else axes)]
+    if len(set(over)) != len(over):
+        raise BadAttributeError(f"{name}: axes {list(axes)} name an axis twice")
+    return tuple(sorted(over))
+
+
+def reduced_shape(shape: Shape, over: tuple[int, ...], keepdims: bool) -> Shape:
+    """The shape after reducing over some axes."""
+    if keepdims:
+        return tuple(1 if i in over else n for i, n in enumerate(shape))
+    return tuple(n for i, n in enumerate(shape) if i not in over)
+
+
+def kept_shape(x: Any, axes: Any) -> Shape:
+    """The shape of a reduction of x with keepdims."""
+    shape = shape_of(x)
+    return reduced_shape(shape, normalize_axes("", axes, len(shape)), True)

@@ -1,0 +1,52 @@
+"""The table of operations: filled once by the modules under `primitives/`, read by name everywhere else."""
+
+from collections.abc import Callable
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any
+
+from engine.errors import UnknownOperationError
+
+if TYPE_CHECKING:
+    from engine.primitive import Operation
+
+#: name or alias -> row
+OPERATIONS: dict[str, "Operation"] = {}
+#: name or alias -> the function that users call
+CALLS: dict[str, Callable[..., Any]] = {}
+
+
+def register(op: "Operation") -> None:
+    """Adds a row under its name and its aliases."""
+    for name in (op.name, *op.aliases):
+        if name in OPERATIONS:
+            raise ValueError(f'the table has an operation "{name}" already')
+        OPERATIONS[name] = op
+        CALLS[name] = op.call
+
+
+def unregister(op: "Operation") -> None:
+    """Takes a row out again."""
+    for name in (op.name, *op.aliases):
+        del OPERATIONS[name], CALLS[name]
+
+
+def nearest(name: str, known: "list[str] | dict[str, Any]") -> str:
+    """`; nearest: a, b` for a message, or nothing where no known name is near."""
+    found = get_close_matches(name, list(known), n=3, cutoff=0.6)
+    return f"; nearest: {', '.join(found)}" if found else ""
+
+
+def lookup(name: str) -> "Operation":
+    """The row of that name or alias.
+
+    Raises:
+        UnknownOperationError: with the nearest names.
+    """
+    if name not in OPERATIONS:
+        raise UnknownOperationError(f'unknown operation "{name}"{nearest(name, OPERATIONS)}')
+    return OPERATIONS[name]
+
+
+def rows() -> "list[Operation]":
+    """Every row once, in order of name."""
+    return sorted(set(OPERATIONS.values()), key=lambda op: op.name)

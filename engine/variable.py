@@ -1,0 +1,191 @@
+"""Variable: a value that remembers how it was computed. The variable IS the tape's node; no other object is kept."""
+
+from typing import Any, Self
+
+import numpy as np
+
+from engine.backward import run_backward
+from engine.errors import AutogradError, InvalidValueError, NotScalarError
+from engine.operators import Operators
+from engine.table import CALLS
+from engine.values import Shape, Value, as_raw, canonical_dtype, dtype_of, shape_of
+
+
+class Variable(Operators):
+    """A number or an array with a gradient.
+
+    Args:
+        values: one number, nested list or array (copied), or several numbers for a vector. Python numbers become
+            float64, arrays keep float64, float32, int64 or bool.
+        name: shown by `str` and in graph pictures.
+        dtype: converts on the way in.
+
+    >>> x = Variable(0.5)
+    >>> y = x * x
+    >>> y.backward()
+    >>> print(y, x.grad)
+    variable(0.25) variable(1.0)
+    >>> Variable(1.0, 2.0, 3.0).shape
+    (3,)
+
+    Raises:
+        InvalidValueError: ragged lists, dtypes that are not supported, objects that are no numbers.
+    """
+
+    # op, parents, saved, attrs: what computed it (op None: a leaf). saved holds the operands' raw values at that time.
+    __slots__ = ("__weakref__", "_attrs", "_data", "_op", "_parents", "_saved", "generation", "grad", "name")
+
+    _data: Value
+    _op: Any
+    _parents: tuple[Any, ...]
+    _saved: tuple[Value, ...]
+    _attrs: dict[str, Any] | None
+    grad: "Variable | None"
+    generation: int
+    name: str | None
+
+    def __init__(self, *values: Any, name: str | None = None, dtype: Any = None) -> None:
+        if not values:
+            raise InvalidValueError("Variable: expected a number, a list, an array or several numbers; got nothing")
+        self._data = as_raw(values[0] if len(values) == 1 else values, dtype)
+        self._op = None
+        self._parents = self._saved = ()
+        self._attrs = None
+        self.grad = None
+        self.generation = 0
+        self.name = name
+
+    @property
+    def data(self) -> Value:
+        """The value: a `float` for a float64 scalar, else a read-only array. Replace it, don't write into it."""
+        data = self._data
+        if type(data) is not float:
+            data.flags.writeable = False
+        return data
+
+    @data.setter
+    def data(self, value: Any) -> None:
+        if self._op is not None:
+            raise AutogradError(
+                f"data: this variable was computed by {self._op.name}; only a leaf's data can be replaced. "
+                "Call unchain() first, or make a new Variable"
+            )
+        raw = as_raw(value)
+        if self.grad is not None and shape_of(raw) != self.grad.shape:
+            self.grad = None
+        self._data = raw
+
+    @property
+    def creator(self) -> Any:
+        """The operation that computed it; None for a leaf."""
+        return self._op
+
+    @property
+    def shape(self) -> Shape:
+        """Lengths of the axes; () for a scalar."""
+        return shape_of(self._data)
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return 1 if type(self._data) is float else int(self._data.size)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """float64, float32, int64 or bool."""
+        return dtype_of(self._data)
+
+    def __len__(self) -> int:
+        if not self.shape:
+            raise InvalidValueError("len: a scalar has no length")
+        return self.shape[0]
+
+    def __iter__(self) -> Any:
+        return (self[i] for i in range(len(self)))
+
+    def __bool__(self) -> bool:
+        return bool(self.item())
+
+    def __float__(self) -> float:
+        return float(self.item())
+
+    def __int__(self) -> int:
+        return int(self.item())
+
+    def item(self) -> Any:
+        """The only element as a Python number.
+
+        Raises:
+            NotScalarError: there are several, or none.
+        """
+        if self.size != 1:
+            raise NotScalarError(f"expected one element, this variable has shape {self.shape}")
+        return self._data if type(self._data) is float else self._data.item()
+
+    def __str__(self) -> str:
+        data = self._data
+        text = (
+            repr(data)
+            if type(data) is float
+            else np.array2string(data, floatmode="unique", separator=" ", prefix=" " * 9, threshold=1000)
+        )
+        return f"{self.name or 'variable'}({text})"
+
+    __repr__ = __str__
+
+    def astype(self, dtype: Any) -> Any:
+        """The value in another dtype; differentiable between floating ones."""
+        return CALLS["astype"](self, str(canonical_dtype(np.dtype(dtype))))
+
+    def backward(self, *, create_graph: bool = False, retain_grad: bool = False, cotangent: Any = None) -> None:
+        """Adds the gradient of this variable to `grad` of every leaf that it was computed from.
+
+        Starts from `cotangent`, else from `grad` where there is one, else from ones. Gradients add up until cleared.
+
+        Args:
+            create_graph: records the backward pass, so that gradients can be differentiated again.
+            retain_grad: keeps the gradients of intermediate variables too.
+            cotangent: what to start from: a value of this variable's shape.
+
+        Raises:
+            NotDifferentiableError: this variable is not floating.
+            ShapeMismatchError: the cotangent has another shape.
+            StaleDataError: with create_graph, where a leaf's data was replaced since the forward pass.
+        """
+        run_backward(self, create_graph, retain_grad, cotangent)
+
+    def cleargrad(self) -> None:
+        """Forgets the gradient."""
+        self.grad = None
+
+    def unchain(self) -> None:
+        """Forgets what computed it: a leaf from now on. Its value stays."""
+        self._op = None
+        self._parents = self._saved = ()
+        self._attrs = None
+
+    def unchain_backward(self) -> None:
+        """Unchains every variable that this one was computed from (truncated backpropagation through time)."""
+        stack = [p for p in self._parents if isinstance(p, Variable)]
+        while stack:
+            v = stack.pop()
+            stack.extend(p for p in v._parents if isinstance(p, Variable))
+            v.unchain()
+
+    @classmethod
+    def _leaf(cls, data: Value) -> Self:
+        """A leaf around a raw value that nobody else writes to."""
+        v = cls.__new__(cls)
+        v._data = data
+        v._op = None
+        v._parents = v._saved = ()
+        v._attrs = None
+        v.grad = None
+        v.generation = 0
+        v.name = None
+        return v
