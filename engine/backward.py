@@ -30,32 +30,38 @@ def run_backward(root: Any, create_graph: bool, retain_grad: bool, cotangent: An
     if not (create_graph or retain_grad):
         v, g = _chain(root, seed)
         if v._op is None:
-            root.grad = None
+            root._grad = None
             _store(v, g)
             return
     nodes, are_scalars = _reachable(v)
-    if create_graph or are_scalars:
+    if are_scalars and not create_graph:
         found = _pass(nodes, g, create_graph, retain_grad)
     else:
         with np.errstate(all="ignore"):
             found = _pass(nodes, g, create_graph, retain_grad)
-    root.grad = None
+    root._grad = None
+    stored = set()
     for v, g in found:
-        _store(v, g)
+        # No two variables share one gradient variable.
+        _store(v, g * 1.0 if create_graph and id(g) in stored else g)
+        stored.add(id(g))
 
 
 def _seed(root: Any, create_graph: bool, cotangent: Any) -> Value:
-    if type(root._data) is float and root.grad is None and cotangent is None and not create_graph:
+    if type(root._data) is float and root._grad is None and cotangent is None and not create_graph:
         return 1.0
     if root.dtype.kind != "f":
         raise NotDifferentiableError(f"backward: expected a floating variable, this one is {root.dtype}")
     kind = type(root)
-    given = root.grad if cotangent is None else cotangent
+    given = root._grad if cotangent is None else cotangent
     if given is None:
         ones = 1.0 if type(root._data) is float else np.ones_like(root._data)
         return kind._leaf(ones) if create_graph else ones
     if not isinstance(given, kind):
         given = kind._leaf(as_raw(given))
+    elif create_graph:
+        # Not the caller's own variable, whose data may be replaced, but one on the tape with the same bits.
+        given = given * 1.0
     if given.shape != root.shape:
         raise ShapeMismatchError(f"backward: cotangent of shape {given.shape} for a variable of shape {root.shape}")
     if given.dtype != root.dtype:
@@ -158,9 +164,9 @@ def _fit(gx: Any, raw: Value) -> Any:
 
 def _store(v: Any, g: Any, accumulate: bool = True) -> None:
     kind = type(v)
-    if v.grad is None or not accumulate:
-        v.grad = g if isinstance(g, kind) else kind._leaf(canonical(g))
+    if v._grad is None or not accumulate:
+        v._grad = g if isinstance(g, kind) else kind._leaf(canonical(g))
     elif isinstance(g, kind):
-        v.grad = v.grad + g
+        v._grad = v._grad + g
     else:
-        v.grad = kind._leaf(canonical(v.grad._data + g))
+        v._grad = kind._leaf(canonical(v._grad._data + g))

@@ -3,7 +3,7 @@
 import functools
 import inspect
 from collections.abc import Callable
-from contextvars import ContextVar, Token
+from contextvars import ContextVar
 from types import TracebackType
 from typing import Any, Self
 
@@ -16,13 +16,15 @@ is_recording = _recording.get
 is_training = _training.get
 
 
+#: What a flag was before each `with` that is still open, innermost first: (value, the rest).
+Stack = tuple[bool, Any] | None
+
+
 class _Off:
-    """Switches one flag off, as a context manager or a decorator; each use has its own tokens."""
+    """Switches one flag off. It keeps nothing itself: one object may be entered by many threads and tasks."""
 
     _flag: ContextVar[bool]
-
-    def __init__(self) -> None:
-        self._tokens: list[Token[bool]] = []
+    _before: ContextVar[Stack]
 
     def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Decorates a function or a coroutine function; a generator would leak the switch between its steps.
@@ -51,11 +53,14 @@ class _Off:
         return off_while_awaited
 
     def __enter__(self) -> Self:
-        self._tokens.append(self._flag.set(False))
+        self._before.set((self._flag.get(), self._before.get()))
+        self._flag.set(False)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        self._flag.reset(self._tokens.pop())
+        value, rest = self._before.get() or (True, None)
+        self._flag.set(value)
+        self._before.set(rest)
 
 
 class no_grad(_Off):  # noqa: N801 - reads as a keyword, as in every library of the field
@@ -69,6 +74,7 @@ class no_grad(_Off):  # noqa: N801 - reads as a keyword, as in every library of 
     """
 
     _flag = _recording
+    _before = ContextVar("recording before", default=None)
 
 
 class test_mode(_Off):  # noqa: N801
@@ -81,4 +87,5 @@ class test_mode(_Off):  # noqa: N801
     """
 
     _flag = _training
+    _before = ContextVar("training before", default=None)
     __test__ = False

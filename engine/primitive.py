@@ -236,7 +236,7 @@ def _unary(op: Operation) -> Callable[..., Any]:
                     y = _edge(op, (d,))
                 v = _new(Variable)
                 v._data = y
-                v.grad = v.name = v._attrs = None
+                v._grad = v.name = v._attrs = None
                 if is_recording():
                     v._op = op
                     v._parents = (x,)
@@ -293,7 +293,7 @@ def _binary(op: Operation) -> Callable[..., Any]:
             y = _edge(op, (d1, d2))
         v = _new(Variable)
         v._data = y
-        v.grad = v.name = v._attrs = None
+        v._grad = v.name = v._attrs = None
         if is_recording():
             v._op = op
             v._parents = (x1, x2)
@@ -380,7 +380,7 @@ def apply(op: Operation, args: tuple[Any, ...], attrs: dict[str, Any], **extra: 
         return Variable._leaf(y)
     v = _new(Variable)
     v._data = y
-    v.grad = v.name = None
+    v._grad = v.name = None
     v._op = op
     v._parents = args
     v._saved = tuple(raws)

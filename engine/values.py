@@ -78,12 +78,15 @@ def as_raw(value: Any, dtype: Any = None) -> Value:
         InvalidValueError: ragged lists, dtypes that are not supported, objects that are no numbers.
     """
     if dtype is None and (type(value) is float or type(value) is int):
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError as error:
+            raise InvalidValueError("an integer is more than float64 holds") from error
     if hasattr(value, "__array_ufunc__") and value.__array_ufunc__ is None:
         value = value.data
     try:
         array = np.array(value)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, OverflowError) as error:
         raise InvalidValueError(f"expected a number, a rectangular nested list or an array: {error}") from error
     target = canonical_dtype(array.dtype)
     if target == INT64 and not isinstance(value, (np.ndarray, np.generic)):

@@ -5,7 +5,7 @@ from typing import Any, Self
 import numpy as np
 
 from engine.backward import run_backward
-from engine.errors import AutogradError, InvalidValueError, NotScalarError
+from engine.errors import AutogradError, InvalidValueError, NotScalarError, ShapeMismatchError
 from engine.operators import Operators
 from engine.table import CALLS
 from engine.values import Shape, Value, as_raw, canonical_dtype, dtype_of, shape_of
@@ -33,16 +33,19 @@ class Variable(Operators):
     """
 
     # op, parents, saved, attrs: what computed it (op None: a leaf). saved holds the operands' raw values at that time.
-    __slots__ = ("__weakref__", "_attrs", "_data", "_op", "_parents", "_saved", "generation", "grad", "name")
+    __slots__ = ("__weakref__", "_attrs", "_data", "_grad", "_op", "_parents", "_saved", "generation", "name")
 
     _data: Value
     _op: Any
     _parents: tuple[Any, ...]
     _saved: tuple[Value, ...]
     _attrs: dict[str, Any] | None
-    grad: "Variable | None"
+    _grad: "Variable | None"
     generation: int
     name: str | None
+
+    def __init_subclass__(cls) -> None:
+        raise TypeError("Variable has no subclasses: dispatch is by its exact type; hold one instead")
 
     def __init__(self, *values: Any, name: str | None = None, dtype: Any = None) -> None:
         if not values:
@@ -51,7 +54,7 @@ class Variable(Operators):
         self._op = None
         self._parents = self._saved = ()
         self._attrs = None
-        self.grad = None
+        self._grad = None
         self.generation = 0
         self.name = name
 
@@ -71,9 +74,21 @@ class Variable(Operators):
                 "Call unchain() first, or make a new Variable"
             )
         raw = as_raw(value)
-        if self.grad is not None and shape_of(raw) != self.grad.shape:
-            self.grad = None
+        if self._grad is not None and shape_of(raw) != self._grad.shape:
+            self._grad = None
         self._data = raw
+
+    @property
+    def grad(self) -> "Variable | None":
+        """The gradient: a variable of the same shape, None before a backward pass and after `cleargrad`."""
+        return self._grad
+
+    @grad.setter
+    def grad(self, value: "Variable | None") -> None:
+        if value is not None and (type(value) is not Variable or value.shape != self.shape):
+            given = f"a variable of shape {value.shape}" if type(value) is Variable else type(value).__name__
+            raise ShapeMismatchError(f"grad: expected None or a variable of shape {self.shape}, got {given}")
+        self._grad = value
 
     @property
     def creator(self) -> Any:
@@ -110,6 +125,12 @@ class Variable(Operators):
 
     def __bool__(self) -> bool:
         return bool(self.item())
+
+    def __format__(self, spec: str) -> str:
+        return format(self.item(), spec) if spec else str(self)
+
+    def __array__(self, *args: Any, **keywords: Any) -> Any:
+        raise InvalidValueError("a NumPy function would lose the tape; use engine.functions, or x.data for the value")
 
     def __float__(self) -> float:
         return float(self.item())
@@ -161,7 +182,7 @@ class Variable(Operators):
 
     def cleargrad(self) -> None:
         """Forgets the gradient."""
-        self.grad = None
+        self._grad = None
 
     def unchain(self) -> None:
         """Forgets what computed it: a leaf from now on. Its value stays."""
@@ -185,7 +206,7 @@ class Variable(Operators):
         v._op = None
         v._parents = v._saved = ()
         v._attrs = None
-        v.grad = None
+        v._grad = None
         v.generation = 0
         v.name = None
         return v

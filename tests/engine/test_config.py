@@ -29,6 +29,21 @@ def test_they_are_restored_after_an_exception() -> None:
     assert is_training()
 
 
+def test_one_object_serves_many_threads() -> None:
+    off = no_grad()
+    barrier = threading.Barrier(8)
+
+    def enter(_: int) -> tuple[bool, bool]:
+        barrier.wait()
+        with off:
+            barrier.wait()
+            inside = is_recording()
+        return inside, is_recording()
+
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(enter, range(8))) == [(False, True)] * 8
+
+
 def test_nothing_is_recorded_inside_no_grad() -> None:
     x = Variable([1.0, 2.0])
     with no_grad():
