@@ -158,7 +158,8 @@ class Operation:
                 )
             a = self._spellings[key]
             if a.name in given:
-                raise BadAttributeError(f'{self.name}: attribute "{a.name}" is given twice')
+                spelled = " or ".join((a.name, *a.spellings))
+                raise BadAttributeError(f"{self.name}: attribute {spelled} is given twice")
             attrs[a.name] = a.parse(value, self.name)
             given.add(a.name)
         for a in self.attributes:
@@ -359,8 +360,12 @@ def apply(op: Operation, args: tuple[Any, ...], attrs: dict[str, Any], **extra: 
             frozen(d) if type(x) is np.ndarray and type(d) is np.ndarray else d for d, x in zip(raws, args, strict=True)
         ]
     try:
+        if attrs and any(type(d) in _NUMBERS or not d.ndim for d in raws):
+            # NumPy lets a scalar have an axis 0.
+            op.infer(*map(aval, raws), **attrs)  # type: ignore[misc]
         if are_scalars:
-            raws = [float(d) if type(d) is int else d for d in raws]
+            if not all(type(d) is bool for d in raws):
+                raws = [d if type(d) is float else float(d) for d in raws]
             y = _of_scalars(op, raws, attrs, extra)
         elif has_floats:
             # A scalar variable is strong, as NumPy's scalars are; a Python number is weak.
@@ -390,7 +395,7 @@ def apply(op: Operation, args: tuple[Any, ...], attrs: dict[str, Any], **extra: 
 
 
 def _of_scalars(op: Operation, raws: list[Any], attrs: dict[str, Any], extra: dict[str, Any]) -> Any:
-    if op.scalar is not None and not all(type(d) is bool for d in raws):
+    if op.scalar is not None and type(raws[0]) is float:
         try:
             return op.scalar(*raws, **attrs)
         except (ArithmeticError, ValueError):

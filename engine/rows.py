@@ -10,7 +10,7 @@ from engine.attributes import AXES, BOOL, Attribute
 from engine.errors import BadAttributeError, InvalidValueError, ShapeMismatchError
 from engine.primitive import Example, Operation, Vjp, ex
 from engine.values import BOOL as BOOL_DTYPE
-from engine.values import FLOAT64, Aval, Shape, canonical_dtype, shape_of
+from engine.values import FLOAT64, Aval, Shape, aval, canonical_dtype, shape_of
 
 Domain = tuple[float, float]
 #: What a constructor returns: the function that users call.
@@ -81,6 +81,7 @@ def binary(
     symbol: str = "",
     kind: str = "elementwise",
     flops: int = 1,
+    like: np.ufunc | None = None,
 ) -> Row:
     """An elementwise row of two operands that broadcast: vjps are `(g, y, x1, x2) -> cotangent`."""
     return elementwise(
@@ -96,6 +97,7 @@ def binary(
         symbol=symbol,
         flops=flops,
         kind=kind,
+        like=like,
         examples=tuple(ex(*pair) for pair in _PAIRS),
     )
 
@@ -112,18 +114,25 @@ def elementwise(
     scalar: Callable[..., Any] | None = None,
     dtype: str = "same",
     dtype_operands: slice = slice(None),
+    dtype_attributes: tuple[str, ...] = (),
+    like: np.ufunc | None = None,
     aliases: tuple[str, ...] = (),
     attributes: tuple[Attribute, ...] = (),
     symbol: str = "",
     kind: str = "elementwise",
     flops: int = 1,
 ) -> Row:
-    """An elementwise row of any number of operands; `dtype_operands` are those that the result's dtype follows from."""
-    ufunc = function if isinstance(function, np.ufunc) else None
+    """An elementwise row; the result's dtype follows from `dtype_operands` and the numbers in `dtype_attributes`.
+
+    like: the ufunc whose rule of dtypes holds, where `function` is none itself.
+    """
+    ufunc = like or (function if isinstance(function, np.ufunc) else None)
     rule: Callable[..., np.dtype[Any]] = {"floating": _floating, "same": _promoted, "bool": _bool}[dtype]
 
     def infer(*avals: Aval, **attrs: Any) -> Aval:
-        return Aval(broadcast_shapes(name, [a.shape for a in avals]), rule(name, avals[dtype_operands], ufunc))
+        numbers = [aval(attrs[key]) for key in dtype_attributes if attrs[key] is not None]
+        found = rule(name, (*avals[dtype_operands], *numbers), ufunc)
+        return Aval(broadcast_shapes(name, [a.shape for a in avals]), found)
 
     op = Operation(
         name=name,
@@ -133,7 +142,7 @@ def elementwise(
         examples=examples,
         attributes=attributes,
         forward=_no_bools(function) if dtype == "floating" else function,
-        ufunc=ufunc,
+        ufunc=function if isinstance(function, np.ufunc) else None,
         scalar=scalar,
         vjps=vjps,
         infer=infer,
@@ -239,11 +248,14 @@ def axes_attribute(default: Any = None) -> Attribute:
 KEEPDIMS = Attribute("keepdims", BOOL, False)
 
 
-def _no_bools(function: Callable[..., Any]) -> Row:
-    """NumPy computes exp of a bool in float16; here it is float64."""
+def _no_bools(function: Callable[..., Any]) -> Callable[..., Any]:
+    """NumPy computes exp of a bool in float16; here it is float64, and so is whatever has no floating operand."""
 
     def forward(*xs: Any, **attrs: Any) -> Any:
-        return function(*(x.astype(FLOAT64) if getattr(x, "dtype", FLOAT64).kind in "bi" else x for x in xs), **attrs)
+        kinds = [x.dtype.kind for x in xs if isinstance(x, (np.ndarray, np.generic))]
+        if "f" not in kinds:
+            xs = tuple(np.asarray(x, FLOAT64) for x in xs)
+        return function(*xs, **attrs)
 
     return forward
 

@@ -6,11 +6,15 @@ from typing import Any
 
 from engine.errors import ArityError, CycleError, Faults, InvalidValueError, Loc, UnknownNameError
 from engine.graph.builder import MAX_DEPTH, MAX_NODES, Draft, GraphBuilder, Ref, Site, exceeded, fold
+from engine.graph.declarations import declare
 from engine.graph.ir import Graph
+from engine.graph.literals import described
 from engine.graph.names import quoted
 from engine.table import nearest
 
 _NODE_FIELDS = ("id", "op", "args", "attrs")
+#: Nodes of a cycle that a message names.
+_LONGEST_CYCLE = 20
 
 
 def build(
@@ -18,7 +22,7 @@ def build(
 ) -> Graph:
     """The graph that a document describes, with every check.
 
-    document: {"nodes": [{"id", "op", "args", "attrs"}, ...], "outputs": [...], "inputs": {...}} as in the wire contract.
+    document: {"nodes": [{"id", "op", "args", "attrs"}], "outputs": [], "inputs": {}} as in the wire contract.
     faults: what the caller has found already; it is reported together with what is found here.
     max_depth, max_nodes: limits on nesting and on the number of nodes.
 
@@ -37,11 +41,12 @@ def build(
 
 @dataclass(slots=True, eq=False)
 class _Item:
-    """A node or one of its arguments, to be read; `draft` is the node of an `inline` one or of the document's list."""
+    """A node or one of its arguments, to be read; `draft` is what a node becomes."""
 
     value: Any
     site: Site
     draft: Draft | None = None
+    is_inline: bool = False
 
     def args(self) -> list[Any]:
         args = self.value.get("args", []) if self.draft else []
@@ -57,12 +62,12 @@ class _Reader:
         site = Site(("graph",), "", has_parts=True)
         if self.builder.check_fields(document, ("nodes", "outputs", "inputs"), site):
             if "inputs" in document:
-                self.builder.declare(document["inputs"], site.part("inputs"))
+                declare(self.builder, document["inputs"], site.part("inputs"))
             roots = self._roots(document.get("nodes"), site.part("nodes"))
             for item in roots:
                 fold(item, self._children, self._read)
-            outputs = self._outputs(document, roots, site.part("outputs"))
             self._sort()
+            outputs = self._outputs(document, roots, site.part("outputs"))
             return self.builder.finish(self.names, outputs)
         return self.builder.finish({}, ())
 
@@ -72,19 +77,19 @@ class _Reader:
     def _roots(self, nodes: Any, site: Site) -> list[_Item]:
         """The document's nodes with their ids, before any argument is read: it may name a later one."""
         if not isinstance(nodes, list):
-            self._fault(f"nodes is {quoted(nodes)}; expected a list of nodes", site)
+            self._fault(f"nodes is {described(nodes)}; expected a list of nodes", site)
             return []
         found = []
         for i, node in enumerate(nodes):
             place = site.part(i)._replace(where=f"nodes[{i}]")
             if not isinstance(node, dict):
-                self._fault(f"a node is {quoted(node)}; expected an object with {', '.join(_NODE_FIELDS)}", place)
+                self._fault(f"a node is {described(node)}; expected an object with {', '.join(_NODE_FIELDS)}", place)
                 continue
             given = node.get("id")
             ids = given if isinstance(given, list) else [given]
-            if isinstance(given, str | list):
-                place = place._replace(where=f"node {', '.join(map(quoted, ids))}")
-            draft = Draft([""] * len(ids), place.loc)
+            if isinstance(given, str | list) and given:
+                place = place._replace(where=f"node {', '.join(map(described, ids))}")
+            draft = Draft([""] * (len(ids) or 1), place.loc)
             if not ids:
                 self._fault("id is an empty list; expected a name for each output", place.part("id"))
             for output, name in enumerate(ids if "id" in node else []):
@@ -105,17 +110,17 @@ class _Reader:
         children = []
         for i, arg in enumerate(item.args()):
             site = item.site.part("args", i)
-            inline = isinstance(arg, dict) and "op" in arg
-            if inline and item.site.where.startswith("node"):
+            inline = isinstance(arg, dict) and not set(_NODE_FIELDS).isdisjoint(arg)
+            if inline and not item.is_inline:
                 site = site._replace(where=f"in {item.site.where}")
-            children.append(_Item(arg, site, Draft([""], site.loc) if inline else None))
+            children.append(_Item(arg, site, Draft([""], site.loc) if inline else None, is_inline=True))
         return children
 
     def _read(self, item: _Item, args: list[Any]) -> Any:
         """An argument as a Ref or a plain value, a node as a Ref."""
         if item.draft is not None:
             self.builder.add(item.draft)
-            self._apply(item.draft, item.value, args, item.site)
+            self._apply(item, item.draft, args)
             return Ref(f"{item.value.get('op')}(...)", item.draft)
         if not isinstance(item.value, str):
             return item.value
@@ -124,15 +129,17 @@ class _Reader:
             return Ref(item.value)
         return self.names.get(name) or self.builder.read(name)
 
-    def _apply(self, draft: Draft, node: dict[str, Any], args: list[Any], site: Site) -> None:
-        self.builder.check_fields(node, _NODE_FIELDS, site, '; attributes stand in "attrs"')
+    def _apply(self, item: _Item, draft: Draft, args: list[Any]) -> None:
+        node, site = item.value, item.site
+        fields = _NODE_FIELDS[item.is_inline :]
+        self.builder.check_fields(node, fields, site, f"; it has {', '.join(fields)}, and attributes stand in attrs")
         name, attrs = node.get("op"), node.get("attrs", {})
         if not isinstance(node.get("args", []), list):
-            return self._fault(f"args is {quoted(node['args'])}; expected a list", site.part("args"))
+            return self._fault(f"args is {described(node['args'])}; expected a list", site.part("args"))
         if not isinstance(attrs, dict) or not all(isinstance(key, str) for key in attrs):
-            return self._fault(f"attrs is {quoted(attrs)}; expected an object", site.part("attrs"))
+            return self._fault(f"attrs is {described(attrs)}; expected an object", site.part("attrs"))
         if not isinstance(name, str):
-            what = f"op is {quoted(name)}" if "op" in node else 'a node needs "op"'
+            what = f"op is {described(name)}" if "op" in node else 'a node needs "op"'
             return self._fault(f"{what}; expected the name of an operation", site.part("op"))
         op = self.builder.operation(name, site)
         if op is None:
@@ -141,14 +148,14 @@ class _Reader:
             msg = f"{op.name}: got {len(args)} args; expected {op.signature()} with its attributes in attrs"
             return self.builder.fault(ArityError, msg, site)
         # As one list, for a literal list among the operands is an operand, not a list of them.
-        return self.builder.apply(draft, op, [args] if op.variadic else args, attrs, site)
+        return self.builder.apply(draft, op, [args] if op.variadic and args else args, attrs, site)
 
     def _outputs(self, document: dict[str, Any], roots: list[_Item], site: Site) -> list[tuple[str, Ref]]:
         if "outputs" not in document:
             return self._only_sink(roots, site)
         given = document["outputs"]
         if not isinstance(given, list) or not given:
-            self._fault(f"outputs is {quoted(given)}; expected a list of one name or more", site)
+            self._fault(f"outputs is {described(given)}; expected a list of one name or more", site)
             return []
         found: dict[str, Ref] = {}
         for i, item in enumerate(given):
@@ -167,21 +174,20 @@ class _Reader:
         return list(found.items())
 
     def _only_sink(self, roots: list[_Item], site: Site) -> list[tuple[str, Ref]]:
+        if self.builder.faults:
+            return []
         used = {id(x.draft) for d in self.builder.drafts for x in d.args if isinstance(x, Ref)}
-        sinks = [item.draft for item in roots if item.draft is not None and id(item.draft) not in used]
-        if len(sinks) == 1:
-            draft = sinks[0]
-            if len(draft.ids) == 1 and not any(ref.draft is draft for ref in self.names.values()):
-                self.names.setdefault(self._free("out"), Ref("out", draft))
-            return [(name, ref) for name, ref in self.names.items() if ref.draft is draft]
-        if sinks or not roots:
-            self._fault(f"outputs is left out, but {len(sinks)} nodes are used by no other; name the outputs", site)
-        return []
-
-    def _free(self, name: str) -> str:
-        while name in self.names or name in self.builder.inputs:
-            name += "_"
-        return name
+        sinks = [item.draft for item in roots if id(item.draft) not in used]
+        if len(sinks) != 1:
+            msg = f"outputs is left out and {len(sinks)} nodes are used by no other; expected one, or outputs"
+            self._fault(msg, site)
+            return []
+        found = [(name, ref) for name, ref in self.names.items() if ref.draft is sinks[0]]
+        if not found:
+            name, ref = self.builder.free_name(self.names), Ref("", sinks[0])
+            self.names[name] = ref
+            found = [(name, ref)]
+        return found
 
     def _sort(self) -> None:
         """Puts nodes after those that they read: as written where that will do, else the earliest that is ready."""
@@ -203,29 +209,33 @@ class _Reader:
                 if not waits[j]:
                     heapq.heappush(ready, j)
         if len(order) < len(drafts):
-            self._report_cycles([i if waits[i] else -1 for i in range(len(drafts))], reads)
+            self._report_cycles(reads, waits)
         self.builder.drafts = [drafts[i] for i in order]
 
-    def _report_cycles(self, waiting: list[int], reads: list[set[int]]) -> None:
+    def _report_cycles(self, reads: list[set[int]], waits: list[int]) -> None:
         """Follows nodes that wait to one that they wait for, until one comes again."""
-        drafts = self.builder.drafts
         ids: dict[int, str] = {}
         for name, ref in self.names.items():
             ids.setdefault(id(ref.draft), name)
         seen: set[int] = set()
-        for start in waiting:
-            path: list[int] = []
+        for start in range(len(reads)):
+            path: dict[int, None] = {}
             at = start
-            while at >= 0 and at not in seen:
+            while waits[at] and at not in seen:
                 seen.add(at)
-                path.append(at)
-                at = min(j for j in reads[at] if waiting[j] >= 0)
-            if at >= 0 and at in path:
-                cycle = [ids[id(drafts[i])] for i in reversed(path[path.index(at) :]) if id(drafts[i]) in ids]
-                first = cycle.index(min(cycle, key=list(self.names).index))
-                cycle = cycle[first:] + cycle[:first]
-                site = Site(drafts[at].loc, "")
-                self.builder.fault(CycleError, f"nodes depend on themselves: {' -> '.join([*cycle, cycle[0]])}", site)
+                path[at] = None
+                at = min(i for i in reads[at] if waits[i])
+            if at in path:
+                drafts = [self.builder.drafts[i] for i in list(path)[list(path).index(at) :]]
+                self._report_cycle([ids[id(draft)] for draft in reversed(drafts) if id(draft) in ids], drafts[0].loc)
+
+    def _report_cycle(self, cycle: list[str], loc: Loc) -> None:
+        """Names them in the order in which values would flow, beginning with the one written first."""
+        written = {name: i for i, name in enumerate(self.names)}
+        first = cycle.index(min(cycle, key=written.__getitem__))
+        cycle = [*cycle[first:], *cycle[:first]]
+        shown = cycle if len(cycle) <= _LONGEST_CYCLE else [*cycle[:_LONGEST_CYCLE], "..."]
+        self.builder.fault(CycleError, f"nodes depend on themselves: {' -> '.join([*shown, cycle[0]])}", Site(loc, ""))
 
 
 def _check_depth(document: Any, max_depth: int) -> None:

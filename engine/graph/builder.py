@@ -1,10 +1,8 @@
 """GraphBuilder: what both forms of programs are built with, so that no rule stands twice."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
-
-import numpy as np
 
 import engine.primitives  # noqa: F401 - fills the table
 from engine.errors import (
@@ -19,11 +17,10 @@ from engine.errors import (
     UnknownOperationError,
 )
 from engine.graph.ir import Graph, Input, Literal, Node, Output
-from engine.graph.literals import MAX_AXES, decode_value
+from engine.graph.literals import decode_value, described
 from engine.graph.names import name_fault, normalized, quoted
 from engine.primitive import Operation
 from engine.table import OPERATIONS, nearest
-from engine.values import DTYPES
 
 #: Defaults of the limits on programs.
 MAX_DEPTH = 100
@@ -48,12 +45,12 @@ class Site(NamedTuple):
 
     def part(self, *path: str | int) -> "Site":
         """A place inside this one."""
-        return self._replace(loc=self.loc + path) if self.has_parts else self
+        return Site(self.loc + path, self.where, True) if self.has_parts else self
 
 
 @dataclass(slots=True, eq=False)
 class Draft:
-    """A node to be; an id is empty until it has a name. Without `op` and `args` it is one of which faults were found."""
+    """A node to be; an id is empty until it has a name. Where faults were found, op and args are missing."""
 
     ids: list[str]
     loc: Loc
@@ -112,7 +109,7 @@ class GraphBuilder:
     def name(self, given: object, site: Site) -> str | None:
         """The normalised name, or None where it cannot be one."""
         if not isinstance(given, str):
-            self.fault(InvalidValueError, f"a name is a string, not {quoted(given)}", site)
+            self.fault(InvalidValueError, f"a name is a string, not {described(given)}", site)
             return None
         name = normalized(given)
         fault = name_fault(name)
@@ -127,53 +124,16 @@ class GraphBuilder:
             self.inputs[name] = Input(name)
         return Ref(name)
 
-    def declare(self, declarations: object, site: Site) -> None:
-        """Takes declarations of inputs: name -> {"shape", "dtype"}, both optional."""
-        if not isinstance(declarations, dict):
-            return self.fault(InvalidValueError, f"inputs is {quoted(declarations)}; expected an object", site)
-        for given, fields in declarations.items():
-            place = site.part(str(given))._replace(where=f"input {quoted(given)}")
-            name = self.name(given, place)
-            if name in self.inputs:
-                self.fault(InvalidValueError, "this name is declared twice", place)
-            elif name is not None and self.check_fields(fields, ("shape", "dtype"), place):
-                self.inputs[name] = Input(name, self._shape(fields, place), self._dtype(fields, place))
-        return None
-
     def check_fields(self, given: object, known: Sequence[str], site: Site, hint: str = "") -> bool:
         """Whether it is an object; fields other than the known ones are faults."""
         if not isinstance(given, dict):
-            self.fault(InvalidValueError, f"expected an object with {', '.join(known)}, not {quoted(given)}", site)
+            self.fault(InvalidValueError, f"expected an object with {', '.join(known)}, not {described(given)}", site)
             return False
         for key in given:
             if key not in known:
                 near = nearest(str(key), list(known)) or hint or f"; expected {', '.join(known)}"
                 self.fault(InvalidValueError, f"unknown field {quoted(key)}{near}", site.part(str(key)))
         return True
-
-    def _shape(self, fields: dict[str, Any], site: Site) -> tuple[int | None, ...] | None:
-        if "shape" not in fields:
-            return None
-        shape, place = fields["shape"], site.part("shape")
-        if not isinstance(shape, list) or len(shape) > MAX_AXES:
-            self.fault(InvalidValueError, f"shape is {quoted(shape)}; expected a list of lengths", place)
-            return None
-        lengths: list[int | None] = []
-        for axis, length in enumerate(shape):
-            if length is not None and (type(length) is not int or not -1 <= length < 2**63):
-                msg = f"length {quoted(length)} of axis {axis}; expected an integer from 0, or -1 or null for a free one"
-                self.fault(InvalidValueError, msg, place.part(axis))
-            lengths.append(None if length == -1 else length)
-        return tuple(lengths)
-
-    def _dtype(self, fields: dict[str, Any], site: Site) -> np.dtype[Any] | None:
-        dtype = fields.get("dtype", None)
-        if "dtype" in fields and (not isinstance(dtype, str) or dtype not in DTYPES):
-            expected = ", ".join(DTYPES)
-            msg = f"unknown dtype {quoted(dtype)}; expected one of {expected}"
-            self.fault(InvalidValueError, msg, site.part("dtype"))
-            return None
-        return DTYPES[dtype] if dtype is not None else None
 
     def operation(self, name: str, site: Site) -> Operation | None:
         """The row that a name stands for where it is called."""
@@ -191,9 +151,14 @@ class GraphBuilder:
             operands, attrs = op.bind(args, keywords, is_literal=lambda value: not isinstance(value, Ref))
         except (ArityError, BadAttributeError) as error:
             return self.fault(type(error), error.detail, site)
-        given = operands if op.variadic else args
-        places = [("args", i) if i < len(given) else ("attrs", op.operands[i]) for i in range(len(operands))]
-        found = [self.operand(x, site.part(*place)) for x, place in zip(operands, places, strict=True)]
+        # Operands that were not given in order come from keywords.
+        ordered = len(operands if op.variadic else args)
+        found = [
+            x
+            if isinstance(x, Ref)
+            else self.operand(x, site.part("args", i) if i < ordered else site.part("attrs", op.operands[i]))
+            for i, x in enumerate(operands)
+        ]
         count = 1 if op.outputs is None else op.outputs(**attrs)
         if count != len(draft.ids):
             msg = f"{op.name} has {_times(count, 'output')} here, not {len(draft.ids)}; it takes as many names"
@@ -216,13 +181,20 @@ class GraphBuilder:
             return None
 
     def constant(self, value: Any, site: Site) -> Ref:
-        """What a name or an output stands for: the value itself where it is a node or an input, else a constant node."""
+        """What a name or an output stands for: a node or an input as it is, anything else as a constant node."""
         if isinstance(value, Ref):
             return value
         found = self.operand(value, site)
         draft = self.add(Draft([""], site.loc))
         draft.args = () if found is None else (found,)
         return Ref("a constant", draft)
+
+    def free_name(self, names: Container[str]) -> str:
+        """The name of an output that has none: `out`, and underscores while that is taken."""
+        name = "out"
+        while name in names or name in self.inputs:
+            name += "_"
+        return name
 
     def finish(self, names: dict[str, Ref], outputs: Sequence[tuple[str, Ref]]) -> Graph:
         """The graph, once everything is there.

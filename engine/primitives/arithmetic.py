@@ -116,6 +116,7 @@ clip = elementwise(
     _clip,
     (_clip_vjp,),
     attributes=(Attribute("min", NUMBER, None), Attribute("max", NUMBER, None)),
+    dtype_attributes=("min", "max"),
     domain=(REAL,),
     examples=(ex((), min=-1.0, max=1.0), ex((2, 3), min=0, max=1), ex((3,), max=0.5), ex((3,), min=-0.5), ex((0,))),
     doc="x limited to [min, max]; the gradient is 1 inside, 0 outside and 1/2 at a bound.",

@@ -47,10 +47,17 @@ isclose = elementwise(
     doc="|x1 - x2| <= atol + rtol |x2|.",
 )
 
+
+def _where(condition: Any, x: Any, y: Any) -> Any:
+    if type(x) is int and type(y) is int:
+        x = float(x)  # numbers alone are float64
+    return np.where(condition, x, y)
+
+
 where: Row = elementwise(
     "where",
     ("condition", "x", "y"),
-    lambda condition, x, y: np.where(condition, x, y),
+    _where,
     (
         None,
         lambda g, out, condition, x, y: where(condition, g, 0.0),
@@ -72,9 +79,10 @@ where: Row = elementwise(
 mask_fill = elementwise(
     "mask_fill",
     ("x", "mask"),
-    lambda x, mask, value: np.where(np.equal(mask, 0), value, x),
+    lambda x, mask, value: _where(np.equal(mask, 0), value, x),
     (lambda g, y, x, mask, value: where(equal(mask, 0.0), 0.0, g), None),
     attributes=(Attribute("value", NUMBER),),
+    dtype_attributes=("value",),
     dtype_operands=slice(0, 1),
     domain=(REAL, REAL),
     examples=(ex((2, 3), [[1.0, 0.0, 1.0], [0.0, 1.0, 1.0]], value=-3.0), ex((2, 3), [1.0, 0.0, 2.0], value=0.5)),

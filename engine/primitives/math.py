@@ -67,6 +67,7 @@ pow = binary(
     _pow_x,
     _pow_exponent,
     scalar=_power_of_floats,
+    like=np.power,
     domain=((0.3, 2.0), REAL),
     symbol="**",
     aliases=("power",),

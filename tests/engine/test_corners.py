@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,10 @@ import pytest
 
 from engine import Variable
 from engine import functions as F
+from engine.errors import AutogradError
+from engine.primitive import Operation
+from engine.table import rows
+from engine.values import DTYPES, Aval, aval, dtype_of, shape_of
 
 inf, nan = math.inf, math.nan
 Function = Callable[[Any], Any]
@@ -214,3 +219,30 @@ def test_gradients_have_the_dtype_of_their_variable() -> None:
     assert a.grad is not None
     assert b.grad is not None
     assert (a.grad.dtype, b.grad.dtype, b.grad.data) == (np.float32, np.float64, 3.0)
+
+
+@pytest.mark.parametrize(
+    "row", [op for op in rows() if op.body is None and op.kind == "elementwise"], ids=lambda op: op.name
+)
+def test_inferred_dtypes_of_all_pairs(row: Operation) -> None:
+    """Arrays of every dtype and Python numbers, in every place of every elementwise row."""
+    values: list[Any] = [2, 0.5, *(np.array([1, 0, 1]).astype(dtype) for dtype in DTYPES)]
+    if not row.attributes and row.name != "where":
+        values.append(True)
+    numbers = [{}, {"value": 1}, {"value": 0.5}, {"min": 0}, {"max": 0.5}, {"min": 0, "max": 1}]
+    for attrs in [a for a in numbers if a.keys() <= {a.name for a in row.attributes}]:
+        try:
+            full = row.bind([0.0] * len(row.operands), attrs)[1]
+        except AutogradError:
+            continue
+        for xs in product(values, repeat=len(row.operands)):
+            avals = [aval(x) for x in xs]
+            with np.errstate(all="ignore"):
+                try:
+                    y = row.run(xs, full)
+                except AutogradError as error:
+                    with pytest.raises(type(error)):
+                        row.infer(*avals, **full)  # type: ignore[misc]
+                    continue
+            assert row.infer is not None
+            assert row.infer(*avals, **full) == Aval(shape_of(y), dtype_of(y)), (row.name, xs, full)

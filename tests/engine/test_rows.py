@@ -135,3 +135,20 @@ def test_variables_and_raw_values_give_the_same_bits(op: Operation, example: Exa
     taped = outputs(op.run(tuple(Variable(x) for x in values), attrs, **extra(op)))
     for a, b in zip(raw, taped, strict=True):
         np.testing.assert_array_equal(np.asarray(a), np.asarray(b.data))
+
+
+@pytest.mark.parametrize(("op", "example"), CASES)
+def test_derivatives_run_on_symbols(op: Operation, example: Example) -> None:
+    """A row's vjp is written in terms of other rows: where nothing is computed, it still knows shapes and dtypes."""
+    if op.body is not None or not op.is_differentiable:
+        return
+    recorder = _Estimator(Limits(), True)
+    xs = tuple(recorder.symbol(known(x)) for x in operands(op, example))
+    attrs = attributes(op, example)
+    y = op.run(xs, attrs, **extra(op))
+    g = recorder.symbol(y.aval)
+    for x, vjp in zip(xs, op.pullbacks(len(xs)), strict=True):
+        if vjp is not None and y.aval.is_floating:
+            gx = vjp(g, y, *xs, **attrs)
+            assert np.broadcast_shapes(gx.shape, x.shape) == gx.shape
+            assert gx.dtype.kind == "f"

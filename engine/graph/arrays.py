@@ -1,0 +1,43 @@
+"""`array([1, 2], dtype="float32")` in infix text: a constant with a dtype of its own."""
+
+from typing import Any
+
+from engine.errors import ArityError, BadAttributeError, InvalidValueError
+from engine.graph.builder import GraphBuilder, Mixed, Ref, Site
+from engine.graph.ir import Literal
+from engine.graph.literals import decode_value, described, strong_value
+from engine.table import nearest
+from engine.values import DTYPES
+
+_PARAMETERS = ("value", "dtype")
+
+
+def typed_array(builder: GraphBuilder, args: list[Any], keywords: dict[str, Any], site: Site) -> Literal:
+    """The constant; a placeholder where there are faults."""
+    try:
+        return _typed(_bound(args, keywords))
+    except (ArityError, BadAttributeError, InvalidValueError) as error:
+        builder.fault(type(error), f"array: {error.detail}", site)
+    return Literal(0.0, is_weak=False)
+
+
+def _bound(args: list[Any], keywords: dict[str, Any]) -> dict[str, Any]:
+    given = dict(zip(_PARAMETERS, args, strict=False))
+    for key, value in keywords.items():
+        if key not in _PARAMETERS:
+            raise BadAttributeError(f'unknown attribute "{key}"{nearest(key, list(_PARAMETERS)) or " (it has dtype)"}')
+        if key in given:
+            raise BadAttributeError(f'attribute "{key}" is given twice')
+        given[key] = value
+    if "value" not in given or len(args) > len(_PARAMETERS):
+        raise ArityError(f"got {len(args) + len(keywords)} arguments; expected array(value, dtype=None)")
+    return given
+
+
+def _typed(given: dict[str, Any]) -> Literal:
+    value, dtype = given["value"], given.get("dtype")
+    if dtype is not None and (not isinstance(dtype, str) or dtype not in DTYPES):
+        raise BadAttributeError(f"attribute dtype is {described(dtype)}; expected one of {', '.join(DTYPES)}")
+    if isinstance(value, Ref | Mixed | Literal):
+        raise InvalidValueError("it holds literals only; stack([...]) joins values")
+    return Literal(strong_value(decode_value(value, dtype=DTYPES.get(dtype or ""))), is_weak=False)

@@ -1,0 +1,101 @@
+"""Shapes, dtypes, bytes and flops of a program, found by running it on symbols: nothing is computed."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from engine.errors import LimitExceededError
+from engine.graph.interpret import interpret
+from engine.graph.ir import Graph
+from engine.symbol import Symbol
+from engine.values import FLOAT64, Aval
+from engine.values import aval as raw_aval
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a program may cost; a refusal names the setting of the server that raises the limit."""
+
+    max_nodes: int = 100_000
+    max_elements: int = 50_000_000
+    max_bytes: int = 2_000_000_000
+    max_flops: int = 100_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """nodes: operations run; bytes: all values together; flops: floating-point operations, estimated."""
+
+    nodes: int
+    bytes: int
+    flops: int
+
+    def times(self, n: int) -> "Cost":
+        """The cost of n runs whose results are kept."""
+        return Cost(self.nodes * n, self.bytes * n, self.flops * n)
+
+
+@dataclass(frozen=True, slots=True)
+class Inference:
+    """Shape and dtype of every node and input by name, and the cost."""
+
+    avals: dict[str, Aval]
+    cost: Cost
+
+
+class _Estimator:
+    """The recorder behind `infer`: a symbol's operation gives the symbol of its result and adds its cost."""
+
+    def __init__(self, limits: Limits, backward: bool) -> None:
+        self.limits = limits
+        self.backward = backward
+        self.nodes = self.bytes = self.flops = 0
+
+    def symbol(self, aval: Aval) -> Symbol:
+        self.bytes += aval.nbytes
+        return Symbol(aval, self)
+
+    def record(self, op: Any, args: tuple[Any, ...], attrs: dict[str, Any]) -> Symbol:
+        avals = [x.aval if type(x) is Symbol else raw_aval(x) for x in args]
+        out: Aval = op.infer(*avals, **attrs)
+        check_limit("elements", out.size, self.limits.max_elements, f"{op.name} gives shape {list(out.shape)}")
+        if all(a.weak for a in avals) and out.dtype == FLOAT64 and not out.shape:
+            out = Aval((), FLOAT64, float)
+        flops = op.flops(*avals, out=out, **attrs)
+        self.nodes += 1
+        self.flops += flops
+        if self.backward:
+            # Each operand gets a cotangent; a row's vjp costs about twice its forward.
+            self.flops += 2 * flops + sum(a.size for a in avals)
+            self.bytes += sum(a.nbytes for a in avals)
+        check_limit("nodes", self.nodes, self.limits.max_nodes, "the program")
+        return self.symbol(out)
+
+
+def check_limit(what: str, needed: int, allowed: int, who: str) -> None:
+    """Compares one quantity with its limit.
+
+    Raises:
+        LimitExceededError: naming the limit, what is needed and the setting.
+    """
+    if needed > allowed:
+        raise LimitExceededError(
+            f"{who} needs {needed:,} {what}, the limit is {allowed:,} (setting PULLBACK_MAX_{what.upper()})"
+        )
+
+
+def infer(graph: Graph, inputs: Mapping[str, Aval], limits: Limits | None = None, backward: bool = False) -> Inference:
+    """Shapes, dtypes and cost of a program for inputs of which shape and dtype are known.
+
+    Raises:
+        AutogradError: what evaluating would raise for these shapes; LimitExceededError where it would cost too much.
+    """
+    limits = limits or Limits()
+    check_limit("nodes", len(graph.nodes), limits.max_nodes, "the program")
+    estimator = _Estimator(limits, backward)
+    symbols = {name: estimator.symbol(aval) for name, aval in inputs.items()}
+    values = interpret(graph, symbols, lambda constant: estimator.symbol(raw_aval(constant)._replace(weak=None)))
+    check_limit("bytes", estimator.bytes, limits.max_bytes, "the program")
+    check_limit("flops", estimator.flops, limits.max_flops, "the program")
+    avals = {name: value.aval if type(value) is Symbol else raw_aval(value) for name, value in values.items()}
+    return Inference(avals, Cost(estimator.nodes, estimator.bytes, estimator.flops))

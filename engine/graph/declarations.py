@@ -1,0 +1,52 @@
+"""Declarations of inputs: name -> {"shape", "dtype"}, both optional."""
+
+from typing import Any
+
+import numpy as np
+
+from engine.errors import InvalidValueError
+from engine.graph.builder import GraphBuilder, Site
+from engine.graph.ir import Input
+from engine.graph.literals import MAX_AXES, described
+from engine.graph.names import quoted
+from engine.values import DTYPES
+
+
+def declare(builder: GraphBuilder, declarations: object, site: Site) -> None:
+    """Gives a program the inputs that are declared; what is wrong with them becomes faults."""
+    if not isinstance(declarations, dict):
+        return builder.fault(InvalidValueError, f"inputs is {described(declarations)}; expected an object", site)
+    for given, fields in declarations.items():
+        place = site.part(str(given))._replace(where=f"input {quoted(given)}")
+        name = builder.name(given, place)
+        if name in builder.inputs:
+            builder.fault(InvalidValueError, "this name is declared twice", place)
+        elif name is not None and builder.check_fields(fields, ("shape", "dtype"), place):
+            builder.inputs[name] = Input(name, _shape(builder, fields, place), _dtype(builder, fields, place))
+    return None
+
+
+def _shape(builder: GraphBuilder, fields: dict[str, Any], site: Site) -> tuple[int | None, ...] | None:
+    if "shape" not in fields:
+        return None
+    shape, place = fields["shape"], site.part("shape")
+    if not isinstance(shape, list) or len(shape) > MAX_AXES:
+        expected = f"expected a list of {MAX_AXES} lengths at most"
+        builder.fault(InvalidValueError, f"shape is {described(shape)}; {expected}", place)
+        return None
+    for axis, length in enumerate(shape):
+        if length is not None and (type(length) is not int or not -1 <= length < 2**63):
+            msg = f"length {described(length)} of axis {axis}; expected an integer from 0, or -1 or null for a free one"
+            builder.fault(InvalidValueError, msg, place.part(axis))
+    return tuple(None if length == -1 else length for length in shape)
+
+
+def _dtype(builder: GraphBuilder, fields: dict[str, Any], site: Site) -> np.dtype[Any] | None:
+    if "dtype" not in fields:
+        return None
+    dtype = fields["dtype"]
+    if isinstance(dtype, str) and dtype in DTYPES:
+        return DTYPES[dtype]
+    msg = f"unknown dtype {described(dtype)}; expected one of {', '.join(DTYPES)}"
+    builder.fault(InvalidValueError, msg, site.part("dtype"))
+    return None

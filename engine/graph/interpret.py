@@ -1,0 +1,68 @@
+"""Runs a graph node by node on whatever its inputs are: variables to compute, symbols to look ahead."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from engine.graph.ir import Graph, Literal, Node
+
+from engine.errors import AutogradError, Fault
+from engine.values import FLOAT32, INT64, dtype_of
+
+#: node's place in the graph -> the generator that its random numbers come from
+Streams = Callable[[int], np.random.Generator]
+
+
+def interpret(
+    graph: Graph, inputs: Mapping[str, Any], lift: Callable[[Any], Any], streams: Streams | None = None
+) -> dict[str, Any]:
+    """The value of every input and node by name.
+
+    Args:
+        graph: a program.
+        inputs: a value for each of its inputs.
+        lift: makes a strong value of a constant that is no Python number; Python numbers stay weak.
+        streams: where random operations draw from.
+
+    Raises:
+        AutogradError: naming the node.
+    """
+    values = dict(inputs)
+    for place, node in enumerate(graph.nodes):
+        try:
+            result = _run(node, values, lift, streams(place) if streams and node.op and node.op.random else None)
+        except AutogradError as error:
+            raise _at(error, node) from error
+        if len(node.ids) == 1 and not isinstance(result, tuple):
+            values[node.ids[0]] = result
+        else:
+            values.update(zip(node.ids, result, strict=True))
+    return values
+
+
+def _run(node: Node, values: dict[str, Any], lift: Callable[[Any], Any], rng: np.random.Generator | None) -> Any:
+    args = tuple(_constant(x, node, values, lift) if isinstance(x, Literal) else values[x] for x in node.args)
+    if node.op is None:
+        return args[0]
+    return node.op.run(args, node.attrs, rng=rng) if node.op.random else node.op.run(args, node.attrs)
+
+
+def _constant(literal: Literal, node: Node, values: dict[str, Any], lift: Callable[[Any], Any]) -> Any:
+    value = literal.value
+    if type(value) is not np.ndarray:
+        return value if literal.is_weak else lift(value)
+    others = [dtype_of(values[x]) for x in node.args if isinstance(x, str)]
+    if literal.is_weak and others and value.dtype != bool:
+        target = np.result_type(*others)
+        if target == FLOAT32 or (target == INT64 and literal.is_integral):
+            adapted = value.astype(target)
+            # Integers that float32 does not hold may be indices: they stay what they are.
+            if not literal.is_integral or np.array_equal(adapted, value):
+                value = adapted
+    return lift(value)
+
+
+def _at(error: AutogradError, node: Node) -> AutogradError:
+    where = f' (node "{node.ids[0]}")' if node.is_named else ""
+    faults = [Fault(node.loc + fault.loc, fault.msg + where) for fault in error.faults]
+    return type(error)(error.detail + where, faults=faults)

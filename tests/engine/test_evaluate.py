@@ -1,0 +1,174 @@
+"""Programs against the tape: the same text as a graph and as Python gives the same bits; and what only graphs have."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine import Variable
+from engine import functions as F
+from engine.errors import (
+    AutogradError,
+    InvalidValueError,
+    LimitExceededError,
+    NotDifferentiableError,
+    ShapeMismatchError,
+    UnknownNameError,
+)
+from engine.graph.cost import Limits
+from engine.graph.evaluate import Backward, Evaluation, prepare
+from engine.graph.expression import parse
+
+UNARY = ["sin", "cos", "tanh", "exp", "sigmoid", "relu", "abs", "square", "softplus", "erf", "neg", "gelu", "floor"]
+BINARY = ["maximum", "minimum", "hypot", "logaddexp", "add", "mul", "div", "pow"]
+REDUCTIONS = [
+    "sum({})",
+    "mean({}, axes=0, keepdims=True)",
+    "max({}, -1, True)",
+    "logsumexp({})",
+    "norm({}, axes=-1, keepdims=True)",
+]
+LEAVES = ["x", "y", "w", "2", "0.5", "-1.5", "[1, 2, 3]", "pi"]
+
+expressions = st.recursive(
+    st.sampled_from(LEAVES),
+    lambda inner: st.one_of(
+        st.builds("{}({})".format, st.sampled_from(UNARY), inner),
+        st.builds("{}({}, {})".format, st.sampled_from(BINARY), inner, inner),
+        st.builds("({} {} {})".format, inner, st.sampled_from(["+", "-", "*", "/"]), inner),
+        st.builds(lambda form, arg: form.format(arg), st.sampled_from(REDUCTIONS), inner),
+        st.builds("where({} > {}, {}, {})".format, inner, inner, inner, inner),
+        st.builds("stop_gradient({})".format, inner),
+    ),
+    max_leaves=8,
+)
+INPUTS = {
+    "x": 0.7,
+    "y": np.array([0.3, -1.2, 2.5]),
+    "w": np.array([[0.5, 1.5, -0.5], [2.0, 0.25, 1.0]], np.float32),
+}
+
+
+def run(text: str, inputs: dict[str, Any], **options: Any) -> Evaluation:
+    return prepare(parse(text), inputs, **options).run()
+
+
+def eagerly(text: str) -> tuple[Any, dict[str, Any]]:
+    variables = {name: Variable(value) for name, value in INPUTS.items()}
+    names = {name: getattr(F, name) for name in dir(F)} | {"pi": np.pi} | variables
+    with np.errstate(all="ignore"):
+        y = eval(text, {"__builtins__": {}}, names)
+        if isinstance(y, Variable):
+            y.backward()
+    return y, {name: None if v.grad is None else v.grad.data for name, v in variables.items()}
+
+
+@given(expressions)
+def test_a_program_is_what_python_computes(text: str) -> None:
+    """Lists are the exception: in a program they take the dtype of what they meet, so they stay with float64 here."""
+    text = text.replace("[1, 2, 3]", "stop_gradient(y)")
+    names = [name for name in INPUTS if f"{name}" in {i.name for i in parse(text).inputs}]
+    try:
+        expected, slopes = eagerly(text)
+    except AutogradError as error:
+        with pytest.raises(type(error)):
+            run(text, {name: INPUTS[name] for name in names}, backward=Backward())
+        return
+    found = run(text, {name: INPUTS[name] for name in names}, backward=Backward())
+    value = expected.data if isinstance(expected, Variable) else expected
+    np.testing.assert_array_equal(next(iter(found.values.values())), value)
+    assert found.grads is not None
+    for name in names:
+        slope = np.zeros_like(INPUTS[name]) if slopes[name] is None else slopes[name]
+        np.testing.assert_array_equal(found.grads[name], slope)
+        assert np.asarray(found.grads[name]).dtype == np.asarray(INPUTS[name]).dtype
+
+
+@given(expressions, st.booleans())
+def test_batched_is_a_loop(text: str, retain_grad: bool) -> None:
+    graph = parse(text)
+    if "y" not in {i.name for i in graph.inputs}:
+        return
+    rows = np.array([[0.3, -1.2, 2.5], [1.0, 1.0, 1.0], [-0.1, 0.0, 4.0]])
+    shared = {i.name: INPUTS[i.name] for i in graph.inputs if i.name != "y"}
+    backward = Backward(retain_grad=retain_grad)
+    try:
+        alone = [prepare(graph, {**shared, "y": row}, backward=backward).run() for row in rows]
+    except AutogradError as error:
+        with pytest.raises(type(error)):
+            prepare(graph, {**shared, "y": rows}, backward=backward, batched=["y"])
+        return
+    together = prepare(graph, {**shared, "y": rows}, backward=backward, batched=["y"]).run()
+    for pick in (lambda r: r.values, lambda r: r.grads, lambda r: r.node_grads or {}):
+        assert pick(together).keys() == pick(alone[0]).keys()
+        for name, stacked in pick(together).items():
+            np.testing.assert_array_equal(stacked, np.stack([pick(row)[name] for row in alone]))
+    empty = prepare(graph, {**shared, "y": rows[:0]}, backward=backward, batched=["y"]).run()
+    for pick in (lambda r: r.values, lambda r: r.grads):
+        for name, stacked in pick(empty).items():
+            assert stacked.shape == (0, *pick(together)[name].shape[1:])
+            assert stacked.dtype == pick(together)[name].dtype
+
+
+def test_list_literals_take_the_dtype_of_what_they_meet() -> None:
+    x = np.array([1.0, 2.0], np.float32)
+    assert run("x * [1, 2.5]", {"x": x}).values["out"].dtype == np.float32
+    assert run("x * [1, 2]", {"x": np.array([1, 2])}).values["out"].dtype == np.int64
+    assert run("x * [1, 2.5]", {"x": np.array([1, 2])}).values["out"].dtype == np.float64
+    assert run('x * array([1, 2], dtype="float64")', {"x": x}).values["out"].dtype == np.float64
+    taken = run("take(x, [16777217])", {"x": np.arange(16777218, dtype=np.float32)})
+    np.testing.assert_array_equal(taken.values["out"], [np.float32(16777217)])
+
+
+def test_gradient_with_respect_to_nodes_and_what_has_none() -> None:
+    found = run("a = x*y; b = sin(a); c = b*z", {"x": 2.0, "y": 3.0, "z": 5.0}, backward=Backward(wrt=("a", "x", "c")))
+    assert found.grads == {"a": 5 * np.cos(6.0), "x": 15 * np.cos(6.0), "c": 1.0}
+    assert run("x*0 + floor(y)", {"x": 1.0, "y": 2.0}, backward=Backward()).grads == {"x": 0.0, "y": 0.0}
+    with pytest.raises(NotDifferentiableError, match="literals"):
+        run("b = sin(2.0); b*x", {"x": 1.0}, backward=Backward(wrt=("b",)))
+    with pytest.raises(NotDifferentiableError, match="bool"):
+        run("x > 1", {"x": 1.0}, backward=Backward())
+
+
+def test_random_operations_draw_from_streams_of_their_own() -> None:
+    x = np.ones((4, 50))
+    text = "a = dropout(x); b = dropout(x); a + 0*b"
+    first = run(text, {"x": x}, train=True, seed=3, outputs=["a", "b"], backward=Backward())
+    again = run(text, {"x": x}, train=True, seed=3, outputs=["a", "b"], backward=Backward())
+    other = run(text, {"x": x}, train=True, seed=4, outputs=["a", "b"])
+    np.testing.assert_array_equal(first.values["a"], again.values["a"])
+    assert not np.array_equal(first.values["a"], first.values["b"])
+    assert not np.array_equal(first.values["a"], other.values["a"])
+    assert first.grads is not None
+    np.testing.assert_array_equal(first.grads["x"], first.values["a"])
+    rows = run(text, {"x": x}, train=True, seed=3, batched=["x"], outputs=["a"])
+    assert not np.array_equal(rows.values["a"][0], rows.values["a"][1])
+    np.testing.assert_array_equal(run(text, {"x": x}, outputs=["a"]).values["a"], x)
+    with pytest.raises(InvalidValueError, match="seed"):
+        run(text, {"x": x}, train=True)
+
+
+@pytest.mark.parametrize(
+    ("limits", "text", "words"),
+    [
+        (Limits(max_nodes=3), "x+x+x+x+x", "MAX_NODES"),
+        (Limits(max_elements=10), "broadcast_to(x, [4, 3])", "12 elements.*MAX_ELEMENTS"),
+        (Limits(max_bytes=100), "a = x+[1,2,3,4]; b = a+a; c = b+b; c+c", "MAX_BYTES"),
+        (Limits(max_flops=100), "broadcast_to(x, [20, 20]) @ broadcast_to(x, [20, 20])", "MAX_FLOPS"),
+    ],
+)
+def test_limits_are_checked_before_anything_runs(limits: Limits, text: str, words: str) -> None:
+    with pytest.raises(LimitExceededError, match=words):
+        prepare(parse(text), {"x": 1.0}, limits=limits)
+
+
+def test_all_faults_of_a_kind_are_listed() -> None:
+    with pytest.raises(UnknownNameError) as caught:
+        prepare(parse("alpha + beta + x"), {"x": 1.0})
+    assert [fault.loc for fault in caught.value.faults] == [("inputs", "alpha"), ("inputs", "beta")]
+    with pytest.raises(InvalidValueError, match=r"alpah.*alpha"):
+        prepare(parse("alpha + x"), {"x": 1.0, "alpah": 2.0})
+    with pytest.raises(ShapeMismatchError, match='node "s"'):
+        prepare(parse("s = x @ y; s + 1"), {"x": np.ones((2, 3)), "y": np.ones((2, 3))})
