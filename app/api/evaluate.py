@@ -1,0 +1,58 @@
+"""POST /v1/evaluate: forward and backward in one call."""
+
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+
+from app import programs
+from app.api.calls import Call, answer
+from app.openapi import CALL, body_of, problems_of
+from app.settings import Settings
+from app.wire.answers import EvaluateAnswer
+from app.wire.document import parse
+from app.wire.examples import EVALUATE
+from app.wire.schemas import EvaluateRequest, check
+from app.wire.values import dumps, encode_all
+from engine.graph.evaluate import Evaluation
+
+router = APIRouter()
+
+
+@router.post(
+    "/v1/evaluate",
+    operation_id="evaluate",
+    summary="Values and gradients of a program",
+    response_model=EvaluateAnswer,
+    responses=problems_of(*CALL),
+    openapi_extra=body_of(EvaluateRequest, EVALUATE),
+)
+async def evaluate(request: Request) -> Response:
+    """Runs a program forward and, with `backward`, backward, in one call and without state."""
+    return await answer(request, read)
+
+
+def read(body: bytes, settings: Settings) -> Call:
+    """Checks the body of a request."""
+    request = check(EvaluateRequest, parse(body, settings.max_depth))
+    prepared = programs.prepare(
+        request.source,
+        request.inputs,
+        outputs=request.outputs,
+        backward=None if request.backward is None else dict(request.backward),
+        nograd=request.nograd,
+        batched=request.batched,
+        train=request.train,
+        seed=request.seed,
+        limits=settings.program_limits(),
+    )
+    return Call(prepared.cost.flops, lambda: dumps(_document(prepared.run(), request.encoding)))
+
+
+def _document(result: Evaluation, encoding: str) -> dict[str, Any]:
+    document = {"values": encode_all(result.values, encoding)}
+    if result.grads is not None:
+        document["grads"] = encode_all(result.grads, encoding)
+    if result.node_grads is not None:
+        document["node_grads"] = encode_all(result.node_grads, encoding)
+    return document

@@ -1,0 +1,65 @@
+"""What this server is and how it is: /v1, /healthz, /readyz, and the pages that problems point to."""
+
+from fastapi import APIRouter, Request
+from fastapi.responses import HTMLResponse, Response
+from starlette.exceptions import HTTPException
+
+from app import __version__
+from app.openapi import problems_of
+from app.settings import Settings
+from app.wire import media
+from app.wire.answers import HealthAnswer, RootAnswer
+from app.wire.problems import BY_SLUG, page, problem
+from app.wire.values import dumps
+
+CONTRACT = 1
+
+router = APIRouter()
+
+
+@router.get(
+    "/v1",
+    operation_id="get_root",
+    summary="Name, version and limits",
+    response_model=RootAnswer,
+    responses=problems_of("not-acceptable", "internal-error"),
+)
+async def get_root(request: Request) -> Response:
+    """What this server is and what it allows."""
+    media.check_accept(request)
+    settings: Settings = request.app.state.settings
+    document = {
+        "name": "pullback",
+        "version": __version__,
+        "contract": CONTRACT,
+        "limits": settings.public_limits(),
+    }
+    return Response(dumps(document), media_type=media.JSON)
+
+
+@router.get("/healthz", operation_id="get_health", summary="Alive?", response_model=HealthAnswer)
+async def get_health() -> Response:
+    """Answers as long as the process does."""
+    return Response(dumps({"status": "alive"}), media_type=media.JSON)
+
+
+@router.get(
+    "/readyz",
+    operation_id="get_readiness",
+    summary="Ready for requests?",
+    response_model=HealthAnswer,
+    responses=problems_of("unavailable"),
+)
+async def get_readiness(request: Request) -> Response:
+    """Answers 503 from the moment on when the server is told to stop."""
+    if request.app.state.draining:
+        return problem(request, "unavailable", "the server is stopping")
+    return Response(dumps({"status": "ready"}), media_type=media.JSON)
+
+
+@router.get("/problems/{slug}", include_in_schema=False)
+async def get_problem(slug: str) -> HTMLResponse:
+    """What a problem of this kind means and what to do."""
+    if slug not in BY_SLUG:
+        raise HTTPException(404)
+    return page(BY_SLUG[slug])

@@ -1,0 +1,57 @@
+"""POST /v1/infer: shapes, dtypes and cost of a program; nothing runs."""
+
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+
+from app import programs
+from app.api.calls import Call, answer
+from app.openapi import CALL, body_of, problems_of
+from app.settings import Settings
+from app.wire.answers import InferAnswer
+from app.wire.document import parse
+from app.wire.examples import INFER
+from app.wire.schemas import InferRequest, check
+from app.wire.values import dumps
+from engine.values import Aval
+
+router = APIRouter()
+
+
+@router.post(
+    "/v1/infer",
+    operation_id="infer",
+    summary="Shapes, dtypes and cost of a program",
+    response_model=InferAnswer,
+    responses=problems_of(*CALL),
+    openapi_extra=body_of(InferRequest, INFER),
+)
+async def infer(request: Request) -> Response:
+    """Looks ahead: the shape and dtype of every node, and what running the program would cost."""
+    return await answer(request, read)
+
+
+def read(body: bytes, settings: Settings) -> Call:
+    """Checks the body of a request."""
+    request = check(InferRequest, parse(body, settings.max_depth))
+    found = programs.infer(
+        request.source,
+        request.inputs,
+        batched=request.batched,
+        train=request.train,
+        seed=request.seed,
+        limits=settings.program_limits(),
+    )
+    document = {
+        "inputs": _known(found.inputs),
+        "nodes": _known(found.nodes),
+        "outputs": _known(found.outputs),
+        "cost": {"nodes": found.cost.nodes, "bytes": found.cost.bytes, "flops": found.cost.flops},
+        "limits": settings.public_limits(),
+    }
+    return Call(0, lambda: dumps(document))
+
+
+def _known(avals: dict[str, Aval]) -> dict[str, Any]:
+    return {name: {"shape": aval.shape, "dtype": str(aval.dtype)} for name, aval in avals.items()}

@@ -1,0 +1,48 @@
+"""GET /v1/ops: the operations, and what else there is to configure."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Request
+from fastapi.responses import Response
+
+from app.catalog import describe, describe_all
+from app.openapi import problems_of
+from app.wire import media
+from app.wire.answers import OperationAnswer, OperationsAnswer
+from app.wire.examples import OPERATION
+from app.wire.problems import problem
+from app.wire.values import dumps
+from engine.errors import UnknownOperationError
+from engine.table import lookup
+
+router = APIRouter()
+
+
+@router.get(
+    "/v1/ops",
+    operation_id="list_ops",
+    summary="All operations",
+    response_model=OperationsAnswer,
+    responses=problems_of("not-acceptable", "internal-error"),
+)
+async def list_ops(request: Request) -> Response:
+    """Every operation, and the kinds of layers, models, optimizers and hooks with their configuration."""
+    media.check_accept(request)
+    return Response(dumps(describe_all()), media_type=media.JSON)
+
+
+@router.get(
+    "/v1/ops/{name}",
+    operation_id="get_op",
+    summary="One operation",
+    response_model=OperationAnswer,
+    responses=problems_of("unknown-path", "not-acceptable", "internal-error"),
+)
+async def get_op(request: Request, name: Annotated[str, Path(examples=[OPERATION])]) -> Response:
+    """An operation by its name or an alias."""
+    media.check_accept(request)
+    try:
+        op = lookup(name)
+    except UnknownOperationError as error:
+        return problem(request, "unknown-path", error.detail)
+    return Response(dumps(describe(op)), media_type=media.JSON)

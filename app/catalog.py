@@ -1,0 +1,87 @@
+"""What there is to use, as documents: operations, and the kinds of layers, models, optimizers and hooks."""
+
+import inspect
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from engine.attributes import REQUIRED, Attribute
+from engine.hooks import HOOKS
+from engine.layers import LAYERS
+from engine.models import MODELS
+from engine.optimizers import OPTIMIZERS
+from engine.primitive import Operation
+from engine.table import OPERATIONS, rows
+
+_KINDS: Mapping[str, Mapping[str, Any]] = {
+    "layers": LAYERS,
+    "models": MODELS,
+    "optimizers": OPTIMIZERS,
+    "hooks": HOOKS,
+}
+
+
+def describe_all() -> dict[str, Any]:
+    """Every operation and every kind."""
+    kinds = {
+        group: [{"kind": kind, "doc": _first_line(maker), "config": _config(maker)} for kind, maker in makers.items()]
+        for group, makers in _KINDS.items()
+    }
+    return {"operations": [describe(op) for op in rows()], "kinds": kinds}
+
+
+def describe(op: Operation) -> dict[str, Any]:
+    """One operation: what it is called, what it takes, what it does."""
+    return {
+        "name": op.name,
+        "aliases": [*op.aliases, *sorted({row.name for row in OPERATIONS.values() if row.alias_of == op.name})],
+        "alias_of": op.alias_of or None,
+        "symbol": op.symbol or None,
+        "signature": op.signature(),
+        "doc": op.doc,
+        "operands": [{"name": name, "required": place < op.required} for place, name in enumerate(op.operands)],
+        "variadic": op.variadic,
+        "attributes": [_attribute(attribute) for attribute in op.attributes],
+        "several_outputs": op.outputs is not None,
+        "differentiable": op.is_differentiable,
+        "random": op.random,
+    }
+
+
+def _attribute(attribute: Attribute) -> dict[str, Any]:
+    document = {
+        "name": attribute.name,
+        "spellings": list(attribute.spellings),
+        "type": attribute.type.name,
+        "expected": attribute.type.expected,
+        "required": attribute.default is REQUIRED,
+    }
+    return document if attribute.default is REQUIRED else document | {"default": _default(attribute.default)}
+
+
+def _default(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _config(maker: Any) -> list[dict[str, Any]]:
+    """What a constructor is configured with: its arguments but for what a session gives it (parameters, generator)."""
+    found = []
+    for parameter in inspect.signature(maker).parameters.values():
+        if parameter.name == "params" or parameter.kind is parameter.KEYWORD_ONLY:
+            continue
+        required = parameter.default is parameter.empty
+        document = {"name": parameter.name, "type": _type(parameter.annotation), "required": required}
+        found.append(document if required else document | {"default": parameter.default})
+    return found
+
+
+def _type(annotation: Any) -> str:
+    """As it is written; a document has no functions, so these are left out."""
+    return re.sub(r" \| Callable\[.*\]", "", inspect.formatannotation(annotation).replace("collections.abc.", ""))
+
+
+def _first_line(maker: Any) -> str:
+    return (inspect.getdoc(maker) or "").partition("\n")[0]

@@ -1,0 +1,225 @@
+"""The command line: `pullback serve`, `pullback eval "x**2" x=3`, `pullback ops`.
+
+Each command imports what it needs when it runs, so that evaluating does not wait for a web server to load.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from itertools import islice
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from app import __version__
+from engine.errors import AutogradError, NotDifferentiableError, ProgramSyntaxError
+
+if TYPE_CHECKING:
+    from app.programs import ProgramLimits
+    from engine.graph.evaluate import Evaluation
+
+USAGE_ERROR = 2
+#: As much of a long line is shown before the place of an error.
+SHOWN_BEFORE = 60
+SHOWN = 100
+CURL_BODY = '{"expr": "square(exp(square(x)))", "inputs": {"x": 0.5}, "backward": true}'
+
+
+class CommandError(Exception):
+    """What was asked for cannot be done; its text is for the user."""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, as all other errors."""
+
+    def error(self, message: str) -> NoReturn:
+        raise CommandError(f"{message} (see {self.prog} --help)")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs a command and returns its exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        given = _parser().parse_args(_options_first(words))
+        given.command(given)
+        sys.stdout.flush()
+    except AutogradError as error:
+        print(f"pullback: {error.detail}", file=sys.stderr)
+        return USAGE_ERROR
+    except CommandError as error:
+        print(f"pullback: {error}", file=sys.stderr)
+        return USAGE_ERROR
+    except BrokenPipeError:
+        # Whoever read our output has stopped; Python would complain once more while it closes.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser("pullback", description="Autograd as a service: values and gradients of programs.")
+    parser.add_argument("--version", action="version", version=f"pullback {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    serve = commands.add_parser("serve", help="start the server", description="Start the server.")
+    serve.add_argument("--host", help="address to listen on (PULLBACK_HOST, 127.0.0.1)")
+    serve.add_argument("--port", help="port to listen on; 0 takes a free one (PULLBACK_PORT, 8000)")
+    serve.add_argument("--workers", help="processes (PULLBACK_WORKERS, 1)")
+    serve.add_argument("--insecure", action="store_const", const="1", help="listen on more than loopback without keys")
+    serve.set_defaults(command=_serve)
+
+    evaluate = commands.add_parser(
+        "eval", help="evaluate an expression and its gradients", description="Evaluate an expression and its gradients."
+    )
+    evaluate.add_argument("expr", help='infix text, such as "0.26*(x**2+y**2) - 0.48*x*y"')
+    evaluate.add_argument("inputs", nargs="*", metavar="NAME=VALUE", help="an input; the value is JSON: x=1, x=[1,2]")
+    evaluate.add_argument("--wrt", action="append", metavar="NAME", help="differentiate with respect to this alone")
+    evaluate.add_argument("--order", type=int, default=1, metavar="N", help="how often to differentiate; 1 for now")
+    evaluate.add_argument("--json", action="store_true", help="print a document as the server would answer")
+    evaluate.set_defaults(command=_eval)
+
+    ops = commands.add_parser("ops", help="list the operations", description="List the operations, or show one.")
+    ops.add_argument("name", nargs="?", metavar="NAME")
+    ops.set_defaults(command=_ops)
+    return parser
+
+
+def _options_first(words: list[str]) -> list[str]:
+    """Puts the options of `eval` before the rest and closes them with `--`: `-x**2` is an expression and no option."""
+    if words[:1] != ["eval"]:
+        return words
+    options: list[str] = []
+    rest: list[str] = []
+    left = iter(words[1:])
+    for word in left:
+        name, equals, _ = word.partition("=")
+        if word == "--":
+            rest += left
+        elif name in ("--wrt", "--order"):
+            options += [word] if equals else [word, *islice(left, 1)]
+        elif word in ("--json", "--help", "-h"):
+            options.append(word)
+        else:
+            rest.append(word)
+    return ["eval", *options, "--", *rest]
+
+
+def _serve(given: argparse.Namespace) -> None:
+    from app import server
+
+    flags = {name: getattr(given, name) for name in ("host", "port", "workers", "insecure")}
+    try:
+        server.serve({name: value for name, value in flags.items() if value is not None}, CURL_BODY)
+    except server.ServeError as error:
+        raise CommandError(str(error)) from None
+
+
+def _eval(given: argparse.Namespace) -> None:
+    from app.wire.values import dumps, encode_all
+
+    try:
+        result = _evaluate(given)
+    except AutogradError as error:
+        raise CommandError(f"{error.detail}{_caret(error, given.expr)}") from None
+    if given.json:
+        document = {"values": encode_all(result.values, "nested")}
+        if result.grads is not None:
+            document["grads"] = encode_all(result.grads, "nested")
+        print(dumps(document).decode())
+    else:
+        print("\n".join(_lines(result)))
+
+
+def _evaluate(given: argparse.Namespace) -> "Evaluation":
+    """Values and, unless there are several outputs or one that has no gradient, gradients."""
+    from app.programs import prepare, read
+
+    source, inputs, limits = ("expr", given.expr), _inputs(given.inputs), _limits()
+    if given.wrt or given.order != 1:
+        options = {"wrt": given.wrt, "order": given.order}
+        return prepare(source, inputs, backward=options, limits=limits).run()
+    if len(read(source, limits).outputs) == 1:
+        with suppress(NotDifferentiableError):
+            return prepare(source, inputs, backward={}, limits=limits).run()
+    return prepare(source, inputs, limits=limits).run()
+
+
+def _lines(result: "Evaluation") -> list[str]:
+    """Values and gradients for people: `out = 2.0`, `grad x = 1.0`."""
+    from app.wire.values import dumps, encode
+
+    named = [(name, value) for name, value in result.values.items()]
+    named += [(f"grad {name}", grad) for name, grad in (result.grads or {}).items()]
+    return [f"{name} = {dumps(encode(value, 'nested')).decode()}" for name, value in named]
+
+
+def _limits() -> "ProgramLimits":
+    """The server's limits: they keep a slip of the finger from filling the memory here as well."""
+    from app.programs import ProgramLimits
+
+    if not any(name.startswith("PULLBACK_MAX_") for name in os.environ):
+        return ProgramLimits()
+    from app.settings import SettingsError, load_settings
+
+    try:
+        return load_settings().program_limits()
+    except SettingsError as error:
+        raise CommandError(str(error)) from None
+
+
+def _inputs(words: Sequence[str]) -> Mapping[str, Any]:
+    from app.programs import ProgramLimits
+    from app.wire.document import MalformedBodyError, parse
+
+    found: dict[str, Any] = {}
+    for word in words:
+        name, equals, text = word.partition("=")
+        if not equals:
+            raise CommandError(f'"{word}" is no input; expected NAME=VALUE, such as x=1 or x=[1,2]')
+        if name in found:
+            raise CommandError(f'the input "{name}" is given twice')
+        if text in ("NaN", "Infinity", "-Infinity"):
+            found[name] = text
+            continue
+        try:
+            found[name] = parse(text.encode("utf-8", "surrogateescape"), ProgramLimits().max_depth)
+        except MalformedBodyError:
+            raise CommandError(f"{name}={text}: the value is not JSON; expected such as 0.5, [1, 2] or true") from None
+    return found
+
+
+def _ops(given: argparse.Namespace) -> None:
+    from app.catalog import describe
+    from engine.table import lookup, rows
+
+    if given.name is None:
+        width = max(len(op.signature()) for op in rows() if len(op.signature()) <= SHOWN_BEFORE)
+        print("\n".join(f"{op.signature():{width}}  {op.doc}" for op in rows()))
+        return
+    about = describe(lookup(given.name))
+    print(f"{about['signature']}\n{about['doc']}")
+    for attribute in about["attributes"]:
+        default = "required" if attribute["required"] else f"default {attribute['default']!r}"
+        print(f"  {attribute['name']}: {attribute['expected']}; {default}")
+    if about["aliases"]:
+        print(f"also: {', '.join(about['aliases'])}")
+    if not about["differentiable"]:
+        print("not differentiable")
+
+
+def _caret(error: AutogradError, text: str) -> str:
+    """The line that is wrong, and a caret under the place; nothing where the error has no place in the text."""
+    match error.faults[0].loc:
+        case ("expr", int(row), int(column)):
+            line = text.split("\n")[row - 1]
+        case _ if isinstance(error, ProgramSyntaxError):
+            line, column = error.text, error.column
+        case _:
+            return ""
+    start = max(0, column - 1 - SHOWN_BEFORE)
+    shown = line.rstrip()[start : start + SHOWN]
+    before = "".join("\t" if c == "\t" else " " for c in shown[: column - 1 - start])
+    return f"\n  {shown}\n  {before}^" if shown.strip() else ""
+
+
+if __name__ == "__main__":
+    sys.exit(main())

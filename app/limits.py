@@ -1,0 +1,62 @@
+"""A bounded number of threads for work that would hold up the event loop, and a deadline for whoever waits."""
+
+import asyncio
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+#: What a client is told to wait before it tries again.
+RETRY_AFTER_S = 1
+
+
+class OverloadedError(Exception):
+    """All threads are busy and as many requests wait as may."""
+
+
+class DeadlineExceededError(Exception):
+    """The work was not finished in time."""
+
+
+class Workers:
+    """Runs work on threads, at most `threads` at a time while at most `queue` wait.
+
+    A thread cannot be stopped: work that is past its deadline goes on, and keeps its place until it ends, so that the
+    number of busy threads is never more than was allowed. Work that still waits is dropped.
+    """
+
+    def __init__(self, threads: int, queue: int, deadline_s: float) -> None:
+        self._pool = ThreadPoolExecutor(threads, "work")
+        self._places = threading.BoundedSemaphore(threads + queue)
+        self._deadline_s = deadline_s
+
+    async def run(self, work: Callable[[], T]) -> T:
+        """The result of `work`, or whatever it raises.
+
+        Raises:
+            OverloadedError: there is no place left.
+            DeadlineExceededError: it took too long.
+        """
+        if not self._places.acquire(blocking=False):
+            raise OverloadedError("the server is busy and its queue is full (setting PULLBACK_MAX_QUEUE)")
+        try:
+            future = self._pool.submit(work)
+        except RuntimeError:
+            self._places.release()
+            raise OverloadedError("the server is stopping") from None
+        future.add_done_callback(self._release)
+        try:
+            async with asyncio.timeout(self._deadline_s):
+                return await asyncio.wrap_future(future)
+        except TimeoutError:
+            limit = f"{self._deadline_s:g} s (setting PULLBACK_DEADLINE_S)"
+            raise DeadlineExceededError(f"the request took longer than {limit}") from None
+
+    def _release(self, _: "Future[Any]") -> None:
+        self._places.release()
+
+    def close(self) -> None:
+        """Drops what waits and takes no more; what runs, runs to its end."""
+        self._pool.shutdown(wait=False, cancel_futures=True)

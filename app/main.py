@@ -1,0 +1,99 @@
+"""The application: `uvicorn app.main:app`, or `create_app(settings)` for settings of one's own."""
+
+import asyncio
+import logging
+import signal
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from types import FrameType
+from typing import Any
+
+from fastapi import FastAPI
+from starlette.exceptions import HTTPException
+
+from app import __version__, logs, openapi
+from app.api import evaluate, health, infer, ops
+from app.limits import Workers
+from app.middleware import Envelope
+from app.settings import Settings, SettingsError, load_settings, unknown_variables
+from app.wire.media import BodyTooLargeError
+from app.wire.problems import BY_ERROR, on_body_too_large, on_error, on_http_exception
+
+_log = logging.getLogger("pullback")
+
+
+class Pullback(FastAPI):
+    """FastAPI but for the OpenAPI document, which has what the routes read and write themselves."""
+
+    def openapi(self) -> dict[str, Any]:
+        """The document, made once."""
+        self.openapi_schema = self.openapi_schema or openapi.document(self)
+        return self.openapi_schema
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """The application.
+
+    Raises:
+        SettingsError: the environment has settings that cannot be used; not raised where settings are given.
+    """
+    settings = settings or load_settings()
+    handlers: dict[int | type[Exception], Any] = dict.fromkeys(BY_ERROR, on_error)
+    app = Pullback(
+        title="Pullback",
+        summary="Autograd as a service: values and gradients of programs over HTTP.",
+        version=__version__,
+        lifespan=_lifespan,
+        redoc_url=None,
+        swagger_ui_oauth2_redirect_url=None,
+        redirect_slashes=False,
+        exception_handlers=handlers | {BodyTooLargeError: on_body_too_large, HTTPException: on_http_exception},
+    )
+    app.state.settings = settings
+    app.state.workers = Workers(settings.max_concurrency, settings.max_queue, settings.deadline_s)
+    app.state.draining = False
+    app.add_middleware(Envelope, settings=settings)
+    for module in (evaluate, infer, ops, health):
+        app.include_router(module.router)
+    return app
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    logs.configure()
+    _log.info("pullback %s: %s", __version__, app.state.settings)
+    for sentence in unknown_variables():
+        _log.warning(sentence)
+    if threading.current_thread() is threading.main_thread():
+        _drain_on(signal.SIGTERM, app)
+    yield
+    app.state.draining = True
+
+
+def _drain_on(number: signal.Signals, app: FastAPI) -> None:
+    """Lets /readyz say 503 for a while before the server acts on a signal; a second one acts at once."""
+    stop = signal.getsignal(number)
+    if not callable(stop):
+        return
+    loop = asyncio.get_running_loop()
+
+    def drain(received: int, frame: FrameType | None) -> None:
+        delay_s = 0 if app.state.draining else app.state.settings.drain_s
+        app.state.draining = True
+        if delay_s:
+            loop.call_soon_threadsafe(loop.call_later, delay_s, stop, received, None)
+        else:
+            stop(received, frame)
+
+    signal.signal(number, drain)
+
+
+def _app_from_environment() -> FastAPI:
+    try:
+        return create_app()
+    except SettingsError as error:
+        raise SystemExit(f"pullback: {error}") from None
+
+
+app = _app_from_environment()

@@ -1,0 +1,72 @@
+"""OpenAPI: request bodies and problems, which the routes read and write themselves, beside what FastAPI finds."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from app.wire import media, schemas
+from app.wire.answers import Problem
+from app.wire.problems import BY_SLUG, Kind
+
+#: What a request with a program may be answered with where it is not answered.
+CALL = tuple(
+    "overloaded unavailable body-too-large unsupported-media-type not-acceptable malformed-body invalid-request "
+    "syntax-error unknown-op wrong-arity bad-attribute unknown-name cycle shape-mismatch not-differentiable nograd "
+    "not-supported limit-exceeded deadline-exceeded internal-error".split()
+)
+_FASTAPIS = ("HTTPValidationError", "ValidationError")
+
+
+def body_of(model: type[BaseModel], examples: Mapping[str, Any]) -> dict[str, Any]:
+    """The `requestBody` of a route."""
+    content = {"schema": {"$ref": schemas.SCHEMAS + model.__name__}, "examples": dict(examples)}
+    return {"requestBody": {"required": True, "content": {media.JSON: content}}}
+
+
+def problems_of(*slugs: str) -> dict[int | str, dict[str, Any]]:
+    """The `responses` of a route for what may go wrong."""
+    by_status: dict[int | str, list[Kind]] = {}
+    for slug in slugs:
+        by_status.setdefault(BY_SLUG[slug].status, []).append(BY_SLUG[slug])
+    content = {media.PROBLEM: {"schema": {"$ref": f"{schemas.SCHEMAS}Problem"}}}
+    return {
+        status: {"description": ", ".join(kind.slug for kind in kinds), "content": content}
+        for status, kinds in by_status.items()
+    }
+
+
+def document(app: FastAPI) -> dict[str, Any]:
+    """The whole document."""
+    found = get_openapi(title=app.title, version=app.version, summary=app.summary, routes=app.routes)
+    _, own = models_json_schema(
+        [(schemas.EvaluateRequest, "validation"), (schemas.InferRequest, "validation"), (Problem, "validation")],
+        ref_template=f"{schemas.SCHEMAS}{{model}}",
+    )
+    for methods in found["paths"].values():
+        for route in methods.values():
+            # FastAPI's own form of a 422, for parameters of a path: these are strings and cannot be wrong.
+            if "HTTPValidationError" in str(route["responses"].get("422")):
+                del route["responses"]["422"]
+    components = found["components"]["schemas"] | own["$defs"]
+    components = {name: schema for name, schema in components.items() if name not in _FASTAPIS}
+    components |= {"Value": schemas.VALUE, "ArrayObject": schemas.ARRAY_OBJECT, "Aval": schemas.AVAL}
+    found["components"]["schemas"] = components
+    resolved: dict[str, Any] = _with_refs(found)
+    return resolved
+
+
+def _with_refs(part: Any) -> Any:
+    """A copy in which the placeholders for references are references, and defaults of null are left out."""
+    if isinstance(part, list):
+        return [_with_refs(item) for item in part]
+    if not isinstance(part, dict):
+        return part
+    return {
+        "$ref" if key == schemas.REF else key: _with_refs(value)
+        for key, value in part.items()
+        if not (key == "default" and value is None)
+    }

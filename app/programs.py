@@ -1,0 +1,274 @@
+"""From a document to a result: what every way into the server, and the command line, does with a program.
+
+Nothing here knows of HTTP. The kinds of faults answer in the order of `engine.errors`; within one kind all are listed.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Never
+
+import numpy as np
+
+from engine.errors import (
+    ORDER,
+    AutogradError,
+    Faults,
+    InvalidValueError,
+    LimitExceededError,
+    Loc,
+    NoGradError,
+    NotSupportedError,
+)
+from engine.graph import evaluate as engine
+from engine.graph.build import build
+from engine.graph.cost import Cost, Limits
+from engine.graph.evaluate import Backward, Prepared
+from engine.graph.expression import parse
+from engine.graph.ir import Graph
+from engine.graph.literals import decode_value, strong_value
+from engine.graph.names import name_fault, normalized, quoted
+from engine.values import DTYPES, FLOAT64, Aval, Value, canonical, shape_of
+
+#: Which of "expr", "graph" and "program" a request has, and what it holds.
+Source = tuple[str, Any]
+DType = np.dtype[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ProgramLimits:
+    """What programs are held to; the defaults are the server's."""
+
+    max_depth: int = 100
+    max_chain: int = 1000
+    cost: Limits = field(default_factory=Limits)
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What is known of a program before it runs: shape and dtype by name, and what running it costs."""
+
+    inputs: dict[str, Aval]
+    nodes: dict[str, Aval]
+    outputs: dict[str, Aval]
+    cost: Cost
+
+
+def read(source: Source, limits: ProgramLimits) -> Graph:
+    """The program that a document or a text describes.
+
+    Raises:
+        AutogradError: of the kind that is wrong with it.
+    """
+    key, document = source
+    if key == "expr":
+        return parse(document, max_depth=limits.max_depth, max_chain=limits.max_chain, max_nodes=limits.cost.max_nodes)
+    if key == "graph":
+        return build(document, max_depth=limits.max_depth, max_nodes=limits.cost.max_nodes)
+    raise NotSupportedError(
+        'registered programs are not supported yet; send the program itself as "expr" or "graph"', ("program",)
+    )
+
+
+def prepare(
+    source: Source,
+    inputs: Mapping[str, Any],
+    *,
+    outputs: Sequence[str] | str | None = None,
+    backward: Mapping[str, Any] | None = None,
+    nograd: bool = False,
+    batched: Sequence[str] = (),
+    train: bool = False,
+    seed: int | None = None,
+    limits: ProgramLimits,
+) -> Prepared:
+    """Checks all of a request to evaluate; nothing has run when this returns.
+
+    Args:
+        source: the program.
+        inputs: the values of its inputs, as documents.
+        outputs: names to return; None for the program's own, "all" for every node.
+        backward: the fields of the wire's `backward`, those with defaults left out or not; None for none.
+        nograd: no tape is kept.
+        batched: inputs whose leading axis is a batch.
+        train: random operations are active.
+        seed: where they draw from.
+        limits: what the program is held to.
+
+    Raises:
+        AutogradError: the first kind of fault in the order of the wire's table, with all its places.
+    """
+    found: list[AutogradError] = []
+    graph = _read(source, limits, found)
+    values = _decode_inputs(inputs, graph, found, decode)
+    options = None if backward is None else _backward(backward, found)
+    if nograd and backward is not None:
+        found.append(NoGradError('nograd: true keeps no tape; leave out either it or "backward"', ("nograd",)))
+    prepared = None
+    if graph is not None and values is not None:
+        try:
+            prepared = engine.prepare(
+                graph,
+                values,
+                outputs=outputs if outputs is None or outputs == "all" else [normalized(name) for name in outputs],
+                backward=options,
+                batched=[normalized(name) for name in batched],
+                train=train,
+                seed=seed,
+                limits=limits.cost,
+            )
+        except AutogradError as error:
+            found.append(error)
+    if prepared is None or found:
+        _fail(found)
+    _check_shapes(prepared.avals, limits.cost.max_elements)
+    return prepared
+
+
+def infer(
+    source: Source,
+    inputs: Mapping[str, Any],
+    *,
+    batched: Sequence[str] = (),
+    train: bool = False,
+    seed: int | None = None,
+    limits: ProgramLimits,
+) -> Forecast:
+    """Shapes, dtypes and cost of a program; an input is a value, or `{"shape", "dtype"}` of one.
+
+    The cost may be above the limits of bytes and flops: to say so is what this is for.
+
+    Raises:
+        AutogradError: as `prepare`.
+    """
+    found: list[AutogradError] = []
+    graph = _read(source, limits, found)
+    values = _decode_inputs(inputs, graph, found, _decode_or_stand_in)
+    if graph is None or values is None:
+        _fail(found)
+    allowed = Limits(limits.cost.max_nodes, limits.cost.max_elements, _UNLIMITED, _UNLIMITED)
+    batched = [normalized(name) for name in batched]
+    prepared = engine.prepare(graph, values, batched=batched, train=train, seed=seed, limits=allowed)
+    _check_shapes(prepared.avals, limits.cost.max_elements)
+    rows = () if prepared.rows is None else (prepared.rows,)
+    avals = {name: aval._replace(shape=rows + aval.shape) for name, aval in prepared.avals.items()}
+    return Forecast(
+        inputs={i.name: _given_aval(values[i.name]) for i in graph.inputs},
+        nodes={name: avals[name] for node in graph.nodes for name in node.ids},
+        outputs={output.name: avals[output.id] for output in graph.outputs},
+        cost=prepared.cost,
+    )
+
+
+def decode(value: Any, loc: Loc, dtype: DType | None) -> Value:
+    """A value of a document as a raw one.
+
+    Raises:
+        InvalidValueError: it is none, or does not convert to `dtype` without loss.
+    """
+    return strong_value(decode_value(value, loc, dtype))
+
+
+#: Beyond 32 axes NumPy's `add.at`, which gradients of indexing need, ends the process (2.4.6).
+MAX_AXES = 32
+#: After so many faults no more are listed.
+MAX_FAULTS = 100
+#: Beyond what any shape can cost, so that nothing is refused.
+_UNLIMITED = 2**200
+
+
+def _read(source: Source, limits: ProgramLimits, found: list[AutogradError]) -> Graph | None:
+    try:
+        return read(source, limits)
+    except AutogradError as error:
+        found.append(error)
+        return None
+
+
+def _decode_inputs(
+    inputs: Mapping[str, Any], graph: Graph | None, found: list[AutogradError], decoded: Any
+) -> dict[str, Value] | None:
+    """Every input by its normalised name, or None where one of them is wrong."""
+    declared = {i.name: i.dtype for i in graph.inputs} if graph is not None else {}
+    values: dict[str, Value] = {}
+    wrong: list[AutogradError] = []
+    for given, document in inputs.items():
+        name, loc = normalized(given), ("inputs", given)
+        fault = f"the input {quoted(name)} is given twice" if name in values else name_fault(name)
+        if fault:
+            wrong.append(InvalidValueError(fault, loc))
+            continue
+        try:
+            values[name] = decoded(document, loc, declared.get(name))
+        except InvalidValueError as error:
+            wrong.append(InvalidValueError(f"input {quoted(name)}: {error.detail}", error.faults[0].loc))
+    found += wrong[:MAX_FAULTS]
+    return None if wrong else values
+
+
+def _backward(given: Mapping[str, Any], found: list[AutogradError]) -> Backward:
+    """The engine's options; what it does not do yet is noted."""
+    if given.get("order", 1) != 1:
+        msg = f"backward.order {given['order']} is not supported yet; only order 1 is"
+        found.append(NotSupportedError(msg, ("backward", "order")))
+    if given.get("create_graph", False):
+        msg = "backward.create_graph: true is not supported yet"
+        found.append(NotSupportedError(msg, ("backward", "create_graph")))
+    cotangent = None
+    if given.get("cotangent") is not None:
+        try:
+            cotangent = decode(given["cotangent"], ("backward", "cotangent"), None)
+        except InvalidValueError as error:
+            found.append(InvalidValueError(f"cotangent: {error.detail}", error.faults[0].loc))
+    of, wrt = given.get("of"), given.get("wrt")
+    return Backward(
+        of=None if of is None else normalized(of),
+        wrt=None if wrt is None else tuple(normalized(name) for name in wrt),
+        cotangent=cotangent,
+        retain_grad=given.get("retain_grad", False),
+    )
+
+
+def _decode_or_stand_in(value: Any, loc: Loc, dtype: DType | None) -> Value:
+    """A value, or for a shape and dtype an array of that shape whose elements all lie in one place."""
+    if not isinstance(value, dict) or "shape" not in value or not value.keys() <= {"shape", "dtype"}:
+        return decode(value, loc, dtype)
+    shape, name = value["shape"], value.get("dtype", str(dtype or FLOAT64))
+    if not isinstance(name, str) or name not in DTYPES:
+        raise InvalidValueError(f"unknown dtype {quoted(name)}; expected one of {', '.join(DTYPES)}", (*loc, "dtype"))
+    if not isinstance(shape, list) or len(shape) > MAX_AXES or any(type(n) is not int or n < 0 for n in shape):
+        raise InvalidValueError(f"expected a list of at most {MAX_AXES} lengths, integers from 0", (*loc, "shape"))
+    if math.prod(n for n in shape if n) * DTYPES[name].itemsize >= 2**63:
+        raise InvalidValueError("the shape is larger than any memory", (*loc, "shape"))
+    return canonical(np.lib.stride_tricks.as_strided(np.zeros((), DTYPES[name]), shape, (0,) * len(shape)))
+
+
+def _check_shapes(avals: Mapping[str, Aval], limit: int) -> None:
+    """Holds shapes to what the engine does not look at: many axes, and empty arrays, whose nested lists may be long."""
+    for name, aval in avals.items():
+        if len(aval.shape) > MAX_AXES:
+            raise InvalidValueError(f"{quoted(name)} has {len(aval.shape)} axes; at most {MAX_AXES} are possible")
+        length = math.prod(n for n in aval.shape if n)
+        if length > limit:
+            what = "" if aval.size else ", empty axes not counted"
+            raise LimitExceededError(
+                f"{quoted(name)} of shape {list(aval.shape)} needs {length:,} elements{what}, "
+                f"the limit is {limit:,} (setting PULLBACK_MAX_ELEMENTS)"
+            )
+
+
+def _given_aval(value: Value) -> Aval:
+    return Aval(shape_of(value), FLOAT64 if type(value) is float else value.dtype)
+
+
+def _fail(found: list[AutogradError]) -> Never:
+    """Raises the first kind of what was found, in the table's order, with all its places."""
+    first = min(found, key=lambda error: ORDER.index(type(error)))
+    same = [error for error in found if type(error) is type(first)]
+    if len(same) == 1:
+        raise first
+    collected = Faults()
+    for error in same:
+        collected.take(error)
+    collected.check()
+    raise first

@@ -1,0 +1,79 @@
+"""`pullback serve`: a socket that is bound where it may be, and uvicorn on it."""
+
+import contextlib
+import os
+import socket
+from collections.abc import Mapping
+from typing import Any
+
+import uvicorn
+
+from app.settings import PREFIX, Settings, SettingsError, is_loopback, load_settings
+
+APP = "app.main:app"
+BACKLOG = 2048
+#: What in-flight requests get beyond their deadline before a stopping server leaves them.
+GRACE_S = 5
+
+
+class ServeError(Exception):
+    """The server cannot start; its text is one readable line."""
+
+
+def serve(flags: Mapping[str, str], example: str) -> None:
+    """Listens until it is told to stop.
+
+    Args:
+        flags: settings that go before those of the environment, by field.
+        example: the body of the request that the printed curl line sends.
+
+    Raises:
+        ServeError: settings that cannot be used, an address that is not to be listened on, a port that is taken.
+    """
+    # The environment is what worker processes see of the flags.
+    os.environ.update({PREFIX + name.upper(): value for name, value in flags.items()})
+    try:
+        settings = load_settings()
+    except SettingsError as error:
+        raise ServeError(str(error)) from None
+    listener = _listen(settings)
+    port = listener.getsockname()[1]
+    print(curl_line(settings.host, port, example), flush=True)
+    options: dict[str, Any] = {
+        "log_level": "warning",
+        "access_log": False,
+        "server_header": False,
+        "timeout_graceful_shutdown": int(settings.deadline_s) + GRACE_S,
+    }
+    if settings.workers == 1:
+        # What arrives from here on waits in the socket until the application is there.
+        with contextlib.suppress(KeyboardInterrupt):
+            uvicorn.Server(uvicorn.Config(APP, **options)).run(sockets=[listener])
+    else:
+        listener.close()
+        uvicorn.run(APP, host=settings.host, port=port, workers=settings.workers, **options)
+
+
+def _listen(settings: Settings) -> socket.socket:
+    if not settings.insecure and not is_loopback(settings.host):
+        raise ServeError(
+            f"{settings.host} is not loopback, and without keys whoever reaches the server may use it; "
+            "say --insecure (PULLBACK_INSECURE=1) if that is wanted"
+        )
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    try:
+        return socket.create_server((settings.host, settings.port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        reason = error.strerror if isinstance(error, socket.gaierror) else os.strerror(error.errno or 0)
+        raise ServeError(f"cannot listen on {settings.host} port {settings.port}: {reason}") from None
+
+
+def curl_line(host: str, port: int, body: str) -> str:
+    """A command that asks the server something.
+
+    >>> curl_line("0.0.0.0", 8000, "{}")
+    "curl -s http://127.0.0.1:8000/v1/evaluate -H 'Content-Type: application/json' -d '{}'"
+    """
+    shown = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    address = f"[{shown}]" if ":" in shown else shown
+    return f"curl -s http://{address}:{port}/v1/evaluate -H 'Content-Type: application/json' -d '{body}'"

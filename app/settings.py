@@ -1,0 +1,131 @@
+"""Every knob of the server: a `PULLBACK_*` environment variable each."""
+
+import ipaddress
+import os
+import re
+import socket
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from app.programs import ProgramLimits
+from engine.graph.cost import Limits
+
+PREFIX = "PULLBACK_"
+_DEFAULTS = ProgramLimits()
+_ORIGIN = re.compile(r"\*|[a-z][a-z0-9+.-]*://[^/\s]+", re.IGNORECASE)
+
+
+class SettingsError(Exception):
+    """Settings that cannot be used; its text is one readable line."""
+
+
+class Settings(BaseSettings):
+    """The server's settings; each field is read from the variable of its name with `PULLBACK_` before it."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
+
+    host: str = Field(
+        "127.0.0.1", min_length=1, description="Address to listen on; other than loopback needs insecure."
+    )
+    port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    workers: int = Field(1, ge=1, description="Processes.")
+    insecure: bool = Field(False, description="Listen on more than loopback although there are no keys.")
+    data_dir: Path = Field(Path("data"), description="Where what must last lies; nothing does yet.")
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Origins whose pages may call the server, separated by commas; * for all."
+    )
+    access_log: bool = Field(True, description="One line a request on standard error.")
+    drain_s: float = Field(
+        0, ge=0, description="Time for which /readyz says 503 before a stopping server closes its port."
+    )
+
+    max_body_bytes: int = Field(32 * 2**20, ge=1, description="Size of a request's body.")
+    max_depth: int = Field(
+        _DEFAULTS.max_depth, ge=1, le=500, description="Nesting of documents, texts and inline nodes."
+    )
+    max_chain: int = Field(_DEFAULTS.max_chain, ge=1, le=2000, description="Operators in a row without parentheses.")
+    max_nodes: int = Field(_DEFAULTS.cost.max_nodes, ge=1, description="Operations of a program.")
+    max_elements: int = Field(_DEFAULTS.cost.max_elements, ge=1, description="Elements of one array.")
+    max_bytes: int = Field(_DEFAULTS.cost.max_bytes, ge=1, description="Bytes of all values of a program together.")
+    max_flops: int = Field(_DEFAULTS.cost.max_flops, ge=1, description="Floating-point operations of a request.")
+
+    deadline_s: float = Field(30, gt=0, description="Time that a request's work may take, waiting included.")
+    max_concurrency: int = Field(
+        min(os.cpu_count() or 1, 8), ge=1, description="Threads of a process for work that is not tiny."
+    )
+    max_queue: int = Field(64, ge=0, description="Requests of a process that may wait for such a thread.")
+    tiny_bytes: int = Field(4096, ge=0, description="Bodies up to this size are read on the event loop.")
+    tiny_flops: int = Field(50_000, ge=0, description="Programs up to this cost are run on the event loop.")
+
+    @field_validator("cors_origins", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return tuple(origin.strip() for origin in value.split(",") if origin.strip())
+        return value
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _check_origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in origins:
+            if not _ORIGIN.fullmatch(origin):
+                raise ValueError(f'"{origin}" is no origin; expected scheme://host[:port] without a path, or *')
+        return origins
+
+    def program_limits(self) -> ProgramLimits:
+        """What programs are held to."""
+        cost = Limits(self.max_nodes, self.max_elements, self.max_bytes, self.max_flops)
+        return ProgramLimits(self.max_depth, self.max_chain, cost)
+
+    def public_limits(self) -> dict[str, float]:
+        """The limits that a client may want to know, as `GET /v1` shows them."""
+        names = "max_body_bytes max_depth max_chain max_nodes max_elements max_bytes max_flops deadline_s"
+        return {name: getattr(self, name) for name in names.split()}
+
+    def __str__(self) -> str:
+        """All settings in one line; secrets print themselves masked."""
+        return " ".join(f"{name}={_shown(value)}" for name, value in self)
+
+
+def load_settings(**given: Any) -> Settings:
+    """The settings from the environment; what is `given` goes before it.
+
+    Raises:
+        SettingsError: a value that cannot be used, named by its variable.
+    """
+    try:
+        return Settings(**given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0]) if first["loc"] else "?"
+        reason = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+        reason = reason if "Value error" in first["msg"] else f"expected {reason}"
+        raise SettingsError(f'{PREFIX}{name.upper()} is "{first["input"]}": {reason}') from None
+
+
+def unknown_variables() -> list[str]:
+    """A sentence for each `PULLBACK_*` variable in the environment that no setting reads."""
+    known = [PREFIX + name.upper() for name in Settings.model_fields]
+    found = []
+    for name in sorted(os.environ):
+        if name.upper().startswith(PREFIX) and name.upper() not in known:
+            near = get_close_matches(name.upper(), known, n=1)
+            found.append(f"{name} is not a setting" + (f"; nearest: {near[0]}" if near else ""))
+    return found
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach a server that listens on `host`."""
+    try:
+        found = {str(info[4][0]) for info in socket.getaddrinfo(host, None)}
+    except OSError:
+        return False
+    return all(ipaddress.ip_address(address.partition("%")[0]).is_loopback for address in found)
+
+
+def _shown(value: Any) -> str:
+    return ",".join(value) or "-" if isinstance(value, tuple) else str(value)

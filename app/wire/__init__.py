@@ -1,0 +1,1 @@
+"""What goes over the wire: values, request bodies, media types and problems."""

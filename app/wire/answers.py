@@ -1,0 +1,97 @@
+"""What is answered, for OpenAPI alone: the answers themselves are written straight from arrays."""
+
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+from app.wire.schemas import Value
+
+
+class EvaluateAnswer(BaseModel):
+    """Values by output and, where they were asked for, gradients."""
+
+    values: dict[str, Value] = Field(description="Each output's value, in the order asked for.")
+    grads: dict[str, Value] | None = Field(None, description="For each name of wrt, with its shape.")
+    node_grads: dict[str, Value] | None = Field(None, description="With retain_grad: of every floating node.")
+
+
+class Known(BaseModel):
+    """Shape and dtype of a value."""
+
+    shape: list[int]
+    dtype: str
+
+
+class Cost(BaseModel):
+    """What a program costs: operations, bytes of all values, floating-point operations."""
+
+    nodes: int
+    bytes: int
+    flops: int
+
+
+class InferAnswer(BaseModel):
+    """What is known of a program before it runs."""
+
+    inputs: dict[str, Known]
+    nodes: dict[str, Known] = Field(description="Every node by name, as written.")
+    outputs: dict[str, Known]
+    cost: Cost
+    limits: dict[str, float] = Field(description="What this server allows.")
+
+
+class OperationAnswer(BaseModel):
+    """One operation."""
+
+    name: str
+    aliases: list[str]
+    alias_of: str | None
+    symbol: str | None = Field(description="The operator of infix text.")
+    signature: str
+    doc: str
+    operands: list[dict[str, Any]] = Field(description="In order, with whether they are required.")
+    variadic: bool = Field(description="Takes any number of operands from 1.")
+    attributes: list[dict[str, Any]] = Field(description="In order, with types and defaults.")
+    several_outputs: bool
+    differentiable: bool
+    random: bool
+
+
+class OperationsAnswer(BaseModel):
+    """All operations, and the kinds of layers, models, optimizers and hooks with their configuration."""
+
+    operations: list[OperationAnswer]
+    kinds: dict[str, list[dict[str, Any]]]
+
+
+class RootAnswer(BaseModel):
+    """What this server is."""
+
+    name: str
+    version: str
+    contract: int
+    limits: dict[str, float]
+
+
+class HealthAnswer(BaseModel):
+    """How the server is."""
+
+    status: str
+
+
+class ProblemFault(BaseModel):
+    """One place that is wrong."""
+
+    loc: list[str | int] = Field(description="A path into the request.")
+    msg: str
+
+
+class Problem(BaseModel):
+    """RFC 9457: what was wrong, where, and what would be right."""
+
+    type: str = Field(description="/problems/<slug>, a page that the server has.")
+    title: str
+    status: int
+    detail: str
+    errors: list[ProblemFault] = Field(description="Every place of this kind.")
+    request_id: str

@@ -1,0 +1,105 @@
+"""An example of each kind of request, for OpenAPI; a test sends every one."""
+
+from typing import Any
+
+_QUICKSTART = {
+    "nodes": [
+        {"id": "a", "op": "square", "args": ["x"]},
+        {"id": "b", "op": "exp", "args": ["a"]},
+        {"id": "y", "op": "square", "args": ["b"]},
+    ],
+    "outputs": ["y"],
+}
+_LAYER = "h = tanh(x @ w1 + b1); loss = mean_squared_error(h @ w2 + b2, t)"
+
+
+def _example(summary: str, **value: Any) -> dict[str, Any]:
+    return {"summary": summary, "value": value}
+
+
+EVALUATE = {
+    "forward": _example("A value", expr="square(exp(square(x)))", inputs={"x": 0.5}),
+    "backward": _example("A value and its gradient", expr="square(exp(square(x)))", inputs={"x": 0.5}, backward=True),
+    "graph": _example("The same as a graph", graph=_QUICKSTART, inputs={"x": 0.5}, backward=True),
+    "graph_inline": _example(
+        "A graph with inline nodes, literals, attributes and a declared input",
+        graph={
+            "nodes": [
+                {
+                    "id": "y",
+                    "op": "sum",
+                    "args": [{"op": "mul", "args": [2, {"op": "square", "args": ["x"]}]}],
+                    "attrs": {"axes": [0]},
+                }
+            ],
+            "inputs": {"x": {"shape": [-1, 2], "dtype": "float64"}},
+        },
+        inputs={"x": [[1, 2], [3, 4]]},
+    ),
+    "statements": _example(
+        "A small network: statements, several inputs, some gradients",
+        expr=_LAYER,
+        inputs={
+            "x": [[0.5, -1.0], [2.0, 0.0]],
+            "w1": [[0.1, 0.2, 0.3], [0.4, 0.5, 0.6]],
+            "b1": [0, 0, 0],
+            "w2": [[0.7], [0.8], [0.9]],
+            "b2": [0],
+            "t": [[1], [0]],
+        },
+        backward={"wrt": ["w1", "b1", "w2", "b2"]},
+    ),
+    "cotangent": _example(
+        "A gradient weighted by a cotangent", expr="x ** 2", inputs={"x": [1, 2, 3]}, backward={"cotangent": [1, 0, -1]}
+    ),
+    "of_and_wrt": _example(
+        "One of several outputs, with respect to a node",
+        expr="h = x * 3; y = h ** 2; z = exp(h); y, z",
+        inputs={"x": 2},
+        backward={"of": "y", "wrt": ["h", "x"]},
+    ),
+    "every_step": _example(
+        "Every step of a calculation", expr="0.26*(x**2 + y**2) - 0.48*x*y", inputs={"x": 1, "y": 1}, outputs="all"
+    ),
+    "some_outputs": _example("Nodes by name", expr="h = x * 2; g = h + 1; g * g", inputs={"x": 3}, outputs=["g", "h"]),
+    "retain_grad": _example(
+        "The gradient of every node",
+        expr="h = x * 3; y = h ** 2",
+        inputs={"x": 2},
+        backward={"retain_grad": True},
+    ),
+    "batched": _example(
+        "One call for every row of x",
+        expr="sum((x - c) ** 2)",
+        inputs={"x": [[1, 2], [3, 4], [5, 6]], "c": [0, 1]},
+        batched=["x"],
+        backward=True,
+    ),
+    "dropout": _example(
+        "A random operation while training", expr="dropout(x, 0.5)", inputs={"x": [1, 2, 3, 4]}, train=True, seed=7
+    ),
+    "nograd": _example("Forward only", expr="sin(x)", inputs={"x": 1.0}, nograd=True),
+    "array_objects": _example(
+        "Typed arrays in, base64 out",
+        expr="x @ y",
+        inputs={
+            "x": {"shape": [2, 2], "dtype": "float32", "data": [1, 2, 3, 4]},
+            "y": {"shape": [2], "dtype": "float32", "base64": "AACAPwAAAMA="},
+        },
+        encoding="base64",
+    ),
+    "not_finite": _example("Numbers that JSON has not", expr="1 / x", inputs={"x": [0, "-Infinity", "NaN"]}),
+}
+
+INFER = {
+    "shapes": _example(
+        "Inputs as shapes: nothing is sent, nothing runs",
+        expr="h = x @ w; sum(h, axis=0)",
+        inputs={"x": {"shape": [1000, 64], "dtype": "float32"}, "w": {"shape": [64, 10], "dtype": "float32"}},
+    ),
+    "values": _example("Inputs as values", expr="x + y", inputs={"x": [1, 2, 3], "y": 1}),
+    "graph": _example("A graph", graph=_QUICKSTART, inputs={"x": {"shape": [3], "dtype": "float64"}}),
+}
+
+#: What stands for `{name}` in the path of an operation.
+OPERATION = "softmax"

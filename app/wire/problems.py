@@ -1,0 +1,283 @@
+"""Problems as RFC 9457 has them: one table from errors to slugs, statuses, titles and pages."""
+
+import html
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import orjson
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+
+from app.limits import RETRY_AFTER_S, DeadlineExceededError, OverloadedError
+from app.wire import media
+from app.wire.document import MalformedBodyError
+from app.wire.schemas import LONGEST_NEAR
+from engine import errors
+from engine.errors import AutogradError, Fault
+from engine.table import nearest
+
+_log = logging.getLogger("pullback")
+
+#: Names in a message may be as long as a body; a reader needs no more of them than this.
+LONGEST_MESSAGE = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One kind of problem; `page` tells what it means and what to do, `errors` are the classes that stand for it."""
+
+    slug: str
+    status: int
+    title: str
+    page: str
+    errors: tuple[type[Exception], ...] = ()
+
+
+KINDS = (
+    Kind("unknown-path", 404, "Unknown path", "Nothing lives at this path. GET /docs lists every path."),
+    Kind("method-not-allowed", 405, "Method not allowed", "The path exists; the Allow header names its methods."),
+    Kind("unauthorized", 401, "Unauthorized", "A key is needed: send it as Authorization: Bearer <key>."),
+    Kind("forbidden", 403, "Forbidden", "The key that was sent does not allow this."),
+    Kind(
+        "rate-limited", 429, "Rate limited", "Too many requests in too short a time. Wait as long as Retry-After says."
+    ),
+    Kind(
+        "overloaded",
+        503,
+        "Overloaded",
+        "All threads are busy and the queue is full. Nothing was run; try again after Retry-After.",
+        (OverloadedError,),
+    ),
+    Kind(
+        "unavailable",
+        503,
+        "Unavailable",
+        "The server cannot do this just now, for want of memory or because something that it needs is out of reach. "
+        "Try again after Retry-After.",
+        (MemoryError,),
+    ),
+    Kind(
+        "body-too-large",
+        413,
+        "Body too large",
+        "The body has more bytes than the server reads. Large arrays are shortest as base64.",
+        (media.BodyTooLargeError,),
+    ),
+    Kind(
+        "unsupported-media-type",
+        415,
+        "Unsupported media type",
+        "The body's Content-Type is none that the server reads. Send Content-Type: application/json.",
+        (media.UnsupportedMediaTypeError,),
+    ),
+    Kind(
+        "not-acceptable",
+        406,
+        "Not acceptable",
+        "The Accept header leaves out every encoding that the server writes. Accept application/json, or leave it out.",
+        (media.NotAcceptableError,),
+    ),
+    Kind(
+        "malformed-body",
+        400,
+        "Malformed body",
+        "The body is not JSON: it does not parse, is not UTF-8, has a key twice in one object, or holds a bare NaN or "
+        'Infinity. Numbers that are not finite are written as "NaN", "Infinity" and "-Infinity".',
+        (MalformedBodyError,),
+    ),
+    Kind("unknown-program", 404, "Unknown program", "There is no program of this id or name."),
+    Kind("unknown-session", 404, "Unknown session", "There is no session of this id."),
+    Kind("unknown-variable", 404, "Unknown variable", "The session has nothing of this id."),
+    Kind("unknown-job", 404, "Unknown job", "There is no job of this id."),
+    Kind(
+        "expired-session", 410, "Expired session", "The session was not used for longer than its life; make a new one."
+    ),
+    Kind("sequence-conflict", 409, "Sequence conflict", "The number is not the one that the session expects next."),
+    Kind("name-conflict", 409, "Name conflict", "The name belongs to something else; replace it or choose another."),
+    Kind(
+        "invalid-request",
+        422,
+        "Invalid request",
+        "The document is JSON but not a request of this kind: an unknown or missing field, a field of the wrong type, "
+        "a value that is ragged or does not convert without loss. Every place is listed in errors.",
+        (errors.InvalidValueError,),
+    ),
+    Kind(
+        "syntax-error",
+        422,
+        "Syntax error",
+        "The infix text does not parse; the message has the line and the column, counted from 1.",
+        (errors.ProgramSyntaxError,),
+    ),
+    Kind(
+        "unknown-op",
+        422,
+        "Unknown operation",
+        "A program calls an operation that does not exist. GET /v1/ops lists all.",
+        (errors.UnknownOperationError,),
+    ),
+    Kind(
+        "wrong-arity",
+        422,
+        "Wrong number of operands",
+        "An operation was given too many or too few operands. GET /v1/ops/{name} shows its signature.",
+        (errors.ArityError,),
+    ),
+    Kind(
+        "bad-attribute",
+        422,
+        "Bad attribute",
+        "An attribute of an operation is unknown, missing, of the wrong type or out of range.",
+        (errors.BadAttributeError,),
+    ),
+    Kind(
+        "unknown-name",
+        422,
+        "Unknown name",
+        "A name is neither an input that was given nor a node of the program.",
+        (errors.UnknownNameError,),
+    ),
+    Kind("cycle", 422, "Cycle", "Nodes depend on themselves; a program has no cycle.", (errors.CycleError,)),
+    Kind(
+        "shape-mismatch",
+        422,
+        "Shapes do not fit",
+        "The shapes of operands do not fit together. POST /v1/infer shows the shape of every node.",
+        (errors.ShapeMismatchError,),
+    ),
+    Kind(
+        "not-scalar",
+        422,
+        "Not a scalar",
+        "One element is needed where there are more: reduce first, with sum or mean.",
+        (errors.NotScalarError,),
+    ),
+    Kind(
+        "not-differentiable",
+        422,
+        "Not differentiable",
+        "A derivative was asked for of, or with respect to, something that is not floating.",
+        (errors.NotDifferentiableError,),
+    ),
+    Kind(
+        "nograd",
+        422,
+        "No tape",
+        "nograd: true keeps no tape, so there is nothing to go backward through.",
+        (errors.NoGradError,),
+    ),
+    Kind(
+        "no-gradient",
+        422,
+        "No gradient",
+        "A gradient was asked for where there is none.",
+        (errors.NoGradientError, errors.StaleDataError),
+    ),
+    Kind(
+        "not-supported",
+        422,
+        "Not supported",
+        "The request is right, but this release cannot answer it yet.",
+        (errors.NotSupportedError,),
+    ),
+    Kind(
+        "limit-exceeded",
+        413,
+        "Limit exceeded",
+        "The request would cost more than the server allows: nesting, nodes, elements, bytes or floating-point "
+        "operations. Nothing was run. The message names the setting that raises the limit; GET /v1 shows all limits.",
+        (errors.LimitExceededError,),
+    ),
+    Kind(
+        "deadline-exceeded",
+        504,
+        "Deadline exceeded",
+        "The work took longer than the server allows a request.",
+        (DeadlineExceededError,),
+    ),
+    Kind("internal-error", 500, "Internal error", "A bug in the server. Its log has the details under the request_id."),
+)
+
+BY_SLUG: Mapping[str, Kind] = {kind.slug: kind for kind in KINDS}
+BY_ERROR: Mapping[type[Exception], Kind] = {error: kind for kind in KINDS for error in kind.errors}
+
+
+def problem(
+    request: Request, slug: str, detail: str, faults: Iterable[Fault] = (), headers: Mapping[str, str] | None = None
+) -> Response:
+    """A problem document.
+
+    Args:
+        request: what it answers; its state has the request id.
+        slug: the kind.
+        detail: what was wrong, where, and what would be right.
+        faults: every place of this kind.
+        headers: of the answer, beside its Content-Type.
+    """
+    kind = BY_SLUG[slug]
+    document = {
+        "type": f"/problems/{slug}",
+        "title": kind.title,
+        "status": kind.status,
+        "detail": _clip(detail),
+        "errors": [{"loc": fault.loc, "msg": _clip(fault.msg)} for fault in faults],
+        "request_id": request.state.request_id,
+    }
+    headers = dict(headers or {})
+    if kind.status == 503:
+        headers["Retry-After"] = str(RETRY_AFTER_S)
+    return Response(orjson.dumps(document), kind.status, headers, media.PROBLEM)
+
+
+async def on_error(request: Request, error: Exception) -> Response:
+    """The answer to an error that the table knows."""
+    kind = next(BY_ERROR[base] for base in type(error).__mro__ if base in BY_ERROR)
+    if isinstance(error, AutogradError):
+        return problem(request, kind.slug, error.detail, error.faults)
+    if isinstance(error, MemoryError):
+        _log.error("out of memory (request %s)", request.state.request_id)
+        return problem(request, kind.slug, "the server is out of memory just now")
+    return problem(request, kind.slug, str(error))
+
+
+async def on_body_too_large(request: Request, error: Exception) -> Response:
+    """The answer to a body that was not read to its end: the connection cannot be used for another request."""
+    response = problem(request, "body-too-large", str(error), headers={"Connection": "close"})
+    return media.LingeringResponse(response.body, response.status_code, response.headers)
+
+
+async def on_http_exception(request: Request, error: Exception) -> Response:
+    """The answer where no route fits."""
+    assert isinstance(error, HTTPException)
+    path = request.url.path
+    if error.status_code == 405:
+        allowed = (error.headers or {}).get("Allow", "")
+        detail = f"{request.method} is not allowed at {path}; allowed: {allowed}"
+        return problem(request, "method-not-allowed", detail, headers={"Allow": allowed})
+    if error.status_code == 404:
+        known = sorted({getattr(route, "path", "") for route in request.app.routes})
+        return problem(request, "unknown-path", f'there is nothing at "{path}"{nearest(path[:LONGEST_NEAR], known)}')
+    return internal_error(request, error)
+
+
+def internal_error(request: Request, error: Exception) -> Response:
+    """The last resort: the log gets the traceback, the client the id to find it by."""
+    _log.error("a bug (request %s)", request.state.request_id, exc_info=error)
+    return problem(request, "internal-error", "a bug in the server; its log has the details under this request_id")
+
+
+def page(kind: Kind) -> HTMLResponse:
+    """What a problem's `type` leads to."""
+    title = html.escape(kind.title)
+    return HTMLResponse(
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
+        "<style>body{font:1.1rem/1.5 system-ui,sans-serif;max-width:40rem;margin:3rem auto;padding:0 1rem}</style>"
+        f"</head><body><h1>{title}</h1><p><code>{kind.slug}</code>, status {kind.status}</p>"
+        f"<p>{html.escape(kind.page)}</p></body></html>"
+    )
+
+
+def _clip(text: str) -> str:
+    return text if len(text) <= LONGEST_MESSAGE else f"{text[:LONGEST_MESSAGE]}..."

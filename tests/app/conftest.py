@@ -1,0 +1,126 @@
+"""One real server process for all tests of the wire contract."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+import httpx
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+START_S = 30
+STOP_S = 15
+REQUEST_S = 10
+
+
+def strict_json(text: str | bytes) -> Any:
+    """`text` as JSON, refusing the bare NaN and Infinity that Python's reader would let through."""
+
+    def refuse(constant: str) -> NoReturn:
+        raise ValueError(f"the answer holds a bare {constant}, which is not JSON")
+
+    return json.loads(text, parse_constant=refuse)
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A running server: where it listens, its process, and a client that speaks to it."""
+
+    base_url: str
+    process: subprocess.Popen[bytes]
+    client: httpx.Client
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def ask(self, path: str, **request: Any) -> Any:
+        """The answer to a POST of `request` that has to succeed."""
+        response = self.client.post(path, json=request)
+        assert response.status_code == 200, response.text
+        assert response.headers["content-type"].split(";")[0] == "application/json"
+        return strict_json(response.content)
+
+    def evaluate(self, **request: Any) -> dict[str, Any]:
+        """The answer of `/v1/evaluate` to a request that has to succeed."""
+        answer: dict[str, Any] = self.ask("/v1/evaluate", **request)
+        return answer
+
+    def assert_well(self) -> None:
+        """The next good request is answered with the right digits."""
+        answer = self.evaluate(expr="square(exp(square(x)))", inputs={"x": 0.5}, backward=True)
+        assert answer["values"] == {"out": 1.648721270700128}
+        assert answer["grads"] == {"x": 3.297442541400256}
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def wait_until_ready(server: Server, log: Path) -> None:
+    """Poll `/readyz` until it answers 200; the pause between two polls ends early when the process does."""
+    deadline = time.monotonic() + START_S
+    while time.monotonic() < deadline and server.process.poll() is None:
+        with contextlib.suppress(httpx.TransportError):
+            if server.client.get("/readyz").status_code == 200:
+                return
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            server.process.wait(timeout=0.02)
+    pytest.fail(f"the server was not ready within {START_S} s:\n{log.read_text(errors='replace')}")
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(timeout=STOP_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+        pytest.fail(f"the server did not stop within {STOP_S} s of SIGTERM")
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A real uvicorn process with default settings and a data directory of its own."""
+    folder = tmp_path_factory.mktemp("server")
+    log, port = folder / "server.log", free_port()
+    base_url = f"http://127.0.0.1:{port}"
+    env = {name: value for name, value in os.environ.items() if not name.startswith("PULLBACK_")}
+    env["PULLBACK_DATA_DIR"] = str(folder / "data")
+    command = [sys.executable, "-m", "uvicorn", "app.main:app", "--host", "127.0.0.1", "--port", str(port)]
+    with (
+        log.open("wb") as output,
+        httpx.Client(base_url=base_url, timeout=REQUEST_S, trust_env=False) as client,
+    ):
+        process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=output, stderr=subprocess.STDOUT)
+        try:
+            running = Server(base_url, process, client)
+            wait_until_ready(running, log)
+            yield running
+            client.close()
+        finally:
+            stop(process)
+
+
+@pytest.fixture(autouse=True)
+def server_stays_alive(request: pytest.FixtureRequest) -> Iterator[None]:
+    """No test that speaks to the server may end its process."""
+    if "server" not in request.fixturenames:
+        yield
+        return
+    running: Server = request.getfixturevalue("server")
+    yield
+    assert running.process.poll() is None, f"the server died with {running.process.returncode}"
