@@ -15,7 +15,6 @@ from engine.errors import (
     AutogradError,
     Faults,
     InvalidValueError,
-    LimitExceededError,
     Loc,
     NoGradError,
     NotSupportedError,
@@ -28,7 +27,7 @@ from engine.graph.expression import parse
 from engine.graph.ir import Graph
 from engine.graph.literals import decode_value, strong_value
 from engine.graph.names import name_fault, normalized, quoted
-from engine.values import DTYPES, FLOAT64, Aval, Value, canonical, shape_of
+from engine.values import DTYPES, FLOAT64, MAX_AXES, Aval, Value, canonical, shape_of
 
 #: Which of "expr", "graph" and "program" a request has, and what it holds.
 Source = tuple[str, Any]
@@ -121,7 +120,6 @@ def prepare(
             found.append(error)
     if prepared is None or found:
         _fail(found)
-    _check_shapes(prepared.avals, limits.cost.max_elements)
     return prepared
 
 
@@ -149,7 +147,6 @@ def infer(
     allowed = Limits(limits.cost.max_nodes, limits.cost.max_elements, _UNLIMITED, _UNLIMITED)
     batched = [normalized(name) for name in batched]
     prepared = engine.prepare(graph, values, batched=batched, train=train, seed=seed, limits=allowed)
-    _check_shapes(prepared.avals, limits.cost.max_elements)
     rows = () if prepared.rows is None else (prepared.rows,)
     avals = {name: aval._replace(shape=rows + aval.shape) for name, aval in prepared.avals.items()}
     return Forecast(
@@ -169,10 +166,6 @@ def decode(value: Any, loc: Loc, dtype: DType | None) -> Value:
     return strong_value(decode_value(value, loc, dtype))
 
 
-#: Beyond 32 axes NumPy's `add.at`, which gradients of indexing need, ends the process (2.4.6).
-MAX_AXES = 32
-#: After so many faults no more are listed.
-MAX_FAULTS = 100
 #: Beyond what any shape can cost, so that nothing is refused.
 _UNLIMITED = 2**200
 
@@ -202,7 +195,7 @@ def _decode_inputs(
             values[name] = decoded(document, loc, declared.get(name))
         except InvalidValueError as error:
             wrong.append(InvalidValueError(f"input {quoted(name)}: {error.detail}", error.faults[0].loc))
-    found += wrong[:MAX_FAULTS]
+    found += wrong
     return None if wrong else values
 
 
@@ -241,20 +234,6 @@ def _decode_or_stand_in(value: Any, loc: Loc, dtype: DType | None) -> Value:
     if math.prod(n for n in shape if n) * DTYPES[name].itemsize >= 2**63:
         raise InvalidValueError("the shape is larger than any memory", (*loc, "shape"))
     return canonical(np.lib.stride_tricks.as_strided(np.zeros((), DTYPES[name]), shape, (0,) * len(shape)))
-
-
-def _check_shapes(avals: Mapping[str, Aval], limit: int) -> None:
-    """Holds shapes to what the engine does not look at: many axes, and empty arrays, whose nested lists may be long."""
-    for name, aval in avals.items():
-        if len(aval.shape) > MAX_AXES:
-            raise InvalidValueError(f"{quoted(name)} has {len(aval.shape)} axes; at most {MAX_AXES} are possible")
-        length = math.prod(n for n in aval.shape if n)
-        if length > limit:
-            what = "" if aval.size else ", empty axes not counted"
-            raise LimitExceededError(
-                f"{quoted(name)} of shape {list(aval.shape)} needs {length:,} elements{what}, "
-                f"the limit is {limit:,} (setting PULLBACK_MAX_ELEMENTS)"
-            )
 
 
 def _given_aval(value: Value) -> Aval:

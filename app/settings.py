@@ -59,7 +59,7 @@ class Settings(BaseSettings):
     )
     max_queue: int = Field(64, ge=0, description="Requests of a process that may wait for such a thread.")
     tiny_bytes: int = Field(4096, ge=0, description="Bodies up to this size are read on the event loop.")
-    tiny_flops: int = Field(50_000, ge=0, description="Programs up to this cost are run on the event loop.")
+    tiny_flops: int = Field(50_000, ge=0, description="Programs up to this cost, all in all, run on the event loop.")
 
     @field_validator("cors_origins", mode="before")
     @classmethod

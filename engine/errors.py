@@ -93,6 +93,10 @@ class LimitExceededError(AutogradError):
 ORDER: tuple[type[AutogradError], ...] = tuple(AutogradError.__subclasses__())
 
 
+#: As many places of one kind are listed.
+MAX_FAULTS = 100
+
+
 class Faults:
     """Collects faults while a document is checked.
 
@@ -110,8 +114,14 @@ class Faults:
         return bool(self._found)
 
     def add(self, kind: type[AutogradError], msg: str, loc: Loc = ()) -> None:
-        """Notes one fault and goes on."""
-        self._found.setdefault(kind, []).append(Fault(loc, msg))
+        """Notes one fault and goes on; beyond MAX_FAULTS of a kind, no more are kept."""
+        found = self._found.setdefault(kind, [])
+        if len(found) < MAX_FAULTS:
+            found.append(Fault(loc, msg))
+
+    def is_full(self, kind: type[AutogradError]) -> bool:
+        """Whether looking for more faults of a kind is of no use."""
+        return len(self._found.get(kind, ())) >= MAX_FAULTS
 
     def take(self, error: AutogradError, loc: Loc = ()) -> None:
         """Notes the faults of an error that was caught, `loc` before their places."""

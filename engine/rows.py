@@ -141,7 +141,7 @@ def elementwise(
         kind=kind,
         examples=examples,
         attributes=attributes,
-        forward=_no_bools(function) if dtype == "floating" else function,
+        forward=in_floating(function) if dtype == "floating" else function,
         ufunc=function if isinstance(function, np.ufunc) else None,
         scalar=scalar,
         vjps=vjps,
@@ -186,7 +186,7 @@ def reduction(
         kind=kind,
         examples=examples or (shapes + some),
         attributes=(*attributes, axes_attribute(), KEEPDIMS),
-        forward=forward,
+        forward=in_floating(forward) if dtype is floating else forward,
         vjps=(vjp,),
         infer=infer,
         flops=lambda x, out, **attrs: flops * x.size,
@@ -211,6 +211,7 @@ def composite(
     random: bool = False,
     aliases: tuple[str, ...] = (),
     alias_of: str = "",
+    is_differentiable: bool = True,
 ) -> Row:
     """A row in terms of other rows: `body(*operands, **attributes)`; `outputs(**attributes)` where it has several."""
     op = Operation(
@@ -229,6 +230,7 @@ def composite(
         aliases=aliases,
         alias_of=alias_of,
     )
+    op.is_differentiable = is_differentiable
     return op.call
 
 
@@ -248,7 +250,7 @@ def axes_attribute(default: Any = None) -> Attribute:
 KEEPDIMS = Attribute("keepdims", BOOL, False)
 
 
-def _no_bools(function: Callable[..., Any]) -> Callable[..., Any]:
+def in_floating(function: Callable[..., Any]) -> Callable[..., Any]:
     """NumPy computes exp of a bool in float16; here it is float64, and so is whatever has no floating operand."""
 
     def forward(*xs: Any, **attrs: Any) -> Any:

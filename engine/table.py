@@ -15,6 +15,11 @@ OPERATIONS: dict[str, "Operation"] = {}
 CALLS: dict[str, Callable[..., Any]] = {}
 
 
+_FARTHEST = 3
+_CANDIDATES = 200
+_LISTED = 10
+
+
 def register(op: "Operation") -> None:
     """Adds a row under its name and its aliases."""
     for name in (op.name, *op.aliases):
@@ -32,8 +37,15 @@ def unregister(op: "Operation") -> None:
 
 def nearest(name: str, known: "list[str] | dict[str, Any]") -> str:
     """`; nearest: a, b` for a message, or nothing where no known name is near."""
-    found = get_close_matches(name, list(known), n=3, cutoff=0.6)
+    # Comparing is slow: a document that is wrong in many places must not become expensive to answer.
+    alike = [other for other in known if abs(len(other) - len(name)) <= _FARTHEST][:_CANDIDATES]
+    found = get_close_matches(name, alike, n=3, cutoff=0.6)
     return f"; nearest: {', '.join(found)}" if found else ""
+
+
+def listed(names: list[str]) -> str:
+    """Names for a message, the first few of many."""
+    return ", ".join(names[:_LISTED]) + (", ..." if len(names) > _LISTED else "")
 
 
 def lookup(name: str) -> "Operation":

@@ -10,6 +10,8 @@ FLOAT64, FLOAT32, INT64, BOOL = (np.dtype(name) for name in ("float64", "float32
 DTYPES: dict[str, np.dtype[Any]] = {str(dtype): dtype for dtype in (FLOAT64, FLOAT32, INT64, BOOL)}
 
 Shape = tuple[int, ...]
+#: Half of what NumPy allows; beyond 32 some of its functions are unsafe.
+MAX_AXES = 32
 #: A raw value: `float` or `np.ndarray`; where a Variable or Symbol may stand as well, the reason is dispatch.
 Value = Any
 

@@ -9,14 +9,24 @@ from fastapi.responses import Response
 from app.limits import Workers
 from app.settings import Settings
 from app.wire import media
+from engine.graph.cost import Cost
+
+#: Python's share of an operation, in floating-point operations that NumPy does meanwhile.
+_FLOPS_PER_NODE = 500
+_BYTES_PER_FLOP = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
     """A request that was checked: what running it costs, and how to; `run` gives the answer's bytes."""
 
-    flops: int
+    cost: Cost
     run: Callable[[], bytes]
+
+    @property
+    def flops(self) -> int:
+        """All of the cost in one figure: time goes into operations, into the memory of results, and into Python."""
+        return self.cost.flops + self.cost.bytes // _BYTES_PER_FLOP + self.cost.nodes * _FLOPS_PER_NODE
 
 
 async def answer(request: Request, read: Callable[[bytes, Settings], Call]) -> Response:

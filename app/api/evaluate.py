@@ -46,7 +46,7 @@ def read(body: bytes, settings: Settings) -> Call:
         seed=request.seed,
         limits=settings.program_limits(),
     )
-    return Call(prepared.cost.flops, lambda: dumps(_document(prepared.run(), request.encoding)))
+    return Call(prepared.cost, lambda: dumps(_document(prepared.run(), request.encoding)))
 
 
 def _document(result: Evaluation, encoding: str) -> dict[str, Any]:

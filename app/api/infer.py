@@ -14,9 +14,12 @@ from app.wire.document import parse
 from app.wire.examples import INFER
 from app.wire.schemas import InferRequest, check
 from app.wire.values import dumps
+from engine.graph.cost import Cost
 from engine.values import Aval
 
 router = APIRouter()
+
+_NOTHING = Cost(nodes=0, bytes=0, flops=0)
 
 
 @router.post(
@@ -50,7 +53,7 @@ def read(body: bytes, settings: Settings) -> Call:
         "cost": {"nodes": found.cost.nodes, "bytes": found.cost.bytes, "flops": found.cost.flops},
         "limits": settings.public_limits(),
     }
-    return Call(0, lambda: dumps(document))
+    return Call(_NOTHING, lambda: dumps(document))
 
 
 def _known(avals: dict[str, Aval]) -> dict[str, Any]:

@@ -16,8 +16,7 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from app.programs import MAX_FAULTS
-from engine.errors import Fault, Faults, InvalidValueError, Loc
+from engine.errors import MAX_FAULTS, Fault, Faults, InvalidValueError, Loc
 from engine.table import nearest
 
 SCHEMAS = "#/components/schemas/"

@@ -4,13 +4,12 @@ import heapq
 from dataclasses import dataclass
 from typing import Any
 
-from engine.errors import ArityError, CycleError, Faults, InvalidValueError, Loc, UnknownNameError
-from engine.graph.builder import MAX_DEPTH, MAX_NODES, Draft, GraphBuilder, Ref, Site, exceeded, fold
+from engine.errors import ArityError, CycleError, Faults, InvalidValueError, UnknownNameError
+from engine.graph.builder import MAX_DEPTH, MAX_NODES, Draft, GraphBuilder, Ref, Site, exceeded, fold, near_names
 from engine.graph.declarations import declare
 from engine.graph.ir import Graph
 from engine.graph.literals import described
 from engine.graph.names import quoted
-from engine.table import nearest
 
 _NODE_FIELDS = ("id", "op", "args", "attrs")
 #: Nodes of a cycle that a message names.
@@ -168,8 +167,8 @@ class _Reader:
             elif name in self.names or name in self.builder.inputs:
                 found[name] = self.names.get(name) or Ref(name)
             else:
-                known = [*self.names, *self.builder.inputs]
-                msg = f"outputs: {quoted(name)} is neither a node nor an input{nearest(name, known)}"
+                near = near_names(name, [*self.names, *self.builder.inputs])
+                msg = f"outputs: {quoted(name)} is neither a node nor an input{near}"
                 self.builder.fault(UnknownNameError, msg, place)
         return list(found.items())
 
@@ -214,9 +213,9 @@ class _Reader:
 
     def _report_cycles(self, reads: list[set[int]], waits: list[int]) -> None:
         """Follows nodes that wait to one that they wait for, until one comes again."""
-        ids: dict[int, str] = {}
-        for name, ref in self.names.items():
-            ids.setdefault(id(ref.draft), name)
+        names: dict[int, tuple[int, str]] = {}
+        for written, (name, ref) in enumerate(self.names.items()):
+            names.setdefault(id(ref.draft), (written, name))
         seen: set[int] = set()
         for start in range(len(reads)):
             path: dict[int, None] = {}
@@ -227,15 +226,16 @@ class _Reader:
                 at = min(i for i in reads[at] if waits[i])
             if at in path:
                 drafts = [self.builder.drafts[i] for i in list(path)[list(path).index(at) :]]
-                self._report_cycle([ids[id(draft)] for draft in reversed(drafts) if id(draft) in ids], drafts[0].loc)
+                cycle = [names[id(draft)] for draft in reversed(drafts) if id(draft) in names]
+                self.builder.fault(CycleError, _cycle_text(cycle), Site(drafts[0].loc, ""))
 
-    def _report_cycle(self, cycle: list[str], loc: Loc) -> None:
-        """Names them in the order in which values would flow, beginning with the one written first."""
-        written = {name: i for i, name in enumerate(self.names)}
-        first = cycle.index(min(cycle, key=written.__getitem__))
-        cycle = [*cycle[first:], *cycle[:first]]
-        shown = cycle if len(cycle) <= _LONGEST_CYCLE else [*cycle[:_LONGEST_CYCLE], "..."]
-        self.builder.fault(CycleError, f"nodes depend on themselves: {' -> '.join([*shown, cycle[0]])}", Site(loc, ""))
+
+def _cycle_text(cycle: list[tuple[int, str]]) -> str:
+    """The names of a cycle in the order in which values would flow, beginning with the one written first."""
+    first = cycle.index(min(cycle))
+    names = [name for _, name in [*cycle[first:], *cycle[:first]]]
+    shown = names if len(names) <= _LONGEST_CYCLE else [*names[:_LONGEST_CYCLE], "..."]
+    return f"nodes depend on themselves: {' -> '.join([*shown, names[0]])}"
 
 
 def _check_depth(document: Any, max_depth: int) -> None:

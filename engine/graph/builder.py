@@ -1,6 +1,6 @@
 """GraphBuilder: what both forms of programs are built with, so that no rule stands twice."""
 
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Collection, Container, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
 
@@ -29,8 +29,8 @@ MAX_NODES = 100_000
 
 #: After so many faults no more are looked for.
 _MAX_FAULTS = 100
-#: A name longer than this is near to none.
-_LONGEST_NEAR = 40
+#: Among more names, or for a longer one, the nearest are not looked for: it takes long.
+_MOST_NEAR, _LONGEST_NEAR = 1000, 40
 
 T = TypeVar("T")
 V = TypeVar("V")
@@ -141,8 +141,7 @@ class GraphBuilder:
         if name == "grad" and op is None:
             self.fault(NotSupportedError, "grad is not supported inside a program yet; use backward", site)
         elif op is None:
-            near = nearest(name, OPERATIONS) if len(name) <= _LONGEST_NEAR else ""
-            self.fault(UnknownOperationError, f"unknown operation {quoted(name)}{near}", site)
+            self.fault(UnknownOperationError, f"unknown operation {quoted(name)}{near_names(name, OPERATIONS)}", site)
         return op
 
     def apply(self, draft: Draft, op: Operation, args: Sequence[Any], keywords: dict[str, Any], site: Site) -> None:
@@ -255,6 +254,11 @@ def exceeded(what: str, cost: int, limit: int, who: str) -> None:
     if cost > limit:
         setting = f"PULLBACK_MAX_{what.upper()}"
         raise LimitExceededError(f"{who} needs {what} {cost:,} or more, the limit is {limit:,} (setting {setting})")
+
+
+def near_names(name: str, known: Collection[str]) -> str:
+    """As `nearest`, but bounded in time."""
+    return nearest(name, list(known)) if len(known) <= _MOST_NEAR and len(name) <= _LONGEST_NEAR else ""
 
 
 def _times(n: int, what: str) -> str:

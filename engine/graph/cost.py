@@ -1,14 +1,15 @@
 """Shapes, dtypes, bytes and flops of a program, found by running it on symbols: nothing is computed."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from engine.errors import LimitExceededError
+from engine.errors import InvalidValueError, LimitExceededError
 from engine.graph.interpret import interpret
 from engine.graph.ir import Graph
 from engine.symbol import Symbol
-from engine.values import FLOAT64, Aval
+from engine.values import FLOAT64, MAX_AXES, Aval, Value
 from engine.values import aval as raw_aval
 
 
@@ -51,14 +52,18 @@ class _Estimator:
         self.backward = backward
         self.nodes = self.bytes = self.flops = 0
 
-    def symbol(self, aval: Aval) -> Symbol:
+    def symbol(self, aval: Aval, who: str = "a value") -> Symbol:
+        if len(aval.shape) > MAX_AXES:
+            raise InvalidValueError(f"{who} has {len(aval.shape)} axes; at most {MAX_AXES} are possible")
+        # Nested lists of an empty array may be long as well.
+        length = math.prod(n for n in aval.shape if n)
+        check_limit("elements", length, self.limits.max_elements, f"{who} of shape {list(aval.shape)}")
         self.bytes += aval.nbytes
         return Symbol(aval, self)
 
     def record(self, op: Any, args: tuple[Any, ...], attrs: dict[str, Any]) -> Symbol:
         avals = [x.aval if type(x) is Symbol else raw_aval(x) for x in args]
         out: Aval = op.infer(*avals, **attrs)
-        check_limit("elements", out.size, self.limits.max_elements, f"{op.name} gives shape {list(out.shape)}")
         if all(a.weak for a in avals) and out.dtype == FLOAT64 and not out.shape:
             out = Aval((), FLOAT64, float)
         flops = op.flops(*avals, out=out, **attrs)
@@ -69,7 +74,7 @@ class _Estimator:
             self.flops += 2 * flops + sum(a.size for a in avals)
             self.bytes += sum(a.nbytes for a in avals)
         check_limit("nodes", self.nodes, self.limits.max_nodes, "the program")
-        return self.symbol(out)
+        return self.symbol(out, f"the result of {op.name}")
 
 
 def check_limit(what: str, needed: int, allowed: int, who: str) -> None:
@@ -93,8 +98,12 @@ def infer(graph: Graph, inputs: Mapping[str, Aval], limits: Limits | None = None
     limits = limits or Limits()
     check_limit("nodes", len(graph.nodes), limits.max_nodes, "the program")
     estimator = _Estimator(limits, backward)
-    symbols = {name: estimator.symbol(aval) for name, aval in inputs.items()}
-    values = interpret(graph, symbols, lambda constant: estimator.symbol(raw_aval(constant)._replace(weak=None)))
+
+    def lift(constant: Value) -> Symbol:
+        return estimator.symbol(raw_aval(constant)._replace(weak=None), "a literal")
+
+    symbols = {name: estimator.symbol(aval, f'input "{name}"') for name, aval in inputs.items()}
+    values = interpret(graph, symbols, lift)
     check_limit("bytes", estimator.bytes, limits.max_bytes, "the program")
     check_limit("flops", estimator.flops, limits.max_flops, "the program")
     avals = {name: value.aval if type(value) is Symbol else raw_aval(value) for name, value in values.items()}

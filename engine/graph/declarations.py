@@ -7,9 +7,9 @@ import numpy as np
 from engine.errors import InvalidValueError
 from engine.graph.builder import GraphBuilder, Site
 from engine.graph.ir import Input
-from engine.graph.literals import MAX_AXES, described
+from engine.graph.literals import described
 from engine.graph.names import quoted
-from engine.values import DTYPES
+from engine.values import DTYPES, MAX_AXES
 
 
 def declare(builder: GraphBuilder, declarations: object, site: Site) -> None:

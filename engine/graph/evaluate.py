@@ -19,8 +19,8 @@ from engine.errors import (
 from engine.graph.cost import Cost, Inference, Limits, check_limit, infer
 from engine.graph.interpret import interpret
 from engine.graph.ir import Graph
-from engine.table import nearest
-from engine.values import Aval, Value, aval, canonical, shape_of
+from engine.table import listed, nearest
+from engine.values import BOOL, Aval, Value, aval, canonical, shape_of
 from engine.variable import Variable
 
 
@@ -205,13 +205,17 @@ def _batch_cost(cost: Cost, rows: int, limits: Limits) -> Cost:
 def _check_inputs(graph: Graph, inputs: Mapping[str, Value], batched: Sequence[str], faults: Faults) -> None:
     wanted = {i.name: i for i in graph.inputs}
     for name in inputs:
+        if faults.is_full(InvalidValueError):
+            break
         if name not in wanted:
-            near = nearest(name, wanted) or f"; it has {', '.join(wanted) or 'no inputs'}"
+            near = nearest(name, wanted) or f"; it has {listed(list(wanted)) or 'no inputs'}"
             faults.add(InvalidValueError, f'input "{name}" is not used by the program{near}', ("inputs", name))
     for name in batched:
         if name not in wanted:
             faults.add(InvalidValueError, f'batched: "{name}" is no input{nearest(name, wanted)}', ("batched",))
     for name, declared in wanted.items():
+        if name not in inputs and faults.is_full(UnknownNameError):
+            continue
         if name not in inputs:
             faults.add(UnknownNameError, f'input "{name}" is missing{nearest(name, list(inputs))}', ("inputs", name))
             continue
@@ -228,8 +232,8 @@ def _check_inputs(graph: Graph, inputs: Mapping[str, Value], batched: Sequence[s
             faults.add(InvalidValueError, msg, ("inputs", name))
     lengths = {name: shape_of(inputs[name])[0] for name in batched if shape_of(inputs.get(name, 0.0))}
     if len(set(lengths.values())) > 1:
-        listed = ", ".join(f"{name}: {n}" for name, n in lengths.items())
-        faults.add(ShapeMismatchError, f"batched: leading axes differ ({listed})", ("batched",))
+        found = listed([f"{name}: {n}" for name, n in lengths.items()])
+        faults.add(ShapeMismatchError, f"batched: leading axes differ ({found})", ("batched",))
 
 
 def _fits(shape: tuple[int, ...], declared: tuple[int | None, ...]) -> bool:
@@ -237,7 +241,7 @@ def _fits(shape: tuple[int, ...], declared: tuple[int | None, ...]) -> bool:
 
 
 def _check_known(field: str, name: str, known: Mapping[str, str], loc: Loc, faults: Faults) -> None:
-    if name not in known:
+    if name not in known and not faults.is_full(UnknownNameError):
         msg = f'{field}: there is no input or node "{name}"{nearest(name, list(known))}'
         faults.add(UnknownNameError, msg, loc)
 
@@ -281,6 +285,9 @@ def _check_cotangent(backward: Backward, of: str, known: Aval, rows: int | None,
     if not known.is_floating:
         msg = f'of: "{of}" has dtype {known.dtype}; expected a floating output'
         faults.add(NotDifferentiableError, msg, ("backward", "of"))
+    if backward.cotangent is not None and aval(backward.cotangent).dtype == BOOL:
+        msg = "cotangent: expected numbers, got true or false"
+        faults.add(InvalidValueError, msg, ("backward", "cotangent"))
     expected = known.shape if rows is None else (rows, *known.shape)
     if backward.cotangent is not None and shape_of(backward.cotangent) != expected:
         given = list(shape_of(backward.cotangent))

@@ -4,9 +4,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-from engine.graph.ir import Graph, Literal, Node
 
 from engine.errors import AutogradError, Fault
+from engine.graph.ir import Graph, Literal, Node
 from engine.values import FLOAT32, INT64, dtype_of
 
 #: node's place in the graph -> the generator that its random numbers come from

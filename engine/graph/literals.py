@@ -19,7 +19,7 @@ from engine.errors import InvalidValueError, Loc
 from engine.graph.ir import Literal
 from engine.graph.names import quoted
 from engine.table import nearest
-from engine.values import BOOL, DTYPES, FLOAT32, FLOAT64, INT64, Value, canonical
+from engine.values import BOOL, DTYPES, FLOAT32, FLOAT64, INT64, MAX_AXES, Value, canonical
 
 Array = npt.NDArray[Any]
 DType = np.dtype[Any]
@@ -27,8 +27,6 @@ DType = np.dtype[Any]
 #: Numbers that JSON has no literal for.
 WORDS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 ARRAY_FIELDS = ("shape", "dtype", "data", "base64")
-#: NumPy's own limit.
-MAX_AXES = 64
 
 _EXPECTED = (
     'expected a number, true, false, "NaN", "Infinity" or "-Infinity", a nested list of these or an array object'

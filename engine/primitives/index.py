@@ -98,10 +98,15 @@ def _slice_add(x: Any, updates: Any, index: Index) -> Any:
     dtype = np.result_type(x, updates)
     y = np.array(x, dtype=dtype)
     if any(isinstance(item, tuple) and item[0] == "ints" for item in index):
-        np.add.at(y, _numpy_index(index), updates)
+        _add_at(y, np.arange(y.size).reshape(y.shape)[_numpy_index(index)], updates)
     else:
         y[_numpy_index(index)] += updates
     return y
+
+
+def _add_at(y: Any, places: Any, updates: Any) -> None:
+    """Adds at flat places; NumPy's add.at in more than one dimension is slow, and unsafe beyond 32."""
+    np.add.at(y.reshape(-1), np.ravel(places), np.ravel(np.broadcast_to(updates, np.shape(places))))
 
 
 def _slice_add_aval(x: Aval, updates: Aval, index: Index) -> Aval:
@@ -181,13 +186,8 @@ take = primitive(
 def _scatter_add(x: Any, indices: Any, updates: Any, axis: int | None) -> Any:
     x = np.asarray(x)
     y = np.array(x, dtype=np.result_type(x, updates))
-    flat = y.reshape(-1) if axis is None else np.moveaxis(y, axis, 0)
-    places = _as_indices("scatter_add", indices, flat.shape[0])
-    if axis is not None:
-        updates = np.broadcast_to(updates, _take_aval(Aval(x.shape, x.dtype), Aval(places.shape, INT64), axis).shape)
-        a = axis % x.ndim
-        updates = np.moveaxis(updates, range(a, a + places.ndim), range(places.ndim))
-    np.add.at(flat, places, updates)
+    found = _as_indices("scatter_add", indices, y.size if axis is None else y.shape[axis])
+    _add_at(y, np.take(np.arange(y.size).reshape(y.shape), found, axis=axis), updates)
     return y
 
 
@@ -218,10 +218,21 @@ scatter_add: Row = primitive(
     doc="x with `updates` added at integer places along an axis; a place named twice gets both.",
 )
 
+
+def _get_item(x: Any, axis: int, indices: Any) -> Any:
+    shape = shape_of(x)
+    length = shape[normalize_axis("get_item", axis, len(shape))]
+    found = np.array(indices, dtype=np.int64)
+    wrong = found[(found < -length) | (found >= length)]
+    if wrong.size:
+        raise BadAttributeError(f"get_item: index {wrong[0]} is out of range for axis {axis} of length {length}")
+    return take(x, found, axis=axis)
+
+
 get_item = composite(
     "get_item",
     ("x",),
-    lambda x, axis, indices: take(x, np.array(indices, dtype=np.int64), axis=axis),
+    _get_item,
     attributes=(Attribute("axis", AXIS), Attribute("indices", INDICES)),
     examples=(
         ex((2, 3), axis=0, indices=[0, 0, 1]),

@@ -8,11 +8,11 @@ from engine.attributes import AXIS, INT, NATURAL, RATIO, Attribute
 from engine.config import is_training
 from engine.errors import InvalidValueError, ShapeMismatchError
 from engine.primitive import ex
-from engine.primitives.arithmetic import astype, div, square
+from engine.primitives.arithmetic import astype, div, square, stop_gradient
 from engine.primitives.compare import equal, maximum, not_equal, where
 from engine.primitives.reduce import argmax, logsumexp, mean, sum
 from engine.primitives.shape import reshape
-from engine.rows import composite, floating, normalize_axis, primitive
+from engine.rows import composite, floating, in_floating, normalize_axis, primitive
 from engine.values import BOOL, FLOAT64, Aval, Shape, dtype_of, shape_of
 
 
@@ -32,7 +32,7 @@ _LAST = Attribute("axis", AXIS, -1)
 softmax = primitive(
     "softmax",
     ("x",),
-    _softmax,
+    in_floating(_softmax),
     attributes=(_LAST,),
     vjps=(lambda g, y, x, axis: y * (g - sum(g * y, axes=axis, keepdims=True)),),
     infer=lambda x, axis: _axis_aval("softmax", x, axis),
@@ -182,7 +182,7 @@ cross_entropy = primitive(
 def _accuracy(x: Any, t: Any) -> Any:
     _check_labels("accuracy", shape_of(x), shape_of(t))
     hits = equal(argmax(x, axis=-1), reshape(t, shape_of(x)[:-1]))
-    return mean(astype(hits, str(dtype_of(x))) if dtype_of(x).kind == "f" else hits)
+    return stop_gradient(mean(astype(hits, str(dtype_of(x))) if dtype_of(x).kind == "f" else hits))
 
 
 accuracy = composite(
@@ -190,6 +190,7 @@ accuracy = composite(
     ("x", "t"),
     _accuracy,
     examples=(ex((4, 3), [0.0, 2.0, 1.0, 1.0]), ex((2, 3), [[0.0], [1.0]])),
+    is_differentiable=False,
     doc="Share of rows whose largest score is at the label; it has no derivative.",
 )
 

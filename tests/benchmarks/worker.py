@@ -1,0 +1,88 @@
+"""One library in one process: answers requests on a pipe. Started by `run.py` in the library's own environment.
+
+A request is a pickled (name of a function below, arguments); the answer is what it returns.
+"""
+
+import gc
+import importlib
+import importlib.metadata
+import os
+import pickle
+import platform
+import sys
+import time
+from contextlib import contextmanager
+from types import ModuleType
+
+import numpy as np
+
+
+def describe(library: ModuleType) -> dict[str, str]:
+    """Return what the figures depend on; it must be the same on both sides, but for the library."""
+    blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
+    return {
+        "library": f"{library.PACKAGE} {importlib.metadata.version(library.PACKAGE)}",
+        "Python": platform.python_version(),
+        "NumPy": np.__version__,
+        "BLAS": f"{blas['name']} {blas['version']}",
+        "BLAS threads": os.environ["OMP_NUM_THREADS"],
+    }
+
+
+def check(library: ModuleType, workload: str) -> list[np.ndarray]:
+    """Return the value and the gradients of a first step."""
+    return [np.asarray(array) for array in flatten(getattr(library, workload)()())]
+
+
+def seconds(library: ModuleType, workload: str, number: int, collector: bool) -> float:
+    """Return the seconds of one step: the mean of `number` steps from a fresh start."""
+    step = getattr(library, workload)()
+    with garbage_collector(collector):
+        start = time.perf_counter()
+        for _ in range(number):
+            step()
+        return (time.perf_counter() - start) / number
+
+
+def growth(library: ModuleType, operations: int, collector: bool) -> tuple[float, float, float]:
+    """Return the seconds that a chain of that length takes forward, backward and to be freed."""
+    with garbage_collector(collector):
+        return library.growth(operations)
+
+
+@contextmanager
+def garbage_collector(enabled: bool):
+    """Start from a clean heap, with the collector as said."""
+    gc.collect()
+    if not enabled:
+        gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+def flatten(values: object) -> list[object]:
+    """Return the leaves of nested tuples and lists."""
+    if isinstance(values, tuple | list):
+        return [leaf for value in values for leaf in flatten(value)]
+    return [values]
+
+
+REQUESTS = {function.__name__: function for function in (describe, check, seconds, growth)}
+
+
+def main() -> None:
+    """Answer until the pipe is closed."""
+    library = importlib.import_module(f"tests.benchmarks.{sys.argv[1]}")
+    while True:
+        try:
+            request, arguments = pickle.load(sys.stdin.buffer)
+        except EOFError:
+            return
+        pickle.dump(REQUESTS[request](library, *arguments), sys.stdout.buffer)
+        sys.stdout.buffer.flush()
+
+
+if __name__ == "__main__":
+    main()
