@@ -21,10 +21,11 @@ from engine.errors import (
 )
 from engine.graph import evaluate as engine
 from engine.graph.build import build
-from engine.graph.cost import Cost, Limits
+from engine.graph.cost import Cost
 from engine.graph.evaluate import Backward, Prepared
 from engine.graph.expression import parse
 from engine.graph.ir import Graph
+from engine.graph.limits import Limits
 from engine.graph.literals import decode_value, strong_value
 from engine.graph.names import name_fault, normalized, quoted
 from engine.values import DTYPES, FLOAT64, MAX_AXES, Aval, Value, canonical, shape_of

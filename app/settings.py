@@ -12,7 +12,7 @@ from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.programs import ProgramLimits
-from engine.graph.cost import Limits
+from engine.graph.limits import Limits
 
 PREFIX = "PULLBACK_"
 _DEFAULTS = ProgramLimits()

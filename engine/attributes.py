@@ -52,6 +52,8 @@ class Attribute:
 
 
 def _shown(value: Any) -> str:
+    if isinstance(value, int) and abs(value) > 2**64:
+        return "a large integer"
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
 
@@ -108,6 +110,8 @@ def _shape(value: Any) -> tuple[int, ...]:
 
 
 def _dtype(value: Any) -> str:
+    if value is None:
+        raise ValueError
     name = value if isinstance(value, str) else str(np.dtype(value))
     if name not in DTYPES:
         raise ValueError

@@ -5,11 +5,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from engine.errors import ArityError, CycleError, Faults, InvalidValueError, UnknownNameError
-from engine.graph.builder import MAX_DEPTH, MAX_NODES, Draft, GraphBuilder, Ref, Site, exceeded, fold, near_names
+from engine.graph.builder import MAX_DEPTH, MAX_NODES, Draft, GraphBuilder, Ref, Site, fold
 from engine.graph.declarations import declare
 from engine.graph.ir import Graph
+from engine.graph.limits import check_limit
 from engine.graph.literals import described
 from engine.graph.names import quoted
+from engine.table import nearest
 
 _NODE_FIELDS = ("id", "op", "args", "attrs")
 #: Nodes of a cycle that a message names.
@@ -167,7 +169,7 @@ class _Reader:
             elif name in self.names or name in self.builder.inputs:
                 found[name] = self.names.get(name) or Ref(name)
             else:
-                near = near_names(name, [*self.names, *self.builder.inputs])
+                near = nearest(name, [*self.names, *self.builder.inputs])
                 msg = f"outputs: {quoted(name)} is neither a node nor an input{near}"
                 self.builder.fault(UnknownNameError, msg, place)
         return list(found.items())
@@ -242,7 +244,7 @@ def _check_depth(document: Any, max_depth: int) -> None:
     level, depth = [document], 0
     while level:
         depth += 1
-        exceeded("depth", depth, max_depth, "the graph")
+        check_limit("depth", depth, max_depth, "the graph")
         level = [child for item in level for child in _containers(item)]
 
 

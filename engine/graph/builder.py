@@ -1,6 +1,6 @@
 """GraphBuilder: what both forms of programs are built with, so that no rule stands twice."""
 
-from collections.abc import Callable, Collection, Container, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
 
@@ -11,12 +11,12 @@ from engine.errors import (
     BadAttributeError,
     Faults,
     InvalidValueError,
-    LimitExceededError,
     Loc,
     NotSupportedError,
     UnknownOperationError,
 )
 from engine.graph.ir import Graph, Input, Literal, Node, Output
+from engine.graph.limits import check_limit
 from engine.graph.literals import decode_value, described
 from engine.graph.names import name_fault, normalized, quoted
 from engine.primitive import Operation
@@ -29,8 +29,6 @@ MAX_NODES = 100_000
 
 #: After so many faults no more are looked for.
 _MAX_FAULTS = 100
-#: Among more names, or for a longer one, the nearest are not looked for: it takes long.
-_MOST_NEAR, _LONGEST_NEAR = 1000, 40
 
 T = TypeVar("T")
 V = TypeVar("V")
@@ -103,7 +101,7 @@ class GraphBuilder:
             LimitExceededError: there are too many.
         """
         self.drafts.append(draft)
-        exceeded("nodes", len(self.drafts), self._max_nodes, "the program")
+        check_limit("nodes", len(self.drafts), self._max_nodes, "the program")
         return draft
 
     def name(self, given: object, site: Site) -> str | None:
@@ -141,7 +139,7 @@ class GraphBuilder:
         if name == "grad" and op is None:
             self.fault(NotSupportedError, "grad is not supported inside a program yet; use backward", site)
         elif op is None:
-            self.fault(UnknownOperationError, f"unknown operation {quoted(name)}{near_names(name, OPERATIONS)}", site)
+            self.fault(UnknownOperationError, f"unknown operation {quoted(name)}{nearest(name, OPERATIONS)}", site)
         return op
 
     def apply(self, draft: Draft, op: Operation, args: Sequence[Any], keywords: dict[str, Any], site: Site) -> None:
@@ -243,22 +241,6 @@ def fold(root: T, children: Callable[[T], Sequence[T]], combine: Callable[[T, li
         first = len(values) - n
         values[first:] = [combine(item, values[first:])]
     return values[0]
-
-
-def exceeded(what: str, cost: int, limit: int, who: str) -> None:
-    """Compares a cost with its limit.
-
-    Raises:
-        LimitExceededError: naming both, and the setting.
-    """
-    if cost > limit:
-        setting = f"PULLBACK_MAX_{what.upper()}"
-        raise LimitExceededError(f"{who} needs {what} {cost:,} or more, the limit is {limit:,} (setting {setting})")
-
-
-def near_names(name: str, known: Collection[str]) -> str:
-    """As `nearest`, but bounded in time."""
-    return nearest(name, list(known)) if len(known) <= _MOST_NEAR and len(name) <= _LONGEST_NEAR else ""
 
 
 def _times(n: int, what: str) -> str:

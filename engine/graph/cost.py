@@ -5,22 +5,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from engine.errors import InvalidValueError, LimitExceededError
+from engine.errors import InvalidValueError
 from engine.graph.interpret import interpret
 from engine.graph.ir import Graph
+from engine.graph.limits import Limits, check_limit
 from engine.symbol import Symbol
 from engine.values import FLOAT64, MAX_AXES, Aval, Value
 from engine.values import aval as raw_aval
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What a program may cost; a refusal names the setting of the server that raises the limit."""
-
-    max_nodes: int = 100_000
-    max_elements: int = 50_000_000
-    max_bytes: int = 2_000_000_000
-    max_flops: int = 100_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,18 +66,6 @@ class _Estimator:
             self.bytes += sum(a.nbytes for a in avals)
         check_limit("nodes", self.nodes, self.limits.max_nodes, "the program")
         return self.symbol(out, f"the result of {op.name}")
-
-
-def check_limit(what: str, needed: int, allowed: int, who: str) -> None:
-    """Compares one quantity with its limit.
-
-    Raises:
-        LimitExceededError: naming the limit, what is needed and the setting.
-    """
-    if needed > allowed:
-        raise LimitExceededError(
-            f"{who} needs {needed:,} {what}, the limit is {allowed:,} (setting PULLBACK_MAX_{what.upper()})"
-        )
 
 
 def infer(graph: Graph, inputs: Mapping[str, Aval], limits: Limits | None = None, backward: bool = False) -> Inference:

@@ -16,9 +16,10 @@ from engine.errors import (
     ShapeMismatchError,
     UnknownNameError,
 )
-from engine.graph.cost import Cost, Inference, Limits, check_limit, infer
+from engine.graph.cost import Cost, Inference, infer
 from engine.graph.interpret import interpret
 from engine.graph.ir import Graph
+from engine.graph.limits import Limits, check_limit
 from engine.table import listed, nearest
 from engine.values import BOOL, Aval, Value, aval, canonical, shape_of
 from engine.variable import Variable
@@ -186,7 +187,8 @@ def prepare(
 
 
 def _raw(value: Any) -> Value:
-    return value._data if type(value) is Variable else canonical(value)
+    """What a name stands for; a number by itself is float64."""
+    return value._data if type(value) is Variable else canonical(float(value) if type(value) is int else value)
 
 
 def _row_aval(x: Value, is_batched: bool) -> Aval:

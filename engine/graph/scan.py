@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Never
 
 from engine.errors import LimitExceededError, ProgramSyntaxError
-from engine.graph.builder import MAX_NODES, exceeded
+from engine.graph.builder import MAX_NODES
+from engine.graph.limits import check_limit
 from engine.graph.names import CONSTANTS, name_fault, normalized, quoted
 from engine.graph.tokens import (
     INSTEAD,
@@ -139,7 +140,7 @@ class Scanner:
 
     def _count_node(self) -> None:
         self._nodes += 1
-        exceeded("nodes", self._nodes, self._max_nodes, "the program")
+        check_limit("nodes", self._nodes, self._max_nodes, "the program")
 
     def _separate(self) -> None:
         """Ends an expression: what follows begins a new one."""
@@ -199,7 +200,7 @@ class Scanner:
         group = self._groups[-1]
         if self._is_operand:
             group.trailers += 1
-            exceeded("chain", group.trailers, self._max_chain, "a row of calls and indices")
+            check_limit("chain", group.trailers, self._max_chain, "a row of calls and indices")
             if self._last != "array":
                 self._count_node()
         else:
@@ -242,7 +243,7 @@ class Scanner:
                 self._depth -= group.pending
                 group.pending = 0
             group.chain += 1
-            exceeded("chain", group.chain, self._max_chain, "a row of operators without parentheses")
+            check_limit("chain", group.chain, self._max_chain, "a row of operators without parentheses")
             self._count_node()
             self._is_operand = False
         elif token in ("+", "-"):
@@ -257,7 +258,7 @@ class Scanner:
 
     def _deepen(self) -> None:
         self._depth += 1
-        exceeded("depth", self._depth, self._max_depth, "the text")
+        check_limit("depth", self._depth, self._max_depth, "the text")
 
     def _wrong(self, token: str, at: int) -> None:
         if token[-1] == "=" and token != ":=":

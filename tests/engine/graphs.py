@@ -29,12 +29,12 @@ def shown_node(node: Node) -> str:
 def shown_literal(literal: Literal) -> str:
     """A literal as it was written, with its dtype where it has one of its own."""
     value: Any = literal.value
-    if isinstance(value, np.ndarray):
-        assert not value.flags.writeable
-        text = str((value.astype(int) if literal.is_integral and literal.is_weak else value).tolist())
-        return text if literal.is_weak else f"{value.dtype}{text}"
-    assert literal.is_integral == (type(value) is int)
-    return str(value) if literal.is_weak else f"float64[{value}]"
+    if not isinstance(value, np.ndarray):
+        return str(value) if literal.is_weak else f"float64 {value}"
+    assert not value.flags.writeable
+    if literal.is_weak:
+        return str((value.astype(int) if literal.is_integral else value).tolist())
+    return f"{value.dtype}{'' if value.ndim else ' '}{value.tolist()}"
 
 
 def shown_inputs(graph: Graph) -> list[str]:

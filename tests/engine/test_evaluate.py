@@ -17,9 +17,9 @@ from engine.errors import (
     ShapeMismatchError,
     UnknownNameError,
 )
-from engine.graph.cost import Limits
 from engine.graph.evaluate import Backward, Evaluation, prepare
 from engine.graph.expression import parse
+from engine.graph.limits import Limits
 
 UNARY = ["sin", "cos", "tanh", "exp", "sigmoid", "relu", "abs", "square", "softplus", "erf", "neg", "gelu", "floor"]
 BINARY = ["maximum", "minimum", "hypot", "logaddexp", "add", "mul", "div", "pow"]
@@ -120,6 +120,12 @@ def test_list_literals_take_the_dtype_of_what_they_meet() -> None:
     assert run('x * array([1, 2], dtype="float64")', {"x": x}).values["out"].dtype == np.float64
     taken = run("take(x, [16777217])", {"x": np.arange(16777218, dtype=np.float32)})
     np.testing.assert_array_equal(taken.values["out"], [np.float32(16777217)])
+
+
+def test_numbers_alone_are_float64() -> None:
+    for text, expected in (("3", 3.0), ("a = 3; a", 3.0), ("2 + 3", 5.0), ("where(1 > 0, 2, 3)", 2.0)):
+        (value,) = run(text, {}).values.values()
+        assert (type(value), value) == (float, expected)
 
 
 def test_gradient_with_respect_to_nodes_and_what_has_none() -> None:

@@ -63,7 +63,7 @@ GRAPHS = {
     "x * array([1, 2])": ["out = mul(x, float64[1.0, 2.0])"],
     'x * array([1, 2], dtype="float32")': ["out = mul(x, float32[1.0, 2.0])"],
     "x * array([[1], [2]], 'int64')": ["out = mul(x, int64[[1], [2]])"],
-    "x * array(3)": ["out = mul(x, float64[3.0])"],
+    "x * array(3)": ["out = mul(x, float64 3.0)"],
     "where(array([True]), x, y)": ["out = where(bool[True], x, y)"],
     # Constants
     "2": ["out = (2)"],
@@ -71,7 +71,7 @@ GRAPHS = {
     "True": ["out = (True)"],
     "pi": [f"out = ({math.pi})"],
     "a = 2; a * x": ["a = (2)", "out = mul(a, x)"],
-    "a = array(2); a": ["a = (float64[2.0])"],
+    "a = array(2); a": ["a = (float64 2.0)"],
     # Calls
     "sum(x)": ["out = sum(x)"],
     "sum(x, 0)": ["out = sum(x, axes=0)"],

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from engine import Variable
-from engine.graph.cost import Limits, _Estimator
+from engine.graph.cost import _Estimator
+from engine.graph.limits import Limits
 from engine.numerical import check_gradients
 from engine.primitive import Example, Operation
 from engine.table import OPERATIONS, rows
