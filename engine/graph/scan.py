@@ -29,6 +29,8 @@ from engine.graph.tokens import (
 
 #: A node takes about as many tokens to write.
 _TOKENS_PER_NODE = 6
+#: As many chains of the longest length may lie in each other.
+_CHAINS_DEEP = 2
 
 
 @dataclass(slots=True)
@@ -36,7 +38,8 @@ class _Group:
     """Brackets that are open, or the statement itself.
 
     chain: operators since the last comma; trailers: calls and indices of the last operand; pending: signs before it,
-    each of which is one level deeper.
+    each of which is one level deeper; inner: how high operators and indices are nested in the brackets that were closed
+    since the last comma; height: the most that this has come to, chains included.
     """
 
     bracket: str
@@ -44,6 +47,8 @@ class _Group:
     chain: int = 0
     trailers: int = 0
     pending: int = 0
+    inner: int = 0
+    height: int = 0
 
 
 class Scanner:
@@ -148,7 +153,7 @@ class Scanner:
             self._fail(f'an operand is missing after "{self._last}"', self._end)
         group = self._groups[-1]
         self._depth -= group.pending
-        group.chain = group.pending = 0
+        group.chain = group.pending = group.inner = 0
 
     def _operand(self, token: str, at: int) -> None:
         if self._is_operand:
@@ -201,6 +206,7 @@ class Scanner:
         if self._is_operand:
             group.trailers += 1
             check_limit("chain", group.trailers, self._max_chain, "a row of calls and indices")
+            self._heighten(group)
             if self._last != "array":
                 self._count_node()
         else:
@@ -217,6 +223,7 @@ class Scanner:
         if group.bracket != OPENED_BY[token]:
             self._fail(f'"{token}" does not close "{group.bracket}"', at)
         self._groups.pop()
+        self._groups[-1].inner = max(self._groups[-1].inner, group.height)
         self._depth -= 1
         self._is_operand = True
 
@@ -244,6 +251,7 @@ class Scanner:
                 group.pending = 0
             group.chain += 1
             check_limit("chain", group.chain, self._max_chain, "a row of operators without parentheses")
+            self._heighten(group)
             self._count_node()
             self._is_operand = False
         elif token in ("+", "-"):
@@ -255,6 +263,11 @@ class Scanner:
             self._fail(f'an operand is missing before "{token}"', at)
         else:
             self._fail(f'"{token}" does not unpack values here; write them one by one', at)
+
+    def _heighten(self, group: _Group) -> None:
+        """Chains inside chains: Python's parser gives up on them somewhere, every version at another height."""
+        group.height = max(group.height, group.inner + group.chain + group.trailers)
+        check_limit("chain", group.height, _CHAINS_DEEP * self._max_chain, "operators nested in operators")
 
     def _deepen(self) -> None:
         self._depth += 1
