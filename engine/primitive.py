@@ -50,7 +50,7 @@ class Operation:
         flops: (*avals, out, **attrs) -> number of floating-point operations.
         kind: elementwise, linear, bilinear, other or composite: what jvp and batching follow from.
         domain: for each operand the interval that test data is drawn from; `examples`: the test data.
-        is_differentiable: a gradient comes back through it to at least one operand (derived).
+        is_differentiable: a gradient comes back through it to at least one operand (where not said, from its vjps).
         random: draws from the generator that it is given as the keyword `rng`; never merged, folded or dropped.
         symbol: the operator of infix text.
     """
@@ -77,8 +77,8 @@ class Operation:
     aliases: tuple[str, ...] = ()
     alias_of: str = ""
     symbol: str = ""
+    is_differentiable: bool | None = None
     call: Callable[..., Any] = field(init=False, repr=False)
-    is_differentiable: bool = field(init=False)
     _pullbacks: dict[int, tuple[Vjp | None, ...]] = field(init=False, repr=False, default_factory=dict)
     _defaults: dict[str, Any] = field(init=False, repr=False)
     _spellings: dict[str, Attribute] = field(init=False, repr=False)
@@ -88,7 +88,8 @@ class Operation:
             self.required = 1 if self.variadic else len(self.operands)
         self._defaults = {a.name: a.default for a in self.attributes}
         self._spellings = {spelling: a for a in self.attributes for spelling in (a.name, *a.spellings)}
-        self.is_differentiable = bool(self.body or self.vjp or any(self.vjps))
+        if self.is_differentiable is None:
+            self.is_differentiable = bool(self.body or self.vjp or any(self.vjps))
         self.call = public_call(self)
         register(self)
 

@@ -163,15 +163,12 @@ def reduction(
     kind: str = "other",
     dtype: Callable[[np.dtype[Any]], np.dtype[Any]] = lambda d: d,
     has_identity: bool = True,
-    attributes: tuple[Attribute, ...] = (),
     domain: Domain = REAL,
     flops: int = 1,
-    aliases: tuple[str, ...] = (),
-    examples: tuple[Example, ...] = (),
 ) -> Row:
-    """A row that reduces over axes: forward is `(x, axes, keepdims, ...)`, vjp `(g, y, x, axes, keepdims, ...)`."""
+    """A row that reduces over axes: forward is `(x, axes, keepdims)`, vjp `(g, y, x, axes, keepdims)`."""
 
-    def infer(x: Aval, axes: Any, keepdims: bool, **attrs: Any) -> Aval:
+    def infer(x: Aval, axes: Any, keepdims: bool) -> Aval:
         over = normalize_axes(name, axes, len(x.shape))
         if not has_identity and any(x.shape[a] == 0 for a in over):
             raise ShapeMismatchError(f"{name}: nothing to reduce: shape {x.shape} is empty along axes {list(over)}")
@@ -184,54 +181,21 @@ def reduction(
         doc=doc,
         operands=("x",),
         kind=kind,
-        examples=examples or (shapes + some),
-        attributes=(*attributes, axes_attribute(), KEEPDIMS),
+        examples=shapes + some,
+        attributes=(OVER_AXES, KEEPDIMS),
         forward=in_floating(forward) if dtype is floating else forward,
         vjps=(vjp,),
         infer=infer,
         flops=lambda x, out, **attrs: flops * x.size,
         domain=(domain,),
-        aliases=aliases,
     )
     return op.call
 
 
-def composite(
-    name: str,
-    operands: tuple[str, ...],
-    body: Callable[..., Any],
-    *,
-    doc: str,
-    examples: tuple[Example, ...],
-    attributes: tuple[Attribute, ...] = (),
-    required: int = -1,
-    variadic: bool = False,
-    outputs: Callable[..., int] | None = None,
-    domain: tuple[Domain, ...] = (),
-    random: bool = False,
-    aliases: tuple[str, ...] = (),
-    alias_of: str = "",
-    is_differentiable: bool = True,
-) -> Row:
-    """A row in terms of other rows: `body(*operands, **attributes)`; `outputs(**attributes)` where it has several."""
-    op = Operation(
-        name=name,
-        doc=doc,
-        operands=operands,
-        kind="composite",
-        examples=examples,
-        attributes=attributes,
-        required=required,
-        variadic=variadic,
-        outputs=outputs,
-        body=body,
-        domain=domain or (REAL,) * len(operands),
-        random=random,
-        aliases=aliases,
-        alias_of=alias_of,
-    )
-    op.is_differentiable = is_differentiable
-    return op.call
+def composite(name: str, operands: tuple[str, ...], body: Callable[..., Any], **fields: Any) -> Row:
+    """A row in terms of other rows: `body(*operands, **attributes)`; the other fields are those of `Operation`."""
+    fields.setdefault("domain", (REAL,) * len(operands))
+    return Operation(name=name, operands=operands, body=body, kind="composite", **fields).call
 
 
 def primitive(name: str, operands: tuple[str, ...], forward: Callable[..., Any], **fields: Any) -> Row:
@@ -242,11 +206,8 @@ def primitive(name: str, operands: tuple[str, ...], forward: Callable[..., Any],
     return Operation(name=name, operands=operands, forward=forward, **fields).call
 
 
-def axes_attribute(default: Any = None) -> Attribute:
-    """`axes`, which may be written `axis` as well."""
-    return Attribute("axes", AXES, default, ("axis",))
-
-
+#: `axes`, which may be written `axis` as well; all where None.
+OVER_AXES = Attribute("axes", AXES, None, ("axis",))
 KEEPDIMS = Attribute("keepdims", BOOL, False)
 
 

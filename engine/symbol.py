@@ -18,12 +18,11 @@ class Recorder(Protocol):
 class Symbol(Operators):
     """Stands for a value while a program is looked at rather than run."""
 
-    __slots__ = ("aval", "recorder", "ref")
+    __slots__ = ("aval", "recorder")
 
-    def __init__(self, aval: Aval, recorder: Recorder, ref: Any = None) -> None:
+    def __init__(self, aval: Aval, recorder: Recorder) -> None:
         self.aval = aval
         self.recorder = recorder
-        self.ref = ref
 
     @property
     def shape(self) -> Shape:

@@ -17,9 +17,9 @@ from engine.primitives.math import exp, sqrt
 from engine.primitives.shape import broadcast_to, concat, flip, reshape, transpose
 from engine.rows import (
     KEEPDIMS,
+    OVER_AXES,
     POSITIVE,
     Row,
-    axes_attribute,
     composite,
     floating,
     kept_shape,
@@ -88,7 +88,7 @@ variance = composite(
     "variance",
     ("x",),
     _variance,
-    attributes=(axes_attribute(), _CORRECTION, KEEPDIMS),
+    attributes=(OVER_AXES, _CORRECTION, KEEPDIMS),
     examples=(*_SPREAD_EXAMPLES, ex((3,), correction=1)),
     aliases=("var",),
     doc="Mean squared deviation from the mean; divided by n - correction.",
@@ -97,7 +97,7 @@ std = composite(
     "std",
     ("x",),
     lambda x, axes, correction, keepdims: sqrt(variance(x, axes=axes, correction=correction, keepdims=keepdims)),
-    attributes=(axes_attribute(), _CORRECTION, KEEPDIMS),
+    attributes=(OVER_AXES, _CORRECTION, KEEPDIMS),
     examples=(*_SPREAD_EXAMPLES, ex((3,), correction=1)),
     doc="Square root of the variance; its gradient is NaN where the variance is 0.",
 )
@@ -153,7 +153,7 @@ prod = composite(
     "prod",
     ("x",),
     _prod,
-    attributes=(axes_attribute(), KEEPDIMS),
+    attributes=(OVER_AXES, KEEPDIMS),
     examples=(
         *_SPREAD_EXAMPLES,
         ex(()),
@@ -232,7 +232,7 @@ norm = composite(
     "norm",
     ("x",),
     _norm,
-    attributes=(Attribute("ord", ORDER, None), axes_attribute(), KEEPDIMS),
+    attributes=(Attribute("ord", ORDER, None), OVER_AXES, KEEPDIMS),
     domain=(POSITIVE,),
     examples=(*_SPREAD_EXAMPLES, ex((3,), ord=1), ex((2, 3), ord="inf", axes=1), ex((3,), ord=2)),
     doc="Euclidean norm over axes (all where none is given); ord 1, 2 or inf along one axis. Gradient 0 at 0.",

@@ -10,8 +10,8 @@ from engine.errors import BadAttributeError, ShapeMismatchError
 from engine.primitive import ex
 from engine.primitives.index import slice as slice_
 from engine.rows import (
+    OVER_AXES,
     Row,
-    axes_attribute,
     broadcast_shapes,
     composite,
     normalize_axes,
@@ -66,7 +66,7 @@ transpose: Row = primitive(
     ("x",),
     lambda x, axes: np.transpose(x, axes if axes is None or isinstance(axes, tuple) else (axes,)),
     kind="linear",
-    attributes=(axes_attribute(),),
+    attributes=(OVER_AXES,),
     vjps=(lambda g, y, x, axes: transpose(g, tuple(int(a) for a in np.argsort(_permutation(len(shape_of(x)), axes)))),),
     infer=lambda x, axes: Aval(tuple(x.shape[a] for a in _permutation(len(x.shape), axes)), x.dtype),
     flops=_no_flops,
@@ -159,7 +159,7 @@ squeeze = composite(
     "squeeze",
     ("x",),
     _squeeze,
-    attributes=(axes_attribute(),),
+    attributes=(OVER_AXES,),
     examples=(ex((1, 3, 1)), ex((1, 3, 1), axes=(2,)), ex((1, 3), axes=0)),
     doc="Without the given axes of length 1 (all of them where none is given).",
 )
@@ -321,7 +321,7 @@ flip = composite(
     "flip",
     ("x",),
     _flip,
-    attributes=(axes_attribute(),),
+    attributes=(OVER_AXES,),
     examples=(ex((3,)), ex((2, 3), axes=1), ex((2, 3), axes=(0, -1)), ex((0, 2))),
     doc="Elements in reverse order along axes (all where none is given).",
 )
@@ -349,7 +349,7 @@ roll = composite(
     "roll",
     ("x",),
     _roll,
-    attributes=(Attribute("shift", COUNTS), axes_attribute()),
+    attributes=(Attribute("shift", COUNTS), OVER_AXES),
     examples=(ex((4,), shift=1), ex((2, 3), shift=-2), ex((2, 3), shift=(1, 2), axes=(0, 1)), ex((0,), shift=1)),
     doc="Elements shifted around along axes (of the flattened array where none is given).",
 )
