@@ -49,7 +49,7 @@ class Settings(BaseSettings):
     )
     max_chain: int = Field(_DEFAULTS.max_chain, ge=1, le=2000, description="Operators in a row without parentheses.")
     max_nodes: int = Field(_DEFAULTS.cost.max_nodes, ge=1, description="Operations of a program.")
-    max_elements: int = Field(_DEFAULTS.cost.max_elements, ge=1, description="Elements of one array.")
+    max_elements: int = Field(_DEFAULTS.cost.max_elements, ge=1, description="Elements of an array, and of an answer.")
     max_bytes: int = Field(_DEFAULTS.cost.max_bytes, ge=1, description="Bytes of all values of a program together.")
     max_flops: int = Field(_DEFAULTS.cost.max_flops, ge=1, description="Floating-point operations of a request.")
 
@@ -58,7 +58,7 @@ class Settings(BaseSettings):
         min(os.cpu_count() or 1, 8), ge=1, description="Threads of a process for work that is not tiny."
     )
     max_queue: int = Field(64, ge=0, description="Requests of a process that may wait for such a thread.")
-    tiny_bytes: int = Field(4096, ge=0, description="Bodies up to this size are read on the event loop.")
+    tiny_bytes: int = Field(1024, ge=0, description="Bodies up to this size are read on the event loop.")
     tiny_flops: int = Field(50_000, ge=0, description="Programs up to this cost, all in all, run on the event loop.")
 
     @field_validator("cors_origins", mode="before")

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from engine.errors import BadAttributeError
-from engine.values import DTYPES
+from engine.values import DTYPES, MAX_AXES
 
 #: The default of an attribute that has none.
 REQUIRED: Any = type("Required", (), {"__repr__": lambda self: "required"})()
@@ -70,6 +70,8 @@ def _int(value: Any) -> int:
 def _ints(value: Any) -> tuple[int, ...]:
     if isinstance(value, (str, dict)):
         raise ValueError
+    if len(value) > MAX_AXES:
+        raise ValueError(f"at most {MAX_AXES} of them")
     return tuple(_int(item) for item in value)
 
 
@@ -83,6 +85,10 @@ def _number(value: Any) -> float | int:
     if isinstance(value, (bool, np.bool_)):
         raise ValueError
     return value if type(value) is int and abs(value) <= 2**53 else float(value)
+
+
+def _sizes(value: Any) -> tuple[int, ...] | int:
+    return tuple(_int(item) for item in value) if isinstance(value, (list, tuple, np.ndarray)) else _int(value)
 
 
 def _natural(value: Any) -> int:
@@ -110,7 +116,7 @@ def _shape(value: Any) -> tuple[int, ...]:
 
 
 def _dtype(value: Any) -> str:
-    if value is None:
+    if not isinstance(value, (str, type, np.dtype)):
         raise ValueError
     name = value if isinstance(value, str) else str(np.dtype(value))
     if name not in DTYPES:
@@ -119,17 +125,22 @@ def _dtype(value: Any) -> str:
 
 
 def _indices(value: Any) -> Any:
-    """Integers or nested lists of them, as nested tuples: hashable, and no longer the caller's to change."""
+    """Integers or rectangular nested lists of them, as nested tuples: hashable, no longer the caller's to change."""
     if isinstance(value, np.ndarray):
         value = value.tolist()
-    if isinstance(value, (list, tuple)):
-        return tuple(_indices(item) for item in value)
-    return _int(value)
+    if not isinstance(value, (list, tuple)):
+        return _int(value)
+    items = tuple(_indices(item) for item in value)
+    if len({np.shape(item) for item in items}) > 1:
+        raise ValueError("lists must be rectangular")
+    return items
 
 
 def _index(value: Any) -> tuple[Any, ...]:
     """Items of an index: int, ("slice", start, stop, step), None (a new axis), Ellipsis, or ("ints", nested tuple)."""
     items: list[Any] = []
+    if isinstance(value, (list, tuple)) and len(value) > 2 * MAX_AXES:
+        raise ValueError(f"at most {2 * MAX_AXES} of them")
     for item in value if isinstance(value, (list, tuple)) else (value,):
         if item is None or (isinstance(item, str) and item == "newaxis"):
             items.append(None)
@@ -146,6 +157,8 @@ def _index(value: Any) -> tuple[Any, ...]:
             items.append(item)
         elif hasattr(item, "dtype") and item.dtype == bool and item.ndim:
             items += [("ints", _indices(axis)) for axis in np.nonzero(item)]
+        elif isinstance(item, list) and item and all(isinstance(flag, bool) for flag in item):
+            items.append(("ints", _indices(np.nonzero(item)[0])))
         elif isinstance(item, (list, tuple)) or getattr(item, "ndim", 0) > 0:
             items.append(("ints", _indices(item)))
         else:
@@ -175,6 +188,7 @@ def _order(value: Any) -> float:
     return number
 
 
+SIZES = AttributeType("sizes", "an integer or a list of integers", _sizes)
 COUNTS = AttributeType("counts", "an integer or a list of integers", _axes)
 INT = AttributeType("int", "an integer", _int)
 NATURAL = AttributeType("natural", "a non-negative integer", _natural)

@@ -6,6 +6,7 @@ the tape as well.
 """
 
 from operator import attrgetter
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,8 @@ from engine.table import CALLS, OPERATIONS
 from engine.values import Value, as_raw, canonical, dtype_of, shape_of
 
 _generation = attrgetter("generation")
+#: Threads may go backward into one leaf; adding to its gradient must not lose any.
+_STORING = Lock()
 
 
 def run_backward(root: Any, create_graph: bool, retain_grad: bool, cotangent: Any) -> None:
@@ -30,8 +33,7 @@ def run_backward(root: Any, create_graph: bool, retain_grad: bool, cotangent: An
     if not (create_graph or retain_grad):
         v, g = _chain(root, seed)
         if v._op is None:
-            root._grad = None
-            _store(v, g)
+            _finish(root, [(v, g)], create_graph)
             return
     nodes, are_scalars = _reachable(v)
     if are_scalars and not create_graph:
@@ -39,12 +41,24 @@ def run_backward(root: Any, create_graph: bool, retain_grad: bool, cotangent: An
     else:
         with np.errstate(all="ignore"):
             found = _pass(nodes, g, create_graph, retain_grad)
-    root._grad = None
-    stored = set()
+    _finish(root, found, create_graph)
+
+
+def _finish(root: Any, found: list[tuple[Any, Any]], create_graph: bool) -> None:
+    """Stores all gradients, or none."""
     for v, g in found:
-        # No two variables share one gradient variable.
-        _store(v, g * 1.0 if create_graph and id(g) in stored else g)
-        stored.add(id(g))
+        if v.shape != shape_of(g):
+            raise StaleDataError(
+                f"backward: the data of a variable of shape {shape_of(g)} was replaced by one of shape {v.shape} "
+                "since the forward pass. Run the forward pass again"
+            )
+    stored = set()
+    with _STORING:
+        root._grad = None
+        for v, g in found:
+            # No two variables share one gradient variable.
+            _store(v, g * 1.0 if create_graph and id(g) in stored else g)
+            stored.add(id(g))
 
 
 def _seed(root: Any, create_graph: bool, cotangent: Any) -> Value:
@@ -75,7 +89,7 @@ def _chain(v: Any, g: Value) -> tuple[Any, Value]:
         x = v._saved[0]
         if type(x) is not float:
             break
-        g = v._op.pullbacks(1)[0](g, v._data, x)
+        g = v._op.vjps[0](g, v._data, x)
         v = v._parents[0]
     return v, g
 
@@ -90,7 +104,13 @@ def _reachable(root: Any) -> tuple[list[Any], bool]:
         if type(v._data) is not float:
             are_scalars = False
         for p in v._parents:
-            if type(p) is kind and p._op is not None and p not in seen:
+            if type(p) is not kind:
+                if type(p) is not float:
+                    are_scalars = False
+            elif p._op is None:
+                if type(p._data) is not float:
+                    are_scalars = False
+            elif p not in seen:
                 seen.add(p)
                 nodes.append(p)
     nodes.sort(key=_generation, reverse=True)
@@ -113,16 +133,18 @@ def _pass(nodes: list[Any], seed: Any, create_graph: bool, retain_grad: bool) ->
         raws = v._saved
         y, xs = _on_tape(v) if create_graph else (v._data, raws)
         attrs = v._attrs
-        vjps = v._op.vjps or v._op.pullbacks(len(xs))
+        vjps = v._op.vjps
+        gxs: Any = None if vjps else v._op.cotangents(g, y, xs, attrs)
         i = -1
         for p in v._parents:
             i += 1
-            if type(p) is not kind or vjps[i] is None:
+            if type(p) is not kind or (vjps and vjps[i] is None):
                 continue
             raw = raws[i]
             if type(raw) is not float and raw.dtype.kind != "f":
                 continue
-            gx = vjps[i](g, y, *xs, **attrs) if attrs else vjps[i](g, y, *xs)
+            vjp = vjps[i] if gxs is None else None
+            gx = gxs[i] if vjp is None else vjp(g, y, *xs, **attrs) if attrs else vjp(g, y, *xs)
             if type(gx) is not float or type(raw) is not float:
                 gx = _fit(gx, raw)
             before = get(p)

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 _new = object.__new__
 _NUMBERS = (float, int, bool)
-_LARGEST_EXACT_INT = 2**53
+#: Kinds of rows in which an integer takes the dtype of what it meets.
+_PROMOTING = ("elementwise", "bilinear")
 
 
 def public_call(op: "Operation") -> Callable[..., Any]:
@@ -45,7 +46,7 @@ def _general(op: "Operation") -> Callable[..., Any]:
 
         def call(*args: Any, rng: Any = None, **keywords: Any) -> Any:
             operands, attrs = op.bind(args, keywords)
-            return op.run(operands, attrs, rng=np.random.default_rng(rng))
+            return op.run(operands, attrs, rng=rng)
 
     else:
 
@@ -192,7 +193,7 @@ def apply(op: "Operation", args: tuple[Any, ...], attrs: dict[str, Any], **extra
         elif kind is Symbol:
             return x.recorder.record(op, args, attrs)
         else:
-            x = _literal(x)
+            x = _literal(op, x)
             are_scalars = are_scalars and type(x) in _NUMBERS
             raws.append(x)
     taped = generation >= 0 and op.is_differentiable and is_recording()
@@ -246,10 +247,13 @@ def _of_scalars(op: "Operation", raws: list[Any], attrs: dict[str, Any], extra: 
         return op.forward(*map(np.asarray, raws), **attrs, **extra)  # type: ignore[misc]
 
 
-def _literal(x: Any) -> Any:
-    """A Python number stays weak; lists and NumPy's scalars become raw values."""
-    if type(x) is int:
-        if abs(x) > _LARGEST_EXACT_INT:
-            return as_raw(x)
+def _literal(op: "Operation", x: Any) -> Any:
+    """A Python number stays weak where operands are promoted; lists and NumPy's scalars become raw values."""
+    if type(x) is int and op.kind in _PROMOTING and abs(x) < 2**63:
         return x
-    return x if type(x) is bool else as_raw(x)
+    if type(x) is bool:
+        return x
+    try:
+        return as_raw(x)
+    except InvalidValueError as error:
+        raise InvalidValueError(f"{op.name}: {error.detail}") from error

@@ -2,7 +2,20 @@
 
 from typing import Any
 
+from engine.errors import InvalidValueError
 from engine.table import CALLS
+
+
+def _mask(symbol: str, *masks: Any) -> Any:
+    """The first of some masks; bitwise operators are for masks alone.
+
+    Raises:
+        InvalidValueError: one of them is no mask.
+    """
+    for mask in masks:
+        if str(getattr(mask, "dtype", type(mask).__name__)) != "bool":
+            raise InvalidValueError(f"{symbol}: expected masks (dtype bool), got {getattr(mask, 'dtype', mask)}")
+    return masks[0]
 
 
 class Operators:
@@ -84,10 +97,44 @@ class Operators:
     def __ge__(self, other: Any) -> Any:
         return CALLS["greater_equal"](self, other)
 
+    def __and__(self, other: Any) -> Any:
+        return CALLS["logical_and"](self, _mask("&", other, self))
+
+    def __rand__(self, other: Any) -> Any:
+        return CALLS["logical_and"](_mask("&", other, self), self)
+
+    def __or__(self, other: Any) -> Any:
+        return CALLS["logical_or"](self, _mask("|", other, self))
+
+    def __ror__(self, other: Any) -> Any:
+        return CALLS["logical_or"](_mask("|", other, self), self)
+
+    def __xor__(self, other: Any) -> Any:
+        return CALLS["logical_xor"](self, _mask("^", other, self))
+
+    def __rxor__(self, other: Any) -> Any:
+        return CALLS["logical_xor"](_mask("^", other, self), self)
+
+    def __invert__(self) -> Any:
+        return CALLS["logical_not"](_mask("~", self))
+
+    def __divmod__(self, other: Any) -> Any:
+        return self // other, self % other
+
+    def __rdivmod__(self, other: Any) -> Any:
+        return other // self, other % self
+
+    def __round__(self) -> Any:
+        return CALLS["round"](self)
+
     def __eq__(self, other: Any) -> Any:
+        if other is None:
+            return False
         return CALLS["equal"](self, other)
 
     def __ne__(self, other: Any) -> Any:
+        if other is None:
+            return True
         return CALLS["not_equal"](self, other)
 
     def __getitem__(self, index: Any) -> Any:

@@ -7,16 +7,13 @@ terms of other operations in place of these.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
-
-import numpy as np
 
 from engine.attributes import REQUIRED, Attribute
 from engine.dispatch import apply, public_call
 from engine.errors import ArityError, AutogradError, BadAttributeError
 from engine.table import nearest, register
-from engine.values import Aval
+from engine.values import Aval, as_raw
 
 Vjp = Callable[..., Any]
 
@@ -34,7 +31,7 @@ def ex(*operands: Any, **attrs: Any) -> Example:
     return Example(operands, attrs)
 
 
-@dataclass(eq=False, slots=True, kw_only=True)
+@dataclass(eq=False, slots=True, kw_only=True, repr=False)
 class Operation:
     """One row.
 
@@ -43,9 +40,9 @@ class Operation:
         operands: names in order; those from `required` on may be left out. `variadic`: any number of them from 1.
         attributes: in order, with type and default.
         forward: raw values and attributes -> array or number. Elementwise rows also have `scalar`, for
-            floats alone, and `ufunc` where NumPy has one.
+            floats alone.
         vjps: for each operand (g, y, *operands, **attrs) -> its cotangent, or None where it has no derivative. The
-            mechanism undoes broadcasting and promotion. Variadic rows have one `vjp(k, g, y, *operands, **attrs)`.
+            mechanism undoes broadcasting and promotion. Variadic rows have one `vjp` that gives all cotangents.
         infer: (*avals, **attrs) -> Aval, raising the typed error for operands that do not fit.
         flops: (*avals, out, **attrs) -> number of floating-point operations.
         kind: elementwise, linear, bilinear, other or composite: what jvp and batching follow from.
@@ -65,7 +62,6 @@ class Operation:
     outputs: Callable[..., int] | None = None
     attributes: tuple[Attribute, ...] = ()
     forward: Callable[..., Any] | None = None
-    ufunc: np.ufunc | None = None
     scalar: Callable[..., Any] | None = None
     vjps: tuple[Vjp | None, ...] = ()
     vjp: Vjp | None = None
@@ -79,7 +75,6 @@ class Operation:
     symbol: str = ""
     is_differentiable: bool | None = None
     call: Callable[..., Any] = field(init=False, repr=False)
-    _pullbacks: dict[int, tuple[Vjp | None, ...]] = field(init=False, repr=False, default_factory=dict)
     _defaults: dict[str, Any] = field(init=False, repr=False)
     _spellings: dict[str, Attribute] = field(init=False, repr=False)
 
@@ -93,13 +88,14 @@ class Operation:
         self.call = public_call(self)
         register(self)
 
-    def pullbacks(self, n: int) -> tuple[Vjp | None, ...]:
-        """The vjps of a call with n operands."""
-        if self.vjp is None:
-            return self.vjps if len(self.vjps) == n else self.vjps[:n]
-        if n not in self._pullbacks:
-            self._pullbacks[n] = tuple(partial(self.vjp, k) for k in range(n))
-        return self._pullbacks[n]
+    def cotangents(self, g: Any, y: Any, xs: Sequence[Any], attrs: dict[str, Any]) -> Sequence[Any]:
+        """All vjps at once: a cotangent for each operand, None where it has no derivative."""
+        if self.vjp is not None:
+            return self.vjp(g, y, *xs, **attrs)  # type: ignore[no-any-return]
+        return [None if vjp is None else vjp(g, y, *xs, **attrs) for vjp in self.vjps[: len(xs)]]
+
+    def __repr__(self) -> str:
+        return self.name
 
     def signature(self) -> str:
         """As it is written: `sum(x, axes=None, keepdims=False)`."""
@@ -170,6 +166,7 @@ class Operation:
         """Applies the row to operands and attributes that `bind` has sorted."""
         if self.body is None:
             return apply(self, operands, attrs, **extra)
+        operands = tuple(as_raw(x) if isinstance(x, (list, tuple)) else x for x in operands)
         try:
             return self.body(*operands, **attrs, **extra)
         except AutogradError as error:

@@ -7,7 +7,7 @@ import numpy as np
 
 from engine.attributes import NATURAL, NUMBER, Attribute
 from engine.errors import BadAttributeError
-from engine.values import Shape, as_raw, canonical, canonical_dtype, dtype_of, shape_of
+from engine.values import Shape, as_dtype, as_raw, canonical, dtype_of, shape_of
 from engine.variable import Variable
 
 Rng = int | np.integer[Any] | np.random.Generator
@@ -38,7 +38,7 @@ def zeros(shape: int | Sequence[int], *, dtype: Any = "float64") -> Variable:
         BadAttributeError: a length that is no non-negative integer.
         InvalidValueError: a dtype that is not supported.
     """
-    return Variable._leaf(canonical(np.zeros(_shape(shape, "zeros"), canonical_dtype(np.dtype(dtype)))))
+    return Variable._leaf(canonical(np.zeros(_shape(shape, "zeros"), as_dtype(dtype))))
 
 
 def ones(shape: int | Sequence[int], *, dtype: Any = "float64") -> Variable:
@@ -47,7 +47,7 @@ def ones(shape: int | Sequence[int], *, dtype: Any = "float64") -> Variable:
     >>> print(ones(3))
     variable([1. 1. 1.])
     """
-    return Variable._leaf(canonical(np.ones(_shape(shape, "ones"), canonical_dtype(np.dtype(dtype)))))
+    return Variable._leaf(canonical(np.ones(_shape(shape, "ones"), as_dtype(dtype))))
 
 
 def zeros_like(x: Any) -> Variable:
@@ -113,7 +113,7 @@ def _shape(shape: Any, name: str) -> Shape:
 
 
 def _floating(dtype: Any, name: str) -> np.dtype[Any]:
-    found = canonical_dtype(np.dtype(dtype))
+    found = as_dtype(dtype)
     if found.kind != "f":
         raise BadAttributeError(f"{name}: dtype is {found}; expected float64 or float32")
     return found

@@ -10,7 +10,7 @@ from engine.attributes import AXES, BOOL, Attribute
 from engine.errors import BadAttributeError, InvalidValueError, ShapeMismatchError
 from engine.primitive import Example, Operation, Vjp, ex
 from engine.values import BOOL as BOOL_DTYPE
-from engine.values import FLOAT64, Aval, Shape, aval, canonical_dtype, shape_of
+from engine.values import FLOAT64, INT64, Aval, Shape, aval, canonical_dtype, shape_of
 
 Domain = tuple[float, float]
 #: What a constructor returns: the function that users call.
@@ -142,7 +142,6 @@ def elementwise(
         examples=examples,
         attributes=attributes,
         forward=in_floating(function) if dtype == "floating" else function,
-        ufunc=function if isinstance(function, np.ufunc) else None,
         scalar=scalar,
         vjps=vjps,
         infer=infer,
@@ -229,6 +228,11 @@ def _bool(name: str, avals: Sequence[Aval], ufunc: Any) -> np.dtype[Any]:
 
 def _floating(name: str, avals: Sequence[Aval], ufunc: Any) -> np.dtype[Any]:
     return floating(promote(avals))
+
+
+def summed(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """What sums of a dtype have: the dtype itself, or int64 for bool."""
+    return dtype if dtype.kind == "f" else INT64
 
 
 def floating(dtype: np.dtype[Any]) -> np.dtype[Any]:

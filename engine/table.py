@@ -16,7 +16,7 @@ CALLS: dict[str, Callable[..., Any]] = {}
 
 
 _FARTHEST = 3
-_CANDIDATES = 200
+_CANDIDATES = 50
 _LISTED = 10
 
 
@@ -38,7 +38,8 @@ def unregister(op: "Operation") -> None:
 def nearest(name: str, known: "list[str] | dict[str, Any]") -> str:
     """`; nearest: a, b` for a message, or nothing where no known name is near."""
     # Comparing is slow: a document that is wrong in many places must not become expensive to answer.
-    alike = [other for other in known if abs(len(other) - len(name)) <= _FARTHEST][:_CANDIDATES]
+    alike = [other for other in known if abs(len(other) - len(name)) <= _FARTHEST]
+    alike = sorted(alike, key=lambda other: other[:1] != name[:1])[:_CANDIDATES]
     found = get_close_matches(name, alike, n=3, cutoff=0.6)
     return f"; nearest: {', '.join(found)}" if found else ""
 

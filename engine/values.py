@@ -57,6 +57,18 @@ def canonical_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
     raise InvalidValueError(f"dtype {dtype} is not supported; expected one of {', '.join(DTYPES)}")
 
 
+def as_dtype(dtype: Any) -> np.dtype[Any]:
+    """The supported dtype that a user names.
+
+    Raises:
+        InvalidValueError: it names none.
+    """
+    try:
+        return canonical_dtype(np.dtype(dtype))
+    except TypeError as error:
+        raise InvalidValueError(f"unknown dtype {dtype!r}; expected one of {', '.join(DTYPES)}") from error
+
+
 def canonical(value: Any) -> Value:
     """A result of NumPy's in the one form that raw values have."""
     kind = type(value)
@@ -90,12 +102,18 @@ def as_raw(value: Any, dtype: Any = None) -> Value:
         array = np.array(value)
     except (ValueError, TypeError, OverflowError) as error:
         raise InvalidValueError(f"expected a number, a rectangular nested list or an array: {error}") from error
+    if array.dtype == object:
+        raise InvalidValueError(f"expected a number, a rectangular nested list or an array, got {type(value).__name__}")
     target = canonical_dtype(array.dtype)
     if target == INT64 and not isinstance(value, (np.ndarray, np.generic)):
         target = FLOAT64
-    if dtype is not None:
-        target = canonical_dtype(np.dtype(dtype))
-    return canonical(array.astype(target, copy=False))
+    if dtype is None:
+        return canonical(array.astype(target, copy=False))
+    with np.errstate(all="ignore"):
+        converted = array.astype(as_dtype(dtype))
+        if converted.dtype.kind != "f" and not np.array_equal(converted, array):
+            raise InvalidValueError(f"a value does not convert to {converted.dtype} without loss")
+    return canonical(converted)
 
 
 def aval(value: Any) -> Aval:
@@ -133,4 +151,5 @@ def frozen(array: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
             array.flags.writeable = False
             return array
         base = base.base
-    return array
+    # What lies behind may be a buffer that somebody else writes to.
+    return array if base is None else array.copy()

@@ -8,7 +8,7 @@ from engine.backward import run_backward
 from engine.errors import AutogradError, InvalidValueError, NotScalarError, ShapeMismatchError
 from engine.operators import Operators
 from engine.table import CALLS
-from engine.values import Shape, Value, as_raw, canonical_dtype, dtype_of, shape_of
+from engine.values import Shape, Value, as_dtype, as_raw, dtype_of, shape_of
 
 
 class Variable(Operators):
@@ -62,8 +62,10 @@ class Variable(Operators):
     def data(self) -> Value:
         """The value: a `float` for a float64 scalar, else a read-only array. Replace it, don't write into it."""
         data = self._data
-        if type(data) is not float:
-            data.flags.writeable = False
+        base = data
+        while isinstance(base, np.ndarray):
+            base.flags.writeable = False
+            base = base.base
         return data
 
     @data.setter
@@ -123,6 +125,10 @@ class Variable(Operators):
     def __iter__(self) -> Any:
         return (self[i] for i in range(len(self)))
 
+    def __getitem__(self, index: Any) -> Any:
+        items = index if isinstance(index, tuple) else (index,)
+        return CALLS["slice"](self, tuple(item._data if type(item) is Variable else item for item in items))
+
     def __bool__(self) -> bool:
         return bool(self.item())
 
@@ -161,7 +167,7 @@ class Variable(Operators):
 
     def astype(self, dtype: Any) -> Any:
         """The value in another dtype; differentiable between floating ones."""
-        return CALLS["astype"](self, str(canonical_dtype(np.dtype(dtype))))
+        return CALLS["astype"](self, str(as_dtype(dtype)))
 
     def backward(self, *, create_graph: bool = False, retain_grad: bool = False, cotangent: Any = None) -> None:
         """Adds the gradient of this variable to `grad` of every leaf that it was computed from.

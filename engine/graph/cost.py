@@ -22,10 +22,6 @@ class Cost:
     bytes: int
     flops: int
 
-    def times(self, n: int) -> "Cost":
-        """The cost of n runs whose results are kept."""
-        return Cost(self.nodes * n, self.bytes * n, self.flops * n)
-
 
 @dataclass(frozen=True, slots=True)
 class Inference:
@@ -78,12 +74,13 @@ def infer(graph: Graph, inputs: Mapping[str, Aval], limits: Limits | None = None
     check_limit("nodes", len(graph.nodes), limits.max_nodes, "the program")
     estimator = _Estimator(limits, backward)
 
-    def lift(constant: Value) -> Symbol:
-        return estimator.symbol(raw_aval(constant)._replace(weak=None), "a literal")
+    def lift(constant: Value, is_weak: bool) -> Symbol:
+        known = raw_aval(constant)
+        return estimator.symbol(known if is_weak else known._replace(weak=None), "a literal")
 
     symbols = {name: estimator.symbol(aval, f'input "{name}"') for name, aval in inputs.items()}
     values = interpret(graph, symbols, lift)
     check_limit("bytes", estimator.bytes, limits.max_bytes, "the program")
     check_limit("flops", estimator.flops, limits.max_flops, "the program")
-    avals = {name: value.aval if type(value) is Symbol else raw_aval(value) for name, value in values.items()}
+    avals = {name: value.aval for name, value in values.items()}
     return Inference(avals, Cost(estimator.nodes, estimator.bytes, estimator.flops))

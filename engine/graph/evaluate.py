@@ -20,6 +20,7 @@ from engine.graph.cost import Cost, Inference, infer
 from engine.graph.interpret import interpret
 from engine.graph.ir import Graph
 from engine.graph.limits import Limits, check_limit
+from engine.graph.names import quoted
 from engine.table import listed, nearest
 from engine.values import BOOL, Aval, Value, aval, canonical, shape_of
 from engine.variable import Variable
@@ -80,9 +81,9 @@ class Prepared:
         leaves = {name: Variable._leaf(x) for name, x in inputs.items()}
         if self.of is None:
             with no_grad():
-                values = interpret(self.graph, leaves, Variable._leaf, stream)
+                values = interpret(self.graph, leaves, _lifted, stream)
             return Evaluation(self._values(values))
-        values = interpret(self.graph, leaves, Variable._leaf, stream)
+        values = interpret(self.graph, leaves, _lifted, stream)
         root = values[self.of]
         if type(root) is Variable:
             retain = self.retain_grad or any(i not in leaves for i in self.wrt.values())
@@ -164,11 +165,16 @@ def prepare(
     avals = {name: _row_aval(x, name in batched) for name, x in inputs.items()}
     with nullcontext() if train else test_mode():
         inference = infer(graph, avals, limits, backward is not None)
-    cost = inference.cost if rows is None else _batch_cost(inference.cost, rows, limits or Limits())
+    shared = sum(avals[i.name].nbytes for i in graph.inputs if i.name not in batched)
+    cost = inference.cost if rows is None else _batch_cost(inference.cost, rows, shared, limits or Limits())
     wrt = _wrt(graph, backward, known, inference, faults) if backward else {}
     if backward and of is not None:
         _check_cotangent(backward, of, inference.avals[of], rows, faults)
     faults.check()
+    answered = [*names.values(), *wrt.values()]
+    if backward and backward.retain_grad:
+        answered += inference.avals
+    _check_answer([inference.avals[name] for name in answered], rows, limits or Limits())
     return Prepared(
         graph=graph,
         inputs={i.name: inputs[i.name] for i in graph.inputs},
@@ -186,6 +192,10 @@ def prepare(
     )
 
 
+def _lifted(constant: Value, is_weak: bool) -> Any:
+    return constant if is_weak else Variable._leaf(constant)
+
+
 def _raw(value: Any) -> Value:
     """What a name stands for; a number by itself is float64."""
     return value._data if type(value) is Variable else canonical(float(value) if type(value) is int else value)
@@ -196,12 +206,19 @@ def _row_aval(x: Value, is_batched: bool) -> Aval:
     return known._replace(shape=known.shape[1:]) if is_batched else known
 
 
-def _batch_cost(cost: Cost, rows: int, limits: Limits) -> Cost:
-    cost = cost.times(rows)
+def _batch_cost(cost: Cost, rows: int, shared: int, limits: Limits) -> Cost:
+    """The cost of all rows, which share the bytes of what is not batched."""
+    cost = Cost(cost.nodes * rows, (cost.bytes - shared) * rows + shared, cost.flops * rows)
     check_limit("nodes", cost.nodes, limits.max_nodes, f"a batch of {rows} rows")
     check_limit("bytes", cost.bytes, limits.max_bytes, f"a batch of {rows} rows")
     check_limit("flops", cost.flops, limits.max_flops, f"a batch of {rows} rows")
     return cost
+
+
+def _check_answer(avals: Sequence[Aval], rows: int | None, limits: Limits) -> None:
+    """Holds all values of an answer together to the limit of one: aliases cost nothing but here."""
+    elements = sum(known.size for known in avals) * (1 if rows is None else rows)
+    check_limit("elements", elements, limits.max_elements, "the answer")
 
 
 def _check_inputs(graph: Graph, inputs: Mapping[str, Value], batched: Sequence[str], faults: Faults) -> None:
@@ -211,7 +228,7 @@ def _check_inputs(graph: Graph, inputs: Mapping[str, Value], batched: Sequence[s
             break
         if name not in wanted:
             near = nearest(name, wanted) or f"; it has {listed(list(wanted)) or 'no inputs'}"
-            faults.add(InvalidValueError, f'input "{name}" is not used by the program{near}', ("inputs", name))
+            faults.add(InvalidValueError, f"input {quoted(name)} is not used by the program{near}", ("inputs", name))
     for name in batched:
         if name not in wanted:
             faults.add(InvalidValueError, f'batched: "{name}" is no input{nearest(name, wanted)}', ("batched",))
@@ -219,7 +236,9 @@ def _check_inputs(graph: Graph, inputs: Mapping[str, Value], batched: Sequence[s
         if name not in inputs and faults.is_full(UnknownNameError):
             continue
         if name not in inputs:
-            faults.add(UnknownNameError, f'input "{name}" is missing{nearest(name, list(inputs))}', ("inputs", name))
+            faults.add(
+                UnknownNameError, f"input {quoted(name)} is missing{nearest(name, list(inputs))}", ("inputs", name)
+            )
             continue
         known = aval(inputs[name])
         if name in batched and not known.shape:
@@ -244,7 +263,7 @@ def _fits(shape: tuple[int, ...], declared: tuple[int | None, ...]) -> bool:
 
 def _check_known(field: str, name: str, known: Mapping[str, str], loc: Loc, faults: Faults) -> None:
     if name not in known and not faults.is_full(UnknownNameError):
-        msg = f'{field}: there is no input or node "{name}"{nearest(name, list(known))}'
+        msg = f"{field}: there is no input or node {quoted(name)}{nearest(name, list(known))}"
         faults.add(UnknownNameError, msg, loc)
 
 

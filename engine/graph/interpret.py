@@ -9,19 +9,19 @@ from engine.errors import AutogradError, Fault
 from engine.graph.ir import Graph, Literal, Node
 from engine.values import FLOAT32, INT64, dtype_of
 
+#: (raw value, whether it is a weak Python number) -> what stands for it while the program runs
+Lift = Callable[[Any, bool], Any]
 #: node's place in the graph -> the generator that its random numbers come from
 Streams = Callable[[int], np.random.Generator]
 
 
-def interpret(
-    graph: Graph, inputs: Mapping[str, Any], lift: Callable[[Any], Any], streams: Streams | None = None
-) -> dict[str, Any]:
+def interpret(graph: Graph, inputs: Mapping[str, Any], lift: Lift, streams: Streams | None = None) -> dict[str, Any]:
     """The value of every input and node by name.
 
     Args:
         graph: a program.
         inputs: a value for each of its inputs.
-        lift: makes a strong value of a constant that is no Python number; Python numbers stay weak.
+        lift: makes of a constant what the inputs are: a variable, or a symbol.
         streams: where random operations draw from.
 
     Raises:
@@ -33,24 +33,24 @@ def interpret(
             result = _run(node, values, lift, streams(place) if streams and node.op and node.op.random else None)
         except AutogradError as error:
             raise _at(error, node) from error
-        if len(node.ids) == 1 and not isinstance(result, tuple):
-            values[node.ids[0]] = result
-        else:
-            values.update(zip(node.ids, result, strict=True))
+        results = result if isinstance(result, tuple) else (result,)
+        for name, value in zip(node.ids, results, strict=True):
+            # What is computed of numbers alone is an array of its own, which may be differentiated.
+            values[name] = lift(value, False) if type(value) is np.ndarray else value
     return values
 
 
-def _run(node: Node, values: dict[str, Any], lift: Callable[[Any], Any], rng: np.random.Generator | None) -> Any:
+def _run(node: Node, values: dict[str, Any], lift: Lift, rng: np.random.Generator | None) -> Any:
     args = tuple(_constant(x, node, values, lift) if isinstance(x, Literal) else values[x] for x in node.args)
     if node.op is None:
         return args[0]
     return node.op.run(args, node.attrs, rng=rng) if node.op.random else node.op.run(args, node.attrs)
 
 
-def _constant(literal: Literal, node: Node, values: dict[str, Any], lift: Callable[[Any], Any]) -> Any:
+def _constant(literal: Literal, node: Node, values: dict[str, Any], lift: Lift) -> Any:
     value = literal.value
     if type(value) is not np.ndarray:
-        return value if literal.is_weak else lift(value)
+        return lift(value, literal.is_weak)
     others = [dtype_of(values[x]) for x in node.args if isinstance(x, str)]
     if literal.is_weak and others and value.dtype != bool:
         target = np.result_type(*others)
@@ -59,7 +59,7 @@ def _constant(literal: Literal, node: Node, values: dict[str, Any], lift: Callab
             # Integers that float32 does not hold may be indices: they stay what they are.
             if not literal.is_integral or np.array_equal(adapted, value):
                 value = adapted
-    return lift(value)
+    return lift(value, False)
 
 
 def _at(error: AutogradError, node: Node) -> AutogradError:

@@ -10,7 +10,7 @@ class Limits:
     """What a program may cost; a refusal names the setting of the server that raises the limit."""
 
     max_nodes: int = 100_000
-    max_elements: int = 50_000_000
+    max_elements: int = 10_000_000
     max_bytes: int = 2_000_000_000
     max_flops: int = 100_000_000_000
 

@@ -11,6 +11,7 @@ CONSTANTS = {"pi": math.pi, "e": math.e, "nan": math.nan, "inf": math.inf}
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _GENERATED = re.compile(r"_[0-9]+")
 _SHOWN = 60
+_LONGEST = 200
 
 
 def normalized(name: str) -> str:
@@ -28,6 +29,8 @@ def name_fault(name: str) -> str:
     >>> name_fault("lambda")
     '"lambda" is a keyword of Python and no name; write lam'
     """
+    if len(name) > _LONGEST:
+        return f"{quoted(name)} is {len(name):,} letters long; a name has at most {_LONGEST}"
     if not _NAME.fullmatch(name):
         return f"{quoted(name)} is no name; a name has letters a to z, digits and _, and does not begin with a digit"
     if keyword.iskeyword(name):

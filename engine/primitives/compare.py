@@ -49,8 +49,9 @@ isclose = elementwise(
 
 
 def _where(condition: Any, x: Any, y: Any) -> Any:
-    if type(x) is int and type(y) is int:
-        x = float(x)  # numbers alone are float64
+    kinds = {type(x), type(y)}
+    if kinds <= {int, float, bool} and kinds != {bool}:
+        x, y = float(x), float(y)  # numbers alone are float64
     return np.where(condition, x, y)
 
 

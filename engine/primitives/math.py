@@ -7,7 +7,7 @@ import numpy as np
 from scipy import special
 
 from engine.primitives.arithmetic import clip, div, zeros_like
-from engine.primitives.compare import equal, isinf, logical_and, where
+from engine.primitives.compare import equal, isfinite, logical_and, logical_not, where
 from engine.rows import POSITIVE, REAL, Domain, Row, binary, unary
 
 UNIT: Domain = (-0.9, 0.9)
@@ -34,8 +34,10 @@ sqrt = unary(
 
 
 def _power(x: Any, exponent: Any) -> Any:
-    """X * x for the number 2, else NumPy's power: one choice, made by the exponent as it is written."""
-    return np.square(x) if type(exponent) in (int, float) and exponent == 2 else np.power(x, exponent)
+    """The square for a floating x and the number 2, else NumPy's power: one choice, by the exponent as written."""
+    if type(exponent) in (int, float) and exponent == 2 and np.asarray(x).dtype.kind == "f":
+        return np.square(x)
+    return np.power(x, exponent)
 
 
 def _power_of_floats(x: float, exponent: float) -> float:
@@ -52,7 +54,7 @@ def _pow_x(g: Any, y: Any, x: Any, exponent: Any) -> Any:
         if exponent == 0:
             return 0.0 if type(g) is float else zeros_like(g)
         return g * (exponent * pow(x, exponent - 1))
-    at_zero = logical_and(equal(exponent, 0.0), isinf(pow(x, exponent - 1)))
+    at_zero = logical_and(equal(exponent, 0.0), logical_not(isfinite(pow(x, exponent - 1))))
     return g * where(at_zero, 0.0, exponent * pow(where(at_zero, 1.0, x), exponent - 1))
 
 

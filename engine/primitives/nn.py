@@ -12,6 +12,7 @@ from engine.primitives.arithmetic import astype, div, square, stop_gradient
 from engine.primitives.compare import equal, maximum, not_equal, where
 from engine.primitives.reduce import argmax, logsumexp, mean, sum
 from engine.primitives.shape import reshape
+from engine.random import generator
 from engine.rows import composite, floating, in_floating, normalize_axis, primitive
 from engine.values import BOOL, FLOAT64, Aval, Shape, dtype_of, shape_of
 
@@ -195,9 +196,11 @@ accuracy = composite(
 )
 
 
-def _dropout_mask(x: Any, ratio: float, rng: np.random.Generator) -> Any:
+def _dropout_mask(x: Any, ratio: float, rng: Any) -> Any:
     x = np.asarray(x)
-    kept = rng.random(x.shape) >= ratio
+    if not is_training():
+        return np.ones(x.shape, floating(x.dtype))
+    kept = generator(rng, "dropout").random(x.shape) >= ratio
     return (kept / (1.0 - ratio) if ratio < 1.0 else np.zeros(x.shape)).astype(
         x.dtype if x.dtype.kind == "f" else float
     )
@@ -212,7 +215,7 @@ dropout_mask = primitive(
     infer=lambda x, ratio: Aval(x.shape, x.dtype if x.dtype.kind == "f" else np.dtype(float)),
     random=True,
     examples=(ex((3,)), ex((2, 3), ratio=0.2), ex((), ratio=1.0)),
-    doc="0 with probability `ratio`, else 1 / (1 - ratio), in the shape of x.",
+    doc="In training, 0 with probability `ratio`, else 1 / (1 - ratio), in the shape of x; else ones.",
 )
 dropout = composite(
     "dropout",

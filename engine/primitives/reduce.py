@@ -11,7 +11,7 @@ from engine.errors import BadAttributeError, ShapeMismatchError
 from engine.primitive import ex
 from engine.primitives.arithmetic import abs as abs_
 from engine.primitives.arithmetic import div, square
-from engine.primitives.compare import equal, isfinite, where
+from engine.primitives.compare import equal, where
 from engine.primitives.index import slice as slice_
 from engine.primitives.math import exp, sqrt
 from engine.primitives.shape import broadcast_to, concat, flip, reshape, transpose
@@ -28,6 +28,7 @@ from engine.rows import (
     primitive,
     reduced_shape,
     reduction,
+    summed,
 )
 from engine.values import BOOL as BOOL_DTYPE
 from engine.values import INT64, Aval, dtype_of, shape_of
@@ -39,16 +40,12 @@ def _spread(g: Any, x: Any, axes: Any) -> Any:
     return broadcast_to(reshape(g, kept_shape(x, axes)), shape) if shape else g
 
 
-def _summed(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    return dtype if dtype.kind == "f" else INT64
-
-
 sum = reduction(
     "sum",
     lambda x, axes, keepdims: np.add.reduce(x, axis=axes, keepdims=keepdims),
     lambda g, y, x, axes, keepdims: _spread(g, x, axes),
     kind="linear",
-    dtype=_summed,
+    dtype=summed,
     doc="Sum over axes; 0 where there is nothing.",
 )
 
@@ -74,7 +71,7 @@ mean = reduction(
 )
 
 
-def _variance(x: Any, axes: Any, correction: int, keepdims: bool) -> Any:
+def _variance(x: Any, axes: Any, keepdims: bool, correction: int) -> Any:
     n = _count(x, axes) - correction
     return div(
         sum(square(x - mean(x, axes=axes, keepdims=True)), axes=axes, keepdims=keepdims), float(n if n > 0 else 0)
@@ -88,7 +85,7 @@ variance = composite(
     "variance",
     ("x",),
     _variance,
-    attributes=(OVER_AXES, _CORRECTION, KEEPDIMS),
+    attributes=(OVER_AXES, KEEPDIMS, _CORRECTION),
     examples=(*_SPREAD_EXAMPLES, ex((3,), correction=1)),
     aliases=("var",),
     doc="Mean squared deviation from the mean; divided by n - correction.",
@@ -96,8 +93,8 @@ variance = composite(
 std = composite(
     "std",
     ("x",),
-    lambda x, axes, correction, keepdims: sqrt(variance(x, axes=axes, correction=correction, keepdims=keepdims)),
-    attributes=(OVER_AXES, _CORRECTION, KEEPDIMS),
+    lambda x, axes, keepdims, correction: sqrt(variance(x, axes=axes, correction=correction, keepdims=keepdims)),
+    attributes=(OVER_AXES, KEEPDIMS, _CORRECTION),
     examples=(*_SPREAD_EXAMPLES, ex((3,), correction=1)),
     doc="Square root of the variance; its gradient is NaN where the variance is 0.",
 )
@@ -178,7 +175,7 @@ def _logsumexp(x: Any, axes: Any, keepdims: bool) -> Any:
 
 def _logsumexp_vjp(g: Any, y: Any, x: Any, axes: Any, keepdims: bool) -> Any:
     y = _spread(y, x, axes)
-    return _spread(g, x, axes) * exp(x - where(isfinite(y), y, 0.0))
+    return _spread(g, x, axes) * exp(x - where(equal(y, -np.inf), 0.0, y))
 
 
 logsumexp = reduction(
@@ -252,7 +249,7 @@ argmax = primitive(
     "argmax",
     ("x",),
     lambda x, axis, keepdims: np.argmax(x, axis=axis, keepdims=keepdims),
-    attributes=(Attribute("axis", AXIS, None), KEEPDIMS),
+    attributes=(Attribute("axis", AXIS, None, ("axes",)), KEEPDIMS),
     vjps=(None,),
     infer=lambda x, axis, keepdims: _place_aval("argmax", x, axis, keepdims),
     examples=_PLACES,
@@ -262,7 +259,7 @@ argmin = primitive(
     "argmin",
     ("x",),
     lambda x, axis, keepdims: np.argmin(x, axis=axis, keepdims=keepdims),
-    attributes=(Attribute("axis", AXIS, None), KEEPDIMS),
+    attributes=(Attribute("axis", AXIS, None, ("axes",)), KEEPDIMS),
     vjps=(None,),
     infer=lambda x, axis, keepdims: _place_aval("argmin", x, axis, keepdims),
     examples=_PLACES,
@@ -286,7 +283,7 @@ any = reduction(
 
 def _cumulative_sum_aval(x: Aval, axis: int) -> Aval:
     normalize_axis("cumulative_sum", axis, len(x.shape))
-    return Aval(x.shape, _summed(x.dtype))
+    return Aval(x.shape, summed(x.dtype))
 
 
 _cumulative: Row = primitive(

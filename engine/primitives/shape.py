@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from engine.attributes import AXES, AXIS, COUNTS, REPEATS, SHAPE, Attribute
+from engine.attributes import AXES, AXIS, COUNTS, REPEATS, SHAPE, SIZES, Attribute
 from engine.errors import BadAttributeError, ShapeMismatchError
 from engine.primitive import ex
 from engine.primitives.index import slice as slice_
@@ -18,6 +18,7 @@ from engine.rows import (
     normalize_axis,
     primitive,
     promote,
+    summed,
 )
 from engine.values import Aval, Shape, shape_of
 
@@ -115,6 +116,7 @@ def _target(name: str, small: Shape, large: Shape) -> Shape:
 
 def _sum_to(x: Any, shape: Shape) -> Any:
     x = np.asarray(x)
+    x = x.astype(summed(x.dtype), copy=False)
     lead = x.ndim - len(shape)
     axes = (*range(lead), *(i + lead for i, n in enumerate(shape) if n == 1 and x.shape[i + lead] != 1))
     return x.sum(axis=axes, keepdims=True).reshape(shape) if axes else x.reshape(shape)
@@ -202,10 +204,8 @@ def _concat_aval(*xs: Aval, axis: int) -> Aval:
     return Aval((*first[:a], sum(x.shape[a] for x in xs), *first[a + 1 :]), promote(xs))
 
 
-def _concat_vjp(k: int, g: Any, y: Any, *xs: Any, axis: int) -> Any:
-    a = axis % len(shape_of(xs[0]))
-    start = sum(shape_of(x)[a] for x in xs[:k])
-    return slice_(g, (*[slice(None)] * a, slice(start, start + shape_of(xs[k])[a])))
+def _concat_vjp(g: Any, y: Any, *xs: Any, axis: int) -> tuple[Any, ...]:
+    return split(g, [shape_of(x)[axis] for x in xs], axis=axis)  # type: ignore[no-any-return]
 
 
 concat = primitive(
@@ -262,7 +262,7 @@ split = composite(
     ("x",),
     _split,
     outputs=lambda sizes, axis: sizes if isinstance(sizes, int) else len(sizes),
-    attributes=(Attribute("sizes", COUNTS), Attribute("axis", AXIS, 0)),
+    attributes=(Attribute("sizes", SIZES), Attribute("axis", AXIS, 0)),
     examples=(ex((3, 2), sizes=(1, 2)), ex((2, 4), sizes=(2, 1, 1), axis=1), ex((4,), sizes=2)),
     doc="Cut along an axis into parts of the given sizes, or into a number of equal parts; several outputs.",
 )

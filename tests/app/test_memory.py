@@ -72,6 +72,13 @@ UNTRUE = {
 }
 
 HUGE_INPUT = {"shape": [1_000_000, 1_000_000], "dtype": "float64"}
+TOO_LARGE |= {
+    "numbers alone": {"expr": "sum(sin(broadcast_to(2, [9000, 9000])))"},
+    "a list alone": {"expr": "tile([1, 2], [9999, 9999])"},
+    "many names of one value": infix(
+        "a0 = broadcast_to(x, [5000000]); " + "; ".join(f"a{i} = a{i - 1}" for i in range(1, 31)), outputs="all"
+    ),
+}
 INFERRED = {
     "a huge input": infix("sin(x)", HUGE_INPUT),
     "a huge node": infix("broadcast_to(x, [100000, 100000])"),

@@ -11,10 +11,10 @@ from app.main import create_app
 from app.settings import Settings
 from engine import Variable
 from engine import functions as F
-from engine.numerical import check_gradients
 from engine.primitive import Operation
 from engine.rows import unary
 from engine.table import OPERATIONS, unregister
+from tests.engine import test_rows
 
 
 @pytest.fixture(params=["right", "wrong"])
@@ -51,5 +51,15 @@ def test_a_row_is_everywhere(cube: Operation) -> None:
 
     assert ask("GET", "/v1/ops/cube")["doc"] == "x * x * x."
     assert "cube" in str(ask("GET", "/v1/ops"))
-    # What the parametrized test of all rows would find.
-    assert check_gradients(F.cube, 0.7, order=2).ok == (slope == 12.0)
+    for example in cube.examples:
+        if slope == 12.0 or 0 in example.operands[0]:
+            test_rows.test_gradients_agree_with_finite_differences_to_second_order(cube, example)
+        else:
+            with pytest.raises(AssertionError, match="gradients differ"):
+                test_rows.test_gradients_agree_with_finite_differences_to_second_order(cube, example)
+
+
+def test_a_row_without_test_data_fails(cube: Operation) -> None:
+    cube.examples = ()
+    with pytest.raises(AssertionError, match="cube: no test data"):
+        test_rows.test_every_row_has_examples_and_documentation()

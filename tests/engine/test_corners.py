@@ -111,6 +111,7 @@ def test_scalar_corners(f: Function, x: float, expected: list[float], form: str)
         pytest.param(F.logsumexp, [1000.0, 1000.0], 1000 + math.log(2), [0.5, 0.5], id="logsumexp above"),
         pytest.param(F.logsumexp, [-1000.0, -1000.0], -1000 + math.log(2), [0.5, 0.5], id="logsumexp below"),
         pytest.param(F.logsumexp, [-inf, 0.0], 0.0, [0, 1], id="logsumexp with -inf"),
+        pytest.param(F.logsumexp, [inf, 1.0], inf, [nan, 0], id="logsumexp with inf"),
         pytest.param(F.logsumexp, [-inf, -inf], -inf, [0, 0], id="logsumexp of nothing likely"),
         pytest.param(lambda x: F.softmax(x)[0], [1000.0, 0.0], 1.0, [0, 0], id="softmax above"),
         pytest.param(lambda x: F.softmax(x)[0], [-inf, 0.0], 0.0, [0, 0], id="softmax with -inf"),
@@ -133,6 +134,24 @@ def test_array_corners(f: Function, x: list[float], value: float, gradient: list
     np.testing.assert_allclose(y.data, value, rtol=1e-12)
     assert v.grad is not None
     np.testing.assert_allclose(v.grad.data, gradient, rtol=1e-12)
+
+
+def test_powers_of_integers() -> None:
+    x = Variable(np.array([4_000_000_000]))
+    assert (x**2.0).dtype == np.float64
+    np.testing.assert_array_equal((x**2.0).data, [1.6e19])
+    assert (Variable(np.array([3])) ** 2).dtype == np.int64
+
+
+def test_large_integers_stay_exact() -> None:
+    x = Variable(np.array([9007199254740993, 9007199254740992]))
+    np.testing.assert_array_equal((x == 9007199254740993).data, [True, False])
+    np.testing.assert_array_equal((x * 3).data, [27021597764222979, 27021597764222976])
+
+
+def test_sums_of_masks_are_integers() -> None:
+    m = Variable(np.array([True, True]))
+    assert (F.sum_to(m, (1,)).dtype, F.sum_to(m, (2,)).dtype) == (np.int64, np.int64)
 
 
 def test_mixed_derivative_of_pow_where_the_exponent_is_zero() -> None:

@@ -118,7 +118,7 @@ def test_list_literals_take_the_dtype_of_what_they_meet() -> None:
     assert run("x * [1, 2]", {"x": np.array([1, 2])}).values["out"].dtype == np.int64
     assert run("x * [1, 2.5]", {"x": np.array([1, 2])}).values["out"].dtype == np.float64
     assert run('x * array([1, 2], dtype="float64")', {"x": x}).values["out"].dtype == np.float64
-    taken = run("take(x, [16777217])", {"x": np.arange(16777218, dtype=np.float32)})
+    taken = run("take(x, [16777217])", {"x": np.arange(16777218, dtype=np.float32)}, limits=Limits(max_elements=10**8))
     np.testing.assert_array_equal(taken.values["out"], [np.float32(16777217)])
 
 
@@ -136,6 +136,42 @@ def test_gradient_with_respect_to_nodes_and_what_has_none() -> None:
         run("b = sin(2.0); b*x", {"x": 1.0}, backward=Backward(wrt=("b",)))
     with pytest.raises(NotDifferentiableError, match="bool"):
         run("x > 1", {"x": 1.0}, backward=Backward())
+
+
+def test_what_is_computed_of_numbers_alone_is_differentiated_too() -> None:
+    found = run("a = broadcast_to(2, [3]); sum(a*x)", {"x": 5.0}, backward=Backward(wrt=("a", "x"), retain_grad=True))
+    assert found.grads is not None
+    np.testing.assert_array_equal(found.grads["a"], [5.0, 5.0, 5.0])
+    assert found.grads["x"] == 6.0
+
+
+def test_numbers_alone_are_not_computed_before_limits_are_checked() -> None:
+    for text in ("sum(sin(broadcast_to(2, [9000, 9000])))", "tile(1, [99999, 99999])", "repeat([1, 2], 999999999)"):
+        with pytest.raises(LimitExceededError, match="MAX_ELEMENTS"):
+            prepare(parse(text), {})
+
+
+def test_an_answer_is_held_to_the_limit_of_elements() -> None:
+    names = "; ".join(f"a{i} = a{i - 1}" for i in range(1, 31))
+    text = f"a0 = broadcast_to(x, [5]); {names}"
+    for options in (
+        {"outputs": "all"},
+        {"backward": Backward(wrt=tuple(f"a{i}" for i in range(31)), cotangent=np.ones(5))},
+    ):
+        with pytest.raises(LimitExceededError, match="the answer needs"):
+            prepare(parse(text), {"x": 1.0}, limits=Limits(max_elements=100), **options)  # type: ignore[arg-type]
+
+
+def test_what_is_shared_by_rows_is_counted_once() -> None:
+    graph = parse("sum(X @ w)")
+    inputs = {"X": np.ones((100, 100)), "w": np.ones((50, 100))}
+    assert prepare(graph, inputs, batched=["w"]).cost.bytes < 4 * 80_000
+
+
+def test_dropout_masks_are_inactive_without_train() -> None:
+    assert run("dropout_mask(2.5)", {}).values == {"out": 1.0}
+    np.testing.assert_array_equal(run("dropout_mask(x)", {"x": np.ones(9)}).values["out"], np.ones(9))
+    assert run("dropout_mask(2.5, 0.5)", {}, train=True, seed=1).values["out"] in (0.0, 2.0)
 
 
 def test_random_operations_draw_from_streams_of_their_own() -> None:

@@ -3,6 +3,7 @@
 import gc
 import sys
 import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -200,6 +201,106 @@ def test_a_backward_pass_never_warns() -> None:
     (Variable(0.0) ** Variable(-1.0)).backward()
     y = F.sum(Variable([1e-320, 0.5]) ** Variable([0.0, 2.0]))
     y.backward(create_graph=True)
+    with np.errstate(all="ignore"):
+        ys = (
+            F.norm(Variable([np.inf, 1.0])),
+            F.max(Variable([np.nan, 1.0])),
+            F.cross_entropy(Variable([np.inf, 0.0]), 1.0),
+        )
+    for y in ys:
+        y.backward()
+
+
+def test_a_view_s_base_is_read_only() -> None:
+    x = Variable([[1.0, 2.0], [3.0, 4.0]])
+    y = x.T
+    z = F.sum(y * y)
+    with pytest.raises(ValueError, match="read-only"):
+        y.data.base[0, 0] = 100.0
+    z.backward()
+    np.testing.assert_array_equal(grad(x), [[2.0, 4.0], [6.0, 8.0]])
+
+
+def test_a_buffer_behind_a_constant_is_copied() -> None:
+    buffer = bytearray(np.ones(3).tobytes())
+    x = Variable([1.0, 1.0, 1.0])
+    y = F.sum(x * np.frombuffer(buffer))
+    buffer[:] = np.zeros(3).tobytes()
+    y.backward()
+    np.testing.assert_array_equal(grad(x), [1.0, 1.0, 1.0])
+
+
+@pytest.mark.parametrize("replaced", [5.0, [9.0, 9.0]])
+def test_a_new_shape_between_forward_and_backward_is_refused(replaced: Any) -> None:
+    x = Variable([1.0, 2.0, 3.0])
+    y = x * x
+    x.data = replaced
+    with pytest.raises(StaleDataError, match="replaced"):
+        y.backward(cotangent=np.ones(3))
+    assert x.grad is None
+    w = Variable(2.0)
+    y = F.sin(w)
+    w.data = [1.0, 2.0]
+    with pytest.raises(StaleDataError, match="replaced"):
+        y.backward()
+
+
+def test_threads_that_share_a_leaf_lose_no_gradient() -> None:
+    w = Variable(1.0)
+
+    def work(_: int) -> None:
+        for _ in range(300):
+            F.sum(w * np.ones(3)).backward()
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(work, range(8)))
+    assert grad(w) == 8 * 300 * 3
+
+
+def test_masks_combine_and_index() -> None:
+    x = Variable([1.0, 2.0, 3.0, 4.0])
+    np.testing.assert_array_equal(((x > 1) & (x < 4)).data, [False, True, True, False])
+    np.testing.assert_array_equal(((x < 2) | ~(x < 4)).data, [True, False, False, True])
+    np.testing.assert_array_equal(((x < 3) ^ np.array([True, False, True, False])).data, [False, True, True, False])
+    np.testing.assert_array_equal(x[x > 2].data, [3.0, 4.0])
+    np.testing.assert_array_equal(x[Variable([0.0, 3.0])].data, [1.0, 4.0])
+    np.testing.assert_array_equal(x[[True, False, False, True]].data, [1.0, 4.0])
+    assert (divmod(Variable(7.0), 2)[0].data, divmod(7, Variable(2.0))[1].data, round(Variable(2.5)).data) == (3, 1, 2)
+    assert (x == None, x != None) == (False, True)  # noqa: E711
+    with pytest.raises(InvalidValueError, match="masks"):
+        x & 1
+
+
+def test_joining_many_is_linear() -> None:
+    """Of 20,000 operands each has its cotangent without a look at all the others."""
+    xs = [Variable([float(i)]) for i in range(20_000)]
+    F.sum(F.square(F.concat(xs))).backward()
+    assert [grad(x)[0] for x in xs[:3]] == [0.0, 2.0, 4.0]
+
+
+def test_composites_take_lists_and_numbers() -> None:
+    assert F.prod([2.0, 3.0]) == 6.0
+    assert F.mean_squared_error([1.0, 2.0], [0.0, 0.0]) == 2.5
+    assert F.norm([3.0, 4.0]) == 5.0
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda x: x + None, "add: .*NoneType"),
+        (lambda x: x.astype("foo"), "foo.*float64"),
+        (lambda x: Variable([2.5], dtype="int64"), "loss"),
+        (lambda x: Variable([1.0], dtype="foo"), "foo"),
+        (lambda x: x[[[0, 1], [2]]], "rectangular"),
+        (lambda x: F.get_item(x, 0, [[0, 1], [2]]), "get_item.*rectangular"),
+        (lambda x: F.reshape(x, [1] * 100), "at most 32"),
+        (lambda x: F.dropout(x), "rng.*seed"),
+    ],
+    ids=lambda value: "" if callable(value) else value,
+)
+def test_errors_name_what_was_wrong(call: Any, words: str) -> None:
+    with pytest.raises(AutogradError, match=words):
+        call(Variable([1.0, 2.0, 3.0]))
 
 
 def test_create_graph_inside_no_grad_is_refused() -> None:
@@ -272,7 +373,7 @@ def test_str_and_repr() -> None:
         (10**400, "float64"),
         ([[1.0], [1.0, 2.0]], "rectangular"),
         ("text", "dtype"),
-        (None, "dtype"),
+        (None, "NoneType"),
         (1 + 2j, "complex"),
         (np.array(["a"]), "dtype"),
         (np.array([2**63], dtype=np.uint64), "uint64"),
