@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
+#: How the names of the threads begin.
+THREAD_NAME = "pullback-work"
 #: What a client is told to wait before it tries again.
 RETRY_AFTER_S = 1
 
@@ -28,7 +30,7 @@ class Workers:
     """
 
     def __init__(self, threads: int, queue: int, deadline_s: float) -> None:
-        self._pool = ThreadPoolExecutor(threads, "work")
+        self._pool = ThreadPoolExecutor(threads, THREAD_NAME)
         self._places = threading.BoundedSemaphore(threads + queue)
         self._deadline_s = deadline_s
 

@@ -3,11 +3,14 @@
 import contextlib
 import os
 import socket
+import sys
+import threading
 from collections.abc import Mapping
 from typing import Any
 
 import uvicorn
 
+from app.limits import THREAD_NAME
 from app.settings import PREFIX, Settings, SettingsError, is_loopback, load_settings
 
 APP = "app.main:app"
@@ -49,9 +52,20 @@ def serve(flags: Mapping[str, str], example: str) -> None:
         # What arrives from here on waits in the socket until the application is there.
         with contextlib.suppress(KeyboardInterrupt):
             uvicorn.Server(uvicorn.Config(APP, **options)).run(sockets=[listener])
+        _leave_work_behind()
     else:
         listener.close()
         uvicorn.run(APP, host=settings.host, port=port, workers=settings.workers, **options)
+
+
+def _leave_work_behind() -> None:
+    """Ends the process where a thread still works on a request that nobody waits for: Python would wait for it."""
+    for thread in threading.enumerate():
+        if thread.name.startswith(THREAD_NAME):
+            thread.join(0.1)
+            if thread.is_alive():
+                sys.stdout.flush()
+                os._exit(0)
 
 
 def _listen(settings: Settings) -> socket.socket:

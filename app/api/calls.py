@@ -1,12 +1,13 @@
 """What all calls with a program have in common: bytes in, checked, run where it belongs, bytes out."""
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from fastapi import Request
 from fastapi.responses import Response
 
-from app.limits import Workers
+from app.limits import DeadlineExceededError, Workers
 from app.settings import Settings
 from app.wire import media
 from engine.graph.cost import Cost
@@ -40,7 +41,12 @@ async def answer(request: Request, read: Callable[[bytes, Settings], Call]) -> R
     """
     settings: Settings = request.app.state.settings
     workers: Workers = request.app.state.workers
-    body = await media.read_body(request, settings.max_body_bytes)
+    try:
+        async with asyncio.timeout(settings.deadline_s):
+            body = await media.read_body(request, settings.max_body_bytes)
+    except TimeoutError:
+        limit = f"{settings.deadline_s:g} s (setting PULLBACK_DEADLINE_S)"
+        raise DeadlineExceededError(f"the body did not arrive within {limit}") from None
     media.check_content(request)
     media.check_accept(request)
     if len(body) > settings.tiny_bytes:
