@@ -86,7 +86,12 @@ mask_fill = elementwise(
     dtype_attributes=("value",),
     dtype_operands=slice(0, 1),
     domain=(REAL, REAL),
-    examples=(ex((2, 3), [[1.0, 0.0, 1.0], [0.0, 1.0, 1.0]], value=-3.0), ex((2, 3), [1.0, 0.0, 2.0], value=0.5)),
+    examples=(
+        ex((2, 3), [[1.0, 0.0, 1.0], [0.0, 1.0, 1.0]], value=-3.0),
+        ex((2, 3), [1.0, 0.0, 2.0], value=0.5),
+        ex((), 1.0, value=3),
+        ex((0,), (0,), value=3),
+    ),
     doc="x, with `value` where the mask is 0.",
 )
 

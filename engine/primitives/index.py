@@ -169,6 +169,7 @@ _TAKE = (
     ex((3, 4), 5),
     ex((3, 4), -1, axis=0),
     ex((3,), (0,), axis=0),
+    ex((2, 0), [1], axis=0),
 )
 
 take = primitive(
@@ -238,6 +239,8 @@ get_item = composite(
         ex((2, 3), axis=0, indices=[0, 0, 1]),
         ex((2, 3, 2), axis=1, indices=[1]),
         ex((2, 3), axis=-1, indices=2),
+        ex((3,), axis=0, indices=[]),
+        ex((0, 2), axis=1, indices=[1]),
     ),
     doc="Elements at fixed integer places along an axis.",
 )

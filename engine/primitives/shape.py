@@ -162,7 +162,7 @@ squeeze = composite(
     ("x",),
     _squeeze,
     attributes=(OVER_AXES,),
-    examples=(ex((1, 3, 1)), ex((1, 3, 1), axes=(2,)), ex((1, 3), axes=0)),
+    examples=(ex((1, 3, 1)), ex((1, 3, 1), axes=(2,)), ex((1, 3), axes=0), ex(()), ex((3,)), ex((1, 0))),
     doc="Without the given axes of length 1 (all of them where none is given).",
 )
 
@@ -237,7 +237,7 @@ stack = composite(
     _stack,
     variadic=True,
     attributes=(Attribute("axis", AXIS, 0),),
-    examples=(ex((2, 3), (2, 3)), ex((2,), (2,), (2,), axis=-1), ex((), ())),
+    examples=(ex((2, 3), (2, 3)), ex((2,), (2,), (2,), axis=-1), ex((), ()), ex((0,), (0,))),
     doc="Joined along a new axis.",
 )
 
@@ -263,7 +263,12 @@ split = composite(
     _split,
     outputs=lambda sizes, axis: sizes if isinstance(sizes, int) else len(sizes),
     attributes=(Attribute("sizes", SIZES), Attribute("axis", AXIS, 0)),
-    examples=(ex((3, 2), sizes=(1, 2)), ex((2, 4), sizes=(2, 1, 1), axis=1), ex((4,), sizes=2)),
+    examples=(
+        ex((3, 2), sizes=(1, 2)),
+        ex((2, 4), sizes=(2, 1, 1), axis=1),
+        ex((4,), sizes=2),
+        ex((0, 2), sizes=(0, 0)),
+    ),
     doc="Cut along an axis into parts of the given sizes, or into a number of equal parts; several outputs.",
 )
 
@@ -282,7 +287,13 @@ repeat = composite(
     ("x",),
     _repeat,
     attributes=(Attribute("repeats", REPEATS), Attribute("axis", AXIS, None)),
-    examples=(ex((2, 3), repeats=2), ex((2, 3), repeats=2, axis=-1), ex((), repeats=3), ex((2,), repeats=0, axis=0)),
+    examples=(
+        ex((2, 3), repeats=2),
+        ex((2, 3), repeats=2, axis=-1),
+        ex((), repeats=3),
+        ex((2,), repeats=0, axis=0),
+        ex((0, 2), repeats=2, axis=1),
+    ),
     doc="Each element `repeats` times along an axis (of the flattened array where none is given).",
 )
 

@@ -128,6 +128,28 @@ def test_float32_stays_float32_and_agrees_with_float64(op: Operation, example: E
             np.testing.assert_allclose(b, a, rtol=1e-4, atol=1e-4)
 
 
+FLOATING = [case for case in CASES if case.values[0].is_differentiable and any(map(is_shape, case.values[1].operands))]
+
+
+@pytest.mark.parametrize(("op", "example"), FLOATING)
+def test_gradients_in_float32_agree_with_float64(op: Operation, example: Example) -> None:
+    def gradients(dtype: str) -> list[Any]:
+        xs = [
+            Variable(x, dtype=dtype) if is_shape(given) else x
+            for x, given in zip(operands(op, example), example.operands, strict=True)
+        ]
+        for y in outputs(op.run(tuple(xs), attributes(op, example), **extra(op))):
+            if isinstance(y, Variable) and y.creator is not None:
+                y.backward()
+        return [x.grad for x in xs if isinstance(x, Variable)]
+
+    for wide, narrow in zip(gradients("float64"), gradients("float32"), strict=True):
+        assert (wide is None) == (narrow is None)
+        if wide is not None:
+            assert narrow.dtype == FLOAT32
+            np.testing.assert_allclose(narrow.data, wide.data, rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize(("op", "example"), CASES)
 def test_variables_and_raw_values_give_the_same_bits(op: Operation, example: Example) -> None:
     values = operands(op, example)
