@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _new = object.__new__
 _NUMBERS = (float, int, bool)
 #: Kinds of rows in which an integer takes the dtype of what it meets.
-_PROMOTING = ("elementwise", "bilinear")
+PROMOTING = ("elementwise", "bilinear")
 
 
 def public_call(op: "Operation") -> Callable[..., Any]:
@@ -249,7 +249,7 @@ def _of_scalars(op: "Operation", raws: list[Any], attrs: dict[str, Any], extra: 
 
 def _literal(op: "Operation", x: Any) -> Any:
     """A Python number stays weak where operands are promoted; lists and NumPy's scalars become raw values."""
-    if type(x) is int and op.kind in _PROMOTING and abs(x) < 2**63:
+    if type(x) is int and op.kind in PROMOTING and abs(x) < 2**63:
         return x
     if type(x) is bool:
         return x

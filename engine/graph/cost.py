@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from engine.dispatch import PROMOTING
 from engine.errors import InvalidValueError
 from engine.graph.interpret import interpret
 from engine.graph.ir import Graph
@@ -50,7 +51,8 @@ class _Estimator:
 
     def record(self, op: Any, args: tuple[Any, ...], attrs: dict[str, Any]) -> Symbol:
         avals = [x.aval if type(x) is Symbol else raw_aval(x) for x in args]
-        out: Aval = op.infer(*avals, **attrs)
+        strong = avals if op.kind in PROMOTING else [a._replace(weak=None) for a in avals]
+        out: Aval = op.infer(*strong, **attrs)
         if all(a.weak for a in avals) and out.dtype == FLOAT64 and not out.shape:
             out = Aval((), FLOAT64, float)
         flops = op.flops(*avals, out=out, **attrs)

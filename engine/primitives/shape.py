@@ -129,7 +129,7 @@ def _sum_to_aval(x: Aval, shape: Shape) -> Aval:
         raise ShapeMismatchError(
             f"sum_to: shape {x.shape} does not sum to {shape}; {shape} must broadcast to {x.shape}"
         )
-    return Aval(shape, x.dtype)
+    return Aval(shape, summed(x.dtype))
 
 
 sum_to: Row = primitive(

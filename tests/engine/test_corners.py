@@ -12,7 +12,7 @@ from engine import Variable
 from engine import functions as F
 from engine.errors import AutogradError
 from engine.primitive import Operation
-from engine.table import rows
+from engine.table import OPERATIONS, rows
 from engine.values import DTYPES, Aval, aval, dtype_of, shape_of
 
 inf, nan = math.inf, math.nan
@@ -152,6 +152,9 @@ def test_large_integers_stay_exact() -> None:
 def test_sums_of_masks_are_integers() -> None:
     m = Variable(np.array([True, True]))
     assert (F.sum_to(m, (1,)).dtype, F.sum_to(m, (2,)).dtype) == (np.int64, np.int64)
+    infer = OPERATIONS["sum_to"].infer
+    assert infer is not None
+    assert infer(Aval((2,), np.dtype(bool)), shape=(2,)).dtype == np.int64
 
 
 def test_mixed_derivative_of_pow_where_the_exponent_is_zero() -> None:
