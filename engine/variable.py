@@ -62,10 +62,11 @@ class Variable(Operators):
     def data(self) -> Value:
         """The value: a `float` for a float64 scalar, else a read-only array. Replace it, don't write into it."""
         data = self._data
-        base = data
-        while isinstance(base, np.ndarray):
-            base.flags.writeable = False
-            base = base.base
+        if type(data) is not float:
+            base: Any = data
+            while isinstance(base, np.ndarray):
+                base.flags.writeable = False
+                base = base.base
         return data
 
     @data.setter

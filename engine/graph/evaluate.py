@@ -22,7 +22,7 @@ from engine.graph.ir import Graph
 from engine.graph.limits import Limits, check_limit
 from engine.graph.names import quoted
 from engine.table import listed, nearest
-from engine.values import BOOL, Aval, Value, aval, canonical, shape_of
+from engine.values import BOOL, FLOAT32, Aval, Value, aval, canonical, shape_of
 from engine.variable import Variable
 
 
@@ -309,6 +309,12 @@ def _check_cotangent(backward: Backward, of: str, known: Aval, rows: int | None,
     if backward.cotangent is not None and aval(backward.cotangent).dtype == BOOL:
         msg = "cotangent: expected numbers, got true or false"
         faults.add(InvalidValueError, msg, ("backward", "cotangent"))
+    if known.dtype == FLOAT32 and backward.cotangent is not None:
+        with np.errstate(all="ignore"):
+            narrow = np.asarray(backward.cotangent, FLOAT32)
+        if (np.isinf(narrow) & np.isfinite(backward.cotangent)).any():
+            msg = "cotangent: a number is more than float32, the dtype of the output, holds"
+            faults.add(InvalidValueError, msg, ("backward", "cotangent"))
     expected = known.shape if rows is None else (rows, *known.shape)
     if backward.cotangent is not None and shape_of(backward.cotangent) != expected:
         given = list(shape_of(backward.cotangent))

@@ -50,21 +50,21 @@ sum = reduction(
 )
 
 
-def _count(x: Any, axes: Any) -> int:
+def _count(name: str, x: Any, axes: Any) -> int:
     shape = shape_of(x)
-    return math.prod(shape[a] for a in normalize_axes("mean", axes, len(shape)))
+    return math.prod(shape[a] for a in normalize_axes(name, axes, len(shape)))
 
 
 def _mean(x: Any, axes: Any, keepdims: bool) -> Any:
     total: Any = np.sum(x, axis=axes, keepdims=keepdims)
-    n = _count(x, axes)
+    n = _count("mean", x, axes)
     return np.true_divide(total, n) if n else np.full(np.shape(total), np.nan, floating(x.dtype))
 
 
 mean = reduction(
     "mean",
     _mean,
-    lambda g, y, x, axes, keepdims: div(_spread(g, x, axes), float(_count(x, axes))),
+    lambda g, y, x, axes, keepdims: div(_spread(g, x, axes), float(_count("mean", x, axes))),
     kind="linear",
     dtype=floating,
     doc="Mean over axes; NaN where there is nothing.",
@@ -72,7 +72,7 @@ mean = reduction(
 
 
 def _variance(x: Any, axes: Any, keepdims: bool, correction: int) -> Any:
-    n = _count(x, axes) - correction
+    n = _count("variance", x, axes) - correction
     return div(
         sum(square(x - mean(x, axes=axes, keepdims=True)), axes=axes, keepdims=keepdims), float(n if n > 0 else 0)
     )

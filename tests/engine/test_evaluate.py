@@ -214,3 +214,11 @@ def test_all_faults_of_a_kind_are_listed() -> None:
         prepare(parse("alpha + x"), {"x": 1.0, "alpah": 2.0})
     with pytest.raises(ShapeMismatchError, match='node "s"'):
         prepare(parse("s = x @ y; s + 1"), {"x": np.ones((2, 3)), "y": np.ones((2, 3))})
+
+
+def test_a_cotangent_that_the_output_s_dtype_does_not_hold_is_refused() -> None:
+    x = np.ones(2, np.float32)
+    with pytest.raises(InvalidValueError, match="float32"):
+        run("x * 2", {"x": x}, backward=Backward(cotangent=np.array([1e300, 1.0])))
+    with pytest.raises(InvalidValueError, match="true or false"):
+        run("x * 2", {"x": x}, backward=Backward(cotangent=np.array([True, True])))
