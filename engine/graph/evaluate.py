@@ -25,6 +25,9 @@ from engine.table import listed, nearest
 from engine.values import BOOL, FLOAT32, Aval, Value, aval, canonical, shape_of
 from engine.variable import Variable
 
+#: A batch may run as many times the nodes that a program may have: rows run one by one, some microseconds a node.
+_BATCH = 50
+
 
 @dataclass(frozen=True, slots=True)
 class Backward:
@@ -209,7 +212,7 @@ def _row_aval(x: Value, is_batched: bool) -> Aval:
 def _batch_cost(cost: Cost, rows: int, shared: int, limits: Limits) -> Cost:
     """The cost of all rows, which share the bytes of what is not batched."""
     cost = Cost(cost.nodes * rows, (cost.bytes - shared) * rows + shared, cost.flops * rows)
-    check_limit("nodes", cost.nodes, limits.max_nodes, f"a batch of {rows} rows")
+    check_limit("nodes", cost.nodes, _BATCH * limits.max_nodes, f"a batch of {rows} rows")
     check_limit("bytes", cost.bytes, limits.max_bytes, f"a batch of {rows} rows")
     check_limit("flops", cost.flops, limits.max_flops, f"a batch of {rows} rows")
     return cost
