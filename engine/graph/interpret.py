@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from engine.errors import AutogradError, Fault
+from engine.errors import AutogradError, Fault, Faults, LimitExceededError
 from engine.graph.ir import Graph, Literal, Node
 from engine.values import FLOAT32, INT64, dtype_of
 
@@ -25,18 +25,28 @@ def interpret(graph: Graph, inputs: Mapping[str, Any], lift: Lift, streams: Stre
         streams: where random operations draw from.
 
     Raises:
-        AutogradError: naming the node.
+        AutogradError: naming the nodes: the first kind of fault, with all its places.
     """
     values = dict(inputs)
+    faults = Faults()
+    failed: set[str] = set()
     for place, node in enumerate(graph.nodes):
+        if failed and not failed.isdisjoint(x for x in node.args if isinstance(x, str)):
+            failed.update(node.ids)
+            continue
         try:
             result = _run(node, values, lift, streams(place) if streams and node.op and node.op.random else None)
         except AutogradError as error:
-            raise _at(error, node) from error
+            faults.take(_at(error, node))
+            failed.update(node.ids)
+            if isinstance(error, LimitExceededError):
+                break
+            continue
         results = result if isinstance(result, tuple) else (result,)
         for name, value in zip(node.ids, results, strict=True):
             # What is computed of numbers alone is an array of its own, which may be differentiated.
             values[name] = lift(value, False) if type(value) is np.ndarray else value
+    faults.check()
     return values
 
 

@@ -212,6 +212,9 @@ def test_all_faults_of_a_kind_are_listed() -> None:
     assert [fault.loc for fault in caught.value.faults] == [("inputs", "alpha"), ("inputs", "beta")]
     with pytest.raises(InvalidValueError, match=r"alpah.*alpha"):
         prepare(parse("alpha + x"), {"x": 1.0, "alpah": 2.0})
+    with pytest.raises(ShapeMismatchError, match="and 1 more") as several:
+        prepare(parse("a = x @ x; b = a + 1; c = x + [1, 2]; b + c + 1"), {"x": np.ones((2, 3))})
+    assert [fault.loc[:3] for fault in several.value.faults] == [("expr", 1, 5), ("expr", 1, 27)]
     with pytest.raises(ShapeMismatchError, match='node "s"'):
         prepare(parse("s = x @ y; s + 1"), {"x": np.ones((2, 3)), "y": np.ones((2, 3))})
 
