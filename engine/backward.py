@@ -27,7 +27,8 @@ def run_backward(root: Any, create_graph: bool, retain_grad: bool, cotangent: An
         raise NoGradError("backward: create_graph=True inside no_grad would record nothing")
     seed = _seed(root, create_graph, cotangent)
     if root._op is None:
-        _store(root, seed, accumulate=cotangent is not None)
+        with _STORING:
+            _store(root, seed, accumulate=cotangent is not None)
         return
     v, g = root, seed
     if not (create_graph or retain_grad):

@@ -198,12 +198,11 @@ accuracy = composite(
 
 def _dropout_mask(x: Any, ratio: float, rng: Any) -> Any:
     x = np.asarray(x)
-    if not is_training():
-        return np.ones(x.shape, floating(x.dtype))
-    kept = generator(rng, "dropout").random(x.shape) >= ratio
-    return (kept / (1.0 - ratio) if ratio < 1.0 else np.zeros(x.shape)).astype(
-        x.dtype if x.dtype.kind == "f" else float
-    )
+    mask = np.ones(x.shape)
+    if is_training():
+        kept = generator(rng, "dropout").random(x.shape) >= ratio
+        mask = kept / (1.0 - ratio) if ratio < 1.0 else np.zeros(x.shape)
+    return mask.astype(floating(x.dtype), copy=False)
 
 
 dropout_mask = primitive(
@@ -212,7 +211,7 @@ dropout_mask = primitive(
     _dropout_mask,
     attributes=(Attribute("ratio", RATIO, 0.5),),
     vjps=(None,),
-    infer=lambda x, ratio: Aval(x.shape, x.dtype if x.dtype.kind == "f" else np.dtype(float)),
+    infer=lambda x, ratio: Aval(x.shape, floating(x.dtype)),
     random=True,
     examples=(ex((3,)), ex((2, 3), ratio=0.2), ex((), ratio=1.0)),
     doc="In training, 0 with probability `ratio`, else 1 / (1 - ratio), in the shape of x; else ones.",
@@ -220,7 +219,7 @@ dropout_mask = primitive(
 dropout = composite(
     "dropout",
     ("x",),
-    lambda x, ratio, rng: x * dropout_mask(x, ratio=ratio, rng=rng) if is_training() else x * 1.0,
+    lambda x, ratio, rng: x * dropout_mask(x, ratio=ratio, rng=rng),
     attributes=(Attribute("ratio", RATIO, 0.5),),
     random=True,
     examples=(ex((3,)), ex((2, 3), ratio=0.2)),

@@ -353,7 +353,7 @@ def _roll(x: Any, shift: Any, axes: Any) -> Any:
         if cut:
             lead = [slice(None)] * a
             x = concat([slice_(x, (*lead, slice(cut, None))), slice_(x, (*lead, slice(None, cut)))], axis=a)
-    return x
+    return reshape(x, shape)
 
 
 roll = composite(
@@ -361,6 +361,12 @@ roll = composite(
     ("x",),
     _roll,
     attributes=(Attribute("shift", COUNTS), OVER_AXES),
-    examples=(ex((4,), shift=1), ex((2, 3), shift=-2), ex((2, 3), shift=(1, 2), axes=(0, 1)), ex((0,), shift=1)),
+    examples=(
+        ex((4,), shift=1),
+        ex((3,), shift=0, axes=0),
+        ex((2, 3), shift=-2),
+        ex((2, 3), shift=(1, 2), axes=(0, 1)),
+        ex((0,), shift=1),
+    ),
     doc="Elements shifted around along axes (of the flattened array where none is given).",
 )

@@ -122,6 +122,13 @@ def test_list_literals_take_the_dtype_of_what_they_meet() -> None:
     np.testing.assert_array_equal(taken.values["out"], [np.float32(16777217)])
 
 
+def test_a_node_that_changes_nothing_has_a_gradient_of_its_own() -> None:
+    found = run("y = roll(x, 0, 0); sum(y*x)", {"x": np.array([2.0, 3.0])}, backward=Backward(wrt=("y", "x")))
+    assert found.grads is not None
+    np.testing.assert_array_equal(found.grads["y"], [2.0, 3.0])
+    np.testing.assert_array_equal(found.grads["x"], [4.0, 6.0])
+
+
 def test_numbers_alone_are_float64() -> None:
     for text, expected in (("3", 3.0), ("a = 3; a", 3.0), ("2 + 3", 5.0), ("where(1 > 0, 2, 3)", 2.0)):
         (value,) = run(text, {}).values.values()

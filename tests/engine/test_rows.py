@@ -155,8 +155,12 @@ def test_variables_and_raw_values_give_the_same_bits(op: Operation, example: Exa
     values = operands(op, example)
     attrs = attributes(op, example)
     raw = outputs(op.run(tuple(values), attrs, **extra(op)))
-    taped = outputs(op.run(tuple(Variable(x) for x in values), attrs, **extra(op)))
+    variables = tuple(Variable(x) for x in values)
+    taped = outputs(op.run(variables, attrs, **extra(op)))
+    # A result that were its operand would get the operand's gradient.
+    assert not any(y is x for y in taped for x in variables)
     for a, b in zip(raw, taped, strict=True):
+        assert isinstance(b, Variable)
         np.testing.assert_array_equal(np.asarray(a), np.asarray(b.data))
 
 
