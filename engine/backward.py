@@ -38,11 +38,30 @@ def run_backward(root: Any, create_graph: bool, retain_grad: bool, cotangent: An
             return
     nodes, are_scalars = _reachable(v)
     if are_scalars and not create_graph:
-        found = _pass(nodes, g, create_graph, retain_grad)
+        found = _pass(nodes, {v: g}, create_graph, retain_grad)
     else:
         with np.errstate(all="ignore"):
-            found = _pass(nodes, g, create_graph, retain_grad)
+            found = _pass(nodes, {v: g}, create_graph, retain_grad)
     _finish(root, found, create_graph)
+
+
+def gradients(roots: list[tuple[Any, Any]], wanted: list[Any], create_graph: bool) -> list[Any]:
+    """The gradient of several roots together with respect to any variables, None where there is no way to one.
+
+    Nothing is stored. The same pass serves variables and the values of a tape of any level.
+
+    Args:
+        roots: variables with the cotangents to start from: of their shapes and dtypes; on the tape with create_graph.
+        wanted: leaves or variables in between.
+        create_graph: gradients are on the tape themselves.
+    """
+    seeds: dict[Any, Any] = {}
+    for root, g in roots:
+        seeds[root] = seeds[root] + g if root in seeds else g
+    nodes, _ = _reachable(*seeds)
+    with np.errstate(all="ignore"):
+        found = dict(_pass(nodes, seeds, create_graph, retain_grad=True))
+    return [found.get(x) for x in wanted]
 
 
 def _finish(root: Any, found: list[tuple[Any, Any]], create_graph: bool) -> None:
@@ -99,11 +118,11 @@ def _chain(v: Any, g: Value) -> tuple[Any, Value]:
     return v, g
 
 
-def _reachable(root: Any) -> tuple[list[Any], bool]:
-    """Every computed variable that `root` depends on, later generations first; and whether all are scalars."""
-    kind = type(root)
-    nodes = [root]
-    seen = {root}
+def _reachable(*roots: Any) -> tuple[list[Any], bool]:
+    """Every computed variable that the roots depend on, later generations first; and whether all are scalars."""
+    kind = type(roots[0])
+    nodes = list(roots)
+    seen = set(roots)
     are_scalars = True
     for v in nodes:  # grows while it is read
         if type(v._data) is not float:
@@ -122,10 +141,9 @@ def _reachable(root: Any) -> tuple[list[Any], bool]:
     return nodes, are_scalars
 
 
-def _pass(nodes: list[Any], seed: Any, create_graph: bool, retain_grad: bool) -> list[tuple[Any, Any]]:
-    """Goes from the first node down; returns leaves with their gradients, and all variables where they are retained."""
+def _pass(nodes: list[Any], grads: dict[Any, Any], create_graph: bool, retain_grad: bool) -> list[tuple[Any, Any]]:
+    """Goes down from what has a gradient; returns leaves with theirs, and all variables where they are retained."""
     kind = type(nodes[0])
-    grads = {nodes[0]: seed}
     get, pop = grads.get, grads.pop
     leaves: list[Any] = []
     retained: list[tuple[Any, Any]] = []
@@ -135,6 +153,8 @@ def _pass(nodes: list[Any], seed: Any, create_graph: bool, retain_grad: bool) ->
             continue
         if retain_grad:
             retained.append((v, g))
+            if v._op is None:
+                continue
         raws = v._saved
         y, xs = _on_tape(v) if create_graph else (v._data, raws)
         attrs = v._attrs
@@ -149,7 +169,7 @@ def _pass(nodes: list[Any], seed: Any, create_graph: bool, retain_grad: bool) ->
                 continue
             gx = vjps[i](g, y, *xs, **attrs) if attrs else vjps[i](g, y, *xs)
             if type(gx) is not float or type(raw) is not float:
-                gx = _fit(gx, raw)
+                gx = fitted(gx, raw)
             before = get(p)
             if before is not None:
                 grads[p] = before + gx
@@ -181,7 +201,7 @@ def _on_tape(v: Any) -> tuple[Any, tuple[Any, ...]]:
     return v, tuple(xs)
 
 
-def _fit(gx: Any, raw: Value) -> Any:
+def fitted(gx: Any, raw: Any) -> Any:
     """Undoes broadcasting and promotion: a cotangent in the shape and dtype of its operand."""
     if isinstance(gx, (np.generic, int)):
         gx = canonical(gx)

@@ -12,7 +12,7 @@ import numpy as np
 from engine.attributes import REQUIRED
 from engine.config import is_recording
 from engine.errors import InvalidValueError
-from engine.symbol import Symbol
+from engine.symbol import Symbol, Tracer, top
 from engine.values import FLOAT64, as_raw, aval, canonical, frozen
 from engine.variable import Variable
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _new = object.__new__
 _NUMBERS = (float, int, bool)
+_STRONG = (Variable, np.float64)
 #: Kinds of rows in which an integer takes the dtype of what it meets.
 PROMOTING = ("elementwise", "bilinear")
 
@@ -190,8 +191,11 @@ def apply(op: "Operation", args: tuple[Any, ...], attrs: dict[str, Any], **extra
             are_scalars = False
             has_constants = True
             raws.append(x if x.dtype is FLOAT64 and x.ndim else canonical(x))
-        elif kind is Symbol:
-            return x.recorder.record(op, args, attrs)
+        elif kind is np.float64:
+            has_floats = True
+            raws.append(float(x))
+        elif issubclass(kind, Tracer):
+            return top(args).record(op, args, attrs, **extra)
         else:
             x = _literal(op, x)
             are_scalars = are_scalars and type(x) in _NUMBERS
@@ -212,7 +216,7 @@ def apply(op: "Operation", args: tuple[Any, ...], attrs: dict[str, Any], **extra
         elif has_floats:
             # A scalar variable is strong, as NumPy's scalars are; a Python number is weak.
             pairs = zip(raws, args, strict=True)
-            strong = [np.float64(d) if type(d) is float and type(x) is Variable else d for d, x in pairs]
+            strong = [np.float64(d) if type(d) is float and type(x) in _STRONG else d for d, x in pairs]
             y = op.forward(*strong, **attrs, **extra)  # type: ignore[misc]
         else:
             y = op.forward(*raws, **attrs, **extra)  # type: ignore[misc]
@@ -245,6 +249,19 @@ def _of_scalars(op: "Operation", raws: list[Any], attrs: dict[str, Any], extra: 
                 return op.forward(*map(np.float64, raws), **attrs)  # type: ignore[misc]
     with np.errstate(all="ignore"):
         return op.forward(*map(np.asarray, raws), **attrs, **extra)  # type: ignore[misc]
+
+
+def operand(op: "Operation", x: Any) -> Any:
+    """What a user gives, as an operand of an operation: a number, an array, or a variable or tracer as it is.
+
+    A symbol that stands for a Python number becomes that number: rows may look at it (a power at its exponent).
+    """
+    kind = type(x)
+    if kind is Symbol and x.aval.weak:
+        return x.recorder.known(x)
+    if kind is float or kind is Variable or kind is np.ndarray or kind is np.float64 or issubclass(kind, Tracer):
+        return x
+    return _literal(op, x)
 
 
 def _literal(op: "Operation", x: Any) -> Any:

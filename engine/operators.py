@@ -1,9 +1,11 @@
 """Python's operators for everything that stands for a value: written once, for `Variable` and `Symbol` alike."""
 
+import math
 from typing import Any
 
 from engine.errors import InvalidValueError
 from engine.table import CALLS
+from engine.values import as_dtype
 
 
 def _mask(symbol: str, *masks: Any) -> Any:
@@ -27,6 +29,25 @@ class Operators:
     __array_ufunc__ = None
 
     shape: Any
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return math.prod(self.shape)
+
+    def __len__(self) -> int:
+        if not self.shape:
+            raise InvalidValueError("len: a scalar has no length")
+        length: int = self.shape[0]
+        return length
+
+    def __iter__(self) -> Any:
+        return (self[i] for i in range(len(self)))
 
     def __neg__(self) -> Any:
         return CALLS["neg"](self)
@@ -144,6 +165,10 @@ class Operators:
     def T(self) -> Any:
         """All axes reversed."""
         return CALLS["transpose"](self)
+
+    def astype(self, dtype: Any) -> Any:
+        """The value in another dtype; differentiable between floating ones."""
+        return CALLS["astype"](self, str(as_dtype(dtype)))
 
     def reshape(self, *shape: Any) -> Any:
         """The same elements in another shape, given as a tuple or as separate integers."""

@@ -45,7 +45,9 @@ class Operation:
             mechanism undoes broadcasting and promotion. Variadic rows have one `vjp` that gives all cotangents.
         infer: (*avals, **attrs) -> Aval, raising the typed error for operands that do not fit.
         flops: (*avals, out, **attrs) -> number of floating-point operations.
-        kind: elementwise, linear, bilinear, other or composite: what jvp and batching follow from.
+        kind: elementwise, linear, bilinear, other or composite; jvp and batching follow from it. Linear means so in all
+            operands that have a derivative, together.
+        batch: how it runs for many rows at once, where that does not follow from the kind: a rule of `batching`.
         domain: for each operand the interval that test data is drawn from; `examples`: the test data.
         is_differentiable: a gradient comes back through it to at least one operand (where not said, from its vjps).
         random: draws from the generator that it is given as the keyword `rng`; never merged, folded or dropped.
@@ -69,6 +71,7 @@ class Operation:
     flops: Callable[..., int] | None = None
     body: Callable[..., Any] | None = None
     domain: tuple[tuple[float, float], ...] = ()
+    batch: Callable[..., Any] | None = None
     random: bool = False
     aliases: tuple[str, ...] = ()
     alias_of: str = ""

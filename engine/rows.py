@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from engine.attributes import AXES, BOOL, Attribute
+from engine.batching import aligned, leading
 from engine.errors import BadAttributeError, InvalidValueError, ShapeMismatchError
 from engine.primitive import Example, Operation, Vjp, ex
 from engine.values import BOOL as BOOL_DTYPE
@@ -146,6 +147,7 @@ def elementwise(
         vjps=vjps,
         infer=infer,
         flops=lambda *avals, out, **attrs: flops * out.size,
+        batch=aligned,
         domain=domain,
         aliases=aliases,
         symbol=symbol,
@@ -186,6 +188,7 @@ def reduction(
         vjps=(vjp,),
         infer=infer,
         flops=lambda x, out, **attrs: flops * x.size,
+        batch=leading,
         domain=(domain,),
     )
     return op.call

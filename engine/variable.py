@@ -8,7 +8,7 @@ from engine.backward import run_backward
 from engine.errors import AutogradError, InvalidValueError, NotScalarError, ShapeMismatchError
 from engine.operators import Operators
 from engine.table import CALLS
-from engine.values import Shape, Value, as_dtype, as_raw, dtype_of, shape_of
+from engine.values import Shape, Value, as_raw, dtype_of, shape_of
 
 
 class Variable(Operators):
@@ -104,27 +104,9 @@ class Variable(Operators):
         return shape_of(self._data)
 
     @property
-    def ndim(self) -> int:
-        """Number of axes."""
-        return len(self.shape)
-
-    @property
-    def size(self) -> int:
-        """Number of elements."""
-        return 1 if type(self._data) is float else int(self._data.size)
-
-    @property
     def dtype(self) -> np.dtype[Any]:
         """float64, float32, int64 or bool."""
         return dtype_of(self._data)
-
-    def __len__(self) -> int:
-        if not self.shape:
-            raise InvalidValueError("len: a scalar has no length")
-        return self.shape[0]
-
-    def __iter__(self) -> Any:
-        return (self[i] for i in range(len(self)))
 
     def __getitem__(self, index: Any) -> Any:
         items = index if isinstance(index, tuple) else (index,)
@@ -165,10 +147,6 @@ class Variable(Operators):
         return f"{self.name or 'variable'}({text})"
 
     __repr__ = __str__
-
-    def astype(self, dtype: Any) -> Any:
-        """The value in another dtype; differentiable between floating ones."""
-        return CALLS["astype"](self, str(as_dtype(dtype)))
 
     def backward(self, *, create_graph: bool = False, retain_grad: bool = False, cotangent: Any = None) -> None:
         """Adds the gradient of this variable to `grad` of every leaf that it was computed from.

@@ -12,7 +12,6 @@ from engine.errors import (
     Faults,
     InvalidValueError,
     Loc,
-    NotSupportedError,
     UnknownOperationError,
 )
 from engine.graph.ir import Graph, Input, Literal, Node, Output
@@ -136,9 +135,7 @@ class GraphBuilder:
     def operation(self, name: str, site: Site) -> Operation | None:
         """The row that a name stands for where it is called."""
         op = OPERATIONS.get(name)
-        if name == "grad" and op is None:
-            self.fault(NotSupportedError, "grad is not supported inside a program yet; use backward", site)
-        elif op is None:
+        if op is None:
             self.fault(UnknownOperationError, f"unknown operation {quoted(name)}{nearest(name, OPERATIONS)}", site)
         return op
 

@@ -1,28 +1,35 @@
-"""Runs a graph node by node on whatever its inputs are: variables to compute, symbols to look ahead."""
+"""Runs a graph node by node on whatever its inputs are: tracers of any kind, to look ahead or to differentiate."""
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 import numpy as np
 
 from engine.errors import AutogradError, Fault, Faults, LimitExceededError
 from engine.graph.ir import Graph, Literal, Node
-from engine.values import FLOAT32, INT64, dtype_of
-
-#: (raw value, whether it is a weak Python number) -> what stands for it while the program runs
-Lift = Callable[[Any, bool], Any]
-#: node's place in the graph -> the generator that its random numbers come from
-Streams = Callable[[int], np.random.Generator]
+from engine.values import FLOAT32, INT64, Value, dtype_of
 
 
-def interpret(graph: Graph, inputs: Mapping[str, Any], lift: Lift, streams: Streams | None = None) -> dict[str, Any]:
+class Setting(Protocol):
+    """What a program is run in: what stands for its constants and results."""
+
+    def constant(self, value: Value, is_weak: bool) -> Any:
+        """What stands for a constant; `is_weak` for a Python number that takes the dtype of what it meets."""
+
+    def result(self, name: str, value: Any) -> Any:
+        """What stands for the output of a node."""
+
+    def random(self, place: int, args: tuple[Any, ...]) -> tuple[tuple[Any, ...], Any]:
+        """The operands of a random node, and where it draws from; `place` is its place in the graph."""
+
+
+def interpret(graph: Graph, inputs: Mapping[str, Any], setting: Setting) -> dict[str, Any]:
     """The value of every input and node by name.
 
     Args:
         graph: a program.
-        inputs: a value for each of its inputs.
-        lift: makes of a constant what the inputs are: a variable, or a symbol.
-        streams: where random operations draw from.
+        inputs: what stands for each of its inputs.
+        setting: what the program is run in.
 
     Raises:
         AutogradError: naming the nodes: the first kind of fault, with all its places.
@@ -35,7 +42,7 @@ def interpret(graph: Graph, inputs: Mapping[str, Any], lift: Lift, streams: Stre
             failed.update(node.ids)
             continue
         try:
-            result = _run(node, values, lift, streams(place) if streams and node.op and node.op.random else None)
+            result = _run(node, place, values, setting)
         except AutogradError as error:
             faults.take(_at(error, node))
             failed.update(node.ids)
@@ -44,23 +51,25 @@ def interpret(graph: Graph, inputs: Mapping[str, Any], lift: Lift, streams: Stre
             continue
         results = result if isinstance(result, tuple) else (result,)
         for name, value in zip(node.ids, results, strict=True):
-            # What is computed of numbers alone is an array of its own, which may be differentiated.
-            values[name] = lift(value, False) if type(value) is np.ndarray else value
+            values[name] = setting.result(name, value)
     faults.check()
     return values
 
 
-def _run(node: Node, values: dict[str, Any], lift: Lift, rng: np.random.Generator | None) -> Any:
-    args = tuple(_constant(x, node, values, lift) if isinstance(x, Literal) else values[x] for x in node.args)
+def _run(node: Node, place: int, values: dict[str, Any], setting: Setting) -> Any:
+    args = tuple(_constant(x, node, values, setting) if isinstance(x, Literal) else values[x] for x in node.args)
     if node.op is None:
         return args[0]
-    return node.op.run(args, node.attrs, rng=rng) if node.op.random else node.op.run(args, node.attrs)
+    if not node.op.random:
+        return node.op.run(args, node.attrs)
+    args, rng = setting.random(place, args)
+    return node.op.run(args, node.attrs, rng=rng)
 
 
-def _constant(literal: Literal, node: Node, values: dict[str, Any], lift: Lift) -> Any:
+def _constant(literal: Literal, node: Node, values: dict[str, Any], setting: Setting) -> Any:
     value = literal.value
     if type(value) is not np.ndarray:
-        return lift(value, literal.is_weak)
+        return setting.constant(value, literal.is_weak)
     others = [dtype_of(values[x]) for x in node.args if isinstance(x, str)]
     if literal.is_weak and others and value.dtype != bool:
         target = np.result_type(*others)
@@ -69,7 +78,7 @@ def _constant(literal: Literal, node: Node, values: dict[str, Any], lift: Lift) 
             # Integers that float32 does not hold may be indices: they stay what they are.
             if not literal.is_integral or np.array_equal(adapted, value):
                 value = adapted
-    return lift(value, False)
+    return setting.constant(value, False)
 
 
 def _at(error: AutogradError, node: Node) -> AutogradError:

@@ -77,3 +77,4 @@ class Graph:
     nodes: tuple[Node, ...]
     outputs: tuple[Output, ...]
     aliases: dict[str, str] = field(default_factory=dict)
+    bound: dict[str, Value] = field(default_factory=dict)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from engine.attributes import DTYPE, NUMBER, Attribute
+from engine.batching import leading
 from engine.primitive import ex
 from engine.primitives.compare import equal, greater, less, where
 from engine.rows import REAL, Domain, Row, binary, elementwise, primitive, unary
@@ -149,6 +150,7 @@ stop_gradient = primitive(
     ("x",),
     lambda x: x,
     vjps=(None,),
+    batch=leading,
     infer=_same,
     examples=(ex(()), ex((2, 3))),
     doc="The value itself, with no gradient through it.",
@@ -158,6 +160,7 @@ zeros_like = primitive(
     ("x",),
     np.zeros_like,
     vjps=(None,),
+    batch=leading,
     infer=_same,
     examples=(ex(()), ex((2, 3)), ex((0, 2))),
     doc="Zeros of the shape and dtype of x.",
@@ -167,6 +170,7 @@ ones_like = primitive(
     ("x",),
     np.ones_like,
     vjps=(None,),
+    batch=leading,
     infer=_same,
     examples=(ex(()), ex((2, 3)), ex((0, 2))),
     doc="Ones of the shape and dtype of x.",
@@ -177,6 +181,7 @@ full_like = primitive(
     lambda x, value: np.full_like(x, value),
     attributes=(Attribute("value", NUMBER),),
     vjps=(None,),
+    batch=leading,
     infer=lambda x, value: _same(x),
     examples=(ex((), value=2), ex((2, 3), value=-0.5)),
     doc="`value` in the shape and dtype of x.",

@@ -5,11 +5,12 @@ from typing import Any
 import numpy as np
 
 from engine.attributes import AXIS, INDEX, INDICES, Attribute
+from engine.batching import flattened, loop, permuted, raised, repeated, reshaped
 from engine.errors import BadAttributeError, InvalidValueError, ShapeMismatchError
 from engine.primitive import ex
 from engine.primitives.arithmetic import zeros_like
 from engine.rows import Row, broadcast_shapes, composite, normalize_axis, primitive, promote
-from engine.values import INT64, Aval, Shape, shape_of
+from engine.values import INT64, Aval, Shape, dtype_of, shape_of
 
 Index = tuple[Any, ...]
 
@@ -71,11 +72,39 @@ def _index_shape(shape: Shape, index: Index) -> Shape:
     return tuple(result)
 
 
+def _split_lists(shape: Shape, index: Index) -> int:
+    """The number of axes that lists of integers give where others stand between them, so that NumPy puts them first."""
+    items = [item for item in _expanded(shape, index) if item is not None]
+    lists = [item[1] for item in items if isinstance(item, tuple) and item[0] == "ints"]
+    places = [
+        n for n, item in enumerate(_expanded(shape, index)) if isinstance(item, int) or (item and item[0] == "ints")
+    ]
+    return len(np.broadcast_shapes(*map(np.shape, lists))) if lists and places[-1] - places[0] >= len(places) else 0
+
+
+def _slice_rows(op: Any, rows: int, xs: Any, batched: Any, attrs: dict[str, Any]) -> Any:
+    shape = shape_of(xs[0])[1:]
+    y = slice(xs[0], (("slice", None, None, None), *_expanded(shape, attrs["index"])))
+    first = _split_lists(shape, attrs["index"])
+    return permuted(y, (first, *range(first), *range(first + 1, len(shape_of(y))))) if first else y
+
+
+def _slice_add_rows(op: Any, rows: int, xs: Any, batched: Any, attrs: dict[str, Any]) -> Any:
+    x, updates = (v if b else repeated(v, rows) for v, b in zip(xs, batched, strict=True))
+    shape = shape_of(x)[1:]
+    updates = raised(updates, len(_index_shape(shape, attrs["index"])))
+    first = _split_lists(shape, attrs["index"])
+    if first:
+        updates = permuted(updates, (*range(1, first + 1), 0, *range(first + 1, len(shape_of(updates)))))
+    return slice_add(x, updates, (("slice", None, None, None), *_expanded(shape, attrs["index"])))
+
+
 slice: Row = primitive(
     "slice",
     ("x",),
     lambda x, index: x[_numpy_index(index)] if shape_of(x) else np.asarray(x)[_numpy_index(index)],
     kind="linear",
+    batch=_slice_rows,
     attributes=(Attribute("index", INDEX),),
     vjps=(lambda g, y, x, index: slice_add(zeros_like(x), g, index),),
     infer=lambda x, index: Aval(_index_shape(x.shape, index), x.dtype),
@@ -121,6 +150,7 @@ slice_add: Row = primitive(
     ("x", "updates"),
     _slice_add,
     kind="linear",
+    batch=_slice_add_rows,
     attributes=(Attribute("index", INDEX),),
     vjps=(lambda g, y, x, updates, index: g, lambda g, y, x, updates, index: slice(g, index)),
     infer=_slice_add_aval,
@@ -172,10 +202,40 @@ _TAKE = (
     ex((2, 0), [1], axis=0),
 )
 
-take = primitive(
+
+def _take_rows(op: Any, rows: int, xs: Any, batched: Any, attrs: dict[str, Any]) -> Any:
+    (x, indices), axis = xs, attrs["axis"]
+    if all(batched):
+        return loop(op, rows, xs, batched, attrs)
+    if batched[0]:
+        return (
+            take(flattened(x, rows), indices, axis=1)
+            if axis is None
+            else take(x, indices, axis=axis % (len(shape_of(x)) - 1) + 1)
+        )
+    y = take(x, indices, axis=axis)
+    a = 0 if axis is None else axis % len(shape_of(x))
+    return permuted(y, (a, *range(a), *range(a + 1, len(shape_of(y))))) if a else y
+
+
+def _scatter_add_rows(op: Any, rows: int, xs: Any, batched: Any, attrs: dict[str, Any]) -> Any:
+    if batched[1]:
+        return loop(op, rows, xs, batched, attrs)
+    x, updates = (v if b else repeated(v, rows) for v, b in zip(xs[::2], batched[::2], strict=True))
+    shape, axis = shape_of(x), attrs["axis"]
+    place = _take_aval(Aval(shape[1:], dtype_of(x)), Aval(shape_of(xs[1]), INT64), axis).shape
+    updates = raised(updates, len(place))
+    if axis is None:
+        return reshaped(scatter_add(flattened(x, rows), xs[1], updates, axis=1), shape)
+    return scatter_add(x, xs[1], updates, axis=axis % (len(shape) - 1) + 1)
+
+
+take: Row = primitive(
     "take",
     ("x", "indices"),
     _take,
+    kind="linear",
+    batch=_take_rows,
     attributes=(Attribute("axis", AXIS, None),),
     vjps=(lambda g, y, x, indices, axis: scatter_add(zeros_like(x), indices, g, axis=axis), None),
     infer=_take_aval,
@@ -203,6 +263,8 @@ scatter_add: Row = primitive(
     "scatter_add",
     ("x", "indices", "updates"),
     _scatter_add,
+    kind="linear",
+    batch=_scatter_add_rows,
     attributes=(Attribute("axis", AXIS, None),),
     vjps=(
         lambda g, y, x, indices, updates, axis: g,

@@ -1,17 +1,19 @@
 """Products of vectors and matrices, triangles and diagonals."""
 
+import math
 from typing import Any
 
 import numpy as np
 
 from engine.attributes import AXIS, INT, Attribute
+from engine.batching import raised
 from engine.errors import BadAttributeError, ShapeMismatchError
 from engine.primitive import ex
 from engine.primitives.index import slice as slice_
 from engine.primitives.reduce import sum
 from engine.primitives.shape import matrix_transpose, reshape, sum_to, transpose
 from engine.rows import Row, broadcast_shapes, composite, normalize_axis, primitive, promote
-from engine.values import Aval, shape_of
+from engine.values import Aval, dtype_of, shape_of
 
 
 def _matmul_aval(a: Aval, b: Aval) -> Aval:
@@ -56,11 +58,31 @@ def _matmul_flops(a: Aval, b: Aval, out: Aval) -> int:
     return 2 * out.size * a.shape[-1]
 
 
-matmul = primitive(
+def _matmul_rows(op: Any, rows: int, xs: Any, batched: Any, attrs: dict[str, Any]) -> Any:
+    """One product of large matrices where one operand is a matrix for all rows, else a stack of products."""
+    a, b = xs
+    dims = len(shape_of(a)) - batched[0], len(shape_of(b)) - batched[1]
+    if not batched[1] and dims[1] <= 2:
+        if dims[0] == 1 or dims[1] == 1:
+            return matmul(a, b)
+        flat = reshape(a, (math.prod(shape_of(a)[:-1]), shape_of(a)[-1]))
+        return reshape(matmul(flat, b), (*shape_of(a)[:-1], shape_of(b)[-1]))
+    if not batched[0] and dims == (2, 1):
+        return matmul(b, transpose(a))
+    row = op.infer(*(Aval(shape_of(x)[m:], dtype_of(x)) for x, m in zip(xs, batched, strict=True)))
+    a = reshape(a, (*shape_of(a)[:-1], 1, shape_of(a)[-1])) if dims[0] == 1 else a
+    b = reshape(b, (*shape_of(b), 1)) if dims[1] == 1 else b
+    ndim = max(*dims, 2)
+    a, b = (raised(x, ndim) if m else x for x, m in zip((a, b), batched, strict=True))
+    return reshape(matmul(a, b), (rows, *row.shape))
+
+
+matmul: Row = primitive(
     "matmul",
     ("x1", "x2"),
     np.matmul,
     kind="bilinear",
+    batch=_matmul_rows,
     vjps=(_matmul_left, _matmul_right),
     infer=_matmul_aval,
     flops=_matmul_flops,

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from engine.attributes import AXIS, INT, NATURAL, RATIO, Attribute
+from engine.batching import leading, repeated
 from engine.config import is_training
 from engine.errors import InvalidValueError, ShapeMismatchError
 from engine.primitive import ex
@@ -34,6 +35,7 @@ softmax = primitive(
     "softmax",
     ("x",),
     in_floating(_softmax),
+    batch=leading,
     attributes=(_LAST,),
     vjps=(lambda g, y, x, axis: y * (g - sum(g * y, axes=axis, keepdims=True)),),
     infer=lambda x, axis: _axis_aval("softmax", x, axis),
@@ -82,6 +84,7 @@ one_hot = primitive(
     "one_hot",
     ("labels",),
     _one_hot,
+    batch=leading,
     attributes=(Attribute("classes", NATURAL), Attribute("ignore_index", INT, -100)),
     vjps=(None,),
     infer=lambda labels, classes, ignore_index: Aval((*labels.shape, classes), BOOL),
@@ -135,6 +138,28 @@ def _slope_vjp(g: Any, y: Any, x: Any, t: Any, ignore_index: int) -> Any:
     return div(where(counts, slope, 0.0), maximum(sum(counts), 1))
 
 
+def _labelled_rows(xs: Any, batched: Any, rows: int, ignore_index: int) -> tuple[Any, Any, Any, Any]:
+    """Scores and masks of labels for all rows: one-hot, which labels count, and how many of them."""
+    x, t = (v if b else repeated(v, rows) for v, b in zip(xs, batched, strict=True))
+    t = reshape(t, shape_of(x)[:-1])
+    counts = not_equal(t, ignore_index)
+    labels = tuple(range(1, len(shape_of(t))))
+    n = maximum(sum(where(counts, 1.0, 0.0), axes=labels), 1.0)
+    return x, one_hot(t, shape_of(x)[-1], ignore_index), counts, astype(n, str(floating(dtype_of(x))))
+
+
+def _cross_entropy_rows(op: Any, rows: int, xs: Any, batched: Any, attrs: dict[str, Any]) -> Any:
+    x, hot, counts, n = _labelled_rows(xs, batched, rows, attrs["ignore_index"])
+    losses = where(counts, logsumexp(x, axes=-1) - sum(where(hot, x, 0.0), axes=-1), 0.0)
+    return div(sum(losses, axes=tuple(range(1, len(shape_of(losses))))), n)
+
+
+def _slope_rows(op: Any, rows: int, xs: Any, batched: Any, attrs: dict[str, Any]) -> Any:
+    x, hot, counts, n = _labelled_rows(xs, batched, rows, attrs["ignore_index"])
+    slopes = where(reshape(counts, (*shape_of(counts), 1)), softmax(x) - where(hot, 1.0, 0.0), 0.0)
+    return astype(div(slopes, reshape(n, (rows, *(1,) * (len(shape_of(x)) - 1)))), str(floating(dtype_of(x))))
+
+
 _LABELLED = (
     ex((4, 3), [0.0, 2.0, 1.0, 1.0]),
     ex((2, 3), [0.0, -100.0]),
@@ -153,6 +178,7 @@ cross_entropy_slope = primitive(
     "cross_entropy_slope",
     ("x", "t"),
     _slope,
+    batch=_slope_rows,
     attributes=(Attribute("ignore_index", INT, -100),),
     vjps=(_slope_vjp, None),
     infer=_slope_aval,
@@ -171,6 +197,7 @@ cross_entropy = primitive(
     "cross_entropy",
     ("x", "t"),
     _cross_entropy,
+    batch=_cross_entropy_rows,
     attributes=(Attribute("ignore_index", INT, -100),),
     vjps=(lambda g, y, x, t, ignore_index: g * cross_entropy_slope(x, t, ignore_index), None),
     infer=_cross_entropy_aval,

@@ -7,6 +7,7 @@ import numpy as np
 
 from engine.attributes import AXIS, ORDER, Attribute
 from engine.attributes import INT as INT_ATTRIBUTE
+from engine.batching import flattened, leading
 from engine.errors import BadAttributeError, ShapeMismatchError
 from engine.primitive import ex
 from engine.primitives.arithmetic import abs as abs_
@@ -243,6 +244,15 @@ def _place_aval(name: str, x: Aval, axis: int | None, keepdims: bool) -> Aval:
     return Aval(reduced_shape(x.shape, over, keepdims), INT64)
 
 
+def _place_rows(op: Any, rows: int, xs: Any, batched: Any, attrs: dict[str, Any]) -> Any:
+    if attrs["axis"] is not None:
+        return leading(op, rows, xs, batched, attrs)
+    place = op.call(flattened(xs[0], rows), axis=1)
+    return reshape(
+        place, (rows, *reduced_shape(shape_of(xs[0])[1:], tuple(range(len(shape_of(xs[0])) - 1)), attrs["keepdims"]))
+    )
+
+
 _PLACES = (ex((3,)), ex((2, 3), axis=1), ex((2, 3), axis=-2, keepdims=True), ex(()))
 
 argmax = primitive(
@@ -250,6 +260,7 @@ argmax = primitive(
     ("x",),
     lambda x, axis, keepdims: np.argmax(x, axis=axis, keepdims=keepdims),
     attributes=(Attribute("axis", AXIS, None, ("axes",)), KEEPDIMS),
+    batch=_place_rows,
     vjps=(None,),
     infer=lambda x, axis, keepdims: _place_aval("argmax", x, axis, keepdims),
     examples=_PLACES,
@@ -260,6 +271,7 @@ argmin = primitive(
     ("x",),
     lambda x, axis, keepdims: np.argmin(x, axis=axis, keepdims=keepdims),
     attributes=(Attribute("axis", AXIS, None, ("axes",)), KEEPDIMS),
+    batch=_place_rows,
     vjps=(None,),
     infer=lambda x, axis, keepdims: _place_aval("argmin", x, axis, keepdims),
     examples=_PLACES,

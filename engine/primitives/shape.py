@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from engine.attributes import AXES, AXIS, COUNTS, REPEATS, SHAPE, SIZES, Attribute
+from engine.batching import raised
 from engine.errors import BadAttributeError, ShapeMismatchError
 from engine.primitive import ex
 from engine.primitives.index import slice as slice_
@@ -20,7 +21,7 @@ from engine.rows import (
     promote,
     summed,
 )
-from engine.values import Aval, Shape, shape_of
+from engine.values import Aval, Shape, dtype_of, shape_of
 
 
 def _no_flops(*avals: Aval, out: Aval, **attrs: Any) -> int:
@@ -38,11 +39,17 @@ def _resolved_shape(x: Aval, shape: Shape) -> Shape:
     return shape
 
 
+def _reshape_rows(op: Any, rows: int, xs: Any, batched: Any, attrs: dict[str, Any]) -> Any:
+    x = xs[0]
+    return reshape(x, (rows, *_resolved_shape(Aval(shape_of(x)[1:], dtype_of(x)), attrs["shape"])))
+
+
 reshape: Row = primitive(
     "reshape",
     ("x",),
     lambda x, shape: np.reshape(x, shape),
     kind="linear",
+    batch=_reshape_rows,
     attributes=(Attribute("shape", SHAPE),),
     vjps=(lambda g, y, x, shape: reshape(g, shape_of(x)),),
     infer=lambda x, shape: Aval(_resolved_shape(x, shape), x.dtype),
@@ -62,11 +69,16 @@ def _permutation(ndim: int, axes: Any) -> tuple[int, ...]:
     return order
 
 
+def _transpose_rows(op: Any, rows: int, xs: Any, batched: Any, attrs: dict[str, Any]) -> Any:
+    return transpose(xs[0], (0, *(a + 1 for a in _permutation(len(shape_of(xs[0])) - 1, attrs["axes"]))))
+
+
 transpose: Row = primitive(
     "transpose",
     ("x",),
     lambda x, axes: np.transpose(x, axes if axes is None or isinstance(axes, tuple) else (axes,)),
     kind="linear",
+    batch=_transpose_rows,
     attributes=(OVER_AXES,),
     vjps=(lambda g, y, x, axes: transpose(g, tuple(int(a) for a in np.argsort(_permutation(len(shape_of(x)), axes)))),),
     infer=lambda x, axes: Aval(tuple(x.shape[a] for a in _permutation(len(x.shape), axes)), x.dtype),
@@ -93,11 +105,17 @@ matrix_transpose = composite(
     doc="The last two axes swapped.",
 )
 
-broadcast_to = primitive(
+
+def _broadcast_rows(op: Any, rows: int, xs: Any, batched: Any, attrs: dict[str, Any]) -> Any:
+    return broadcast_to(raised(xs[0], len(attrs["shape"])), (rows, *attrs["shape"]))
+
+
+broadcast_to: Row = primitive(
     "broadcast_to",
     ("x",),
     lambda x, shape: np.broadcast_to(x, shape),
     kind="linear",
+    batch=_broadcast_rows,
     attributes=(Attribute("shape", SHAPE),),
     vjps=(lambda g, y, x, shape: sum_to(g, shape_of(x)),),
     infer=lambda x, shape: Aval(_target("broadcast_to", x.shape, shape), x.dtype),
@@ -132,11 +150,18 @@ def _sum_to_aval(x: Aval, shape: Shape) -> Aval:
     return Aval(shape, summed(x.dtype))
 
 
+def _sum_rows(op: Any, rows: int, xs: Any, batched: Any, attrs: dict[str, Any]) -> Any:
+    shape = attrs["shape"]
+    missing = len(shape_of(xs[0])) - 1 - len(shape)
+    return reshape(sum_to(xs[0], (rows, *(1,) * missing, *shape)), (rows, *shape))
+
+
 sum_to: Row = primitive(
     "sum_to",
     ("x",),
     _sum_to,
     kind="linear",
+    batch=_sum_rows,
     attributes=(Attribute("shape", SHAPE),),
     vjps=(lambda g, y, x, shape: broadcast_to(g, shape_of(x)),),
     infer=_sum_to_aval,

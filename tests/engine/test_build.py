@@ -17,7 +17,6 @@ from engine.errors import (
     InvalidValueError,
     LimitExceededError,
     Loc,
-    NotSupportedError,
     UnknownNameError,
     UnknownOperationError,
 )
@@ -334,12 +333,6 @@ FAULTS: dict[str, Case] = {
         "slice abc",
     ),
     "a missing attribute": (graph(node("s", "reshape", "x")), BadAttributeError, [AT], "reshape shape"),
-    "grad": (
-        graph(*TWO, node("g", "grad", "y", "x"), outputs=["g"]),
-        NotSupportedError,
-        [("graph", "nodes", 2)],
-        "grad",
-    ),
     # Cycles
     "a cycle of two": (graph(node("a", "sin", "b"), node("b", "cos", "a")), CycleError, [AT], "a -> b -> a"),
     "a cycle of one": (graph(node("a", "add", "a", "x"), outputs=["a"]), CycleError, [AT], "a -> a"),
@@ -516,7 +509,7 @@ ids = st.sampled_from([*NAMES, "p", "q", "max", "_1", "pi", ""]) | st.lists(st.s
 
 
 def nodes(arguments: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
-    fields = {"op": st.sampled_from([*OPERATIONS, "sine", "grad"]), "args": st.lists(arguments, max_size=3)}
+    fields = {"op": st.sampled_from([*OPERATIONS, "sine"]), "args": st.lists(arguments, max_size=3)}
     return st.fixed_dictionaries(fields, optional={"id": ids, "attrs": attributes})
 
 

@@ -15,7 +15,6 @@ from engine.errors import (
     BadAttributeError,
     InvalidValueError,
     LimitExceededError,
-    NotSupportedError,
     ProgramSyntaxError,
     UnknownOperationError,
 )
@@ -380,7 +379,6 @@ FAULTS: list[tuple[str, type[AutogradError], list[tuple[int, int]], str]] = [
     ("a, b, c = split(x, 2)", InvalidValueError, [(1, 11)], "split 2 outputs 3"),
     ("a, b = sin(x)", InvalidValueError, [(1, 8)], "sin 1 output 2"),
     ("a, b = split(x, -1)", InvalidValueError, [(1, 8)], "split -1"),
-    ("y = x ** 3; grad(y, x)", NotSupportedError, [(1, 13)], "grad"),
 ]
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from engine import Variable
-from engine.graph.cost import _Estimator
-from engine.graph.limits import Limits
+from engine.graph.cost import cost_of
+from engine.graph.trace import Trace
 from engine.numerical import check_gradients
 from engine.primitive import Example, Operation
 from engine.table import OPERATIONS, rows
@@ -102,10 +102,10 @@ def test_inference_agrees_with_values(op: Operation, example: Example) -> None:
         ]
         attrs = attributes(op, example)
         actual = outputs(op.run(tuple(Variable(x) for x in given), attrs, **extra(op)))
-        recorder = _Estimator(Limits(), True)
-        inferred = outputs(op.run(tuple(recorder.symbol(known(x)) for x in given), attrs, **extra(op)))
+        trace = Trace()
+        inferred = outputs(op.run(tuple(trace.input("x", known(x)) for x in given), attrs, **extra(op)))
         assert [(s.shape, s.dtype) for s in inferred] == [(y.shape, y.dtype) for y in actual]
-        assert recorder.flops >= 0
+        assert cost_of(trace, trace.live(inferred)).flops >= 0
 
 
 def known(x: Any) -> Aval:
@@ -169,11 +169,11 @@ def test_derivatives_run_on_symbols(op: Operation, example: Example) -> None:
     """A row's vjp is written in terms of other rows: where nothing is computed, it still knows shapes and dtypes."""
     if op.body is not None or not op.is_differentiable:
         return
-    recorder = _Estimator(Limits(), True)
-    xs = tuple(recorder.symbol(known(x)) for x in operands(op, example))
+    trace = Trace()
+    xs = tuple(trace.input("x", known(x)) for x in operands(op, example))
     attrs = attributes(op, example)
     y = op.run(xs, attrs, **extra(op))
-    g = recorder.symbol(y.aval)
+    g = trace.input("g", y.aval)
     if not y.aval.is_floating:
         return
     for x, gx in zip(xs, op.cotangents(g, y, xs, attrs), strict=True):

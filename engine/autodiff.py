@@ -1,0 +1,182 @@
+"""Reverse and forward mode as tracers: what they hold may itself be traced, so that derivatives nest in any order.
+
+A `Tape` remembers operations as variables do, for values of any kind; the pass back over it is that of `backward`. A
+`Forward` carries a tangent beside each value. Both take their derivatives from the rows' vjps, and from nowhere else.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from engine.backward import fitted, gradients
+from engine.config import is_recording
+from engine.dispatch import apply, operand
+from engine.symbol import Tracer, concrete, lowered
+from engine.table import CALLS
+from engine.values import Shape, dtype_of, shape_of
+
+
+class Taped(Tracer):
+    """A value on a tape, a leaf where no operation made it; with a variable's fields, for the backward pass to read."""
+
+    __slots__ = ("_attrs", "_data", "_grad", "_op", "_parents", "_saved", "generation")
+
+    def __init__(self, data: Any, tape: "Tape") -> None:
+        self.recorder = tape
+        self._data = data
+        self._op: Any = None
+        self._parents: tuple[Any, ...] = ()
+        self._saved: tuple[Any, ...] = ()
+        self._attrs: dict[str, Any] | None = None
+        self._grad = None
+        self.generation = 0
+
+    @property
+    def shape(self) -> Shape:
+        """Lengths of the axes."""
+        return shape_of(self._data)
+
+    @property
+    def dtype(self) -> Any:
+        """The dtype."""
+        return dtype_of(self._data)
+
+    def concrete(self) -> Any:
+        """The number behind it."""
+        return concrete(self._data)
+
+
+class Tape:
+    """Remembers every operation on its values for a pass back."""
+
+    def __init__(self, level: int) -> None:
+        self.level = level
+
+    def leaf(self, data: Any) -> Taped:
+        """A value that the tape begins with."""
+        return Taped(data, self)
+
+    def data(self, value: Any) -> Any:
+        """The value without this tape."""
+        return value._data if isinstance(value, Taped) and value.recorder is self else value
+
+    def record(self, op: Any, args: tuple[Any, ...], attrs: dict[str, Any], **extra: Any) -> Taped:
+        """Runs an operation on what the tape's values hold, and remembers it."""
+        mine = tuple(x if isinstance(x, Taped) and x.recorder is self else None for x in args)
+        saved = tuple(operand(op, x) if t is None else lowered(t._data) for x, t in zip(args, mine, strict=True))
+        y = Taped(apply(op, saved, attrs, **extra), self)
+        if op.is_differentiable and is_recording() and y.dtype.kind == "f":
+            y._op = op
+            y._parents = mine
+            y._saved = tuple(x if t is None else t._data for x, t in zip(saved, mine, strict=True))
+            y._attrs = attrs or None
+            y.generation = 1 + max(t.generation for t in mine if t is not None)
+        return y
+
+
+class Dual(Tracer):
+    """A value with its tangent; None stands for a tangent of zero."""
+
+    __slots__ = ("primal", "tangent")
+
+    def __init__(self, primal: Any, tangent: Any, forward: "Forward") -> None:
+        self.recorder = forward
+        self.primal = primal
+        self.tangent = tangent
+
+    @property
+    def shape(self) -> Shape:
+        """Lengths of the axes."""
+        return shape_of(self.primal)
+
+    @property
+    def dtype(self) -> Any:
+        """The dtype."""
+        return dtype_of(self.primal)
+
+    def concrete(self) -> Any:
+        """The number behind it."""
+        return concrete(self.primal)
+
+
+class Forward:
+    """Carries tangents from the operands of every operation to its result."""
+
+    def __init__(self, level: int) -> None:
+        self.level = level
+
+    def pair(self, primal: Any, tangent: Any = None) -> Dual:
+        """A value with a tangent of its shape and dtype."""
+        return Dual(primal, tangent, self)
+
+    def parts(self, value: Any) -> tuple[Any, Any]:
+        """A value and its tangent, which is None where it is zero."""
+        mine = isinstance(value, Dual) and value.recorder is self
+        return (value.primal, value.tangent) if mine else (value, None)
+
+    def record(self, op: Any, args: tuple[Any, ...], attrs: dict[str, Any], **extra: Any) -> Dual:
+        """Runs an operation on primals, and its derivative on tangents."""
+        pairs = [self.parts(x) for x in args]
+        primals = tuple(
+            lowered(p) if isinstance(x, Dual) else operand(op, p) for x, (p, _) in zip(args, pairs, strict=True)
+        )
+        tangents = [t for _, t in pairs]
+        y = apply(op, primals, attrs, **extra)
+        return Dual(y, push(op, primals, tangents, y, attrs), self)
+
+
+def push(op: Any, xs: Sequence[Any], tangents: Sequence[Any], y: Any, attrs: dict[str, Any]) -> Any:
+    """The tangent of `y = op(*xs)`, None where it is zero.
+
+    Which way follows from the row's kind: an elementwise row's vjp applied to a tangent is its jvp, a linear row
+    applies itself, a bilinear one substitutes each operand, and any other transposes its vjp.
+    """
+    tangents = [lowered(t) for t in tangents]
+    moved = [i for i, t in enumerate(tangents) if t is not None and _is_smooth(op, i)]
+    if not moved or not op.is_differentiable or dtype_of(y).kind != "f":
+        return None
+    if op.kind == "linear":
+        full = [
+            x if not _is_smooth(op, i) else CALLS["zeros_like"](x) if t is None else t
+            for i, (x, t) in enumerate(zip(xs, tangents, strict=True))
+        ]
+        return _like(apply(op, tuple(full), attrs), y)
+    total: Any = None
+    for i in moved:
+        t = tangents[i]
+        if op.kind == "bilinear":
+            part = apply(op, (*xs[:i], t, *xs[i + 1 :]), attrs)
+        elif op.kind == "elementwise":
+            part = op.vjps[i](t, y, *xs, **attrs)
+        else:
+            part = _transposed(op, i, t, xs, y, attrs)
+        if part is not None:
+            part = _like(part, y)
+            total = part if total is None else total + part
+    return total
+
+
+def _is_smooth(op: Any, i: int) -> bool:
+    return op.vjp is not None or op.vjps[i] is not None
+
+
+def _transposed(op: Any, i: int, t: Any, xs: Sequence[Any], y: Any, attrs: dict[str, Any]) -> Any:
+    """A vjp is linear in its cotangent: the pass back over the vjp, from the tangent, is the jvp."""
+    tape = Tape(_above([t, y, *xs]))
+    g = tape.leaf(CALLS["zeros_like"](y))
+    gx = op.vjp(g, y, *xs, **attrs)[i] if op.vjp else op.vjps[i](g, y, *xs, **attrs)
+    if tape.data(gx) is gx:
+        return None
+    return gradients([(fitted(gx, xs[i]), t)], [g], create_graph=False)[0]
+
+
+def _above(values: Sequence[Any]) -> int:
+    return 1 + max((x.recorder.level for x in values if isinstance(x, Tracer)), default=0)
+
+
+def _like(tangent: Any, y: Any) -> Any:
+    """A tangent in the shape and dtype of its primal."""
+    if shape_of(tangent) != shape_of(y):
+        tangent = CALLS["broadcast_to"](tangent, shape_of(y))
+    if dtype_of(tangent) != dtype_of(y):
+        tangent = CALLS["astype"](tangent, str(dtype_of(y)))
+    return tangent

@@ -1,0 +1,270 @@
+"""Application: a program with the inputs that it is run on, and what it looks like on a trace with derivatives.
+
+Levels, from the trace up: directions (many cotangents or tangents at once), rows (of a batch), tangents, the tape.
+"""
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+from engine.autodiff import Forward, Tape, Taped
+from engine.backward import gradients
+from engine.batching import Batch, Batched
+from engine.config import test_mode
+from engine.errors import Faults, InvalidValueError, ShapeMismatchError, UnknownNameError
+from engine.graph.interpret import interpret
+from engine.graph.ir import Graph
+from engine.graph.limits import Limits
+from engine.graph.names import quoted
+from engine.graph.trace import Stream, Trace
+from engine.symbol import Symbol, lowered
+from engine.table import CALLS, listed, nearest
+from engine.values import FLOAT64, Aval, Value, aval, shape_of
+
+_DIRECTIONS, _ROWS, _TANGENTS, _TAPE = 1, 2, 3, 4
+
+
+@dataclass(frozen=True, slots=True)
+class Application:
+    """A program and the inputs that it is run on, checked.
+
+    batched: inputs whose leading axis is a batch; `rows` is its length, None without.
+    seed: of random operations; each draws from a stream of its own, keyed by its place in the graph and by row.
+    """
+
+    graph: Graph
+    inputs: dict[str, Value]
+    batched: tuple[str, ...]
+    rows: int | None
+    train: bool
+    seed: int | None
+    limits: Limits
+
+    @property
+    def names(self) -> dict[str, str]:
+        """Every name of a node or an alias, and what it stands for."""
+        return {i: i for node in self.graph.nodes for i in node.ids} | self.graph.aliases
+
+    @property
+    def known(self) -> dict[str, str]:
+        """The names of inputs as well."""
+        return {i.name: i.name for i in self.graph.inputs} | self.names
+
+    def mode(self) -> AbstractContextManager[Any]:
+        """Whether random operations are active."""
+        return nullcontext() if self.train else test_mode()
+
+    def trace(self) -> Trace:
+        """An empty trace with this program's limits."""
+        return Trace(self.limits)
+
+    def values(self) -> dict[str, Value]:
+        """All inputs, bound ones too."""
+        return self.inputs | self.graph.bound
+
+
+def apply_to(
+    graph: Graph,
+    inputs: Mapping[str, Value],
+    *,
+    batched: Sequence[str] = (),
+    train: bool = False,
+    seed: int | None = None,
+    limits: Limits | None = None,
+    faults: Faults,
+) -> Application:
+    """A program with its inputs. What is wrong with them becomes faults; the result is of use where there are none."""
+    _check_inputs(graph, inputs, batched, faults)
+    if train and seed is None and any(node.op is not None and node.op.random for node in graph.nodes):
+        faults.add(InvalidValueError, "train: true with a random operation needs a seed (an integer)", ("seed",))
+    rows = next((shape_of(inputs[name])[0] for name in batched if shape_of(inputs.get(name, 0.0))), None)
+    return Application(graph, dict(inputs), tuple(batched), rows, train, seed, limits or Limits())
+
+
+class View:
+    """A program interpreted on a trace.
+
+    Args:
+        application: the program and its inputs.
+        trace: where its operations are written down; several views may share one.
+        directions: how many cotangents or tangents there are at once; None for one.
+        tangents: for inputs and nodes what to move them along, in their shapes and dtypes, with all axes.
+        cut: nodes that are to be steps of their own on the trace, to be differentiated with respect to there.
+    """
+
+    def __init__(
+        self,
+        application: Application,
+        trace: Trace,
+        *,
+        directions: int | None = None,
+        tangents: Mapping[str, Symbol] | None = None,
+        cut: Sequence[str] = (),
+    ) -> None:
+        self.application = application
+        self._trace = trace
+        self._directions = None if directions is None else Batch(_DIRECTIONS, directions)
+        self._rows = None if application.rows is None else Batch(_ROWS, application.rows)
+        self._forward = Forward(_TANGENTS)
+        self._tape = Tape(_TAPE)
+        self._tangents = tangents or {}
+        self._cut = cut
+        bound = {name: self._given(name, value) for name, value in application.graph.bound.items()}
+        given = {name: self._input(name, value) for name, value in application.inputs.items()}
+        with application.mode():
+            self.values: dict[str, Any] = interpret(application.graph, bound | given, self)
+
+    def _given(self, name: str, value: Value) -> Any:
+        return self._trace.input(name, aval(value)._replace(weak=None))
+
+    def _input(self, name: str, value: Value) -> Any:
+        given = self._given(name, value)
+        if self._rows is not None and name in self.application.batched:
+            given = self._rows.wrap(given)
+        if given.dtype.kind != "f":
+            return given
+        if name in self._tangents:
+            given = self._forward.pair(given, self.directed(self._tangents[name], name in self.application.batched))
+        return self._tape.leaf(given)
+
+    def directed(self, value: Symbol, is_batched: bool = True) -> Any:
+        """A cotangent or tangent with its axes of directions and of rows taken as such."""
+        found: Any = value
+        if self._directions is not None:
+            found = self._directions.wrap(found)
+        if self._rows is not None and is_batched:
+            found = self._rows.wrap(found)
+        return found
+
+    def constant(self, value: Value, is_weak: bool) -> Any:
+        """A step of the trace; on the tape where it may be differentiated."""
+        return self.result("", self._trace.constant(value, is_weak))
+
+    def result(self, name: str, value: Any) -> Any:
+        """A node's value; one that is made of constants is on the tape as well, but for weak numbers."""
+        if isinstance(value, Symbol) and value.dtype.kind == "f" and not value.aval.weak:
+            value = self._tape.leaf(value)
+        if isinstance(value, Taped) and name in self._tangents:
+            primal, tangent = self._forward.parts(value._data)
+            added = self.directed(self._tangents[name])
+            value._data = self._forward.pair(primal, added if tangent is None else tangent + added)
+        if isinstance(value, Taped) and name in self._cut:
+            inner = value._data
+            batch = self._rows
+            whole = batch.unwrap(inner) if batch is not None else inner
+            value._data = batch.wrap(self._trace.cut(whole)) if batch is not None else self._trace.cut(whole)
+        return value
+
+    def random(self, place: int, args: tuple[Any, ...]) -> tuple[tuple[Any, ...], Stream]:
+        """Every row draws numbers of its own, also where the operand is the same for all."""
+        if self._rows is not None and self.application.train:
+            ones = self._rows.wrap(self._trace.filled(1.0, Aval((self._rows.rows,), FLOAT64)))
+            args = tuple(x if x.dtype.kind != "f" else x * ones.astype(str(x.dtype)) for x in args)
+        return args, Stream(place)
+
+    def aval(self, name: str) -> Aval:
+        """Shape and dtype of a value, for one row."""
+        value = self.values[name]
+        return value.aval if isinstance(value, Symbol) else Aval(value.shape, value.dtype)
+
+    @property
+    def avals(self) -> dict[str, Aval]:
+        """Shape and dtype of every input and node."""
+        return {name: self.aval(name) for name in self.values}
+
+    def step(self, name: str) -> Symbol:
+        """The step that a value is, as it stands on the trace."""
+        value = self._forward.parts(self._tape.data(self.values[name]))[0]
+        found: Symbol = value.value if isinstance(value, Batched) else value
+        return found
+
+    def value(self, name: str) -> Symbol:
+        """A value with the axis of rows, if there is one."""
+        found: Symbol = self.primal(self.values[name])
+        return found
+
+    def primal(self, value: Any) -> Any:
+        """What a value or gradient is, without its tangent, with the axis of rows."""
+        primal, _ = self._forward.parts(self._tape.data(value))
+        return primal if self._rows is None else self._rows.unwrap(primal)
+
+    def directions(self, value: Any) -> Symbol:
+        """The same with the axis of directions before that of rows."""
+        found: Symbol = self.primal(value)
+        return found if self._directions is None else self._directions.unwrap(found)
+
+    def tangent(self, value: Any) -> Symbol:
+        """The tangent of a value or gradient, with both axes."""
+        primal, tangent = self._forward.parts(self._tape.data(value))
+        if tangent is None:
+            tangent = self._trace.filled(0.0, Aval(shape_of(primal), primal.dtype))
+        return self.directions(tangent)
+
+    def gradients(self, roots: Sequence[tuple[str, Any]], wanted: Sequence[str]) -> list[Any]:
+        """For each name the cotangent that comes back to it from several roots together; zeros where none does.
+
+        What is given and what is returned is as a value holds it, below the tape: see `part` and `tangent`.
+        """
+        pairs = [(self.values[name], self._like(g, name)) for name, g in roots if isinstance(self.values[name], Taped)]
+        found = (
+            gradients(pairs, [self.values[name] for name in wanted], create_graph=False)
+            if pairs
+            else [None] * len(wanted)
+        )
+        return [self._zeros(name) if g is None else lowered(g) for name, g in zip(wanted, found, strict=True)]
+
+    def _like(self, g: Any, name: str) -> Any:
+        known = self.aval(name)
+        return g if g.dtype == known.dtype else CALLS["astype"](g, str(known.dtype))
+
+    def _zeros(self, name: str) -> Any:
+        known = self.aval(name)
+        return self._trace.filled(0.0, known if known.is_floating else known._replace(dtype=FLOAT64))
+
+    def ones(self, name: str) -> Symbol:
+        """The cotangent of a sum over a value's elements."""
+        return self._trace.filled(1.0, self.aval(name)._replace(weak=None))
+
+
+def _check_inputs(graph: Graph, inputs: Mapping[str, Value], batched: Sequence[str], faults: Faults) -> None:
+    wanted = {i.name: i for i in graph.inputs}
+    for name in inputs:
+        if faults.is_full(InvalidValueError):
+            break
+        if name in graph.bound:
+            msg = f"input {quoted(name)} is bound: its value is fixed and not given again"
+            faults.add(InvalidValueError, msg, ("inputs", name))
+        elif name not in wanted:
+            near = nearest(name, wanted) or f"; it has {listed(list(wanted)) or 'no inputs'}"
+            faults.add(InvalidValueError, f"input {quoted(name)} is not used by the program{near}", ("inputs", name))
+    for name in batched:
+        if name not in wanted:
+            faults.add(InvalidValueError, f'batched: "{name}" is no input{nearest(name, wanted)}', ("batched",))
+    for name, declared in wanted.items():
+        if name not in inputs and faults.is_full(UnknownNameError):
+            continue
+        if name not in inputs:
+            faults.add(
+                UnknownNameError, f"input {quoted(name)} is missing{nearest(name, list(inputs))}", ("inputs", name)
+            )
+            continue
+        known = aval(inputs[name])
+        if name in batched and not known.shape:
+            msg = f'batched: input "{name}" is a scalar; expected a leading axis of rows'
+            faults.add(ShapeMismatchError, msg, ("inputs", name))
+        elif declared.shape is not None and not _fits(known.shape[name in batched :], declared.shape):
+            expected = [-1 if n is None else n for n in declared.shape]
+            msg = f'input "{name}" has shape {list(known.shape)}; declared {expected}'
+            faults.add(InvalidValueError, msg, ("inputs", name))
+        elif declared.dtype is not None and known.dtype != declared.dtype:
+            msg = f'input "{name}" has dtype {known.dtype}; declared {declared.dtype}'
+            faults.add(InvalidValueError, msg, ("inputs", name))
+    lengths = {name: shape_of(inputs[name])[0] for name in batched if shape_of(inputs.get(name, 0.0))}
+    if len(set(lengths.values())) > 1:
+        found = listed([f"{name}: {n}" for name, n in lengths.items()])
+        faults.add(ShapeMismatchError, f"batched: leading axes differ ({found})", ("batched",))
+
+
+def _fits(shape: tuple[int, ...], declared: tuple[int | None, ...]) -> bool:
+    return len(shape) == len(declared) and all(d in (None, n) for n, d in zip(shape, declared, strict=True))

@@ -1,0 +1,51 @@
+"""Forward mode from graph to graph: the tangents of steps that are there already, as further steps of the same trace.
+
+Reverse mode needs nothing of its own: a program interpreted on a tape of symbols leaves its gradient on the trace.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from engine.autodiff import push
+from engine.dispatch import operand
+from engine.graph.trace import Trace
+from engine.symbol import Symbol
+
+
+def pushforward(trace: Trace, outputs: Sequence[Symbol], seeds: Mapping[int, Symbol]) -> list[Symbol]:
+    """The derivative of some values along a direction.
+
+    Args:
+        trace: where they stand, and where the derivative is written.
+        outputs: the values.
+        seeds: the direction: places of steps, and the tangents to start with. All other inputs stay where they are.
+
+    Returns:
+        For each output a value of its shape and dtype; zeros where it does not move.
+    """
+    tangents = dict(seeds)
+    for place in trace.live(outputs):
+        step = trace.steps[place]
+        found = [tangents.get(a) for a in step.args]
+        if place in tangents or all(t is None for t in found):
+            continue
+        if step.op is None:
+            tangent = found[0]
+        else:
+            xs = [operand(step.op, trace.symbol(a)) for a in step.args]
+            tangent = push(step.op, xs, found, trace.symbol(place), step.attrs)
+        if tangent is not None:
+            tangents[place] = tangent
+    return [tangents[y.place] if y.place in tangents else trace.filled(0.0, y.aval) for y in outputs]
+
+
+def derivatives(trace: Trace, first: Symbol, x: Symbol, order: int) -> list[Symbol]:
+    """The first derivative and all further ones up to an order, each the derivative of the one before along ones.
+
+    first: the gradient with respect to x of some scalar. As its derivatives commute, going along ones is what summing
+    over a gradient's elements and taking the gradient again gives.
+    """
+    found = [first]
+    ones = trace.filled(1.0, x.aval._replace(weak=None))
+    for _ in range(order - 1):
+        found += pushforward(trace, found[-1:], {x.place: ones})
+    return found

@@ -1,0 +1,132 @@
+"""Schedule: the steps of a trace that some of its values need, in order, and when each result can be let go."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from engine.errors import InvalidValueError
+from engine.graph.cost import cost_of
+from engine.graph.trace import Step, Trace
+from engine.symbol import Symbol
+from engine.values import FLOAT64, Value, canonical
+
+#: Computes one step from the values of its operands and the seed of the run.
+Compute = Callable[[list[Any], int], Any]
+
+
+class Schedule:
+    """What is left of a trace to compute some values.
+
+    cost: of one run, known before it.
+    """
+
+    def __init__(self, trace: Trace, outputs: Sequence[Symbol]) -> None:
+        self._outputs = [x.place for x in outputs]
+        live = trace.live(outputs)
+        self._inputs = [(trace.steps[p].name, p) for p in live if trace.steps[p].name]
+        self._constants = [(p, trace.steps[p].value) for p in live if _is_constant(trace.steps[p])]
+        self._work = _work(trace, live, set(self._outputs))
+        self._length = len(trace.steps)
+        self.cost = cost_of(trace, live)
+
+    def run(self, inputs: Mapping[str, Value], seed: int = 0) -> list[Value]:
+        """The values, from those of the inputs by name.
+
+        Raises:
+            InvalidValueError: data on which an operation is not defined, such as labels out of range.
+        """
+        values: list[Any] = [None] * self._length
+        for name, place in self._inputs:
+            values[place] = inputs[name]
+        for place, value in self._constants:
+            values[place] = value() if callable(value) else value
+        with np.errstate(all="ignore"):
+            for place, args, compute, done in self._work:
+                values[place] = compute([values[a] for a in args], seed)
+                for p in done:
+                    values[p] = None
+        return [_number(values[p]) for p in self._outputs]
+
+
+def _number(value: Any) -> Value:
+    return canonical(float(value)) if type(value) is int else canonical(value)
+
+
+def _is_constant(step: Step) -> bool:
+    return step.op is None and not step.name and not step.args
+
+
+def _work(
+    trace: Trace, live: Sequence[int], kept: set[int]
+) -> list[tuple[int, tuple[int, ...], Compute, tuple[int, ...]]]:
+    last: dict[int, int] = {}
+    for place in live:
+        for a in trace.steps[place].args:
+            last[a] = place
+    done: dict[int, list[int]] = {}
+    for a, place in last.items():
+        if a not in kept:
+            done.setdefault(place, []).append(a)
+    return [
+        (place, step.args, _compute(trace, step), tuple(done.get(place, ())))
+        for place in live
+        if (step := trace.steps[place]).args
+    ]
+
+
+def _compute(trace: Trace, step: Step) -> Compute:
+    """How a step is run: the choices that `dispatch.apply` makes each time, made once."""
+    op, attrs = step.op, step.attrs
+    if op is None:
+        return lambda xs, seed: xs[0]
+    avals = [trace.steps[a].aval for a in step.args]
+    if step.stream is not None:
+        return _random(op, attrs, step.stream)
+    if all(not a.shape and (a.weak or a.dtype == FLOAT64) for a in avals):
+        return _of_scalars(op, attrs, all(a.weak is bool for a in avals))
+    strong = [i for i, a in enumerate(avals) if not a.shape and a.dtype == FLOAT64 and a.weak is None]
+    forward = op.forward
+
+    def compute(xs: list[Any], seed: int) -> Any:
+        for i in strong:
+            xs[i] = np.float64(xs[i])
+        try:
+            y = forward(*xs, **attrs)
+        except (ValueError, TypeError, IndexError, ArithmeticError) as error:
+            raise InvalidValueError(f"{op.name}: {error}") from error
+        return y if type(y) is np.ndarray and y.ndim and y.dtype is FLOAT64 else canonical(y)
+
+    return compute
+
+
+def _of_scalars(op: Any, attrs: dict[str, Any], are_bools: bool) -> Compute:
+    scalar, forward = op.scalar, op.forward
+
+    def compute(xs: list[Any], seed: int) -> Any:
+        if not are_bools:
+            xs = [float(x) for x in xs]
+            if scalar is not None:
+                try:
+                    return canonical(scalar(*xs, **attrs))
+                except (ArithmeticError, ValueError):
+                    return canonical(forward(*map(np.float64, xs), **attrs))
+        try:
+            return canonical(forward(*map(np.asarray, xs), **attrs))
+        except (ValueError, TypeError, IndexError, ArithmeticError) as error:
+            raise InvalidValueError(f"{op.name}: {error}") from error
+
+    return compute
+
+
+def _random(op: Any, attrs: dict[str, Any], stream: Any) -> Compute:
+    def compute(xs: list[Any], seed: int) -> Any:
+        if stream.rows is None:
+            return canonical(op.forward(*xs, **attrs, rng=stream.generator(seed)))
+        drawn = [
+            op.forward(*(np.asarray(x)[i] for x in xs), **attrs, rng=stream.generator(seed, i))
+            for i in range(stream.rows)
+        ]
+        return np.stack(drawn) if drawn else canonical(op.forward(*xs, **attrs, rng=stream.generator(seed)))
+
+    return compute

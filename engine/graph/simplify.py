@@ -1,0 +1,177 @@
+"""Identities that change no bit of a result, applied to each operation as it is written down.
+
+What is not here is left out on purpose: x + 0.0 turns -0.0 into 0.0, x - x and x * 0 forget NaN and infinities, and
+c1 * (c2 * x) rounds otherwise. The trace itself folds constants and merges equal steps; steps that nothing needs are
+never run.
+"""
+
+from collections.abc import Callable
+from math import copysign
+from typing import Any
+
+from engine.dispatch import apply
+from engine.symbol import Symbol
+from engine.table import OPERATIONS
+from engine.values import Aval
+
+Rule = Callable[[Any, list[Symbol], dict[str, Any], Aval], Symbol | None]
+
+#: Elementwise operations of two operands that may be exchanged.
+_COMMUTATIVE = {"add", "mul", "maximum", "minimum", "hypot", "logaddexp", "equal", "not_equal"}
+
+
+def rewritten(trace: Any, op: Any, xs: list[Symbol], attrs: dict[str, Any], out: Aval) -> Symbol | None:
+    """What stands for `op(*xs)` in other words; None where it has to be written down as it is.
+
+    Operands may be put into another order in place.
+    """
+    if op.kind in ("elementwise", "bilinear") and op.name != "matmul":
+        _see_through_broadcasts(trace, op, xs, attrs, out)
+    rule = _RULES.get(op.name)
+    found = rule(trace, xs, attrs, out) if rule else None
+    if found is None and op.name in _COMMUTATIVE and xs[0].place > xs[1].place:
+        xs.reverse()
+    return found
+
+
+def _see_through_broadcasts(trace: Any, op: Any, xs: list[Symbol], attrs: dict[str, Any], out: Aval) -> None:
+    """An elementwise operation repeats its operands itself, where another one has the result's shape."""
+    for i, x in enumerate(xs):
+        step = trace.steps[x.place]
+        if step.op is not None and step.op.name == "broadcast_to":
+            inner = trace.symbol(step.args[0])
+            avals = [inner.aval if j == i else other.aval for j, other in enumerate(xs)]
+            if op.infer(*avals, **attrs) == out._replace(weak=None):
+                xs[i] = inner
+
+
+def _number(trace: Any, x: Symbol) -> float | None:
+    """A scalar constant as a float."""
+    value = trace.known(x)
+    return float(value) if value is not None and not x.shape and x.dtype.kind != "b" else None
+
+
+def _is_same(x: Symbol, out: Aval) -> bool:
+    return x.shape == out.shape and x.dtype == out.dtype and x.aval.weak == out.weak
+
+
+def _negated(trace: Any, x: Symbol) -> Symbol | None:
+    """The operand of a negation."""
+    step = trace.steps[x.place]
+    is_neg = step.op is not None and step.op.name == "neg"
+    return trace.symbol(step.args[0]) if is_neg else None
+
+
+def _call(name: str, *args: Any, **attrs: Any) -> Symbol:
+    found: Symbol = apply(OPERATIONS[name], args, attrs)
+    return found
+
+
+def _mul(trace: Any, xs: list[Symbol], attrs: dict[str, Any], out: Aval) -> Symbol | None:
+    for x, other in (xs, xs[::-1]):
+        number = _number(trace, other)
+        if number in (1.0, -1.0) and _is_same(x, out):
+            return x if number == 1.0 else _call("neg", x)
+    for x, other in (xs, xs[::-1]):
+        inner = _negated(trace, x)
+        if inner is not None and x.dtype.kind == "f":
+            return _call("neg", _call("mul", inner, other))
+    return None
+
+
+def _div(trace: Any, xs: list[Symbol], attrs: dict[str, Any], out: Aval) -> Symbol | None:
+    if _number(trace, xs[1]) == 1.0 and _is_same(xs[0], out):
+        return xs[0]
+    above, below = (_negated(trace, x) if x.dtype.kind == "f" else None for x in xs)
+    if above is not None:
+        return _call("neg", _call("div", above, xs[1]))
+    if below is not None:
+        return _call("neg", _call("div", xs[0], below))
+    return None
+
+
+def _add(trace: Any, xs: list[Symbol], attrs: dict[str, Any], out: Aval) -> Symbol | None:
+    for x, other in (xs, xs[::-1]):
+        number = _number(trace, other)
+        if number == 0.0 and copysign(1.0, number) < 0 and _is_same(x, out):
+            return x
+        inner = _negated(trace, other)
+        if inner is not None and other.dtype.kind == "f":
+            return _call("sub", x, inner)
+    return None
+
+
+def _sub(trace: Any, xs: list[Symbol], attrs: dict[str, Any], out: Aval) -> Symbol | None:
+    number = _number(trace, xs[1])
+    if number == 0.0 and copysign(1.0, number) > 0 and _is_same(xs[0], out):
+        return xs[0]
+    inner = _negated(trace, xs[1])
+    return _call("add", xs[0], inner) if inner is not None and xs[1].dtype.kind == "f" else None
+
+
+def _neg(trace: Any, xs: list[Symbol], attrs: dict[str, Any], out: Aval) -> Symbol | None:
+    return _negated(trace, xs[0])
+
+
+def _pow(trace: Any, xs: list[Symbol], attrs: dict[str, Any], out: Aval) -> Symbol | None:
+    x, exponent = xs[0], _number(trace, xs[1])
+    if not xs[1].aval.weak or x.dtype.kind != "f" or not _is_same(x, out):
+        return None
+    if exponent == 0.0:
+        return _call("ones_like", x)
+    if exponent == 1.0:
+        return x
+    return _call("square", x) if exponent == 2.0 else None
+
+
+def _filled(value: float) -> Rule:
+    def rule(trace: Any, xs: list[Symbol], attrs: dict[str, Any], out: Aval) -> Symbol | None:
+        found: Symbol | None = trace.filled(value, out) if out.dtype.kind == "f" else None
+        return found
+
+    return rule
+
+
+def _same_form(trace: Any, xs: list[Symbol], attrs: dict[str, Any], out: Aval) -> Symbol | None:
+    return xs[0] if _is_same(xs[0], out) and xs[0].dtype.kind == "f" else None
+
+
+def _reshape(trace: Any, xs: list[Symbol], attrs: dict[str, Any], out: Aval) -> Symbol | None:
+    step = trace.steps[xs[0].place]
+    if _is_same(xs[0], out):
+        return xs[0]
+    if step.op is not None and step.op.name == "reshape":
+        return _call("reshape", trace.symbol(step.args[0]), shape=out.shape)
+    return None
+
+
+def _broadcast_to(trace: Any, xs: list[Symbol], attrs: dict[str, Any], out: Aval) -> Symbol | None:
+    step = trace.steps[xs[0].place]
+    if _is_same(xs[0], out):
+        return xs[0]
+    if step.op is not None and step.op.name == "broadcast_to":
+        return _call("broadcast_to", trace.symbol(step.args[0]), shape=out.shape)
+    return None
+
+
+def _transpose(trace: Any, xs: list[Symbol], attrs: dict[str, Any], out: Aval) -> Symbol | None:
+    axes = attrs["axes"]
+    order = tuple(reversed(range(xs[0].ndim))) if axes is None else (axes,) if isinstance(axes, int) else axes
+    return xs[0] if all(a % xs[0].ndim == i for i, a in enumerate(order)) else None
+
+
+_RULES: dict[str, Rule] = {
+    "mul": _mul,
+    "div": _div,
+    "add": _add,
+    "sub": _sub,
+    "neg": _neg,
+    "pow": _pow,
+    "zeros_like": _filled(0.0),
+    "ones_like": _filled(1.0),
+    "reshape": _reshape,
+    "broadcast_to": _broadcast_to,
+    "transpose": _transpose,
+    "sum_to": _same_form,
+    "astype": _same_form,
+}

@@ -1,0 +1,222 @@
+"""Trace: the recorder behind symbols. Operations on them become steps, each of them once, simplified as they come."""
+
+import math
+import struct
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import count
+from typing import Any
+
+import numpy as np
+
+from engine.dispatch import PROMOTING, apply, operand
+from engine.errors import InvalidValueError
+from engine.graph.ir import Graph, Input, Literal, Node, Output
+from engine.graph.limits import Limits, check_limit
+from engine.graph.simplify import rewritten
+from engine.symbol import Symbol
+from engine.table import CALLS
+from engine.values import FLOAT64, MAX_AXES, Aval, Value, frozen
+from engine.values import aval as raw_aval
+
+#: Results of constants alone are computed at once up to so many elements.
+_LARGEST_FOLDED = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """Where a random operation draws from: a stream for its place in the program, and for each row of a batch.
+
+    Source: the streams are NumPy's SeedSequence with the place, and the row, as spawn key.
+    """
+
+    place: int
+    rows: int | None = None
+
+    def by_row(self, rows: int) -> "Stream":
+        """The same for a batch."""
+        return Stream(self.place, rows)
+
+    def generator(self, seed: int, *row: int) -> np.random.Generator:
+        """The generator of one run, or of one of its rows."""
+        return np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=(self.place, *row))))
+
+
+@dataclass(slots=True, eq=False)
+class Step:
+    """One value of a trace.
+
+    op: what computes it; None for an input, a constant or a `cut`.
+    args: places of the operands.
+    value: of a constant; or a function that makes it when the trace is run.
+    name: of an input.
+    """
+
+    op: Any
+    args: tuple[int, ...]
+    attrs: dict[str, Any]
+    aval: Aval
+    value: Any = None
+    name: str = ""
+    stream: Stream | None = None
+
+
+class Trace:
+    """Steps in the order in which they were recorded; places count from 0."""
+
+    def __init__(self, limits: Limits | None = None, level: int = 0) -> None:
+        self.level = level
+        self.limits = limits or Limits()
+        self.steps: list[Step] = []
+        self.operations = 0
+        self._seen: dict[Any, Symbol] = {}
+
+    def input(self, name: str, aval: Aval) -> Symbol:
+        """A value that is given when the trace is run."""
+        return self._add(Step(None, (), {}, self._checked(aval, f'input "{name}"'), name=name))
+
+    def constant(self, value: Value, is_weak: bool = False) -> Symbol:
+        """A value that is known; `is_weak` for a Python number that takes the dtype of what it meets."""
+        known = raw_aval(value)
+        known = known if is_weak else known._replace(weak=None)
+        key = _bits(value, known)
+        if key not in self._seen:
+            self._seen[key] = self._add(Step(None, (), {}, self._checked(known, "a literal"), value=value))
+        return self._seen[key]
+
+    def made(self, aval: Aval, make: Callable[[], Value]) -> Symbol:
+        """A constant that is made when the trace is run."""
+        return self._add(Step(None, (), {}, self._checked(aval, "a constant"), value=make))
+
+    def filled(self, value: float, aval: Aval) -> Symbol:
+        """One number in the shape and dtype of `aval`."""
+        number = self.constant(float(value) if aval.dtype == FLOAT64 else np.array(value, aval.dtype))
+        return CALLS["broadcast_to"](number, aval.shape) if aval.shape else number
+
+    def cut(self, symbol: Symbol) -> Symbol:
+        """The same value as a step that is equal to no other, to differentiate with respect to."""
+        return self._add(Step(None, (symbol.place,), {}, symbol.aval))
+
+    def symbol(self, place: int) -> Symbol:
+        """What stands for the value of a step."""
+        return Symbol(self.steps[place].aval, self, place)
+
+    def live(self, outputs: Sequence[Symbol]) -> list[int]:
+        """The places of the steps that some values need, in order."""
+        needed = {x.place for x in outputs}
+        for place in range(max(needed, default=-1), -1, -1):
+            if place in needed:
+                needed.update(self.steps[place].args)
+        return sorted(needed)
+
+    def known(self, symbol: Symbol) -> Any:
+        """The value of a constant, None for what is not known."""
+        step = self.steps[symbol.place]
+        return None if step.op is not None or callable(step.value) else step.value
+
+    def record(self, op: Any, args: tuple[Any, ...], attrs: dict[str, Any], **extra: Any) -> Symbol:
+        """Writes an operation down, unless it is there already, is known, or is another's in other words."""
+        symbols = [self._operand(op, x) for x in args]
+        avals = [x.aval for x in symbols]
+        strong = avals if op.kind in PROMOTING else [a._replace(weak=None) for a in avals]
+        out: Aval = op.infer(*strong, **attrs)
+        if all(a.weak for a in avals) and out.dtype == FLOAT64 and not out.shape:
+            out = Aval((), FLOAT64, float)
+        self._checked(out, f"the result of {op.name}")
+        if op.random:
+            return self._append(op, symbols, attrs, out, extra["rng"])
+        values = [self.known(x) for x in symbols]
+        if out.size <= _LARGEST_FOLDED and all(v is not None for v in values):
+            return self._folded(op, symbols, values, attrs, out)
+        found = rewritten(self, op, symbols, attrs, out)
+        if found is not None:
+            return found
+        key = (op.name, tuple(x.place for x in symbols), tuple((k, _attribute_bits(v)) for k, v in attrs.items()))
+        if key not in self._seen:
+            self._seen[key] = self._append(op, symbols, attrs, out)
+        return self._seen[key]
+
+    def _operand(self, op: Any, x: Any) -> Symbol:
+        if type(x) is Symbol:
+            return x
+        x = operand(op, x)
+        return self.constant(float(x) if type(x) is np.float64 else x, is_weak=type(x) in (float, int, bool))
+
+    def _folded(self, op: Any, symbols: list[Symbol], values: list[Any], attrs: dict[str, Any], out: Aval) -> Symbol:
+        given = [
+            np.float64(v) if type(v) is float and x.aval.weak is None else v
+            for x, v in zip(symbols, values, strict=True)
+        ]
+        with np.errstate(all="ignore"):
+            return self.constant(apply(op, tuple(given), attrs), is_weak=out.weak is not None)
+
+    def _append(
+        self, op: Any, symbols: list[Symbol], attrs: dict[str, Any], out: Aval, stream: Stream | None = None
+    ) -> Symbol:
+        self.operations += 1
+        check_limit("nodes", self.operations, self.limits.max_nodes, "the program")
+        return self._add(Step(op, tuple(x.place for x in symbols), attrs, out, stream=stream))
+
+    def _add(self, step: Step) -> Symbol:
+        self.steps.append(step)
+        return Symbol(step.aval, self, len(self.steps) - 1)
+
+    def _checked(self, aval: Aval, who: str) -> Aval:
+        if len(aval.shape) > MAX_AXES:
+            raise InvalidValueError(f"{who} has {len(aval.shape)} axes; at most {MAX_AXES} are possible")
+        # Nested lists of an empty array may be long as well.
+        length = math.prod(n for n in aval.shape if n)
+        check_limit("elements", length, self.limits.max_elements, f"{who} of shape {list(aval.shape)}")
+        return aval
+
+
+def _bits(value: Any, aval: Aval) -> Any:
+    """What tells constants apart: their bits, for 0.0 == -0.0, 1 == True and NaN is equal to nothing."""
+    if isinstance(value, np.ndarray):
+        small = value.size <= _LARGEST_FOLDED
+        return (aval.shape, str(aval.dtype), value.tobytes() if small else id(value))
+    return (aval.weak, type(value), struct.pack("<d", value) if type(value) is float else value)
+
+
+def _attribute_bits(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return tuple(map(_attribute_bits, value))
+    return (type(value), struct.pack("<d", value) if type(value) is float else value)
+
+
+def as_graph(trace: Trace, outputs: Mapping[str, Symbol], bound: Mapping[str, Value] | None = None) -> Graph:
+    """The steps that some values need as a program of its own, every node with a name.
+
+    Inputs are those of the trace, with their shapes and dtypes; those that are `bound` keep their values.
+    """
+    bound = bound or {}
+    taken = {step.name for step in trace.steps if step.name} | set(outputs)
+    fresh = (name for n in count(1) if (name := f"v{n}") not in taken)
+    first = {symbol.place: name for name, symbol in reversed(list(outputs.items()))}
+    ids: dict[int, str | Literal] = {}
+    nodes = []
+    for place in trace.live(list(outputs.values())):
+        step = trace.steps[place]
+        if step.op is None and step.args:
+            ids[place] = ids[step.args[0]]
+        elif step.name:
+            ids[place] = step.name
+        elif step.op is None and place not in first:
+            ids[place] = _literal(step)
+        else:
+            name = first.get(place) or next(fresh)
+            args = tuple(ids[a] for a in step.args) if step.op else (_literal(step),)
+            attrs = {a.name: a.parse(step.attrs[a.name], step.op.name) for a in step.op.attributes} if step.op else {}
+            ids[place] = name
+            nodes.append(Node((name,), step.op, args, attrs, True, ()))
+    found = {name: str(ids[symbol.place]) for name, symbol in outputs.items()}
+    inputs = [Input(s.name, s.aval.shape, s.aval.dtype) for s in trace.steps if s.name and s.name not in bound]
+    aliases = {name: i for name, i in found.items() if name != i}
+    return Graph(tuple(inputs), tuple(nodes), tuple(Output(name, i) for name, i in found.items()), aliases, dict(bound))
+
+
+def _literal(step: Step) -> Literal:
+    value = step.value() if callable(step.value) else step.value
+    if isinstance(value, np.ndarray):
+        value = frozen(value)
+    return Literal(value, step.aval.weak is not None, step.aval.weak is int)
