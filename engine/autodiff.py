@@ -50,6 +50,8 @@ class Tape:
 
     def __init__(self, level: int) -> None:
         self.level = level
+        # A tape that begins inside no_grad is wanted all the same; one inside of it is not.
+        self._ignores_no_grad = not is_recording()
 
     def leaf(self, data: Any) -> Taped:
         """A value that the tape begins with."""
@@ -64,7 +66,7 @@ class Tape:
         mine = tuple(x if isinstance(x, Taped) and x.recorder is self else None for x in args)
         saved = tuple(operand(op, x) if t is None else lowered(t._data) for x, t in zip(args, mine, strict=True))
         y = Taped(apply(op, saved, attrs, **extra), self)
-        if op.is_differentiable and is_recording() and y.dtype.kind == "f":
+        if op.is_differentiable and (is_recording() or self._ignores_no_grad) and y.dtype.kind == "f":
             y._op = op
             y._parents = mine
             y._saved = tuple(x if t is None else t._data for x, t in zip(saved, mine, strict=True))

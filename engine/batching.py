@@ -42,7 +42,7 @@ class Batched(Tracer):
     def concrete(self) -> Any:
         """There is none: rows may differ."""
         raise InvalidValueError(
-            f"a value of {self.recorder.rows} rows has no single number, so Python cannot branch on it; "
+            f"a value inside vmap differs from row to row (of {self.recorder.rows}), so Python cannot branch on it; "
             "use where(condition, x, y)"
         )
 

@@ -101,7 +101,7 @@ def check_gradients(
         raise BadAttributeError(f"check_gradients: order is {order!r}; expected 1 or 2")
     args = _Arguments(xs)
     rng = np.random.default_rng(seed)
-    found = _Comparison(rtol, atol)
+    found = Comparison(rtol, atol)
     values = args.values
     ys = _raws(args.call(f, args.variables(values)))
     cotangents = [_cotangent(rng, y) for y in ys]
@@ -214,7 +214,7 @@ def _moved(value: Value, index: tuple[int, ...], to: float) -> Value:
     return array
 
 
-class _Comparison:
+class Comparison:
     """Collects the largest error."""
 
     def __init__(self, rtol: float, atol: float) -> None:
@@ -224,6 +224,7 @@ class _Comparison:
         self._worst: Difference | None = None
 
     def add(self, order: int, names: list[str], analytic: list[Value], numeric: list[Value]) -> None:
+        """Compares derivatives of an order with their central differences, value by value."""
         for name, a, n in zip(names, map(np.asarray, analytic), map(np.asarray, numeric), strict=True):
             with np.errstate(all="ignore"):
                 size = np.maximum(np.abs(a), np.abs(n))
@@ -240,4 +241,5 @@ class _Comparison:
                 self._worst = Difference(order, name, index, float(a[index]), float(n[index]))
 
     def result(self) -> GradientCheck:
+        """What all comparisons came to."""
         return GradientCheck(self._ok, self._max_error, self._worst)

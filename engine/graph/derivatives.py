@@ -174,7 +174,9 @@ def hessian(
         request.check_matrices(plain, chosen.values(), chosen.values())
         for name, i in chosen.items():
             known = plain.aval(i)
-            view = request.view(directions=known.size, tangents={i: request.identity(known, i)})
+            view = request.view(
+                directions=known.size, tangents={i: request.identity(known, request.rows(i, "tangents"))}
+            )
             for other, g in zip(chosen, view.gradients([(root, view.ones(root))], list(chosen.values())), strict=True):
                 blocks[other][name] = request.last(view.tangent(g), known)
         [*grads] = plain.gradients([(root, plain.ones(root))], list(chosen.values()))
@@ -293,7 +295,7 @@ class _Request:
         for name, value in given.items():
             i = self.application.known[name]
             known, loc = view.aval(i), (field, name)
-            lead = (() if m is None else (m,)) + self._rows(i, field)
+            lead = (() if m is None else (m,)) + self.rows(i, field)
             check_floating(field, name, known, loc, self.faults)
             check_direction(field, value, name, known, lead, loc, self.faults)
             step = self.trace.input(self._name(f"{field} {name}", value), aval(value)._replace(weak=None))
@@ -303,7 +305,7 @@ class _Request:
         self.faults.check()
         return found
 
-    def _rows(self, i: str, field: str) -> tuple[int, ...]:
+    def rows(self, i: str, field: str) -> tuple[int, ...]:
         """What is not an input, and every cotangent, differs from row to row."""
         rows = self.application.rows
         is_shared = any(x.name == i for x in self.application.graph.inputs) and i not in self.application.batched
@@ -314,11 +316,10 @@ class _Request:
         self._given[name] = value
         return name
 
-    def identity(self, known: Aval, i: str) -> Symbol:
-        """Directions along each element of a value; every row has them."""
+    def identity(self, known: Aval, rows: tuple[int, ...]) -> Symbol:
+        """Directions along each element of a value, the same for all rows where it differs by row."""
         shape, dtype = (known.size, *known.shape), known.dtype
         step = self.trace.made(Aval(shape, dtype), lambda: np.eye(known.size, dtype=dtype).reshape(shape))
-        rows = self._rows(i, "tangents")
         if not rows:
             return step
         wide = CALLS["reshape"](step, (known.size, 1, *known.shape))
@@ -326,10 +327,10 @@ class _Request:
         return found
 
     def last(self, step: Symbol, known: Aval) -> Symbol:
-        """A result with its axis of directions at the end, in the shape of what they are directions of."""
+        """A result with its axis of directions at the end, in the shape and dtype of what they are directions of."""
         moved = CALLS["transpose"](step, (*range(1, step.ndim), 0))
         found: Symbol = CALLS["reshape"](moved, (*step.shape[1:], *known.shape))
-        return found
+        return found if found.dtype == known.dtype else CALLS["astype"](found, str(known.dtype))
 
     def check_matrices(self, view: View, above: Any, below: Any) -> None:
         """Refuses matrices that are too large before anything of their size is written down."""
@@ -364,7 +365,7 @@ def _reverse(
     for name, i in names.items():
         known = plain.aval(i)
         view = request.view(directions=known.size)
-        root = view.directed(request.identity(known, i))
+        root = view.directed(request.identity(known, request.rows(i, "cotangents")))
         grads = view.gradients([(i, root)], list(wrt.values()))
         found[name] = {
             x: _first(view.directions(g), known, request.application.rows) for x, g in zip(wrt, grads, strict=True)
@@ -388,7 +389,8 @@ def _forward(
     found: dict[str, dict[str, Symbol]] = {name: {} for name in names}
     for x, i in wrt.items():
         known = plain.aval(i)
-        view = request.view(directions=known.size, tangents={i: request.identity(known, i)})
+        eye = request.identity(known, request.rows(i, "tangents"))
+        view = request.view(directions=known.size, tangents={i: eye})
         for name, output in names.items():
             found[name][x] = request.last(view.tangent(view.values[output]), known)
     return found

@@ -125,7 +125,7 @@ slice: Row = primitive(
 
 def _slice_add(x: Any, updates: Any, index: Index) -> Any:
     dtype = np.result_type(x, updates)
-    y = np.array(x, dtype=dtype)
+    y = np.array(x, dtype=dtype, order="C")
     if any(isinstance(item, tuple) and item[0] == "ints" for item in index):
         _add_at(y, np.arange(y.size).reshape(y.shape)[_numpy_index(index)], updates)
     else:
@@ -134,7 +134,7 @@ def _slice_add(x: Any, updates: Any, index: Index) -> Any:
 
 
 def _add_at(y: Any, places: Any, updates: Any) -> None:
-    """Adds at flat places; NumPy's add.at in more than one dimension is slow, and unsafe beyond 32."""
+    """Adds at flat places of an array in C order; NumPy's add.at in more axes is slow, and unsafe beyond 32."""
     np.add.at(y.reshape(-1), np.ravel(places), np.ravel(np.broadcast_to(updates, np.shape(places))))
 
 
@@ -246,7 +246,7 @@ take: Row = primitive(
 
 def _scatter_add(x: Any, indices: Any, updates: Any, axis: int | None) -> Any:
     x = np.asarray(x)
-    y = np.array(x, dtype=np.result_type(x, updates))
+    y = np.array(x, dtype=np.result_type(x, updates), order="C")
     found = _as_indices("scatter_add", indices, y.size if axis is None else y.shape[axis])
     _add_at(y, np.take(np.arange(y.size).reshape(y.shape), found, axis=axis), updates)
     return y
