@@ -6,9 +6,9 @@ import re
 import socket
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.programs import ProgramLimits
@@ -34,7 +34,10 @@ class Settings(BaseSettings):
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
     workers: int = Field(1, ge=1, description="Processes.")
     insecure: bool = Field(False, description="Listen on more than loopback although there are no keys.")
-    data_dir: Path = Field(Path("data"), description="Where what must last lies; nothing does yet.")
+    data_dir: Path = Field(Path("data"), description="Where what must last lies; made where it is not there.")
+    store: Literal["sqlite", "memory"] = Field(
+        "sqlite", description="What keeps programs: sqlite, a file in data_dir; memory, which ends with the server."
+    )
     cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="Origins whose pages may call the server, separated by commas; * for all."
     )
@@ -53,6 +56,15 @@ class Settings(BaseSettings):
     max_bytes: int = Field(_DEFAULTS.cost.max_bytes, ge=1, description="Bytes of all values of a program together.")
     max_flops: int = Field(_DEFAULTS.cost.max_flops, ge=1, description="Floating-point operations of a request.")
 
+    program_ttl_s: float = Field(
+        7 * 24 * 3600, gt=0, description="Time for which a registered program without a name is kept without use."
+    )
+    max_programs: int = Field(100_000, ge=1, description="Registered programs.")
+    max_store_bytes: int = Field(4 * 2**30, ge=1, description="Bytes that are kept in all, bound arrays included.")
+    cache_bytes: int = Field(
+        256 * 2**20, ge=0, description="Bytes of registered programs that a process keeps ready to run."
+    )
+
     deadline_s: float = Field(30, gt=0, description="Time that a request's work may take, waiting included.")
     max_concurrency: int = Field(
         min(os.cpu_count() or 1, 8), ge=1, description="Threads of a process for work that is not tiny."
@@ -60,6 +72,14 @@ class Settings(BaseSettings):
     max_queue: int = Field(64, ge=0, description="Requests of a process that may wait for such a thread.")
     tiny_bytes: int = Field(1024, ge=0, description="Bodies up to this size are read on the event loop.")
     tiny_flops: int = Field(50_000, ge=0, description="Programs up to this cost, all in all, run on the event loop.")
+
+    @field_validator("store")
+    @classmethod
+    def _check_store(cls, store: str, given: ValidationInfo) -> str:
+        workers = given.data.get("workers", 1)
+        if store == "memory" and workers > 1:
+            raise ValueError(f"each of the {workers} workers (PULLBACK_WORKERS) would keep programs of its own")
+        return store
 
     @field_validator("cors_origins", mode="before")
     @classmethod
@@ -83,7 +103,10 @@ class Settings(BaseSettings):
 
     def public_limits(self) -> dict[str, float]:
         """The limits that a client may want to know, as `GET /v1` shows them."""
-        names = "max_body_bytes max_depth max_chain max_nodes max_elements max_bytes max_flops deadline_s"
+        names = (
+            "max_body_bytes max_depth max_chain max_nodes max_elements max_bytes max_flops "
+            "program_ttl_s max_programs max_store_bytes deadline_s"
+        )
         return {name: getattr(self, name) for name in names.split()}
 
     def __str__(self) -> str:
