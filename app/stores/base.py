@@ -24,6 +24,9 @@ class StoreUnavailableError(Exception):
 class NameConflictError(Exception):
     """A name that another program holds."""
 
+    def __init__(self, name: str, holder: str) -> None:
+        super().__init__(f'the name "{name}" belongs to the program {holder}; "replace": true moves it')
+
 
 @dataclass(frozen=True, slots=True)
 class Binding:

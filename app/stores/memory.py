@@ -49,8 +49,8 @@ class MemoryStore:
         with self._lock:
             now = self._sweep_if_due()
             holder = self._names.get(program.name) if program.name else None
-            if holder is not None and holder.program.id != program.id and not replace:
-                raise NameConflictError(program.name)
+            if program.name and holder and holder.program.id != program.id and not replace:
+                raise NameConflictError(program.name, holder.program.id)
             entry = self._programs.get(program.id)
             is_new = entry is None
             if entry is None:

@@ -121,8 +121,8 @@ class SqliteStore:
         with self._write() as connection:
             now = self._policy.clock()
             holder = _holder(connection, program.name) if program.name else None
-            if holder not in (None, program.id) and not replace:
-                raise NameConflictError(program.name)
+            if program.name and holder and holder != program.id and not replace:
+                raise NameConflictError(program.name, holder)
             used = "UPDATE programs SET used_at = ? WHERE id = ?"
             is_new = not connection.execute(used, (now, program.id)).rowcount
             if is_new:
