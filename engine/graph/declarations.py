@@ -1,4 +1,4 @@
-"""Declarations of inputs: name -> {"shape", "dtype"}, both optional."""
+"""Declarations of inputs: name -> {"shape", "dtype"}, both optional; and what does not fit one."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from engine.graph.builder import GraphBuilder, Site
 from engine.graph.ir import Input
 from engine.graph.literals import described
 from engine.graph.names import quoted
-from engine.values import DTYPES, MAX_AXES
+from engine.values import DTYPES, MAX_AXES, Aval
 
 
 def declare(builder: GraphBuilder, declarations: object, site: Site) -> None:
@@ -24,6 +24,37 @@ def declare(builder: GraphBuilder, declarations: object, site: Site) -> None:
         elif name is not None and builder.check_fields(fields, ("shape", "dtype"), place):
             builder.inputs[name] = Input(name, _shape(builder, fields, place), _dtype(builder, fields, place))
     return None
+
+
+def misfit(declared: Input, known: Aval, is_batched: bool = False) -> str:
+    """What keeps a value of this shape and dtype from being that of an input; empty where nothing does.
+
+    is_batched: the value's leading axis is a batch, which a declaration does not count.
+    """
+    shape = known.shape[is_batched:]
+    if declared.shape is not None and not _fits(shape, declared.shape):
+        return f'input "{declared.name}" has shape {list(known.shape)}; declared {_written(declared.shape)}'
+    if declared.dtype is not None and known.dtype != declared.dtype:
+        return f'input "{declared.name}" has dtype {known.dtype}; declared {declared.dtype}'
+    return ""
+
+
+def declaration(declared: Input) -> dict[str, Any]:
+    """An input's declaration as a document has it.
+
+    >>> declaration(Input("x", (None, 3), DTYPES["float32"]))
+    {'shape': [-1, 3], 'dtype': 'float32'}
+    """
+    shape = {} if declared.shape is None else {"shape": _written(declared.shape)}
+    return shape if declared.dtype is None else {**shape, "dtype": str(declared.dtype)}
+
+
+def _fits(shape: tuple[int, ...], declared: tuple[int | None, ...]) -> bool:
+    return len(shape) == len(declared) and all(d in (None, n) for n, d in zip(shape, declared, strict=True))
+
+
+def _written(shape: tuple[int | None, ...]) -> list[int]:
+    return [-1 if length is None else length for length in shape]
 
 
 def _shape(builder: GraphBuilder, fields: dict[str, Any], site: Site) -> tuple[int | None, ...] | None:
