@@ -9,6 +9,7 @@ import orjson
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
+from starlette.routing import Match
 
 from app.limits import RETRY_AFTER_S, DeadlineExceededError, OverloadedError
 from app.registry import UnknownProgramError
@@ -269,7 +270,9 @@ async def on_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     path = request.url.path
     if error.status_code == 405:
-        allowed = (error.headers or {}).get("Allow", "")
+        # Several routes may share a path, each with methods of its own.
+        routes = [route for route in request.app.routes if route.matches(request.scope)[0] != Match.NONE]
+        allowed = ", ".join(sorted({method for route in routes for method in getattr(route, "methods", None) or ()}))
         detail = f"{request.method} is not allowed at {path}; allowed: {allowed}"
         return problem(request, "method-not-allowed", detail, headers={"Allow": allowed})
     if error.status_code == 404:

@@ -1,4 +1,4 @@
-"""Declarations of inputs: name -> {"shape", "dtype"}, both optional; and what does not fit one."""
+"""Declarations of inputs: name -> {"shape", "dtype"}, both optional or null; and what does not fit one."""
 
 from typing import Any
 
@@ -58,7 +58,7 @@ def _written(shape: tuple[int | None, ...]) -> list[int]:
 
 
 def _shape(builder: GraphBuilder, fields: dict[str, Any], site: Site) -> tuple[int | None, ...] | None:
-    if "shape" not in fields:
+    if fields.get("shape") is None:
         return None
     shape, place = fields["shape"], site.part("shape")
     if not isinstance(shape, list) or len(shape) > MAX_AXES:
@@ -73,7 +73,7 @@ def _shape(builder: GraphBuilder, fields: dict[str, Any], site: Site) -> tuple[i
 
 
 def _dtype(builder: GraphBuilder, fields: dict[str, Any], site: Site) -> np.dtype[Any] | None:
-    if "dtype" not in fields:
+    if fields.get("dtype") is None:
         return None
     dtype = fields["dtype"]
     if isinstance(dtype, str) and dtype in DTYPES:
