@@ -3,10 +3,9 @@
 Nothing here knows of HTTP. The kinds of faults answer in the order of `engine.errors`; within one kind all are listed.
 """
 
-import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Never
 
 import numpy as np
@@ -23,16 +22,14 @@ from engine.errors import (
 from engine.graph import evaluate as engine
 from engine.graph.binding import bind
 from engine.graph.build import build
-from engine.graph.builder import GraphBuilder, Site
 from engine.graph.cost import Cost
-from engine.graph.declarations import declaration, declare
+from engine.graph.declarations import declare_further
 from engine.graph.evaluate import Backward, Prepared
 from engine.graph.expression import parse
-from engine.graph.ir import Graph, Input
+from engine.graph.ir import Graph
 from engine.graph.limits import Limits
 from engine.graph.literals import decode_value, strong_value
 from engine.graph.names import name_fault, normalized, quoted
-from engine.table import listed, nearest
 from engine.values import DTYPES, FLOAT64, MAX_AXES, Aval, Value, canonical, shape_of
 
 #: Which of "expr", "graph" and "program" a request has, and what it holds.
@@ -91,7 +88,7 @@ def read(
         given = None if declared is None else dict(declared)
         return parse(document, given, max_depth=limits.max_depth, max_chain=limits.max_chain, max_nodes=nodes)
     graph = find(document) if key == "program" else build(document, max_depth=limits.max_depth, max_nodes=nodes)
-    return _declare(graph, declared) if declared else graph
+    return declare_further(graph, declared) if declared else graph
 
 
 def read_bound(
@@ -234,26 +231,6 @@ def _read(reading: Callable[[], Graph], found: list[AutogradError]) -> Graph | N
     except AutogradError as error:
         found.append(error)
         return None
-
-
-def _declare(graph: Graph, declared: Mapping[str, Any]) -> Graph:
-    """The program with more of its inputs declared; what it declares itself stays as it is."""
-    faults = Faults()
-    builder = GraphBuilder(faults, max_nodes=0)
-    declare(builder, dict(declared), Site(("inputs",), "", has_parts=True))
-    known = {i.name: i for i in graph.inputs}
-    for name, given in builder.inputs.items():
-        if name not in known:
-            near = nearest(name, known) or f"; it has {listed(list(known)) or 'no inputs'}"
-            faults.add(InvalidValueError, f"the program has no input {quoted(name)}{near}", ("inputs", name))
-            continue
-        own = known[name]
-        known[name] = both = Input(name, own.shape if given.shape is None else given.shape, own.dtype or given.dtype)
-        if own.shape not in (None, both.shape) or given.dtype not in (None, both.dtype):
-            msg = f"input {quoted(name)} is declared already, as {json.dumps(declaration(own))}"
-            faults.add(InvalidValueError, msg, ("inputs", name))
-    faults.check()
-    return replace(graph, inputs=tuple(known.values()))
 
 
 def _decode_inputs(

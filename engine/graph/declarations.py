@@ -1,14 +1,18 @@
 """Declarations of inputs: name -> {"shape", "dtype"}, both optional or null; and what does not fit one."""
 
+import json
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from engine.errors import InvalidValueError
+from engine.errors import Faults, InvalidValueError
 from engine.graph.builder import GraphBuilder, Site
-from engine.graph.ir import Input
+from engine.graph.ir import Graph, Input
 from engine.graph.literals import described
 from engine.graph.names import quoted
+from engine.table import listed, nearest
 from engine.values import DTYPES, MAX_AXES, Aval
 
 
@@ -24,6 +28,30 @@ def declare(builder: GraphBuilder, declarations: object, site: Site) -> None:
         elif name is not None and builder.check_fields(fields, ("shape", "dtype"), place):
             builder.inputs[name] = Input(name, _shape(builder, fields, place), _dtype(builder, fields, place))
     return None
+
+
+def declare_further(graph: Graph, declarations: Mapping[str, Any]) -> Graph:
+    """The program with more of its inputs declared; what it declares itself stays as it is.
+
+    Raises:
+        InvalidValueError: an input that it does not have, or that it declares otherwise.
+    """
+    faults = Faults()
+    builder = GraphBuilder(faults, max_nodes=0)
+    declare(builder, dict(declarations), Site(("inputs",), "", has_parts=True))
+    known = {i.name: i for i in graph.inputs}
+    for name, given in builder.inputs.items():
+        if name not in known:
+            near = nearest(name, known) or f"; it has {listed(list(known)) or 'no inputs'}"
+            faults.add(InvalidValueError, f"the program has no input {quoted(name)}{near}", ("inputs", name))
+            continue
+        own = known[name]
+        known[name] = both = Input(name, own.shape if given.shape is None else given.shape, own.dtype or given.dtype)
+        if own.shape not in (None, both.shape) or given.dtype not in (None, both.dtype):
+            msg = f"input {quoted(name)} is declared already, as {json.dumps(declaration(own))}"
+            faults.add(InvalidValueError, msg, ("inputs", name))
+    faults.check()
+    return replace(graph, inputs=tuple(known.values()))
 
 
 def misfit(declared: Input, known: Aval, is_batched: bool = False) -> str:

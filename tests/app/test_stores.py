@@ -22,6 +22,7 @@ from app.stores import (
     Store,
     StoreError,
     StoreUnavailableError,
+    database,
 )
 from app.stores.sqlite import FILE
 from engine.errors import LimitExceededError
@@ -379,7 +380,7 @@ def test_a_use_is_written_down_once_in_a_while(tmp_path: Path, opened: list[Sqli
 
 def test_it_is_durable_before_it_answers(tmp_path: Path, opened: list[SqliteStore]) -> None:
     opened.append(SqliteStore(tmp_path, Policy()))
-    with opened[0]._connection() as connection:
+    with opened[0]._database.read() as connection:
         pragmas = [connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("journal_mode", "synchronous")]
     assert pragmas == ["wal", 2]
 
@@ -474,7 +475,25 @@ def test_a_file_that_does_not_fit_is_refused_in_one_line(
 def test_a_file_that_goes_bad_is_unavailable(tmp_path: Path, opened: list[SqliteStore]) -> None:
     opened.append(SqliteStore(tmp_path, Policy()))
     add(opened[0], "a")
-    with opened[0]._connection() as connection:
+    with opened[0]._database.write() as connection:
         connection.execute("DROP TABLE program_names")
     with pytest.raises(StoreUnavailableError):
         opened[0].load_program("p_a")
+
+
+def test_what_can_be_read_is_answered_while_nothing_can_be_written(
+    tmp_path: Path, opened: list[SqliteStore], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "BUSY_S", 0.01)
+    clock = Clock()
+    opened.append(SqliteStore(tmp_path, Policy(clock=clock)))
+    add(opened[0], "a", "first")
+    other = sqlite3.connect(tmp_path / FILE, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    clock.now += DAY_S
+    assert opened[0].resolve_program("first") == "p_a"
+    assert ids(opened[0]) == ["p_a"]
+    with pytest.raises(StoreUnavailableError):
+        add(opened[0], "b")
+    other.close()
+    assert add(opened[0], "b")
