@@ -33,7 +33,7 @@ def document(graph: Graph) -> dict[str, Any]:
     """A program in the canonical form: dicts, lists, strings and numbers that `build` reads as the same program.
 
     Nodes without a name stand inside those that read them; where that would be deep, beside them, and are read by their
-    place in the list, as {"node": 0}. A constant is a node {"id", "value"}, a further name as well.
+    place in the list, as {"node": 0}. A constant is a node {"id", "value"}, a further name a node {"id", "alias"}.
 
     >>> from engine.graph.expression import parse
     >>> document(parse("y = 2 * sin(x)"))["nodes"]
@@ -52,7 +52,7 @@ def document(graph: Graph) -> dict[str, Any]:
             else:
                 stack.append(({"node": len(nodes)}, 0))
                 nodes.append(found)
-    nodes += ({"id": name, "value": of} for name, of in graph.aliases.items())
+    nodes += ({"id": name, "alias": of} for name, of in graph.aliases.items())
     return {"nodes": nodes, "outputs": [output.name for output in graph.outputs], "inputs": declarations(graph)}
 
 
@@ -130,12 +130,13 @@ def _document_node(node: Node, args: list[Any]) -> dict[str, Any]:
         name: [_document_index(item) for item in value] if types[name] is INDEX else _document_attribute(value)
         for name, value in changed_attributes(node).items()
     }
-    if not node.op.variadic:
-        # A literal never fills an optional operand but by name.
-        named = [i for i, x in enumerate(node.args) if i >= node.op.required and isinstance(x, Literal)]
-        attrs = {**{node.op.operands[i]: args[i] for i in named}, **attrs}
-        args = [arg for i, arg in enumerate(args) if i not in named]
-    found |= {"op": node.op.name, "args": args}
+    # A literal never fills an optional operand but by name.
+    literals = [i for i, x in enumerate(node.args) if isinstance(x, Literal)]
+    by_name = [] if node.op.variadic else [i for i in literals if i >= node.op.required]
+    attrs = {**{node.op.operands[i]: args[i] for i in by_name}, **attrs}
+    # By itself, a word such as "NaN" is a name.
+    args = [{"value": arg} if i in literals and isinstance(arg, str) else arg for i, arg in enumerate(args)]
+    found |= {"op": node.op.name, "args": [arg for i, arg in enumerate(args) if i not in by_name]}
     return {**found, "attrs": attrs} if attrs else found
 
 
