@@ -20,7 +20,7 @@ from app.limits import Workers
 from app.middleware import Envelope
 from app.registry import Registry
 from app.settings import Settings, SettingsError, load_settings, unknown_variables
-from app.stores import Store, StoreError, store_of
+from app.stores import Store, StoreError
 from app.wire.media import BodyTooLargeError
 from app.wire.problems import BY_ERROR, on_body_too_large, on_error, on_http_exception
 
@@ -70,12 +70,15 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.state.settings = settings
     app.state.workers = Workers(settings.max_concurrency, settings.max_queue, settings.deadline_s)
-    app.state.registry = Registry(store_of(settings), settings.program_limits(), settings.cache_bytes)
+    app.state.registry = Registry(settings.new_store(), settings.program_limits(), settings.cache_bytes)
     app.state.store_error = None
     app.state.draining = False
     app.add_middleware(Envelope, settings=settings)
-    for module in (evaluate, infer, programs, ops, health):
+    modules = (evaluate, infer, programs, ops, health)
+    for module in modules:
         app.include_router(module.router)
+    #: For what is said where none of them fits.
+    app.state.routes = [route for module in modules for route in module.router.routes]
     return app
 
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import orjson
 
 from app.programs import ProgramLimits, Source, read_bound
-from app.stores import Binding, Program, Store
+from app.stores import Binding, Listed, Program, Store
 from engine.config import test_mode
 from engine.errors import AutogradError, InvalidValueError
 from engine.graph.binding import bind
@@ -45,7 +45,7 @@ class UnknownProgramError(Exception):
 class Page:
     """Some of the programs, and where the next page begins; None after the last."""
 
-    programs: list[Program]
+    programs: list[Listed]
     next: int | None
 
 
@@ -135,8 +135,7 @@ class Registry:
     def page(self, limit: int, after: int = 0) -> Page:
         """At most `limit` programs in the order in which they came; `after` is the `next` of the page before."""
         found = self.store.list_programs(limit + 1, after)
-        more = found[limit - 1][0] if len(found) > limit else None
-        return Page([program for _, program in found[:limit]], more)
+        return Page(found[:limit], found[limit - 1].number if len(found) > limit else None)
 
     def delete(self, key: str) -> None:
         """Deletes a program with all its names; requests that run it already run on.

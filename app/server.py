@@ -12,7 +12,7 @@ import uvicorn
 
 from app.limits import THREAD_NAME
 from app.settings import PREFIX, Settings, SettingsError, is_loopback, load_settings
-from app.stores import StoreError, store_of
+from app.stores import StoreError
 
 APP = "app.main:app"
 BACKLOG = 2048
@@ -72,7 +72,7 @@ def _leave_work_behind() -> None:
 
 def _check_store(settings: Settings) -> None:
     """Fails here and once, and not in each of several workers again and again."""
-    store = store_of(settings)
+    store = settings.new_store()
     try:
         store.open()
     except StoreError as error:

@@ -12,10 +12,12 @@ from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.programs import ProgramLimits
+from app.stores import MemoryStore, Policy, SqliteStore, Store
 from engine.graph.limits import Limits
 
 PREFIX = "PULLBACK_"
 _DEFAULTS = ProgramLimits()
+_POLICY = Policy()
 _ORIGIN = re.compile(r"\*|[a-z][a-z0-9+.-]*://[^/\s]+", re.IGNORECASE)
 
 
@@ -57,10 +59,14 @@ class Settings(BaseSettings):
     max_flops: int = Field(_DEFAULTS.cost.max_flops, ge=1, description="Floating-point operations of a request.")
 
     program_ttl_s: float = Field(
-        7 * 24 * 3600, gt=0, description="Time for which a registered program without a name is kept without use."
+        _POLICY.program_ttl_s,
+        gt=0,
+        description="Time for which a registered program without a name is kept without use.",
     )
-    max_programs: int = Field(100_000, ge=1, description="Registered programs.")
-    max_store_bytes: int = Field(4 * 2**30, ge=1, description="Bytes that are kept in all, bound arrays included.")
+    max_programs: int = Field(_POLICY.max_programs, ge=1, description="Registered programs.")
+    max_store_bytes: int = Field(
+        _POLICY.max_bytes, ge=1, description="Bytes that are kept in all, bound arrays included."
+    )
     cache_bytes: int = Field(
         256 * 2**20, ge=0, description="Bytes of registered programs that a process keeps ready to run."
     )
@@ -100,6 +106,11 @@ class Settings(BaseSettings):
         """What programs are held to."""
         cost = Limits(self.max_nodes, self.max_elements, self.max_bytes, self.max_flops)
         return ProgramLimits(self.max_depth, self.max_chain, cost)
+
+    def new_store(self) -> Store:
+        """The store that is to be used; it is not opened yet."""
+        policy = Policy(self.program_ttl_s, self.max_programs, self.max_store_bytes)
+        return MemoryStore(policy) if self.store == "memory" else SqliteStore(self.data_dir, policy)
 
     def public_limits(self) -> dict[str, float]:
         """The limits that a client may want to know, as `GET /v1` shows them."""

@@ -13,7 +13,7 @@ from app.limits import Workers
 from app.openapi import CALL, body_of, problems_of, query_of
 from app.registry import Registry
 from app.settings import Settings
-from app.stores import Program
+from app.stores import Listed, Program
 from app.wire import media
 from app.wire.answers import ProgramAnswer, ProgramDetailsAnswer, ProgramsAnswer
 from app.wire.examples import MATYAS, REGISTER, RETIRED
@@ -110,7 +110,7 @@ def _register(body: bytes, settings: Settings, registry: Registry) -> tuple[Prog
     )
 
 
-def _document(program: Program) -> dict[str, Any]:
+def _document(program: Program | Listed) -> dict[str, Any]:
     return {"id": program.id, "name": program.name, **orjson.loads(program.summary)}
 
 

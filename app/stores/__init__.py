@@ -1,8 +1,8 @@
 """Where what must last is kept: one small interface, and the stores behind it."""
 
-from app.settings import Settings
 from app.stores.base import (
     Binding,
+    Listed,
     NameConflictError,
     Policy,
     Program,
@@ -15,6 +15,7 @@ from app.stores.sqlite import SqliteStore
 
 __all__ = [
     "Binding",
+    "Listed",
     "MemoryStore",
     "NameConflictError",
     "Policy",
@@ -23,11 +24,4 @@ __all__ = [
     "Store",
     "StoreError",
     "StoreUnavailableError",
-    "store_of",
 ]
-
-
-def store_of(settings: Settings) -> Store:
-    """The store that the settings name; it is not opened yet."""
-    policy = Policy(settings.program_ttl_s, settings.max_programs, settings.max_store_bytes)
-    return MemoryStore(policy) if settings.store == "memory" else SqliteStore(settings.data_dir, policy)

@@ -63,6 +63,16 @@ class Program:
 
 
 @dataclass(frozen=True, slots=True)
+class Listed:
+    """A program as lists show it; `number` says where it stands in them."""
+
+    number: int
+    id: str
+    name: str | None
+    summary: str
+
+
+@dataclass(frozen=True, slots=True)
 class Policy:
     """What a store keeps, and for how long.
 
@@ -157,8 +167,8 @@ class Store(Protocol):
     def load_blobs(self, digests: Sequence[str]) -> dict[str, bytes]:
         """Bytes by digest; those that are not there are left out."""
 
-    def list_programs(self, limit: int, after: int) -> list[tuple[int, Program]]:
-        """Programs in the order in which they came, each with its number; the first is the first beyond `after`."""
+    def list_programs(self, limit: int, after: int) -> list[Listed]:
+        """Programs in the order in which they came, beginning with the first whose number is beyond `after`."""
 
     def delete_program(self, key: str) -> bool:
         """Deletes a program with all its names, and the arrays that no other program has bound; False: not there."""

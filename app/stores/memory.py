@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 
-from app.stores.base import SUGGESTED_NAMES, SWEPT_ROWS, NameConflictError, Policy, Program, Sweeps, is_id
+from app.stores.base import SUGGESTED_NAMES, SWEPT_ROWS, Listed, NameConflictError, Policy, Program, Sweeps, is_id
 from engine.errors import LimitExceededError
 
 
@@ -21,6 +21,9 @@ class _Entry:
 
     def shown(self, name: str | None = None) -> Program:
         return replace(self.program, name=name or next(iter(self.names), None))
+
+    def listed(self) -> Listed:
+        return Listed(self.number, self.program.id, next(iter(self.names), None), self.program.summary)
 
 
 class MemoryStore:
@@ -87,11 +90,11 @@ class MemoryStore:
         with self._lock:
             return {digest: self._blobs[digest] for digest in digests if digest in self._blobs}
 
-    def list_programs(self, limit: int, after: int) -> list[tuple[int, Program]]:
+    def list_programs(self, limit: int, after: int) -> list[Listed]:
         """See `Store`."""
         with self._lock:
             later = (entry for entry in self._programs.values() if entry.number > after)
-            return [(entry.number, entry.shown()) for entry in islice(later, limit)]
+            return [entry.listed() for entry in islice(later, limit)]
 
     def delete_program(self, key: str) -> bool:
         """See `Store`."""

@@ -1,17 +1,17 @@
 """A store in one SQLite file, for all threads and processes of one host; what it was told to keep survives a crash."""
 
+import dataclasses
 import json
 import sqlite3
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from app.stores.base import (
     SUGGESTED_NAMES,
     SWEPT_ROWS,
     Binding,
+    Listed,
     NameConflictError,
     Policy,
     Program,
@@ -24,10 +24,7 @@ from engine.errors import LimitExceededError
 
 FILE = "pullback.sqlite3"
 
-_COLUMNS = """
-    programs.number, programs.id, document, summary, created_at,
-    (SELECT name FROM program_names WHERE program = programs.id ORDER BY number LIMIT 1)
-"""
+_FIRST_NAME = "(SELECT name FROM program_names WHERE program = programs.id ORDER BY number LIMIT 1)"
 _SIZE = "SELECT (SELECT COALESCE(SUM(bytes), 0) FROM programs) + (SELECT COALESCE(SUM(bytes), 0) FROM blobs)"
 _UNUSED = """
     SELECT number FROM programs
@@ -70,7 +67,9 @@ class SqliteStore:
                 connection.execute("DELETE FROM program_names WHERE name = ?", (program.name,))
                 row = (program.name, program.id)
                 connection.execute("INSERT INTO program_names (name, program) VALUES (?, ?)", row)
-            return _kept(connection, program), is_new
+            query = f"SELECT {_FIRST_NAME}, created_at FROM programs WHERE id = ?"
+            name, created_at = connection.execute(query, (program.id,)).fetchone()
+            return dataclasses.replace(program, name=program.name or name, created_at=created_at), is_new
 
     def resolve_program(self, key: str) -> str | None:
         """See `Store`; what it writes is that the program was used, and this not every time."""
@@ -91,9 +90,13 @@ class SqliteStore:
 
     def load_program(self, program_id: str) -> Program | None:
         """See `Store`."""
+        query = f"SELECT document, summary, {_FIRST_NAME}, created_at FROM programs WHERE id = ?"
         with self._database.read() as connection:
-            row = connection.execute(f"SELECT {_COLUMNS} FROM programs WHERE id = ?", (program_id,)).fetchone()
-            return None if row is None else _program(connection, row)
+            row = connection.execute(query, (program_id,)).fetchone()
+            if row is None:
+                return None
+            document, summary, name, created_at = row
+            return Program(program_id, document, summary, _bindings(connection, program_id), name, created_at)
 
     def load_blobs(self, digests: Sequence[str]) -> dict[str, bytes]:
         """See `Store`."""
@@ -105,12 +108,11 @@ class SqliteStore:
                     found[digest] = row[0]
         return found
 
-    def list_programs(self, limit: int, after: int) -> list[tuple[int, Program]]:
+    def list_programs(self, limit: int, after: int) -> list[Listed]:
         """See `Store`."""
-        query = f"SELECT {_COLUMNS} FROM programs WHERE number > ? ORDER BY number LIMIT ?"
+        query = f"SELECT number, id, {_FIRST_NAME}, summary FROM programs WHERE number > ? ORDER BY number LIMIT ?"
         with self._database.read() as connection:
-            rows = connection.execute(query, (after, limit)).fetchall()
-            return [(row[0], _program(connection, row)) for row in rows]
+            return [Listed(*row) for row in connection.execute(query, (after, limit))]
 
     def delete_program(self, key: str) -> bool:
         """See `Store`."""
@@ -163,15 +165,7 @@ def _holder(connection: sqlite3.Connection, name: str) -> str | None:
     return None if row is None else str(row[0])
 
 
-def _program(connection: sqlite3.Connection, row: Sequence[Any]) -> Program:
-    _, program_id, document, summary, created_at, name = row
+def _bindings(connection: sqlite3.Connection, program_id: str) -> dict[str, Binding]:
     query = "SELECT name, digest, dtype, shape FROM bindings WHERE program = ? ORDER BY place"
-    bindings = connection.execute(query, (program_id,)).fetchall()
-    bound = {name: Binding(digest, dtype, tuple(json.loads(shape))) for name, digest, dtype, shape in bindings}
-    return Program(program_id, document, summary, bound, name, created_at)
-
-
-def _kept(connection: sqlite3.Connection, program: Program) -> Program:
-    row = connection.execute(f"SELECT {_COLUMNS} FROM programs WHERE id = ?", (program.id,)).fetchone()
-    kept = _program(connection, row)
-    return replace(kept, name=program.name or kept.name)
+    rows = connection.execute(query, (program_id,))
+    return {name: Binding(digest, dtype, tuple(json.loads(shape))) for name, digest, dtype, shape in rows}

@@ -9,7 +9,6 @@ import orjson
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
-from starlette.routing import Match
 
 from app.limits import RETRY_AFTER_S, DeadlineExceededError, OverloadedError
 from app.registry import UnknownProgramError
@@ -271,12 +270,13 @@ async def on_http_exception(request: Request, error: Exception) -> Response:
     path = request.url.path
     if error.status_code == 405:
         # Several routes may share a path, each with methods of its own.
-        routes = [route for route in request.app.routes if route.matches(request.scope)[0] != Match.NONE]
-        allowed = ", ".join(sorted({method for route in routes for method in getattr(route, "methods", None) or ()}))
+        routes = [route for route in request.app.state.routes if route.path_regex.match(path)]
+        own = (error.headers or {}).get("Allow", "").split(", ")
+        allowed = ", ".join(sorted({method for route in routes for method in route.methods} or own))
         detail = f"{request.method} is not allowed at {path}; allowed: {allowed}"
         return problem(request, "method-not-allowed", detail, headers={"Allow": allowed})
     if error.status_code == 404:
-        known = sorted({getattr(route, "path", "") for route in request.app.routes})
+        known = sorted({route.path for route in request.app.state.routes})
         return problem(request, "unknown-path", f'there is nothing at "{path}"{nearest(path[:LONGEST_NEAR], known)}')
     return internal_error(request, error)
 

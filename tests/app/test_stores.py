@@ -87,7 +87,7 @@ def add(store: Store, key: str, name: str | None = None, replace: bool = False, 
 
 
 def ids(store: Store) -> list[str]:
-    return [kept.id for _, kept in store.list_programs(1000, 0)]
+    return [listed.id for listed in store.list_programs(1000, 0)]
 
 
 def test_what_was_added_is_there(store: Store, clock: Clock) -> None:
@@ -172,8 +172,8 @@ def test_pages_go_through_everything_once(store: Store) -> None:
     seen: list[str] = []
     after = 0
     while page := store.list_programs(3, after):
-        seen += [kept.id for _, kept in page]
-        after = page[-1][0]
+        seen += [listed.id for listed in page]
+        after = page[-1].number
         # What goes or comes meanwhile does not disturb the others.
         if len(seen) == 3:
             store.delete_program("p_7")
@@ -184,11 +184,11 @@ def test_pages_go_through_everything_once(store: Store) -> None:
 
 def test_numbers_are_not_given_twice(store: Store) -> None:
     add(store, "a")
-    [(first, _)] = store.list_programs(1, 0)
+    [first] = store.list_programs(1, 0)
     store.delete_program("p_a")
     add(store, "b")
-    [(second, _)] = store.list_programs(1, 0)
-    assert second > first
+    [second] = store.list_programs(1, 0)
+    assert second.number > first.number
 
 
 def test_the_unused_without_a_name_are_dropped(store: Store, clock: Clock) -> None:
@@ -327,7 +327,9 @@ def test_the_same_steps_leave_the_same_in_both_stores(tmp_path: Path) -> None:
         told = {step(store, i) for store in stores}
         assert len(told) == 1
         seen |= told
-        first, second = ([kept for _, kept in store.list_programs(100, 0)] for store in stores)
+        first, second = (
+            [(listed, store.load_program(listed.id)) for listed in store.list_programs(100, 0)] for store in stores
+        )
         assert first == second
     assert {"NameConflictError", "LimitExceededError", "True", "False", "None"} <= seen
     stores[1].close()
