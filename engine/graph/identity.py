@@ -17,7 +17,7 @@ _DIGITS = 32
 
 
 class Structure(NamedTuple):
-    """A key that programs of one structure share, and the inputs in the order in which the key numbers them."""
+    """A key that programs of one structure share, and the names of inputs in the order in which it numbers them."""
 
     key: bytes
     inputs: tuple[str, ...]
@@ -52,9 +52,10 @@ def structural_key(graph: Graph) -> Structure:
     """What two programs share that compute the same outputs by the same operations on the same inputs.
 
     Names, declarations, the order of nodes and nodes that no output needs do not count. Inputs, bound ones too, are
-    numbered as the outputs reach them, left to right, and `inputs` tells their names in that order, so that values of
-    both programs can be lined up; the values of bound ones do not count. A random operation counts with its place in
-    the program, which its stream of random numbers is keyed by. Shapes and dtypes of inputs are the caller's to add.
+    numbered as they are read where each output in turn is computed from its operands, left to right; `inputs` tells
+    their names in that order, so that the values of both programs can be lined up. The values of bound ones do not
+    count. A random operation counts with its place in the program, which its stream of random numbers is keyed by.
+    Shapes and dtypes of inputs are the caller's to add.
     """
     makers = {i: (place, output) for place, node in enumerate(graph.nodes) for output, i in enumerate(node.ids)}
     inputs: dict[str, int] = {}
