@@ -12,12 +12,15 @@ from typing import Any
 
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
+from starlette.types import Message, Receive, Scope, Send
 
 from app import __version__, logs, openapi
-from app.api import evaluate, health, infer, ops
+from app.api import evaluate, health, infer, ops, programs
 from app.limits import Workers
 from app.middleware import Envelope
+from app.registry import Registry
 from app.settings import Settings, SettingsError, load_settings, unknown_variables
+from app.stores import Store, StoreError
 from app.wire.media import BodyTooLargeError
 from app.wire.problems import BY_ERROR, on_body_too_large, on_error, on_http_exception
 
@@ -28,7 +31,18 @@ GC_THRESHOLD = 100_000
 
 
 class Pullback(FastAPI):
-    """FastAPI but for the OpenAPI document, which has what the routes read and write themselves."""
+    """FastAPI but for the OpenAPI document, which has what the routes read and write themselves, and for the start."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers a request, or starts and stops; a store that cannot be opened is one line and no traceback."""
+
+        async def in_one_line(message: Message) -> None:
+            error = self.state.store_error
+            if message["type"] == "lifespan.startup.failed" and error is not None:
+                message = {**message, "message": f"pullback: {error}"}
+            await send(message)
+
+        await super().__call__(scope, receive, in_one_line if scope["type"] == "lifespan" else send)
 
     def openapi(self) -> dict[str, Any]:
         """The document, made once."""
@@ -56,10 +70,15 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.state.settings = settings
     app.state.workers = Workers(settings.max_concurrency, settings.max_queue, settings.deadline_s)
+    app.state.registry = Registry(settings.new_store(), settings.program_limits(), settings.cache_bytes)
+    app.state.store_error = None
     app.state.draining = False
     app.add_middleware(Envelope, settings=settings)
-    for module in (evaluate, infer, ops, health):
+    modules = (evaluate, infer, programs, ops, health)
+    for module in modules:
         app.include_router(module.router)
+    #: For what is said where none of them fits.
+    app.state.routes = [route for module in modules for route in module.router.routes]
     return app
 
 
@@ -69,6 +88,12 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     _log.info("pullback %s: %s", __version__, app.state.settings)
     for sentence in unknown_variables():
         _log.warning(sentence)
+    store: Store = app.state.registry.store
+    try:
+        await asyncio.to_thread(store.open)
+    except StoreError as error:
+        app.state.store_error = error
+        raise
     if threading.current_thread() is threading.main_thread():
         _drain_on(signal.SIGTERM, app)
     # A document is a tree of many lists, none of them garbage: cycles are looked for more rarely.
@@ -77,6 +102,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     yield
     app.state.draining = True
     app.state.workers.close()
+    store.close()
 
 
 def _drain_on(number: signal.Signals, app: FastAPI) -> None:

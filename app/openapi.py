@@ -14,10 +14,13 @@ from app.wire.problems import BY_SLUG, Kind
 
 #: What a request with a program may be answered with where it is not answered.
 CALL = tuple(
-    "overloaded unavailable body-too-large unsupported-media-type not-acceptable malformed-body invalid-request "
+    "overloaded unavailable body-too-large unsupported-media-type not-acceptable malformed-body unknown-program "
+    "invalid-request "
     "syntax-error unknown-op wrong-arity bad-attribute unknown-name cycle shape-mismatch not-differentiable nograd "
     "not-supported limit-exceeded deadline-exceeded internal-error".split()
 )
+#: What FastAPI does not find by itself.
+_MODELS = (schemas.EvaluateRequest, schemas.InferRequest, schemas.RegisterRequest, Problem)
 _FASTAPIS = ("HTTPValidationError", "ValidationError")
 
 
@@ -25,6 +28,23 @@ def body_of(model: type[BaseModel], examples: Mapping[str, Any]) -> dict[str, An
     """The `requestBody` of a route."""
     content = {"schema": {"$ref": schemas.SCHEMAS + model.__name__}, "examples": dict(examples)}
     return {"requestBody": {"required": True, "content": {media.JSON: content}}}
+
+
+def query_of(model: type[BaseModel]) -> dict[str, Any]:
+    """The `parameters` of a route that stand in its query."""
+    properties = model.model_json_schema()["properties"]
+    return {
+        "parameters": [
+            {
+                "name": name,
+                "in": "query",
+                "required": False,
+                "description": schema.pop("description"),
+                "schema": schema,
+            }
+            for name, schema in properties.items()
+        ]
+    }
 
 
 def problems_of(*slugs: str) -> dict[int | str, dict[str, Any]]:
@@ -43,7 +63,7 @@ def document(app: FastAPI) -> dict[str, Any]:
     """The whole document."""
     found = get_openapi(title=app.title, version=app.version, summary=app.summary, routes=app.routes)
     _, own = models_json_schema(
-        [(schemas.EvaluateRequest, "validation"), (schemas.InferRequest, "validation"), (Problem, "validation")],
+        [(model, "validation") for model in _MODELS],
         ref_template=f"{schemas.SCHEMAS}{{model}}",
     )
     for methods in found["paths"].values():
@@ -53,7 +73,12 @@ def document(app: FastAPI) -> dict[str, Any]:
                 del route["responses"]["422"]
     components = found["components"]["schemas"] | own["$defs"]
     components = {name: schema for name, schema in components.items() if name not in _FASTAPIS}
-    components |= {"Value": schemas.VALUE, "ArrayObject": schemas.ARRAY_OBJECT, "Aval": schemas.AVAL}
+    components |= {
+        "Value": schemas.VALUE,
+        "ArrayObject": schemas.ARRAY_OBJECT,
+        "Aval": schemas.AVAL,
+        "Declaration": schemas.DECLARATION,
+    }
     found["components"]["schemas"] = components
     resolved: dict[str, Any] = _with_refs(found)
     return resolved

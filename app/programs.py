@@ -4,7 +4,7 @@ Nothing here knows of HTTP. The kinds of faults answer in the order of `engine.e
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Never
 
@@ -20,8 +20,10 @@ from engine.errors import (
     NotSupportedError,
 )
 from engine.graph import evaluate as engine
+from engine.graph.binding import bind
 from engine.graph.build import build
 from engine.graph.cost import Cost
+from engine.graph.declarations import declare_further
 from engine.graph.evaluate import Backward, Prepared
 from engine.graph.expression import parse
 from engine.graph.ir import Graph
@@ -32,6 +34,8 @@ from engine.values import DTYPES, FLOAT64, MAX_AXES, Aval, Value, canonical, sha
 
 #: Which of "expr", "graph" and "program" a request has, and what it holds.
 Source = tuple[str, Any]
+#: From the id or name of a registered program to the program.
+Find = Callable[[str], Graph]
 DType = np.dtype[Any]
 
 
@@ -54,20 +58,67 @@ class Forecast:
     cost: Cost
 
 
-def read(source: Source, limits: ProgramLimits) -> Graph:
-    """The program that a document or a text describes.
+def nowhere(program: str) -> Graph:
+    """What finds registered programs where there are none.
 
     Raises:
-        AutogradError: of the kind that is wrong with it.
+        NotSupportedError: always.
+    """
+    msg = f"there are no registered programs here, and so no {quoted(program)}; give the program itself"
+    raise NotSupportedError(msg, ("program",))
+
+
+def read(
+    source: Source, limits: ProgramLimits, find: Find = nowhere, declared: Mapping[str, Any] | None = None
+) -> Graph:
+    """The program that a document or a text describes.
+
+    Args:
+        source: the program.
+        limits: what it is held to.
+        find: finds registered programs.
+        declared: declarations of its inputs, beside those that it has.
+
+    Raises:
+        AutogradError: of the kind that is wrong with it, or what `find` raises.
     """
     key, document = source
+    nodes = limits.cost.max_nodes
     if key == "expr":
-        return parse(document, max_depth=limits.max_depth, max_chain=limits.max_chain, max_nodes=limits.cost.max_nodes)
-    if key == "graph":
-        return build(document, max_depth=limits.max_depth, max_nodes=limits.cost.max_nodes)
-    raise NotSupportedError(
-        'registered programs are not supported yet; send the program itself as "expr" or "graph"', ("program",)
-    )
+        given = None if declared is None else dict(declared)
+        return parse(document, given, max_depth=limits.max_depth, max_chain=limits.max_chain, max_nodes=nodes)
+    graph = find(document) if key == "program" else build(document, max_depth=limits.max_depth, max_nodes=nodes)
+    return declare_further(graph, declared) if declared else graph
+
+
+def read_bound(
+    source: Source,
+    declared: Mapping[str, Any],
+    bound: Mapping[str, Any],
+    *,
+    limits: ProgramLimits,
+    find: Find,
+    found: Sequence[AutogradError] = (),
+) -> Graph:
+    """A program some of whose inputs are declared, and some fixed for good.
+
+    Args:
+        source: the program.
+        declared: declarations of inputs, as documents.
+        bound: values of inputs, as documents.
+        limits: what it is held to.
+        find: finds registered programs.
+        found: what is known to be wrong with the request, to be reported together with what is found here.
+
+    Raises:
+        AutogradError: as `prepare`.
+    """
+    found = list(found)
+    graph = _read(lambda: read(source, limits, find, declared), found)
+    values = _decode_inputs(bound, graph, found, decode, "bind")
+    if graph is None or values is None or found:
+        _fail(found)
+    return bind(graph, values) if values else graph
 
 
 def prepare(
@@ -81,6 +132,7 @@ def prepare(
     train: bool = False,
     seed: int | None = None,
     limits: ProgramLimits,
+    find: Find = nowhere,
 ) -> Prepared:
     """Checks all of a request to evaluate; nothing has run when this returns.
 
@@ -94,12 +146,13 @@ def prepare(
         train: random operations are active.
         seed: where they draw from.
         limits: what the program is held to.
+        find: finds registered programs.
 
     Raises:
         AutogradError: the first kind of fault in the order of the wire's table, with all its places.
     """
     found: list[AutogradError] = []
-    graph = _read(source, limits, found)
+    graph = _read(lambda: read(source, limits, find), found)
     values = _decode_inputs(inputs, graph, found, decode)
     options = None if backward is None else _backward(backward, found)
     if nograd and backward is not None:
@@ -132,6 +185,7 @@ def infer(
     train: bool = False,
     seed: int | None = None,
     limits: ProgramLimits,
+    find: Find = nowhere,
 ) -> Forecast:
     """Shapes, dtypes and cost of a program; an input is a value, or `{"shape", "dtype"}` of one.
 
@@ -141,7 +195,7 @@ def infer(
         AutogradError: as `prepare`.
     """
     found: list[AutogradError] = []
-    graph = _read(source, limits, found)
+    graph = _read(lambda: read(source, limits, find), found)
     values = _decode_inputs(inputs, graph, found, _decode_or_stand_in)
     if graph is None or values is None:
         _fail(found)
@@ -171,23 +225,23 @@ def decode(value: Any, loc: Loc, dtype: DType | None) -> Value:
 _UNLIMITED = 2**200
 
 
-def _read(source: Source, limits: ProgramLimits, found: list[AutogradError]) -> Graph | None:
+def _read(reading: Callable[[], Graph], found: list[AutogradError]) -> Graph | None:
     try:
-        return read(source, limits)
+        return reading()
     except AutogradError as error:
         found.append(error)
         return None
 
 
 def _decode_inputs(
-    inputs: Mapping[str, Any], graph: Graph | None, found: list[AutogradError], decoded: Any
+    inputs: Mapping[str, Any], graph: Graph | None, found: list[AutogradError], decoded: Any, field: str = "inputs"
 ) -> dict[str, Value] | None:
     """Every input by its normalised name, or None where one of them is wrong."""
     declared = {i.name: i.dtype for i in graph.inputs} if graph is not None else {}
     values: dict[str, Value] = {}
     wrong: list[AutogradError] = []
     for given, document in inputs.items():
-        name, loc = normalized(given), ("inputs", given)
+        name, loc = normalized(given), (field, given)
         fault = f"the input {quoted(name)} is given twice" if name in values else name_fault(name)
         if fault:
             wrong.append(InvalidValueError(fault, loc))

@@ -12,6 +12,7 @@ import uvicorn
 
 from app.limits import THREAD_NAME
 from app.settings import PREFIX, Settings, SettingsError, is_loopback, load_settings
+from app.stores import StoreError
 
 APP = "app.main:app"
 BACKLOG = 2048
@@ -39,6 +40,7 @@ def serve(flags: Mapping[str, str], example: str) -> None:
         settings = load_settings()
     except SettingsError as error:
         raise ServeError(str(error)) from None
+    _check_store(settings)
     listener = _listen(settings)
     port = listener.getsockname()[1]
     print(curl_line(settings.host, port, example), flush=True)
@@ -66,6 +68,17 @@ def _leave_work_behind() -> None:
             if thread.is_alive():
                 sys.stdout.flush()
                 os._exit(0)
+
+
+def _check_store(settings: Settings) -> None:
+    """Fails here and once, and not in each of several workers again and again."""
+    store = settings.new_store()
+    try:
+        store.open()
+    except StoreError as error:
+        raise ServeError(str(error)) from None
+    finally:
+        store.close()
 
 
 def _listen(settings: Settings) -> socket.socket:

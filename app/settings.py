@@ -6,16 +6,18 @@ import re
 import socket
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.programs import ProgramLimits
+from app.stores import MemoryStore, Policy, SqliteStore, Store
 from engine.graph.limits import Limits
 
 PREFIX = "PULLBACK_"
 _DEFAULTS = ProgramLimits()
+_POLICY = Policy()
 _ORIGIN = re.compile(r"\*|[a-z][a-z0-9+.-]*://[^/\s]+", re.IGNORECASE)
 
 
@@ -34,7 +36,10 @@ class Settings(BaseSettings):
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
     workers: int = Field(1, ge=1, description="Processes.")
     insecure: bool = Field(False, description="Listen on more than loopback although there are no keys.")
-    data_dir: Path = Field(Path("data"), description="Where what must last lies; nothing does yet.")
+    data_dir: Path = Field(Path("data"), description="Where what must last lies; made where it is not there.")
+    store: Literal["sqlite", "memory"] = Field(
+        "sqlite", description="What keeps programs: sqlite, a file in data_dir; memory, which ends with the server."
+    )
     cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="Origins whose pages may call the server, separated by commas; * for all."
     )
@@ -53,6 +58,19 @@ class Settings(BaseSettings):
     max_bytes: int = Field(_DEFAULTS.cost.max_bytes, ge=1, description="Bytes of all values of a program together.")
     max_flops: int = Field(_DEFAULTS.cost.max_flops, ge=1, description="Floating-point operations of a request.")
 
+    program_ttl_s: float = Field(
+        _POLICY.program_ttl_s,
+        gt=0,
+        description="Time for which a registered program without a name is kept without use.",
+    )
+    max_programs: int = Field(_POLICY.max_programs, ge=1, description="Registered programs.")
+    max_store_bytes: int = Field(
+        _POLICY.max_bytes, ge=1, description="Bytes that are kept in all, bound arrays included."
+    )
+    cache_bytes: int = Field(
+        256 * 2**20, ge=0, description="Bytes of registered programs that a process keeps ready to run."
+    )
+
     deadline_s: float = Field(30, gt=0, description="Time that a request's work may take, waiting included.")
     max_concurrency: int = Field(
         min(os.cpu_count() or 1, 8), ge=1, description="Threads of a process for work that is not tiny."
@@ -60,6 +78,14 @@ class Settings(BaseSettings):
     max_queue: int = Field(64, ge=0, description="Requests of a process that may wait for such a thread.")
     tiny_bytes: int = Field(1024, ge=0, description="Bodies up to this size are read on the event loop.")
     tiny_flops: int = Field(50_000, ge=0, description="Programs up to this cost, all in all, run on the event loop.")
+
+    @field_validator("store")
+    @classmethod
+    def _check_store(cls, store: str, given: ValidationInfo) -> str:
+        workers = given.data.get("workers", 1)
+        if store == "memory" and workers > 1:
+            raise ValueError(f"each of the {workers} workers (PULLBACK_WORKERS) would keep programs of its own")
+        return store
 
     @field_validator("cors_origins", mode="before")
     @classmethod
@@ -81,9 +107,17 @@ class Settings(BaseSettings):
         cost = Limits(self.max_nodes, self.max_elements, self.max_bytes, self.max_flops)
         return ProgramLimits(self.max_depth, self.max_chain, cost)
 
+    def new_store(self) -> Store:
+        """The store that is to be used; it is not opened yet."""
+        policy = Policy(self.program_ttl_s, self.max_programs, self.max_store_bytes)
+        return MemoryStore(policy) if self.store == "memory" else SqliteStore(self.data_dir, policy)
+
     def public_limits(self) -> dict[str, float]:
         """The limits that a client may want to know, as `GET /v1` shows them."""
-        names = "max_body_bytes max_depth max_chain max_nodes max_elements max_bytes max_flops deadline_s"
+        names = (
+            "max_body_bytes max_depth max_chain max_nodes max_elements max_bytes max_flops "
+            "program_ttl_s max_programs max_store_bytes deadline_s"
+        )
         return {name: getattr(self, name) for name in names.split()}
 
     def __str__(self) -> str:

@@ -1,5 +1,6 @@
 """Attributes of operations: what type each has, and how a value from a user or a document becomes that type."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,10 @@ from engine.values import DTYPES, MAX_AXES
 
 #: The default of an attribute that has none.
 REQUIRED: Any = type("Required", (), {"__repr__": lambda self: "required"})()
+
+
+#: A slice as text, `start:stop` or `start:stop:step`; each may be left out.
+_BOUNDS = re.compile(r"(-?[0-9]{1,19})?:(-?[0-9]{1,19})?(?::(-?[0-9]{1,19})?)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +142,10 @@ def _indices(value: Any) -> Any:
 
 
 def _index(value: Any) -> tuple[Any, ...]:
-    """Items of an index: int, ("slice", start, stop, step), None (a new axis), Ellipsis, or ("ints", nested tuple)."""
+    """Items of an index: int, ("slice", start, stop, step), None (a new axis), Ellipsis, or ("ints", nested tuple).
+
+    Beside Python's and JSON's own forms there are the strings "newaxis", "..." and "start:stop:step".
+    """
     items: list[Any] = []
     if isinstance(value, (list, tuple)) and len(value) > 2 * MAX_AXES:
         raise ValueError(f"at most {2 * MAX_AXES} of them")
@@ -146,6 +154,8 @@ def _index(value: Any) -> tuple[Any, ...]:
             items.append(None)
         elif item is Ellipsis or (isinstance(item, str) and item == "..."):
             items.append(Ellipsis)
+        elif isinstance(item, str) and (bounds := _BOUNDS.fullmatch(item)):
+            items.append(("slice", *_slice(*(int(bound) if bound else None for bound in bounds.groups()))))
         elif isinstance(item, slice):
             items.append(("slice", *_slice(item.start, item.stop, item.step)))
         elif isinstance(item, dict):

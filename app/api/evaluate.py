@@ -6,13 +6,13 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from app import programs
-from app.api.calls import Call, answer
+from app.api.calls import Call, answer, checked
 from app.openapi import CALL, body_of, problems_of
+from app.registry import Registry
 from app.settings import Settings
 from app.wire.answers import EvaluateAnswer
-from app.wire.document import parse
 from app.wire.examples import EVALUATE
-from app.wire.schemas import EvaluateRequest, check
+from app.wire.schemas import EvaluateRequest
 from app.wire.values import dumps, encode_all
 from engine.graph.evaluate import Evaluation
 
@@ -32,9 +32,9 @@ async def evaluate(request: Request) -> Response:
     return await answer(request, read)
 
 
-def read(body: bytes, settings: Settings) -> Call:
+def read(body: bytes, settings: Settings, registry: Registry) -> Call:
     """Checks the body of a request."""
-    request = check(EvaluateRequest, parse(body, settings.max_depth))
+    request = checked(EvaluateRequest, body, settings, registry)
     prepared = programs.prepare(
         request.source,
         request.inputs,
@@ -45,6 +45,7 @@ def read(body: bytes, settings: Settings) -> Call:
         train=request.train,
         seed=request.seed,
         limits=settings.program_limits(),
+        find=registry.graph,
     )
     return Call(prepared.cost, lambda: dumps(_document(prepared.run(), request.encoding)))
 

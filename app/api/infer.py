@@ -6,13 +6,13 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from app import programs
-from app.api.calls import Call, answer
+from app.api.calls import Call, answer, checked
 from app.openapi import CALL, body_of, problems_of
+from app.registry import Registry
 from app.settings import Settings
 from app.wire.answers import InferAnswer
-from app.wire.document import parse
 from app.wire.examples import INFER
-from app.wire.schemas import InferRequest, check
+from app.wire.schemas import InferRequest
 from app.wire.values import dumps
 from engine.graph.cost import Cost
 from engine.values import Aval
@@ -35,9 +35,9 @@ async def infer(request: Request) -> Response:
     return await answer(request, read)
 
 
-def read(body: bytes, settings: Settings) -> Call:
+def read(body: bytes, settings: Settings, registry: Registry) -> Call:
     """Checks the body of a request."""
-    request = check(InferRequest, parse(body, settings.max_depth))
+    request = checked(InferRequest, body, settings, registry)
     found = programs.infer(
         request.source,
         request.inputs,
@@ -45,6 +45,7 @@ def read(body: bytes, settings: Settings) -> Call:
         train=request.train,
         seed=request.seed,
         limits=settings.program_limits(),
+        find=registry.graph,
     )
     document = {
         "inputs": _known(found.inputs),

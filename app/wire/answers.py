@@ -40,6 +40,43 @@ class InferAnswer(BaseModel):
     limits: dict[str, float] = Field(description="What this server allows.")
 
 
+class Declared(BaseModel):
+    """What is declared of an input."""
+
+    shape: list[int] | None = Field(description="-1 for a length that is free; null: any shape.")
+    dtype: str | None = Field(description="null: any.")
+
+
+class ProgramAnswer(BaseModel):
+    """A registered program."""
+
+    id: str = Field(description="Says what the program is: the same program has the same id anywhere.")
+    name: str | None = Field(description="The name that was asked for or given; else the oldest of its names, if any.")
+    inputs: dict[str, Declared] = Field(description="What a call has to give; bound inputs are not among them.")
+    outputs: list[str]
+    nodes: int = Field(description="How many operations it has.")
+    cost: Cost | None = Field(
+        description="Of one forward run, as far as it can be known: inputs of no declared shape count as scalars, free "
+        "lengths as 1; null where the program fits no such inputs. POST /v1/infer tells it for given shapes."
+    )
+
+
+class ProgramDetailsAnswer(ProgramAnswer):
+    """A registered program with all that it consists of, but for the numbers of bound arrays."""
+
+    graph: dict[str, Any] = Field(description="Its canonical form.")
+    expr: str = Field(description="Infix text; with the same declarations and bound values it gives the same id.")
+    bound: dict[str, Known] = Field(description="Inputs that are fixed for good.")
+    created_at: str = Field(description="When it was registered first (RFC 3339).")
+
+
+class ProgramsAnswer(BaseModel):
+    """A page of registered programs, in the order in which they came."""
+
+    programs: list[ProgramAnswer]
+    next: str | None = Field(description="What `after` has to be for the next page; null: this is the last.")
+
+
 class OperationAnswer(BaseModel):
     """One operation."""
 

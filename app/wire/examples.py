@@ -10,6 +10,8 @@ _QUICKSTART = {
     ],
     "outputs": ["y"],
 }
+#: Programs that one example registers and others name.
+MATYAS, RETIRED = "matyas", "retired"
 _LAYER = "h = tanh(x @ w1 + b1); loss = mean_squared_error(h @ w2 + b2, t)"
 
 
@@ -88,6 +90,7 @@ EVALUATE = {
         },
         encoding="base64",
     ),
+    "program": _example("A registered program", program=MATYAS, inputs={"x": 1, "y": 1}, backward=True),
     "not_finite": _example("Numbers that JSON has not", expr="1 / x", inputs={"x": [0, "-Infinity", "NaN"]}),
 }
 
@@ -99,6 +102,25 @@ INFER = {
     ),
     "values": _example("Inputs as values", expr="x + y", inputs={"x": [1, 2, 3], "y": 1}),
     "graph": _example("A graph", graph=_QUICKSTART, inputs={"x": {"shape": [3], "dtype": "float64"}}),
+}
+
+REGISTER = {
+    "named": _example("A program with a name", expr="0.26*(x**2 + y**2) - 0.48*x*y", name=MATYAS),
+    "declared": _example(
+        "A graph, and an input of any number of rows",
+        graph={"nodes": [{"id": "y", "op": "sum", "args": ["x"], "attrs": {"axes": [0]}}]},
+        inputs={"x": {"shape": [-1, 2], "dtype": "float64"}},
+        name=RETIRED,
+        replace=True,
+    ),
+    "bound": _example(
+        "A loss over data that stays on the server",
+        expr="mean((X @ w - t) ** 2)",
+        inputs={"w": {"shape": [2]}},
+        bind={"X": [[1, 2], [3, 4], [5, 6]], "t": [1, 2, 3]},
+        name="least-squares",
+    ),
+    "again": _example("One more name for a registered program", program=MATYAS, name="matyas.v1"),
 }
 
 #: What stands for `{name}` in the path of an operation.

@@ -11,6 +11,8 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from app.limits import RETRY_AFTER_S, DeadlineExceededError, OverloadedError
+from app.registry import UnknownProgramError
+from app.stores import NameConflictError, StoreUnavailableError
 from app.wire import media
 from app.wire.document import MalformedBodyError
 from app.wire.schemas import LONGEST_NEAR
@@ -56,7 +58,7 @@ KINDS = (
         "Unavailable",
         "The server cannot do this just now, for want of memory or because something that it needs is out of reach. "
         "Try again after Retry-After.",
-        (MemoryError,),
+        (MemoryError, StoreUnavailableError),
     ),
     Kind(
         "body-too-large",
@@ -87,7 +89,14 @@ KINDS = (
         'Infinity. Numbers that are not finite are written as "NaN", "Infinity" and "-Infinity".',
         (MalformedBodyError,),
     ),
-    Kind("unknown-program", 404, "Unknown program", "There is no program of this id or name."),
+    Kind(
+        "unknown-program",
+        404,
+        "Unknown program",
+        "There is no program of this id or name: it was never registered here, was deleted, or had no name and was not "
+        "used for long. GET /v1/programs lists all.",
+        (UnknownProgramError,),
+    ),
     Kind("unknown-session", 404, "Unknown session", "There is no session of this id."),
     Kind("unknown-variable", 404, "Unknown variable", "The session has nothing of this id."),
     Kind("unknown-job", 404, "Unknown job", "There is no job of this id."),
@@ -95,7 +104,13 @@ KINDS = (
         "expired-session", 410, "Expired session", "The session was not used for longer than its life; make a new one."
     ),
     Kind("sequence-conflict", 409, "Sequence conflict", "The number is not the one that the session expects next."),
-    Kind("name-conflict", 409, "Name conflict", "The name belongs to something else; replace it or choose another."),
+    Kind(
+        "name-conflict",
+        409,
+        "Name conflict",
+        'The name belongs to something else. Choose another, or take it with "replace": true.',
+        (NameConflictError,),
+    ),
     Kind(
         "invalid-request",
         422,
@@ -187,7 +202,8 @@ KINDS = (
         413,
         "Limit exceeded",
         "The request would cost more than the server allows: nesting, nodes, elements, bytes or floating-point "
-        "operations. Nothing was run. The message names the setting that raises the limit; GET /v1 shows all limits.",
+        "operations; or there is no room to keep another program. Nothing was run. The message names the setting that "
+        "raises the limit; GET /v1 shows all limits.",
         (errors.LimitExceededError,),
     ),
     Kind(
@@ -253,11 +269,14 @@ async def on_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     path = request.url.path
     if error.status_code == 405:
-        allowed = (error.headers or {}).get("Allow", "")
+        # Several routes may share a path, each with methods of its own.
+        routes = [route for route in request.app.state.routes if route.path_regex.match(path)]
+        own = (error.headers or {}).get("Allow", "").split(", ")
+        allowed = ", ".join(sorted({method for route in routes for method in route.methods} or own))
         detail = f"{request.method} is not allowed at {path}; allowed: {allowed}"
         return problem(request, "method-not-allowed", detail, headers={"Allow": allowed})
     if error.status_code == 404:
-        known = sorted({getattr(route, "path", "") for route in request.app.routes})
+        known = sorted({route.path for route in request.app.state.routes})
         return problem(request, "unknown-path", f'there is nothing at "{path}"{nearest(path[:LONGEST_NEAR], known)}')
     return internal_error(request, error)
 

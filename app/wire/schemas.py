@@ -1,6 +1,7 @@
 """Request bodies: their fields, types and words, checked here and published as OpenAPI."""
 
 import json
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
@@ -26,6 +27,7 @@ HIGHEST_ORDER = 12
 #: As much of a name is compared with those that are known.
 LONGEST_NEAR = 64
 LARGEST_SEED = 2**64 - 1
+LONGEST_CURSOR = 18
 
 #: Stands for `$ref` to a schema that is none of a model's: pydantic would look for it among its own.
 REF = "x-ref"
@@ -62,6 +64,20 @@ AVAL: dict[str, Any] = {
     "type": "object",
     "required": ["shape"],
     "properties": {"shape": SHAPE, "dtype": {**DTYPES, "default": "float64"}},
+    "additionalProperties": False,
+}
+DECLARATION: dict[str, Any] = {
+    "description": "What is known of an input: its shape, with -1 or null for a length that is free, and its dtype.",
+    "type": "object",
+    "properties": {
+        "shape": {
+            "anyOf": [
+                {"type": "array", "items": {"anyOf": [{"type": "integer", "minimum": -1}, {"type": "null"}]}},
+                {"type": "null"},
+            ]
+        },
+        "dtype": {"anyOf": [DTYPES, {"type": "null"}]},
+    },
     "additionalProperties": False,
 }
 
@@ -104,12 +120,25 @@ class BackwardOptions(Body):
     retain_grad: StrictBool = Field(False, description="Also return the gradient of every floating node.")
 
 
-class ProgramRequest(Body):
-    """A program and what it is run on."""
+class ProgramSource(Body):
+    """A program in one of its three forms."""
+
+    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": [key]} for key in PROGRAM_KEYS]})
 
     expr: StrictStr = Field(default_factory=str, description="The program as infix text.")
     graph: dict[str, Any] = Field(default_factory=dict, description="The program as nodes.")
-    program: StrictStr = Field(default_factory=str, description="The id or name of a registered program; not yet.")
+    program: StrictStr = Field(default_factory=str, description="The id or name of a registered program.")
+
+    @property
+    def source(self) -> tuple[str, Any]:
+        """Which of the three keys was given, and what it holds."""
+        key = next(key for key in PROGRAM_KEYS if key in self.model_fields_set)
+        return key, getattr(self, key)
+
+
+class ProgramRequest(ProgramSource):
+    """A program and what it is run on."""
+
     inputs: dict[str, Value] = Field(default_factory=dict, description="A value for each input of the program.")
     batched: list[StrictStr] = Field(
         default_factory=list, description="Inputs whose leading axis is a batch: the answer is that of one call a row."
@@ -120,19 +149,9 @@ class ProgramRequest(Body):
     )
     encoding: Literal["nested", "flat", "base64"] = Field("nested", description="The form of arrays in the answer.")
 
-    @property
-    def source(self) -> tuple[str, Any]:
-        """Which of the three keys was given, and what it holds."""
-        key = next(key for key in PROGRAM_KEYS if key in self.model_fields_set)
-        return key, getattr(self, key)
-
 
 class EvaluateRequest(ProgramRequest):
     """Values of a program and, with `backward`, gradients."""
-
-    model_config = ConfigDict(
-        json_schema_extra={"oneOf": [{"required": [key]} for key in PROGRAM_KEYS]},
-    )
 
     outputs: Annotated[
         Any,
@@ -148,19 +167,44 @@ class EvaluateRequest(ProgramRequest):
 class InferRequest(ProgramRequest):
     """A program whose shapes and cost are wanted; an input may be a shape and dtype in place of a value."""
 
-    model_config = ConfigDict(
-        json_schema_extra={"oneOf": [{"required": [key]} for key in PROGRAM_KEYS]},
-    )
-
     inputs: dict[str, ValueOrAval] = Field(
         default_factory=dict, description="A value, or a shape and dtype, for each input of the program."
     )
 
 
-Request = TypeVar("Request", bound=ProgramRequest)
+class RegisterRequest(ProgramSource):
+    """A program that is to be kept."""
+
+    name: StrictStr | None = Field(None, description="A name beside the id: letters, digits, _, . and -; not p_...")
+    inputs: dict[str, Annotated[Any, WithJsonSchema({REF: f"{SCHEMAS}Declaration"})]] = Field(
+        default_factory=dict, description="Shapes and dtypes of inputs, as far as they are known."
+    )
+    bind: dict[str, Value] = Field(
+        default_factory=dict, description="Values of inputs that are fixed for good: they are sent only this once."
+    )
+    replace: StrictBool = Field(False, description="Take the name from the program that has it.")
 
 
-def check(model: type[Request], document: Any) -> Request:
+def _cursor(value: Any) -> Any:
+    if value and not (value.isascii() and value.isdecimal() and len(value) <= LONGEST_CURSOR):
+        raise PydanticCustomError("cursor", 'Input should be the "next" of a page')
+    return value
+
+
+class ListRequest(Body):
+    """Which page of a list is wanted; it stands in the query."""
+
+    limit: int = Field(20, ge=1, le=100, description="So many at most.")
+    after: Annotated[str, BeforeValidator(_cursor)] = Field(
+        "", description="The `next` of the page before; default: the first page."
+    )
+
+
+Source = TypeVar("Source", bound=ProgramSource)
+Model = TypeVar("Model", bound=Body)
+
+
+def check(model: type[Source], document: Any) -> Source:
     """The document as a request.
 
     Raises:
@@ -173,6 +217,19 @@ def check(model: type[Request], document: Any) -> Request:
     if len(given) != 1:
         msg = f'exactly one of "expr", "graph" and "program" is expected; found {" and ".join(given) or "none"}'
         faults.add(InvalidValueError, msg)
+    return _validated(model, document, faults)
+
+
+def check_query(model: type[Model], query: Mapping[str, str]) -> Model:
+    """The query of a path as a request.
+
+    Raises:
+        InvalidValueError: with every parameter that is wrong.
+    """
+    return _validated(model, dict(query), Faults())
+
+
+def _validated(model: type[Model], document: dict[str, Any], faults: Faults) -> Model:
     try:
         request = model.model_validate(document)
     except ValidationError as error:
@@ -183,7 +240,7 @@ def check(model: type[Request], document: Any) -> Request:
     return request
 
 
-def _fault(model: type[ProgramRequest], details: ErrorDetails) -> Fault:
+def _fault(model: type[Body], details: ErrorDetails) -> Fault:
     loc: Loc = tuple(details["loc"])
     if details["type"] == "extra_forbidden":
         known = list((BackwardOptions if loc[0] == "backward" and len(loc) > 1 else model).model_fields)
@@ -198,6 +255,7 @@ def _fault(model: type[ProgramRequest], details: ErrorDetails) -> Fault:
 
 #: pydantic's words and plainer ones.
 _WORDS = {
+    ", unable to parse string as an integer": "",
     "a valid dictionary": "an object",
     "a valid ": "a ",
     "a integer": "an integer",

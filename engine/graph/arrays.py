@@ -1,4 +1,8 @@
-"""`array([1, 2], dtype="float32")` in infix text: a constant with a dtype of its own."""
+"""`array([1, 2], dtype="float32")` in infix text: a constant with a dtype of its own.
+
+With a shape it is an array object as documents have them: `array([], shape=[0, 3])`, and
+`array("AACAPwAAAEA=", dtype="float32", shape=[2])` for bytes in base64.
+"""
 
 from typing import Any
 
@@ -9,7 +13,7 @@ from engine.graph.literals import decode_value, described, strong_value
 from engine.table import nearest
 from engine.values import DTYPES
 
-_PARAMETERS = ("value", "dtype")
+_PARAMETERS = ("value", "dtype", "shape")
 
 
 def typed_array(builder: GraphBuilder, args: list[Any], keywords: dict[str, Any], site: Site) -> Literal:
@@ -25,12 +29,13 @@ def _bound(args: list[Any], keywords: dict[str, Any]) -> dict[str, Any]:
     given = dict(zip(_PARAMETERS, args, strict=False))
     for key, value in keywords.items():
         if key not in _PARAMETERS:
-            raise BadAttributeError(f'unknown attribute "{key}"{nearest(key, list(_PARAMETERS)) or " (it has dtype)"}')
+            near = nearest(key, list(_PARAMETERS)) or " (it has dtype and shape)"
+            raise BadAttributeError(f'unknown attribute "{key}"{near}')
         if key in given:
             raise BadAttributeError(f'attribute "{key}" is given twice')
         given[key] = value
     if "value" not in given or len(args) > len(_PARAMETERS):
-        raise ArityError(f"got {len(args) + len(keywords)} arguments; expected array(value, dtype=None)")
+        raise ArityError(f"got {len(args) + len(keywords)} arguments; expected array(value, dtype=None, shape=None)")
     return given
 
 
@@ -40,4 +45,8 @@ def _typed(given: dict[str, Any]) -> Literal:
         raise BadAttributeError(f"attribute dtype is {described(dtype)}; expected one of {', '.join(DTYPES)}")
     if isinstance(value, Ref | Mixed | Literal):
         raise InvalidValueError("it holds literals only; stack([...]) joins values")
+    shape = given.get("shape")
+    if shape is not None:
+        data = "base64" if isinstance(value, str) else "data"
+        return decode_value({"shape": shape, "dtype": "float64" if dtype is None else dtype, data: value})
     return Literal(strong_value(decode_value(value, dtype=DTYPES.get(dtype or ""))), is_weak=False)

@@ -17,7 +17,7 @@ from engine.errors import (
 from engine.graph.ir import Graph, Input, Literal, Node, Output
 from engine.graph.limits import check_limit
 from engine.graph.literals import decode_value, described
-from engine.graph.names import name_fault, normalized, quoted
+from engine.graph.names import LONGEST_NAME, name_fault, normalized, quoted
 from engine.primitive import Operation
 from engine.table import OPERATIONS, nearest
 
@@ -189,6 +189,15 @@ class GraphBuilder:
         while name in names or name in self.inputs:
             name += "_"
         return name
+
+    def numbered_name(self, name: str, names: Container[str], counts: dict[str, int]) -> str:
+        """A free name made of another one: `y_1`, `y_2`, and so on; counts: how far the numbers have come by name."""
+        while True:
+            counts[name] = counts.get(name, 0) + 1
+            # The number has to fit into the longest of names.
+            found = f"{name[: LONGEST_NAME - 20]}_{counts[name]}"
+            if found not in names and found not in self.inputs:
+                return found
 
     def finish(self, names: dict[str, Ref], outputs: Sequence[tuple[str, Ref]]) -> Graph:
         """The graph, once everything is there.

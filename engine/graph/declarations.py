@@ -1,15 +1,19 @@
-"""Declarations of inputs: name -> {"shape", "dtype"}, both optional."""
+"""Declarations of inputs: name -> {"shape", "dtype"}, both optional or null; and what does not fit one."""
 
+import json
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from engine.errors import InvalidValueError
+from engine.errors import Faults, InvalidValueError
 from engine.graph.builder import GraphBuilder, Site
-from engine.graph.ir import Input
+from engine.graph.ir import Graph, Input
 from engine.graph.literals import described
 from engine.graph.names import quoted
-from engine.values import DTYPES, MAX_AXES
+from engine.table import listed, nearest
+from engine.values import DTYPES, MAX_AXES, Aval
 
 
 def declare(builder: GraphBuilder, declarations: object, site: Site) -> None:
@@ -26,8 +30,63 @@ def declare(builder: GraphBuilder, declarations: object, site: Site) -> None:
     return None
 
 
+def declare_further(graph: Graph, declarations: Mapping[str, Any]) -> Graph:
+    """The program with more of its inputs declared; what it declares itself stays as it is.
+
+    Raises:
+        InvalidValueError: an input that it does not have, or that it declares otherwise.
+    """
+    faults = Faults()
+    builder = GraphBuilder(faults, max_nodes=0)
+    declare(builder, dict(declarations), Site(("inputs",), "", has_parts=True))
+    known = {i.name: i for i in graph.inputs}
+    for name, given in builder.inputs.items():
+        if name not in known:
+            near = nearest(name, known) or f"; it has {listed(list(known)) or 'no inputs'}"
+            faults.add(InvalidValueError, f"the program has no input {quoted(name)}{near}", ("inputs", name))
+            continue
+        own = known[name]
+        known[name] = both = Input(name, own.shape if given.shape is None else given.shape, own.dtype or given.dtype)
+        if own.shape not in (None, both.shape) or given.dtype not in (None, both.dtype):
+            msg = f"input {quoted(name)} is declared already, as {json.dumps(declaration(own))}"
+            faults.add(InvalidValueError, msg, ("inputs", name))
+    faults.check()
+    return replace(graph, inputs=tuple(known.values()))
+
+
+def misfit(declared: Input, known: Aval, is_batched: bool = False) -> str:
+    """What keeps a value of this shape and dtype from being that of an input; empty where nothing does.
+
+    is_batched: the value's leading axis is a batch, which a declaration does not count.
+    """
+    shape = known.shape[is_batched:]
+    if declared.shape is not None and not _fits(shape, declared.shape):
+        return f'input "{declared.name}" has shape {list(known.shape)}; declared {_written(declared.shape)}'
+    if declared.dtype is not None and known.dtype != declared.dtype:
+        return f'input "{declared.name}" has dtype {known.dtype}; declared {declared.dtype}'
+    return ""
+
+
+def declaration(declared: Input) -> dict[str, Any]:
+    """An input's declaration as a document has it.
+
+    >>> declaration(Input("x", (None, 3), DTYPES["float32"]))
+    {'shape': [-1, 3], 'dtype': 'float32'}
+    """
+    shape = {} if declared.shape is None else {"shape": _written(declared.shape)}
+    return shape if declared.dtype is None else {**shape, "dtype": str(declared.dtype)}
+
+
+def _fits(shape: tuple[int, ...], declared: tuple[int | None, ...]) -> bool:
+    return len(shape) == len(declared) and all(d in (None, n) for n, d in zip(shape, declared, strict=True))
+
+
+def _written(shape: tuple[int | None, ...]) -> list[int]:
+    return [-1 if length is None else length for length in shape]
+
+
 def _shape(builder: GraphBuilder, fields: dict[str, Any], site: Site) -> tuple[int | None, ...] | None:
-    if "shape" not in fields:
+    if fields.get("shape") is None:
         return None
     shape, place = fields["shape"], site.part("shape")
     if not isinstance(shape, list) or len(shape) > MAX_AXES:
@@ -42,7 +101,7 @@ def _shape(builder: GraphBuilder, fields: dict[str, Any], site: Site) -> tuple[i
 
 
 def _dtype(builder: GraphBuilder, fields: dict[str, Any], site: Site) -> np.dtype[Any] | None:
-    if "dtype" not in fields:
+    if fields.get("dtype") is None:
         return None
     dtype = fields["dtype"]
     if isinstance(dtype, str) and dtype in DTYPES:

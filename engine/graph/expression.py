@@ -26,7 +26,7 @@ from engine.graph.ir import Graph, Literal
 from engine.graph.names import CONSTANTS, name_fault
 from engine.graph.scan import Scanner
 from engine.graph.tokens import Statement
-from engine.table import rows
+from engine.table import OPERATIONS, rows
 
 _SYMBOLS: dict[type[ast.AST], str] = {
     ast.Add: "+",
@@ -83,6 +83,7 @@ def parse(
         scanner.fail("there is no statement; write an expression such as x ** 2", 1, 1)
     for statement in statements:
         reader.read(statement, is_last=statement is statements[-1])
+    reader.keep_former_names()
     return builder.finish(reader.names, reader.outputs)
 
 
@@ -96,6 +97,8 @@ class _Reader:
         self._scanner = scanner
         self._statement = Statement("", 1, 1)
         self._read_at: dict[str, str] = {}
+        # The first name of every value that was assigned, whatever became of the name since.
+        self._assigned: dict[tuple[int, int], tuple[str, Ref]] = {}
         # The call that several names are assigned from, and how many they are.
         self._root: ast.expr | None = None
         self._wanted = 1
@@ -179,7 +182,18 @@ class _Reader:
                 self._fail(f'"{name.id}" is an input ({since}), and inputs are not assigned to; take a new name', name)
             # At the end again, for the name that was assigned first becomes the id of a node.
             self.names.pop(name.id, None)
-            self.names[name.id] = Ref(name.id, ref.draft, ref.output + output) if ref.draft else ref
+            found = Ref(name.id, ref.draft, ref.output + output) if ref.draft else ref
+            self.names[name.id] = found
+            if found.draft:
+                self._assigned.setdefault((id(found.draft), found.output), (name.id, found))
+
+    def keep_former_names(self) -> None:
+        """Names the nodes that were assigned to a name which another one has in the end: `y_1`, `y_2`, and so on."""
+        named = {(id(ref.draft), ref.output) for ref in self.names.values()}
+        counts: dict[str, int] = {}
+        for place, (name, ref) in self._assigned.items():
+            if place not in named:
+                self.names[self._builder.numbered_name(name, self.names, counts)] = ref
 
     def _output_names(self, names: list[ast.expr]) -> None:
         found: dict[str, Ref] = {}
@@ -204,8 +218,8 @@ class _Reader:
                 return [left, right]
             case ast.Compare(left=left, comparators=[right]):
                 return [left, right]
-            case ast.Call(func=ast.Name(), args=args, keywords=keywords):
-                return [*args, *(keyword.value for keyword in keywords)]
+            case ast.Call(func=ast.Name(), args=args):
+                return [*args, *(keyword.value for keyword in _keywords(node))]
             case ast.List(elts=elts) | ast.Tuple(elts=elts):
                 return elts
             case ast.Subscript(value=value, slice=index):
@@ -228,9 +242,10 @@ class _Reader:
                 return self._apply(node, _OPERATORS[_SYMBOLS[type(op)], 2], values, {})
             case ast.Compare():
                 self._fail("comparisons are not chained; write logical_and(a < b, b < c)", node)
-            case ast.Call(func=ast.Name(id=name), args=args, keywords=keywords):
+            case ast.Call(func=ast.Name(id=name), args=args):
                 named = [
-                    (str(keyword.arg), value) for keyword, value in zip(keywords, values[len(args) :], strict=True)
+                    (str(keyword.arg), value)
+                    for keyword, value in zip(_keywords(node), values[len(args) :], strict=True)
                 ]
                 return self._call(node, name, values[: len(args)], named)
             case ast.Call():
@@ -287,6 +302,15 @@ class _Reader:
             self._builder.fault(BadAttributeError, msg, self._site(node))
             return value
         return self._apply(node, "slice", [value], {"index": index})
+
+
+def _keywords(call: ast.Call) -> list[ast.keyword]:
+    """The keywords of a call: operands in their order, which is that in which they are evaluated, then attributes."""
+    op = OPERATIONS.get(call.func.id) if isinstance(call.func, ast.Name) else None
+    if op is None or len(call.keywords) < 2:
+        return call.keywords
+    order = {name: place for place, name in enumerate(op.operands)}
+    return sorted(call.keywords, key=lambda keyword: order.get(str(keyword.arg), len(order)))
 
 
 def _index_part(part: ast.expr) -> ast.expr:

@@ -42,7 +42,7 @@ class Node:
 
     ids: a name for each of its outputs; numbers, `_1, _2, ...`, where there is none.
     op: its row; None for a constant, whose one argument is a Literal.
-    args: operands in order: the id of an earlier node, the name of an input, or a literal.
+    args: operands in order: the id of an earlier node, the name of an input or of a bound value, or a literal.
     attrs: attributes in canonical form, defaults included.
     is_named: at least one of its ids is a name and not a number.
     loc: where it stands in the document or text.
@@ -71,6 +71,7 @@ class Graph:
     inputs: declared ones first, then in order of appearance.
     nodes: in topological order.
     aliases: further names of nodes and inputs, by `b = a`: name -> id. The name of an output is an id or one of these.
+    bound: inputs whose values are fixed for good, no longer among `inputs`; arrays are read-only.
     """
 
     inputs: tuple[Input, ...]

@@ -31,6 +31,8 @@ ARRAY_FIELDS = ("shape", "dtype", "data", "base64")
 _EXPECTED = (
     'expected a number, true, false, "NaN", "Infinity" or "-Infinity", a nested list of these or an array object'
 )
+#: Integers from here on are floats, as they are for most readers of JSON.
+_TOO_LARGE = 2**63
 _BYTES = (bytes, bytearray, memoryview)
 
 
@@ -62,8 +64,8 @@ def decode_value(value: Any, loc: Loc = (), dtype: DType | None = None) -> Liter
         leaves, kinds = _without_words(leaves, kinds, shape, loc)
     if dtype is None and not shape:
         return _weak_number(leaves[0], loc)
-    is_integral = kinds <= {int}
     array = _array(leaves, kinds, dtype or (BOOL if bool in kinds else FLOAT64), shape, loc)
+    is_integral = kinds <= {int} and (dtype is not None or bool((np.abs(array) < float(_TOO_LARGE)).all()))
     return _frozen(array, is_weak=dtype is None, is_integral=is_integral)
 
 
@@ -100,6 +102,8 @@ def described(value: Any) -> str:
 def _weak_number(value: float, loc: Loc) -> Literal:
     if _overflows(value):
         _fail(f"{described(value)} is more than float64 holds", loc)
+    if type(value) is int and not -_TOO_LARGE <= value < _TOO_LARGE:
+        value = float(value)
     return Literal(value, is_weak=True, is_integral=type(value) is int)
 
 

@@ -11,7 +11,8 @@ CONSTANTS = {"pi": math.pi, "e": math.e, "nan": math.nan, "inf": math.inf}
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _GENERATED = re.compile(r"_[0-9]+")
 _SHOWN = 60
-_LONGEST = 200
+#: Letters of a name.
+LONGEST_NAME = 200
 
 
 def normalized(name: str) -> str:
@@ -29,8 +30,8 @@ def name_fault(name: str) -> str:
     >>> name_fault("lambda")
     '"lambda" is a keyword of Python and no name; write lam'
     """
-    if len(name) > _LONGEST:
-        return f"{quoted(name)} is {len(name):,} letters long; a name has at most {_LONGEST}"
+    if len(name) > LONGEST_NAME:
+        return f"{quoted(name)} is {len(name):,} letters long; a name has at most {LONGEST_NAME}"
     if not _NAME.fullmatch(name):
         return f"{quoted(name)} is no name; a name has letters a to z, digits and _, and does not begin with a digit"
     if keyword.iskeyword(name):
@@ -40,6 +41,15 @@ def name_fault(name: str) -> str:
     if _GENERATED.fullmatch(name):
         return f"{quoted(name)} is reserved for nodes without a name; write n{name}"
     return ""
+
+
+def is_generated(name: str) -> bool:
+    """Whether it is a number, `_1, _2, ...`, of something that has no name.
+
+    >>> is_generated("_12"), is_generated("_a")
+    (True, False)
+    """
+    return _GENERATED.fullmatch(name) is not None
 
 
 def quoted(text: object) -> str:

@@ -92,17 +92,21 @@ def stop(process: subprocess.Popen[bytes]) -> None:
         pytest.fail(f"the server did not stop within {STOP_S} s of SIGTERM")
 
 
-@pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A real uvicorn process with default settings and a data directory of its own."""
-    folder = tmp_path_factory.mktemp("server")
+def environment(**settings: str) -> dict[str, str]:
+    """The environment of a server with these settings and no others."""
+    env = {name: value for name, value in os.environ.items() if not name.startswith("PULLBACK_")}
+    return env | {f"PULLBACK_{name.upper()}": value for name, value in settings.items()}
+
+
+@contextlib.contextmanager
+def start_server(folder: Path, **settings: str) -> Iterator[Server]:
+    """A real uvicorn process, whose data directory and log lie in `folder`; it may be killed inside the block."""
     log, port = folder / "server.log", free_port()
     base_url = f"http://127.0.0.1:{port}"
-    env = {name: value for name, value in os.environ.items() if not name.startswith("PULLBACK_")}
-    env["PULLBACK_DATA_DIR"] = str(folder / "data")
+    env = environment(data_dir=str(folder / "data"), **settings)
     command = [sys.executable, "-m", "uvicorn", "app.main:app", "--host", "127.0.0.1", "--port", str(port)]
     with (
-        log.open("wb") as output,
+        log.open("ab") as output,
         httpx.Client(base_url=base_url, timeout=REQUEST_S, trust_env=False) as client,
     ):
         process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=output, stderr=subprocess.STDOUT)
@@ -113,6 +117,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
             client.close()
         finally:
             stop(process)
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server with default settings for all tests that do not end it."""
+    with start_server(tmp_path_factory.mktemp("server")) as running:
+        yield running
 
 
 @pytest.fixture(autouse=True)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 TIMEOUT_S = 10
 MEDIA_TYPES = {"application/json", "application/problem+json"}
-PATHS = ["/v1/evaluate", "/v1/infer"]
+PATHS = ["/v1/evaluate", "/v1/infer", "/v1/programs"]
 bounded = settings(max_examples=100, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 
 
@@ -36,7 +36,9 @@ def assert_civil(server: Server, path: str, body: bytes) -> httpx.Response:
 
 # Random documents
 
-FIELDS = ["expr", "graph", "program", "inputs", "outputs", "backward", "nograd", "train", "seed", "batched", "encoding"]
+FIELDS = """
+expr graph program inputs outputs backward nograd train seed batched encoding name bind replace
+""".split()
 NODE_FIELDS = ["nodes", "id", "op", "args", "attrs", "shape", "dtype", "data", "base64", "x", "of", "wrt", "cotangent"]
 keys = st.sampled_from(FIELDS + NODE_FIELDS) | st.text(max_size=4)
 leaves = (
@@ -181,11 +183,32 @@ def fitting(request: dict[str, Any]) -> dict[str, Any]:
     return {**request, "inputs": {name: value for name, value in request["inputs"].items() if name in mentioned}}
 
 
-@pytest.mark.parametrize("path", PATHS)
+def assert_kept(server: Server, request: dict[str, Any]) -> None:
+    """A program is refused, or kept in a form that gives the same program again, as text and as a graph."""
+    response = assert_civil(server, "/v1/programs", json.dumps(request).encode())
+    if response.is_success:
+        kept = server.client.get(response.headers["location"]).json()
+        bind = request.get("bind", {})
+        for form in ({"expr": kept["expr"], "inputs": kept["inputs"]}, {"graph": kept["graph"]}):
+            again = server.client.post("/v1/programs", json={**form, "bind": bind})
+            assert again.status_code == 200, f"{form}: {again.text}"
+            assert again.json()["id"] == kept["id"]
+
+
+@pytest.mark.parametrize("path", ["/v1/evaluate", "/v1/infer"])
 @given(request=st.fixed_dictionaries({"expr": programs | misspelt(), "inputs": inputs}).map(fitting))
 @bounded
 def test_random_programs(server: Server, path: str, request: dict[str, Any]) -> None:
     assert_civil(server, path, json.dumps(request).encode())
+
+
+@given(
+    request=st.fixed_dictionaries({"expr": programs | misspelt(), "inputs": inputs}).map(fitting), binds=st.booleans()
+)
+@bounded
+def test_random_programs_are_kept(server: Server, request: dict[str, Any], binds: bool) -> None:
+    bind = {"bind": request["inputs"]} if binds else {}
+    assert_kept(server, {"expr": request["expr"], **bind})
 
 
 @given(request=st.fixed_dictionaries({"expr": expressions, "inputs": inputs, "backward": st.just(True)}).map(fitting))
@@ -227,13 +250,19 @@ def graphs(draw: st.DrawFn) -> dict[str, Any]:
     return {"nodes": nodes, **draw(st.fixed_dictionaries({}, optional={"outputs": st.lists(references, max_size=2)}))}
 
 
-@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("path", ["/v1/evaluate", "/v1/infer"])
 @given(graph=graphs(), inputs=inputs)
 @bounded
 def test_random_graphs(server: Server, path: str, graph: dict[str, Any], inputs: dict[str, Any]) -> None:
     mentioned = json.dumps(graph)
     used = {name: value for name, value in inputs.items() if f'"{name}"' in mentioned}
     assert_civil(server, path, json.dumps({"graph": graph, "inputs": used}).encode())
+
+
+@given(graph=graphs())
+@bounded
+def test_random_graphs_are_kept(server: Server, graph: dict[str, Any]) -> None:
+    assert_kept(server, {"graph": graph})
 
 
 # What is known to trip up parsers and array libraries

@@ -26,6 +26,7 @@ STATUS = {
     "unsupported-media-type": 415,
     "not-acceptable": 406,
     "malformed-body": 400,
+    "unknown-program": 404,
     "invalid-request": 422,
     "syntax-error": 422,
     "unknown-op": 422,
@@ -66,6 +67,11 @@ def case(title: str, slug: str, words: str, request: Any, **other: Any) -> Case:
 def raw(title: str, slug: str, words: str, body: bytes | None = GOOD, **other: Any) -> Case:
     """A case whose body, path, method or headers are themselves the mistake."""
     return Case(title, slug, tuple(words.split()), body, **{"headers": JSON_TYPE, **other})
+
+
+def register(title: str, slug: str, words: str, request: Any) -> Case:
+    """A case of registering a program."""
+    return case(f"register: {title}", slug, words, request, path="/v1/programs")
 
 
 def syntax(text: str, words: str = "", title: str = "") -> Case:
@@ -432,9 +438,55 @@ GRADIENTS = [
     case("nograd: beside options", "nograd", "nograd backward", infix("x", X, nograd=True, backward={"wrt": ["x"]})),
 ]
 
+PROGRAMS = [
+    case("program: no such id", "unknown-program", f"p_{'0' * 32}", {"program": f"p_{'0' * 32}", "inputs": X}),
+    case("program: no such name", "unknown-program", "nowhere", {"program": "nowhere", "inputs": X}),
+    case("program: what is no key at all", "unknown-program", "", {"program": "\0 / ' ?", "inputs": X}),
+    case("program: unknown goes before the rest", "unknown-program", "nowhere", {"program": "nowhere", "input": X}),
+    case("program: a number", "invalid-request", "program string", {"program": 7, "inputs": X}),
+    case("program: beside a text", "invalid-request", "expr program", {"program": "nowhere", "expr": "x", "inputs": X}),
+    register("no program", "invalid-request", "expr graph", {"name": "n"}),
+    register("unknown field", "invalid-request", "nam name", infix("x", nam="n")),
+    register("inputs as values", "invalid-request", "inputs x object", infix("x", X)),
+    register("a wrong dtype", "invalid-request", "float16 float64", infix("x", {"x": {"dtype": "float16"}})),
+    register("a wrong length", "invalid-request", "-2 shape", infix("x", {"x": {"shape": [-2]}})),
+    register(
+        "a declaration of no input",
+        "invalid-request",
+        "y inputs x",
+        {**graph(node("s", "sin", "x")), "inputs": {"y": {"shape": []}}},
+    ),
+    register("bind: no such input", "unknown-name", "y x", infix("x + 1", bind={"y": 1})),
+    register("bind: a ragged value", "invalid-request", "bind x 1", infix("x + 1", bind={"x": [1, [2]]})),
+    register(
+        "bind: a declared shape", "invalid-request", "x 2 3", infix("x", {"x": {"shape": [3]}}, bind={"x": [1, 2]})
+    ),
+    register("bind: a list", "invalid-request", "bind object", infix("x", bind=[1])),
+    register("name: as an id", "invalid-request", "name p_", infix("x", name="p_1")),
+    register("name: empty", "invalid-request", "name letters", infix("x", name="")),
+    register("name: a digit first", "invalid-request", "name 2nd begins", infix("x", name="2nd")),
+    register("name: a slash", "invalid-request", "name a/b", infix("x", name="a/b")),
+    register("name: not ASCII", "invalid-request", "name für", infix("x", name="für")),
+    register("name: too long", "invalid-request", "name 201 200", infix("x", name="n" * 201)),
+    register("name: a number", "invalid-request", "name string", infix("x", name=1)),
+    register("replace: without a name", "invalid-request", "replace name", infix("x", replace=True)),
+    register("several mistakes", "invalid-request", "p_1 bind y", infix("sine(x", name="p_1", bind={"y": None})),
+    register("syntax", "syntax-error", "line column", infix("x +", name="fine")),
+    register("an operation", "unknown-op", "sine sin", infix("sine(x)")),
+    register("nodes", "limit-exceeded", "", infix("y = x;" + "y = -y;" * 300_000 + "y")),
+    register("of another that is not there", "unknown-program", "nowhere", {"program": "nowhere", "name": "p_1"}),
+    raw("program: no JSON", "malformed-body", "", b"{", path="/v1/programs"),
+    raw("program: PUT", "method-not-allowed", "GET DELETE", path="/v1/programs/x", method="PUT"),
+    raw("program: GET of none", "unknown-program", "nowhere", None, path="/v1/programs/nowhere", method="GET"),
+    raw("program: DELETE of none", "unknown-program", "nowhere", None, path="/v1/programs/nowhere", method="DELETE"),
+    raw("page: limit 0", "invalid-request", "limit 0 1", None, path="/v1/programs?limit=0", method="GET"),
+    raw("page: limit 101", "invalid-request", "limit 100", None, path="/v1/programs?limit=101", method="GET"),
+    raw("page: limit x", "invalid-request", "limit integer", None, path="/v1/programs?limit=x", method="GET"),
+    raw("page: no cursor", "invalid-request", "after next", None, path="/v1/programs?after=-1", method="GET"),
+    raw("page: unknown field", "invalid-request", "lim limit", None, path="/v1/programs?lim=1", method="GET"),
+]
+
 NOT_YET = [
-    case("later: program by id", "not-supported", "program", {"program": "p_" + "0" * 32, "inputs": X}),
-    case("later: program by name", "not-supported", "program", {"program": "posterior", "inputs": X}),
     case("later: order 2", "not-supported", "order", infix("x ** 3", X, backward={"order": 2})),
     case("later: create_graph", "not-supported", "create_graph", infix("x ** 3", X, backward={"create_graph": True})),
     case("later: grad in a text", "not-supported", "grad", infix("y = x ** 3; grad(y, x)", X)),
@@ -483,6 +535,7 @@ CASES = [
     *GRAPHS,
     *SHAPES,
     *GRADIENTS,
+    *PROGRAMS,
     *NOT_YET,
     *LIMITS,
 ]

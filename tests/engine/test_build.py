@@ -108,14 +108,25 @@ GRAPHS = {
         ["sin = neg(max)", "y = neg(sin)"],
     ),
     "names after NFKC": (graph(node("ｈ", "sin", "ｘ"), node("y", "add", "h", "x")), ["h = sin(x)", "y = add(h, x)"]),
-    "no id": (
-        graph({"op": "sin", "args": ["x"]}, {"op": "cos", "args": ["x"]}, node("y", "neg", "x"), outputs=["y"]),
-        [
-            "_1 = sin(x)",
-            "_2 = cos(x)",
-            "y = neg(x)",
-        ],
+    "a node with what stands inside it": (
+        graph(node("y", "add", call("sin", "a"), call("cos", "h")), node("h", "exp", call("neg", "x"))),
+        ["_1 = neg(x)", "h = exp(_1)", "_2 = sin(a)", "_3 = cos(h)", "y = add(_2, _3)"],
     ),
+    "nodes read by their place": (
+        graph(
+            node("y", "add", {"node": 2}, {"node": 1}),
+            call("neg", {"node": 3}),
+            call("cos", "h"),
+            call("sin", call("exp", "x")),
+            node("h", "sin", "x"),
+        ),
+        ["h = sin(x)", "_1 = cos(h)", "_2 = exp(x)", "_3 = sin(_2)", "_4 = neg(_3)", "y = add(_1, _4)"],
+    ),
+    "constants": (
+        graph({"id": "a", "value": [1, 2]}, {"id": "b", "value": "NaN"}, node("y", "add", "a", "b")),
+        ["a = ([1, 2])", "b = (nan)", "y = add(a, b)"],
+    ),
+    "words as arguments": (graph(node("y", "add", {"value": "NaN"}, "NaN")), ["y = add(nan, NaN)"]),
     "no nodes": ({"nodes": [], "inputs": {"x": {}}, "outputs": ["x"]}, []),
 }
 
@@ -132,10 +143,9 @@ OUTPUTS = [
     (graph(SPLIT, outputs=["q"]), ["q"]),
     (graph(node("h", "sin", "x"), node("y", "neg", "h"), outputs=["y", "h", "x"]), ["y", "h", "x"]),
     (graph({"op": "sin", "args": ["x"]}), ["out"]),
-    (
-        graph({"op": "sin", "args": ["out"]}, node("out_", "cos", "x"), node("y", "add", "out", "out_"), outputs=["y"]),
-        ["y"],
-    ),
+    (graph(call("sin", "x"), {"id": "out", "alias": "x"}), ["out_"]),
+    (graph(SPLIT, {"id": "r", "alias": "q"}), ["p", "q"]),
+    (graph(SPLIT, {"id": "r", "alias": "q"}, outputs=["r", "p"]), ["r: q", "p"]),
     (graph({"op": "sin", "args": ["out"]}), ["out_"]),
 ]
 
@@ -143,6 +153,32 @@ OUTPUTS = [
 @pytest.mark.parametrize(("document", "expected"), OUTPUTS)
 def test_outputs(document: dict[str, Any], expected: list[str]) -> None:
     assert shown_outputs(build(document)) == expected
+
+
+def test_aliases_name_nodes_inputs_and_aliases() -> None:
+    further = {"a": "b", "b": "x", "c": "y", "d": "x"}
+    nodes = [*({"id": name, "alias": of} for name, of in further.items()), node("y", "add", "a", 2)]
+    built = build(graph(*nodes, outputs=["c", "a"]))
+    assert (shown(built), shown_inputs(built), shown_outputs(built)) == (["y = add(x, 2)"], ["x"], ["c: y", "a: x"])
+    assert built.aliases == {"a": "x", "b": "x", "c": "y", "d": "x"}
+
+
+def test_places_are_held_to_the_limits_of_text() -> None:
+    def tower(height: int, op: str) -> dict[str, Any]:
+        return graph(
+            call(op, *["x"] * (2 if op == "add" else 1)),
+            *[call(op, {"node": i}, *["x"] * (op == "add")) for i in range(height - 2)],
+            node("y", op, {"node": height - 2}, *["x"] * (op == "add")),
+        )
+
+    assert len(build(tower(100, "sin")).nodes) == 100
+    assert len(build(tower(1000, "add")).nodes) == 1000
+    with pytest.raises(LimitExceededError, match=r"place.*needs 101 depth.*limit is 100 .*give them ids"):
+        build(tower(101, "sin"))
+    with pytest.raises(LimitExceededError, match=r"place.*needs 51 depth.*limit is 50 "):
+        build(tower(51, "sin"), max_depth=50)
+    with pytest.raises(LimitExceededError, match=r"place.*needs 101 chain.*limit is 100 "):
+        build(tower(101, "add"), max_chain=100)
 
 
 def test_inputs_declared_first_then_in_order_of_appearance() -> None:
@@ -155,8 +191,8 @@ def test_inputs_declared_first_then_in_order_of_appearance() -> None:
 def test_nodes_know_their_place() -> None:
     built = build(graph(node("y", "add", "h", call("sin", "x")), node("h", "cos", "x")))
     assert [(n.loc, n.is_named) for n in built.nodes] == [
-        (("graph", "nodes", 0, "args", 1), False),
         (("graph", "nodes", 1), True),
+        (("graph", "nodes", 0, "args", 1), False),
         (("graph", "nodes", 0), True),
     ]
 
@@ -202,6 +238,96 @@ FAULTS: dict[str, Case] = {
     ),
     "args is a string": (graph({"id": "y", "op": "sin", "args": "x"}), InvalidValueError, [(*AT, "args")], "args"),
     "attrs is a list": (graph(node("y", "sin", "x", attrs=[])), InvalidValueError, [(*AT, "attrs")], "attrs"),
+    "an alias of nothing": (
+        graph(*TWO[:1], {"id": "a", "alias": 2}),
+        InvalidValueError,
+        [("graph", "nodes", 1, "alias")],
+        'string 2 "a"',
+    ),
+    "an alias with an operation": (
+        graph(*TWO[:1], {"id": "a", "alias": "x", "op": "sin"}),
+        InvalidValueError,
+        [("graph", "nodes", 1, "op")],
+        'op alias "a"',
+    ),
+    "an alias without a name": (
+        graph(*TWO[:1], {"alias": "x"}),
+        InvalidValueError,
+        [("graph", "nodes", 1, "id")],
+        "null",
+    ),
+    "an alias of a taken name": (
+        graph(*TWO[:1], {"id": "y", "alias": "x"}),
+        InvalidValueError,
+        [("graph", "nodes", 1, "id")],
+        '"y" two',
+    ),
+    "a constant without a name": (
+        graph(*TWO[:1], {"value": 2}),
+        InvalidValueError,
+        [("graph", "nodes", 1, "id")],
+        "constant null",
+    ),
+    "a constant with two names": (
+        graph(*TWO[:1], {"id": ["a", "b"], "value": 2}),
+        InvalidValueError,
+        [("graph", "nodes", 1, "id")],
+        "constant list",
+    ),
+    "a constant that is a name": (
+        graph(*TWO[:1], {"id": "a", "value": "x"}),
+        InvalidValueError,
+        [("graph", "nodes", 1, "value")],
+        '"x" number "a"',
+    ),
+    "a constant with arguments": (
+        graph(*TWO[:1], {"id": "a", "value": 2, "args": ["x"]}),
+        InvalidValueError,
+        [("graph", "nodes", 1, "args")],
+        'args "a"',
+    ),
+    "an argument that is no value": (
+        graph(node("y", "neg", {"value": "x"})),
+        InvalidValueError,
+        [(*AT, "args", 0, "value")],
+        '"x" number "y"',
+    ),
+    "an argument with a field too many": (
+        graph(node("y", "neg", {"value": 2, "dtype": "float32"})),
+        InvalidValueError,
+        [(*AT, "args", 0, "dtype")],
+        'dtype value "y"',
+    ),
+    "nodes that nothing reads": (
+        graph(call("sin", "x"), call("cos", "x"), *TWO, outputs=["y"]),
+        InvalidValueError,
+        [("graph", "nodes", 0), ("graph", "nodes", 1)],
+        "nothing id nodes[0]",
+    ),
+    "a place that is none": (
+        graph(node("y", "add", {"node": 1}, {"node": "x"})),
+        InvalidValueError,
+        [(*AT, "args", 0), (*AT, "args", 1)],
+        'node 1 "y"',
+    ),
+    "a place with a name": (
+        graph(*TWO[:1], node("z", "add", {"node": 0}, 1)),
+        InvalidValueError,
+        [("graph", "nodes", 1, "args", 0)],
+        'nodes[0] id "z"',
+    ),
+    "the place of an alias": (
+        graph(node("z", "add", {"node": 1}, 1), {"id": "a", "alias": "x"}),
+        InvalidValueError,
+        [(*AT, "args", 0)],
+        'node 1 "z"',
+    ),
+    "a place twice": (
+        graph(call("sin", "x"), node("z", "add", {"node": 0}, {"node": 0})),
+        InvalidValueError,
+        [("graph", "nodes", 1, "args", 1)],
+        'nodes[0] twice id "z"',
+    ),
     "an inline node with an id": (
         graph(node("y", "neg", {"id": "a", "op": "sin", "args": ["x"]})),
         InvalidValueError,
@@ -354,6 +480,30 @@ FAULTS: dict[str, Case] = {
         CycleError,
         [("graph", "nodes", 1)],
         "b -> c -> a -> b",
+    ),
+    "a cycle by places": (
+        graph(call("sin", {"node": 1}), call("cos", {"node": 0}), *TWO, outputs=["y"]),
+        CycleError,
+        [AT, ("graph", "nodes", 1)],
+        "itself nodes[0]",
+    ),
+    "a cycle through a place": (
+        graph(call("sin", "y"), node("y", "cos", {"node": 0})),
+        CycleError,
+        [AT],
+        "y -> y",
+    ),
+    "a cycle of aliases": (
+        graph(*TWO[:1], {"id": "a", "alias": "b"}, {"id": "b", "alias": "a"}),
+        CycleError,
+        [("graph", "nodes")],
+        '"a" alias itself',
+    ),
+    "a cycle through an alias": (
+        graph({"id": "a", "alias": "y"}, node("y", "neg", "a")),
+        CycleError,
+        [("graph", "nodes", 1)],
+        "y -> y",
     ),
     "two cycles": (
         graph(node("a", "sin", "b"), node("b", "cos", "a"), node("c", "sin", "c"), node("d", "add", "c", "b")),

@@ -1,0 +1,125 @@
+"""/v1/programs: programs that are registered once and then named."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Annotated, Any, TypeVar
+
+import orjson
+from fastapi import APIRouter, Path, Request
+from fastapi.responses import Response
+
+from app.api.calls import checked, receive
+from app.limits import Workers
+from app.openapi import CALL, body_of, problems_of, query_of
+from app.registry import Registry
+from app.settings import Settings
+from app.stores import Listed, Program
+from app.wire import media
+from app.wire.answers import ProgramAnswer, ProgramDetailsAnswer, ProgramsAnswer
+from app.wire.examples import MATYAS, REGISTER, RETIRED
+from app.wire.schemas import ListRequest, RegisterRequest, check_query
+from app.wire.values import dumps
+from engine.graph.write import text
+
+router = APIRouter()
+T = TypeVar("T")
+
+#: What may keep a request from the store.
+_STORED = ("overloaded", "unavailable", "deadline-exceeded", "internal-error")
+
+
+@router.post(
+    "/v1/programs",
+    operation_id="register_program",
+    summary="Register a program",
+    status_code=201,
+    response_model=ProgramAnswer,
+    responses={
+        200: {"model": ProgramAnswer, "description": "The program was there already."},
+        **problems_of("name-conflict", *CALL),
+    },
+    openapi_extra=body_of(RegisterRequest, REGISTER),
+)
+async def register_program(request: Request) -> Response:
+    """Keeps a program, so that calls need only name it: 201 where it is new, 200 where it was there already."""
+    body = await receive(request)
+    settings: Settings = request.app.state.settings
+    program, is_new = await _with_registry(request, lambda registry: _register(body, settings, registry))
+    headers = {"Location": f"/v1/programs/{program.id}"}
+    return Response(dumps(_document(program)), 201 if is_new else 200, headers, media.JSON)
+
+
+@router.get(
+    "/v1/programs",
+    operation_id="list_programs",
+    summary="All registered programs",
+    response_model=ProgramsAnswer,
+    responses=problems_of("not-acceptable", "invalid-request", *_STORED),
+    openapi_extra=query_of(ListRequest),
+)
+async def list_programs(request: Request) -> Response:
+    """A page of the registered programs, in the order in which they came."""
+    media.check_accept(request)
+    query = check_query(ListRequest, request.query_params)
+    page = await _with_registry(request, lambda registry: registry.page(query.limit, int(query.after or 0)))
+    document = {
+        "programs": [_document(program) for program in page.programs],
+        "next": None if page.next is None else str(page.next),
+    }
+    return Response(dumps(document), media_type=media.JSON)
+
+
+@router.get(
+    "/v1/programs/{program}",
+    operation_id="get_program",
+    summary="One registered program",
+    response_model=ProgramDetailsAnswer,
+    responses=problems_of("not-acceptable", "unknown-program", *_STORED),
+)
+async def get_program(request: Request, program: Annotated[str, Path(examples=[MATYAS])]) -> Response:
+    """A program by its id or a name: its canonical graph, its infix text, what it expects and what is bound."""
+    media.check_accept(request)
+    content = await _with_registry(request, lambda registry: dumps(_details(registry, program)))
+    return Response(content, media_type=media.JSON)
+
+
+@router.delete(
+    "/v1/programs/{program}",
+    operation_id="delete_program",
+    summary="Delete a registered program",
+    status_code=204,
+    responses=problems_of("unknown-program", *_STORED),
+)
+async def delete_program(request: Request, program: Annotated[str, Path(examples=[RETIRED])]) -> Response:
+    """Deletes a program, by its id or a name, with all its names; calls that run it run on."""
+    await _with_registry(request, lambda registry: registry.delete(program))
+    return Response(status_code=204)
+
+
+async def _with_registry(request: Request, work: Callable[[Registry], T]) -> T:
+    """What `work` gives, done on a thread: the store may have to wait for its disk."""
+    workers: Workers = request.app.state.workers
+    registry: Registry = request.app.state.registry
+    return await workers.run(lambda: work(registry))
+
+
+def _register(body: bytes, settings: Settings, registry: Registry) -> tuple[Program, bool]:
+    request = checked(RegisterRequest, body, settings, registry)
+    return registry.register(
+        request.source, name=request.name, declared=request.inputs, bound=request.bind, replace=request.replace
+    )
+
+
+def _document(program: Program | Listed) -> dict[str, Any]:
+    return {"id": program.id, "name": program.name, **orjson.loads(program.summary)}
+
+
+def _details(registry: Registry, key: str) -> dict[str, Any]:
+    program = registry.program(key)
+    return {
+        **_document(program),
+        "graph": orjson.Fragment(program.document),
+        "expr": text(registry.graph(program.id)),
+        "bound": {name: {"shape": known.shape, "dtype": known.dtype} for name, known in program.bound.items()},
+        "created_at": datetime.fromtimestamp(program.created_at or 0.0, UTC).isoformat(),
+    }

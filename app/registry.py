@@ -1,0 +1,266 @@
+"""Registered programs: from a request to a program in the store, and from an id or a name back to a graph."""
+
+import hashlib
+import json
+import re
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+
+from app.programs import ProgramLimits, Source, read_bound
+from app.stores import Binding, Listed, Program, Store
+from engine.config import test_mode
+from engine.errors import AutogradError, InvalidValueError
+from engine.graph.binding import bind
+from engine.graph.build import build
+from engine.graph.cost import Cost, infer
+from engine.graph.declarations import declaration
+from engine.graph.identity import program_id
+from engine.graph.ir import Graph
+from engine.graph.limits import Limits, check_limit
+from engine.graph.names import quoted
+from engine.graph.write import document
+from engine.table import nearest
+from engine.values import DTYPES, FLOAT64, Aval, Value, aval, canonical
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
+_LONGEST_NAME = 200
+#: The objects of a graph have about so many times the bytes of its document.
+_BYTES_PER_CHARACTER = 15
+_UNLIMITED = 2**200
+_UNDECLARED: dict[str, Any] = {"shape": None, "dtype": None}
+
+
+class UnknownProgramError(Exception):
+    """There is no registered program of this id or name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some of the programs, and where the next page begins; None after the last."""
+
+    programs: list[Listed]
+    next: int | None
+
+
+class Registry:
+    """The registered programs of a store.
+
+    Graphs are kept ready to run for as long as there is room. The store is asked for every id and name each time: a
+    program may have been deleted, or a name moved, by another process. What an id stands for never changes.
+    """
+
+    def __init__(self, store: Store, limits: ProgramLimits, cache_bytes: int) -> None:
+        self.store = store
+        self._limits = limits
+        self._ready = _Graphs(cache_bytes)
+
+    def register(
+        self,
+        source: Source,
+        *,
+        name: str | None = None,
+        declared: Mapping[str, Any],
+        bound: Mapping[str, Any],
+        replace: bool = False,
+    ) -> tuple[Program, bool]:
+        """Keeps a program that a request describes.
+
+        Args:
+            source: the program.
+            name: what to call it beside its id; names that it has already stay.
+            declared: declarations of inputs, as documents.
+            bound: values of inputs that are fixed for good, as documents.
+            replace: whether the name may be taken from another program.
+
+        Returns:
+            The program as it is kept, and whether it is new.
+
+        Raises:
+            UnknownProgramError: the source is a registered program that is not there.
+            NameConflictError: the name belongs to another program.
+            AutogradError: of the kind that is wrong with the request.
+        """
+        found = []
+        if name is not None and (fault := name_fault(name)):
+            found.append(InvalidValueError(fault, ("name",)))
+        if replace and name is None:
+            found.append(InvalidValueError('replace: true moves a name; give "name" too', ("replace",)))
+        graph = read_bound(source, declared, bound, limits=self._limits, find=self.graph, found=found)
+        return self.add(graph, name, replace=replace)
+
+    def add(self, graph: Graph, name: str | None = None, *, replace: bool = False) -> tuple[Program, bool]:
+        """Keeps a program; see `register`."""
+        check_limit("nodes", len(graph.nodes), self._limits.cost.max_nodes, "the program")
+        bound, blobs = {}, {}
+        for key, value in graph.bound.items():
+            bound[key], data = _packed(value)
+            blobs[bound[key].digest] = data
+        # Not by orjson, which writes nothing that is nested deeper than 254 levels.
+        text = json.dumps(document(graph), separators=(",", ":"), allow_nan=False)
+        summary = orjson.dumps(_summary(graph)).decode()
+        program = Program(program_id(graph), text, summary, bound, name)
+        return self.store.add_program(program, blobs, replace=replace)
+
+    def graph(self, key: str) -> Graph:
+        """The program of an id or a name, ready to run.
+
+        Raises:
+            UnknownProgramError: there is none.
+        """
+        found = self._resolve(key)
+        graph = self._ready.get(found)
+        if graph is None:
+            program = self._load(key, found)
+            graph = self._build(key, program)
+            size = len(program.document) * _BYTES_PER_CHARACTER + sum(aval(x).nbytes for x in graph.bound.values())
+            self._ready.put(found, graph, size)
+        return graph
+
+    def program(self, key: str) -> Program:
+        """What is kept of the program of an id or a name, with that name.
+
+        Raises:
+            UnknownProgramError: there is none.
+        """
+        program = self._load(key, self._resolve(key))
+        return program if key == program.id else replace(program, name=key)
+
+    def page(self, limit: int, after: int = 0) -> Page:
+        """At most `limit` programs in the order in which they came; `after` is the `next` of the page before."""
+        found = self.store.list_programs(limit + 1, after)
+        return Page(found[:limit], found[limit - 1].number if len(found) > limit else None)
+
+    def delete(self, key: str) -> None:
+        """Deletes a program with all its names; requests that run it already run on.
+
+        Raises:
+            UnknownProgramError: there is none.
+        """
+        if not self.store.delete_program(key):
+            raise self._unknown(key)
+
+    def check(self, key: str) -> None:
+        """Makes sure that there is a program of this id or name.
+
+        Raises:
+            UnknownProgramError: there is none.
+        """
+        self._resolve(key)
+
+    def _resolve(self, key: str) -> str:
+        found = self.store.resolve_program(key)
+        if found is None:
+            raise self._unknown(key)
+        return found
+
+    def _load(self, key: str, found: str) -> Program:
+        program = self.store.load_program(found)
+        if program is None:
+            raise self._unknown(key)
+        return program
+
+    def _build(self, key: str, program: Program) -> Graph:
+        blobs = self.store.load_blobs([binding.digest for binding in program.bound.values()])
+        if any(binding.digest not in blobs for binding in program.bound.values()):
+            # It was deleted in between.
+            raise self._unknown(key)
+        limits = self._limits
+        try:
+            graph = build(orjson.loads(program.document), max_depth=limits.max_depth, max_nodes=limits.cost.max_nodes)
+        except AutogradError as error:
+            # Limits may be lower than when it was registered, and operations may have gone.
+            raise type(error)(f"program {quoted(key)}: {error.detail}", ("program",)) from None
+        values = {name: _unpacked(binding, blobs[binding.digest]) for name, binding in program.bound.items()}
+        return bind(graph, values) if values else graph
+
+    def _unknown(self, key: str) -> UnknownProgramError:
+        near = nearest(key[:_LONGEST_NAME], self.store.program_names())
+        return UnknownProgramError(f"there is no program {quoted(key)}{near}")
+
+
+class _Graphs:
+    """Graphs by id; those that were not used for the longest time give way."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        self._limit_bytes = limit_bytes
+        self._lock = threading.Lock()
+        self._kept: OrderedDict[str, tuple[Graph, int]] = OrderedDict()
+        self._bytes = 0
+
+    def get(self, key: str) -> Graph | None:
+        with self._lock:
+            if key not in self._kept:
+                return None
+            self._kept.move_to_end(key)
+            return self._kept[key][0]
+
+    def put(self, key: str, graph: Graph, size: int) -> None:
+        with self._lock:
+            # Another thread may have built the same meanwhile.
+            if key in self._kept or size > self._limit_bytes:
+                return
+            self._kept[key] = graph, size
+            self._bytes += size
+            while self._bytes > self._limit_bytes:
+                _, (_, freed) = self._kept.popitem(last=False)
+                self._bytes -= freed
+
+
+def name_fault(name: str) -> str:
+    """What keeps a text from being the name of a program; empty where nothing does.
+
+    >>> name_fault("p_1")
+    'name "p_1": names do not begin with p_, as ids do'
+    """
+    if len(name) > _LONGEST_NAME:
+        return f"name {quoted(name)} is {len(name):,} letters long; a name has at most {_LONGEST_NAME}"
+    if not _NAME.fullmatch(name):
+        rule = "a name has letters a to z, digits, _, . and -, and begins with a letter or _"
+        return f"name {quoted(name)}: {rule}"
+    if name.startswith("p_"):
+        return f"name {quoted(name)}: names do not begin with p_, as ids do"
+    return ""
+
+
+def _summary(graph: Graph) -> dict[str, Any]:
+    cost = _cost(graph)
+    return {
+        "inputs": {i.name: _UNDECLARED | declaration(i) for i in graph.inputs},
+        "outputs": [output.name for output in graph.outputs],
+        "nodes": len(graph.nodes),
+        "cost": None if cost is None else {"nodes": cost.nodes, "bytes": cost.bytes, "flops": cost.flops},
+    }
+
+
+def _cost(graph: Graph) -> Cost | None:
+    """The cost as far as it can be known: inputs without a shape count as scalars, free lengths as 1."""
+    avals = {
+        i.name: Aval(tuple(1 if n is None else n for n in i.shape or ()), i.dtype or FLOAT64) for i in graph.inputs
+    }
+    avals |= {name: aval(value)._replace(weak=None) for name, value in graph.bound.items()}
+    try:
+        with test_mode():
+            return infer(graph, avals, Limits(_UNLIMITED, _UNLIMITED, _UNLIMITED, _UNLIMITED)).cost
+    except AutogradError:
+        return None
+
+
+def _packed(value: Value) -> tuple[Binding, bytes]:
+    """A value as its binding and its bytes, in C order and little-endian."""
+    array: npt.NDArray[Any] = np.asarray(value)
+    data = array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
+    return Binding(hashlib.sha256(data).hexdigest(), str(array.dtype), array.shape), data
+
+
+def _unpacked(binding: Binding, data: bytes) -> Value:
+    dtype = DTYPES[binding.dtype]
+    array = np.frombuffer(data, dtype.newbyteorder("<")).reshape(binding.shape).astype(dtype)
+    array.flags.writeable = False
+    return canonical(array)

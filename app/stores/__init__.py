@@ -1,0 +1,27 @@
+"""Where what must last is kept: one small interface, and the stores behind it."""
+
+from app.stores.base import (
+    Binding,
+    Listed,
+    NameConflictError,
+    Policy,
+    Program,
+    Store,
+    StoreError,
+    StoreUnavailableError,
+)
+from app.stores.memory import MemoryStore
+from app.stores.sqlite import SqliteStore
+
+__all__ = [
+    "Binding",
+    "Listed",
+    "MemoryStore",
+    "NameConflictError",
+    "Policy",
+    "Program",
+    "SqliteStore",
+    "Store",
+    "StoreError",
+    "StoreUnavailableError",
+]

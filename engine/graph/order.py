@@ -1,0 +1,66 @@
+"""The order in which a document's nodes are evaluated, and the cycles that leave none."""
+
+import heapq
+from collections.abc import Mapping, Sequence
+
+#: Nodes of a cycle that a message names.
+_LONGEST_CYCLE = 20
+
+
+def in_order(reads: Sequence[set[int]]) -> tuple[list[int], list[int]]:
+    """Places in an order in which each stands after those that it reads, and places that have none.
+
+    reads: for each place those that it reads. It is taken as written where that will do, else the earliest that is
+        ready.
+
+    >>> in_order([{2}, set(), {1}]), in_order([{1}, {0}, set()])
+    (([1, 2, 0], []), ([2], [0, 1]))
+    """
+    readers: list[list[int]] = [[] for _ in reads]
+    for i, earlier in enumerate(reads):
+        for j in earlier:
+            readers[j].append(i)
+    waits = [len(earlier) for earlier in reads]
+    ready = [i for i, n in enumerate(waits) if not n]
+    order = []
+    while ready:
+        i = heapq.heappop(ready)
+        order.append(i)
+        for j in readers[i]:
+            waits[j] -= 1
+            if not waits[j]:
+                heapq.heappush(ready, j)
+    return order, [i for i, n in enumerate(waits) if n]
+
+
+def cycles(reads: Sequence[set[int]], stuck: Sequence[int]) -> list[list[int]]:
+    """The cycles that are met from places without an order: each as places, one after those that it reads.
+
+    >>> cycles([{1}, {0}, {0}], [0, 1, 2])
+    [[1, 0]]
+    """
+    waits = set(stuck)
+    seen: set[int] = set()
+    found = []
+    for start in stuck:
+        path: dict[int, None] = {}
+        at = start
+        while at not in seen:
+            seen.add(at)
+            path[at] = None
+            at = min(reads[at] & waits)
+        if at in path:
+            found.append(list(path)[list(path).index(at) :][::-1])
+    return found
+
+
+def cycle_text(places: list[int], names: Mapping[int, str]) -> str:
+    """What is said of a cycle: names in the order in which values would flow, beginning with the one written first.
+
+    >>> cycle_text([1, 0], {0: "a", 1: "b"})
+    'nodes depend on themselves: a -> b -> a'
+    """
+    first = places.index(min(places))
+    shown = [names.get(i, "...") for i in [*places[first:], *places[:first]]]
+    shortened = shown if len(shown) <= _LONGEST_CYCLE else [*shown[:_LONGEST_CYCLE], "..."]
+    return f"nodes depend on themselves: {' -> '.join([*shortened, shown[0]])}"
