@@ -30,7 +30,7 @@ from engine.graph.ir import Graph
 from engine.graph.limits import Limits
 from engine.graph.literals import decode_value, strong_value
 from engine.graph.names import name_fault, normalized, quoted
-from engine.values import DTYPES, FLOAT64, MAX_AXES, Aval, Value, canonical, shape_of
+from engine.values import DTYPES, FLOAT64, MAX_AXES, Aval, Value, shape_of
 
 #: Which of "expr", "graph" and "program" a request has, and what it holds.
 Source = tuple[str, Any]
@@ -288,7 +288,7 @@ def _decode_or_stand_in(value: Any, loc: Loc, dtype: DType | None) -> Value:
         raise InvalidValueError(f"expected a list of at most {MAX_AXES} lengths, integers from 0", (*loc, "shape"))
     if math.prod(n for n in shape if n) * DTYPES[name].itemsize >= 2**63:
         raise InvalidValueError("the shape is larger than any memory", (*loc, "shape"))
-    return canonical(np.lib.stride_tricks.as_strided(np.zeros((), DTYPES[name]), shape, (0,) * len(shape)))
+    return stand_in(Aval(tuple(shape), DTYPES[name]))
 
 
 def _given_aval(value: Value) -> Aval:

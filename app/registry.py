@@ -15,19 +15,19 @@ import orjson
 
 from app.programs import ProgramLimits, Source, read_bound
 from app.stores import Binding, Listed, Program, Store
-from engine.config import test_mode
 from engine.errors import AutogradError, InvalidValueError
 from engine.graph.binding import bind
 from engine.graph.build import build
-from engine.graph.cost import Cost, infer
+from engine.graph.cost import Cost
 from engine.graph.declarations import declaration
+from engine.graph.evaluate import prepare
 from engine.graph.identity import program_id
 from engine.graph.ir import Graph
 from engine.graph.limits import Limits, check_limit
 from engine.graph.names import quoted
 from engine.graph.write import document
 from engine.table import nearest
-from engine.values import DTYPES, FLOAT64, Aval, Value, aval, canonical
+from engine.values import DTYPES, FLOAT64, Aval, Value, aval, canonical, stand_in
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 _LONGEST_NAME = 200
@@ -241,13 +241,12 @@ def _summary(graph: Graph) -> dict[str, Any]:
 
 def _cost(graph: Graph) -> Cost | None:
     """The cost as far as it can be known: inputs without a shape count as scalars, free lengths as 1."""
-    avals = {
-        i.name: Aval(tuple(1 if n is None else n for n in i.shape or ()), i.dtype or FLOAT64) for i in graph.inputs
+    inputs = {
+        i.name: stand_in(Aval(tuple(1 if n is None else n for n in i.shape or ()), i.dtype or FLOAT64))
+        for i in graph.inputs
     }
-    avals |= {name: aval(value)._replace(weak=None) for name, value in graph.bound.items()}
     try:
-        with test_mode():
-            return infer(graph, avals, Limits(_UNLIMITED, _UNLIMITED, _UNLIMITED, _UNLIMITED)).cost
+        return prepare(graph, inputs, limits=Limits(_UNLIMITED, _UNLIMITED, _UNLIMITED, _UNLIMITED)).cost
     except AutogradError:
         return None
 
