@@ -188,6 +188,17 @@ def _order(value: Any) -> float:
     return number
 
 
+#: Far inside what the factorials of float64 hold.
+_MAX_DEGREE = 100
+
+
+def _degree(value: Any) -> int:
+    number = _natural(value)
+    if number > _MAX_DEGREE:
+        raise ValueError
+    return number
+
+
 SIZES = AttributeType("sizes", "an integer or a list of integers", _sizes)
 COUNTS = AttributeType("counts", "an integer or a list of integers", _axes)
 INT = AttributeType("int", "an integer", _int)
@@ -205,3 +216,4 @@ INDEX = AttributeType(
 )
 RATIO = AttributeType("ratio", "a number from 0 to 1", _ratio)
 ORDER = AttributeType("order", '1, 2 or "inf"', _order)
+DEGREE = AttributeType("degree", f"an integer from 0 to {_MAX_DEGREE}", _degree)
