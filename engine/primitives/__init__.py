@@ -1,5 +1,29 @@
 """The table: one module a family, one row an operation. Importing this package fills it."""
 
-from engine.primitives import arithmetic, compare, index, linalg, math, nn, reduce, shape, special
+from engine.primitives import (
+    arithmetic,
+    compare,
+    contract,
+    determinant,
+    index,
+    linalg,
+    math,
+    nn,
+    reduce,
+    shape,
+    solve,
+    special,
+)
 
-__all__ = ["arithmetic", "compare", "index", "linalg", "math", "nn", "reduce", "shape", "special"]
+__all__ = [
+    "arithmetic",
+    "compare",
+    "contract",
+    "index",
+    "linalg",
+    "math",
+    "nn",
+    "reduce",
+    "shape",
+    "special",
+]
