@@ -19,11 +19,13 @@ __all__ = [
     "arithmetic",
     "compare",
     "contract",
+    "determinant",
     "index",
     "linalg",
     "math",
     "nn",
     "reduce",
     "shape",
+    "solve",
     "special",
 ]
