@@ -30,7 +30,7 @@ from engine.graph.ir import Graph
 from engine.graph.limits import Limits
 from engine.graph.literals import decode_value, strong_value
 from engine.graph.names import name_fault, normalized, quoted
-from engine.values import DTYPES, FLOAT64, MAX_AXES, Aval, Value, shape_of
+from engine.values import DTYPES, FLOAT64, MAX_AXES, Aval, Value, shape_of, stand_in
 
 #: Which of "expr", "graph" and "program" a request has, and what it holds.
 Source = tuple[str, Any]

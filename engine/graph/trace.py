@@ -120,12 +120,14 @@ class Trace:
         avals = [x.aval for x in symbols]
         strong = avals if op.kind in PROMOTING else [a._replace(weak=None) for a in avals]
         out: Aval = op.infer(*strong, **attrs)
-        if all(a.weak for a in avals) and out.dtype == FLOAT64 and not out.shape:
+        values = [self.known(x) for x in symbols]
+        # A number that is made of numbers, or chosen between them, is one itself.
+        are_numbers = (a.weak or (v is not None and not a.is_floating) for a, v in zip(avals, values, strict=True))
+        if out.dtype == FLOAT64 and not out.shape and all(are_numbers):
             out = Aval((), FLOAT64, float)
         self._checked(out, f"the result of {op.name}")
         if op.random:
             return self._append(op, symbols, attrs, out, extra["rng"])
-        values = [self.known(x) for x in symbols]
         if out.size <= _LARGEST_FOLDED and all(v is not None for v in values):
             return self._folded(op, symbols, values, attrs, out)
         found = rewritten(self, op, symbols, attrs, out)
