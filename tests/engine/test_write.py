@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.errors import AutogradError, InvalidValueError
-from engine.graph import Graph, Node, build, parse
+from engine.graph import Graph, Node, Output, build, parse
 from engine.graph.identity import program_id, structural_key
+from engine.graph.naming import named
 from engine.graph.write import declarations, document, text
 from engine.table import OPERATIONS, rows
 from tests.engine.graphs import quickly, shown
@@ -241,6 +243,47 @@ def test_what_has_no_name_and_needs_one_is_not_written() -> None:
             write(Graph(inputs, (once,), ()))
 
 
+# Programs that were made by code
+
+
+def nameless(program: Graph) -> Graph:
+    """A program whose nodes have numbers for names, as code may make them."""
+    numbers = {i: f"_{n}" for n, i in enumerate((i for node in program.nodes for i in node.ids), 1)}
+    nodes = tuple(
+        replace(
+            node,
+            ids=tuple(numbers[i] for i in node.ids),
+            args=tuple(numbers.get(x, x) if isinstance(x, str) else x for x in node.args),
+            is_named=False,
+        )
+        for node in program.nodes
+    )
+    outputs = tuple(Output(o.name, numbers.get(o.id, o.id)) for o in program.outputs)
+    aliases = {name: numbers.get(of, of) for name, of in program.aliases.items()}
+    return replace(program, nodes=nodes, outputs=outputs, aliases=aliases)
+
+
+NAMED = {
+    "y = sin(x) * 2": "y = sin(x) * 2",
+    "a = sin(x); b = cos(z); y = a * b": "y = sin(x) * cos(z)",
+    "a = sin(x); b = cos(z); y = b * a": "t1 = sin(x)\nt2 = cos(z)\ny = t2 * t1",
+    "a = sin(x); y = a * a": "t1 = sin(x)\ny = t1 * t1",
+    "a = sin(x); b = cos(x); y = -b; y": "t1 = sin(x)\ny = -cos(x)",
+    "a = sin(x); b = cos(a); c = exp(t1); y = b + c; y, a": "a = sin(x)\ny = cos(a) + exp(t1)\ny, a",
+    "a = 2; y = a * x": "t1 = 2\ny = t1 * x",
+    "p, q = split(x, 2); y = p + q": "t1, t2 = split(x, sizes=2)\ny = t1 + t2",
+    "y = sin(x); z = y; y, z": "y = sin(x)\nz = y\ny, z",
+    "y = " + "sin(" * 15 + "x" + ")" * 15: f"t1 = {'sin(' * 12}x{')' * 12}\ny = sin(sin(sin(t1)))",
+}
+
+
+@pytest.mark.parametrize("given_text", NAMED, ids=[text[:40] for text in NAMED])
+def test_programs_made_by_code_get_the_names_that_they_need(given_text: str) -> None:
+    program = named(nameless(parse(given_text)))
+    assert text(program) == NAMED[given_text]
+    assert_same(program)
+
+
 # Random programs
 
 numbers = st.one_of(
@@ -362,6 +405,9 @@ def test_random_texts_are_read_back(given_text: str, declared: dict[str, Any]) -
         # A random program may take a sign of True, or mix numbers and bools in a list.
         return
     assert_same(program)
+    made = nameless(program)
+    assert_same(named(made))
+    assert structural_key(named(made)) == structural_key(made) == structural_key(program)
 
 
 @st.composite
@@ -421,6 +467,6 @@ def _calls(argument: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]
 
 
 @given(documents())
-@settings(max_examples=300)
+@settings(max_examples=150)
 def test_random_documents_are_read_back(described: dict[str, Any]) -> None:
     assert_same(build(described))
