@@ -8,6 +8,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
@@ -60,6 +61,7 @@ class Registry:
         self.store = store
         self._limits = limits
         self._ready = _Graphs(cache_bytes)
+        self._ids: WeakKeyDictionary[Graph, str] = WeakKeyDictionary()
 
     def register(
         self,
@@ -121,7 +123,12 @@ class Registry:
             graph = self._build(key, program)
             size = len(program.document) * _BYTES_PER_CHARACTER + sum(aval(x).nbytes for x in graph.bound.values())
             self._ready.put(found, graph, size)
+            self._ids[graph] = found
         return graph
+
+    def identify(self, graph: Graph) -> str:
+        """The id of a program; of one that came from here without a look at what is bound to it."""
+        return self._ids.get(graph) or program_id(graph)
 
     def program(self, key: str) -> Program:
         """What is kept of the program of an id or a name, with that name.

@@ -157,5 +157,8 @@ def frozen(array: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
             array.flags.writeable = False
             return array
         base = base.base
-    # What lies behind may be a buffer that somebody else writes to.
-    return array if base is None else array.copy()
+    if base is not None:
+        # What lies behind may be a buffer that somebody else writes to.
+        array = array.copy()
+        array.flags.writeable = False
+    return array

@@ -187,13 +187,12 @@ def _attribute_bits(value: Any) -> Any:
 
 
 def as_graph(trace: Trace, outputs: Mapping[str, Symbol], bound: Mapping[str, Value] | None = None) -> Graph:
-    """The steps that some values need as a program of its own, every node with a name.
+    """The steps that some values need as a program of its own.
 
     Inputs are those of the trace, with their shapes and dtypes; those that are `bound` keep their values.
     """
     bound = bound or {}
-    taken = {step.name for step in trace.steps if step.name} | set(outputs)
-    fresh = (name for n in count(1) if (name := f"v{n}") not in taken)
+    numbers = (f"_{n}" for n in count(1))
     first = {symbol.place: name for name, symbol in reversed(list(outputs.items()))}
     ids: dict[int, str | Literal] = {}
     nodes = []
@@ -206,11 +205,11 @@ def as_graph(trace: Trace, outputs: Mapping[str, Symbol], bound: Mapping[str, Va
         elif step.op is None and place not in first:
             ids[place] = _literal(step)
         else:
-            name = first.get(place) or next(fresh)
+            name = first.get(place) or next(numbers)
             args = tuple(ids[a] for a in step.args) if step.op else (_literal(step),)
             attrs = {a.name: a.parse(step.attrs[a.name], step.op.name) for a in step.op.attributes} if step.op else {}
             ids[place] = name
-            nodes.append(Node((name,), step.op, args, attrs, True, ()))
+            nodes.append(Node((name,), step.op, args, attrs, place in first, ()))
     found = {name: str(ids[symbol.place]) for name, symbol in outputs.items()}
     inputs = [Input(s.name, s.aval.shape, s.aval.dtype) for s in trace.steps if s.name and s.name not in bound]
     aliases = {name: i for name, i in found.items() if name != i}
