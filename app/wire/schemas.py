@@ -19,12 +19,12 @@ from pydantic import (
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from engine.errors import MAX_FAULTS, Fault, Faults, InvalidValueError, Loc
+from engine.graph.evaluate import HIGHEST_ORDER
 from engine.table import nearest
 
 SCHEMAS = "#/components/schemas/"
 #: The keys of which a request has exactly one.
 PROGRAM_KEYS = ("expr", "graph", "program")
-HIGHEST_ORDER = 12
 #: As much of a name is compared with those that are known.
 LONGEST_NEAR = 64
 LARGEST_SEED = 2**64 - 1
@@ -254,6 +254,13 @@ class ListRequest(Body):
     after: Annotated[str, BeforeValidator(_cursor)] = Field(
         "", description="The `next` of the page before; default: the first page."
     )
+
+
+class PictureRequest(Body):
+    """Which picture of a program is wanted; it stands in the query."""
+
+    order: int = Field(0, ge=0, le=HIGHEST_ORDER, description="Of which derivative; 0: of the program itself.")
+    wrt: str | None = Field(None, description="By which input; from order 2 on by one alone. Default: all of them.")
 
 
 Source = TypeVar("Source", bound=ProgramSource)

@@ -83,10 +83,11 @@ def check(
     order: int = 1,
     **options: Any,
 ) -> Check:
-    """A check of the gradients of a program's floating outputs, each weighted so that no error hides in a sum.
+    """A check of the gradients of a program's floating outputs, added up, as `backward` gives them.
 
     wrt: inputs or nodes; a node is moved by what is added to it.
-    eps: the step, times the size of an element above 1. order: 2 also compares second derivatives, along a direction.
+    eps: the step, times the size of an element above 1.
+    order: 2 also compares the derivative of the gradient along a direction.
     options: batched, train, seed and limits, as of `evaluate.prepare`. All is computed in float64.
 
     Raises:
@@ -112,7 +113,7 @@ def check(
     avals = {i: plain.aval(i)._replace(dtype=FLOAT64) for i in [*smooth, *chosen.values()]}
     shifted = {i: avals[i]._replace(shape=rows + avals[i].shape) for i in chosen.values() if i not in given}
     rng = np.random.default_rng(0)
-    weights = [random_weights(rng, np.empty(rows + avals[i].shape)) for i in smooth]
+    weights = [canonical(np.ones(rows + avals[i].shape)) for i in smooth]
     moved = [i if i in given else f"shift {i}" for i in chosen.values()]
     start = {f"shift {i}": canonical(np.zeros(known.shape)) for i, known in shifted.items()}
     directions = [random_weights(rng, (start | wide)[name]) for name in moved]

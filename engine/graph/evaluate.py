@@ -18,6 +18,9 @@ from engine.symbol import Symbol
 from engine.table import nearest
 from engine.values import BOOL, FLOAT32, Aval, Value, aval, shape_of
 
+#: Derivatives beyond grow too large, and mean too little in floating point.
+HIGHEST_ORDER = 12
+
 
 @dataclass(frozen=True, slots=True)
 class Backward:
@@ -121,6 +124,9 @@ def prepare(
     names = application.names if isinstance(outputs, str) else chosen_outputs(application, outputs, faults)
     of = only_output(application, backward.of, ("backward",), faults) if backward else None
     wrt = list(backward.wrt or ()) if backward else []
+    if backward and not 1 <= backward.order <= HIGHEST_ORDER:
+        msg = f"order is {backward.order}; expected an integer from 1 to {HIGHEST_ORDER}"
+        faults.add(InvalidValueError, msg, ("backward", "order"))
     check_known("wrt", wrt, application, ("backward", "wrt"), faults)
     faults.check()
 
@@ -175,7 +181,7 @@ def _differentiate(
 
 
 def _grad_graph(form: _Form, trace: Trace, application: Application) -> Graph:
-    taken = {*application.known, *application.graph.bound, *(step.name for step in trace.steps)}
+    taken = {step.name for step in trace.steps if step.name}
     outputs = {}
     for name, first in (form.grads or {}).items():
         output = free_name(f"grad_{name}", taken)

@@ -13,6 +13,7 @@ from engine.dispatch import PROMOTING, apply, operand
 from engine.errors import InvalidValueError
 from engine.graph.ir import Graph, Input, Literal, Node, Output
 from engine.graph.limits import Limits, check_limit
+from engine.graph.naming import named
 from engine.graph.simplify import rewritten
 from engine.symbol import Symbol
 from engine.table import CALLS
@@ -213,7 +214,8 @@ def as_graph(trace: Trace, outputs: Mapping[str, Symbol], bound: Mapping[str, Va
     found = {name: str(ids[symbol.place]) for name, symbol in outputs.items()}
     inputs = [Input(s.name, s.aval.shape, s.aval.dtype) for s in trace.steps if s.name and s.name not in bound]
     aliases = {name: i for name, i in found.items() if name != i}
-    return Graph(tuple(inputs), tuple(nodes), tuple(Output(name, i) for name, i in found.items()), aliases, dict(bound))
+    results = tuple(Output(name, i) for name, i in found.items())
+    return named(Graph(tuple(inputs), tuple(nodes), results, aliases, dict(bound)))
 
 
 def _literal(step: Step) -> Literal:

@@ -288,7 +288,6 @@ PROGRAMS = [
     programs("a name that is a number", "invalid-request", "name", expr="x", name=5),
     programs("a name with a slash", "invalid-request", "name", expr="x", name="a/dot"),
     programs("a name that is taken", "name-conflict", NAME, expr="x * 300", name=NAME),
-    programs("declares what isn't there", ONE_OF, "prise price", expr="price * 2", inputs={"prise": TYPED["x"]}),
     programs(
         "declares a dtype of its own",
         "invalid-request",
