@@ -20,7 +20,7 @@ from engine.graph.schedule import Schedule
 from engine.graph.trace import Trace, as_graph
 from engine.graph.write import declarations, document, text
 from engine.values import FLOAT32, FLOAT64, INT64, Aval, canonical
-from tests.engine.graphs import shown, shown_inputs, shown_outputs
+from tests.engine.graphs import shown, shown_inputs, shown_outputs, with_loss
 from tests.engine.programs import PROGRAMS, Program
 
 Values = dict[str, Any]
@@ -74,37 +74,23 @@ def test_a_program_of_gradients_gives_their_bits(program: Program) -> None:
 @every_program
 def test_a_program_of_gradients_is_differentiated_again(program: Program) -> None:
     """The gradient of a gradient's weighted sum is the product of the Hessian with the weights."""
-    graph, inputs = parse(program.text), dict(program.inputs)
-    output = program.outputs[0]
-    loss = build(with_sum(document(graph), output))
-    _, first = differentiated(loss, inputs, of="loss")
+    loss, inputs = with_loss(parse(program.text)), dict(program.inputs)
+    _, first = differentiated(loss, inputs)
     rng = np.random.default_rng(3)
     vectors = {
         name: canonical(rng.standard_normal(np.shape(x)).astype(np.asarray(x).dtype))
         for name, x in program.floating.items()
     }
-    used = {i.name for i in loss.inputs}
-    expected = hvp(loss, inputs, {name: v for name, v in vectors.items() if name in used}, of="loss").run()["hvp"]
+    expected = hvp(loss, inputs, vectors).run()["hvp"]
     found = {name: np.zeros(np.shape(x)) for name, x in expected.items()}
-    for name in expected:
-        g = f"grad_{name}"
-        used = {i.name for i in first.inputs}
-        second = prepare(
-            first,
-            {x: inputs[x] for x in used},
-            backward=Backward(of=g, cotangent=vectors[name], wrt=tuple(x for x in expected if x in used)),
-        )
-        for x, part in (second.run().grads or {}).items():
+    given = {i.name: inputs[i.name] for i in first.inputs}
+    for name, vector in vectors.items():
+        second = prepare(first, given, backward=Backward(of=f"grad_{name}", cotangent=vector)).run()
+        for x, part in (second.grads or {}).items():
             found[x] = found[x] + part
     eps = 1e-10 if program.is_float64 else 1e-4
     for name, product in expected.items():
         np.testing.assert_allclose(found[name], product, rtol=eps, atol=eps * np.max(np.abs(product), initial=1.0))
-
-
-def with_sum(program: Values, output: str) -> Values:
-    """A document with the sum of the squares of an output for its loss."""
-    loss = {"id": "loss", "op": "sum", "args": [{"op": "square", "args": [output]}]}
-    return {**program, "nodes": [*program["nodes"], loss], "outputs": ["loss"]}
 
 
 @pytest.mark.parametrize("order", [2, 3, 5])
