@@ -73,9 +73,19 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("expr", help='infix text, such as "0.26*(x**2+y**2) - 0.48*x*y"')
     evaluate.add_argument("inputs", nargs="*", metavar="NAME=VALUE", help="an input; the value is JSON: x=1, x=[1,2]")
     evaluate.add_argument("--wrt", action="append", metavar="NAME", help="differentiate with respect to this alone")
-    evaluate.add_argument("--order", type=int, default=1, metavar="N", help="how often to differentiate; 1 for now")
+    evaluate.add_argument("--order", type=int, default=1, metavar="N", help="how often to differentiate, by one input")
     evaluate.add_argument("--json", action="store_true", help="print a document as the server would answer")
     evaluate.set_defaults(command=_eval)
+
+    dot = commands.add_parser(
+        "dot",
+        help="draw an expression or its derivative as DOT text",
+        description="Draw an expression or its n-th derivative as DOT text; inputs count as scalars.",
+    )
+    dot.add_argument("expr", help='infix text, such as "x**3"')
+    dot.add_argument("--order", type=int, default=0, metavar="N", help="of which derivative; 0: the expression itself")
+    dot.add_argument("--wrt", metavar="NAME", help="differentiate by this input alone")
+    dot.set_defaults(command=_dot)
 
     ops = commands.add_parser("ops", help="list the operations", description="List the operations, or show one.")
     ops.add_argument("name", nargs="?", metavar="NAME")
@@ -84,8 +94,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _options_first(words: list[str]) -> list[str]:
-    """Puts the options of `eval` before the rest and closes them with `--`: `-x**2` is an expression and no option."""
-    if words[:1] != ["eval"]:
+    """Puts options before the rest and closes them with `--`: `-x**2` is an expression and no option."""
+    if words[:1] not in (["eval"], ["dot"]):
         return words
     options: list[str] = []
     rest: list[str] = []
@@ -100,7 +110,7 @@ def _options_first(words: list[str]) -> list[str]:
             options.append(word)
         else:
             rest.append(word)
-    return ["eval", *options, "--", *rest]
+    return [words[0], *options, "--", *rest]
 
 
 def _serve(given: argparse.Namespace) -> None:
@@ -124,6 +134,8 @@ def _eval(given: argparse.Namespace) -> None:
         document = {"values": encode_all(result.values, "nested")}
         if result.grads is not None:
             document["grads"] = encode_all(result.grads, "nested")
+        if result.higher is not None:
+            document["higher"] = encode_all(result.higher, "nested")
         print(dumps(document).decode())
     else:
         print("\n".join(_lines(result)))
@@ -143,12 +155,26 @@ def _evaluate(given: argparse.Namespace) -> "Evaluation":
     return prepare(source, inputs, limits=limits).run()
 
 
+def _dot(given: argparse.Namespace) -> None:
+    from app.programs import read
+    from engine.graph.picture import derivative, dot
+
+    limits = _limits()
+    try:
+        graph = read(("expr", given.expr), limits)
+        print(dot(derivative(graph, given.order, given.wrt, limits.cost)))
+    except AutogradError as error:
+        raise CommandError(f"{error.detail}{_caret(error, given.expr)}") from None
+
+
 def _lines(result: "Evaluation") -> list[str]:
     """Values and gradients for people: `out = 2.0`, `grad x = 1.0`."""
     from app.wire.values import dumps, encode
 
     named = [(name, value) for name, value in result.values.items()]
     named += [(f"grad {name}", grad) for name, grad in (result.grads or {}).items()]
+    for name, found in (result.higher or {}).items():
+        named += [(f"grad {name}, order {n}", grad) for n, grad in enumerate(found[1:], 2)]
     return [f"{name} = {dumps(encode(value, 'nested')).decode()}" for name, value in named]
 
 

@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import Message, Receive, Scope, Send
 
 from app import __version__, logs, openapi
-from app.api import evaluate, health, infer, ops, programs
+from app.api import derivatives, evaluate, health, infer, ops, programs
 from app.limits import Workers
 from app.middleware import Envelope
 from app.registry import Registry
@@ -74,7 +74,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.store_error = None
     app.state.draining = False
     app.add_middleware(Envelope, settings=settings)
-    modules = (evaluate, infer, programs, ops, health)
+    modules = (evaluate, derivatives, infer, programs, ops, health)
     for module in modules:
         app.include_router(module.router)
     #: For what is said where none of them fits.

@@ -15,12 +15,22 @@ from app.wire.problems import BY_SLUG, Kind
 #: What a request with a program may be answered with where it is not answered.
 CALL = tuple(
     "overloaded unavailable body-too-large unsupported-media-type not-acceptable malformed-body unknown-program "
-    "invalid-request "
-    "syntax-error unknown-op wrong-arity bad-attribute unknown-name cycle shape-mismatch not-differentiable nograd "
-    "not-supported limit-exceeded deadline-exceeded internal-error".split()
+    "invalid-request syntax-error unknown-op wrong-arity bad-attribute unknown-name cycle shape-mismatch not-scalar "
+    "not-differentiable nograd limit-exceeded deadline-exceeded internal-error".split()
 )
 #: What FastAPI does not find by itself.
-_MODELS = (schemas.EvaluateRequest, schemas.InferRequest, schemas.RegisterRequest, Problem)
+_MODELS = (
+    schemas.EvaluateRequest,
+    schemas.VjpRequest,
+    schemas.JvpRequest,
+    schemas.JacobianRequest,
+    schemas.HessianRequest,
+    schemas.HvpRequest,
+    schemas.CheckRequest,
+    schemas.InferRequest,
+    schemas.RegisterRequest,
+    Problem,
+)
 _FASTAPIS = ("HTTPValidationError", "ValidationError")
 
 

@@ -6,7 +6,7 @@ Nothing here knows of HTTP. The kinds of faults answer in the order of `engine.e
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Never
+from typing import Any, Never, TypeVar
 
 import numpy as np
 
@@ -30,13 +30,15 @@ from engine.graph.ir import Graph
 from engine.graph.limits import Limits
 from engine.graph.literals import decode_value, strong_value
 from engine.graph.names import name_fault, normalized, quoted
-from engine.values import DTYPES, FLOAT64, MAX_AXES, Aval, Value, canonical, shape_of
+from engine.values import DTYPES, FLOAT64, MAX_AXES, Aval, Value, shape_of, stand_in
 
 #: Which of "expr", "graph" and "program" a request has, and what it holds.
 Source = tuple[str, Any]
 #: From the id or name of a registered program to the program.
 Find = Callable[[str], Graph]
 DType = np.dtype[Any]
+#: Something that was checked and can be run.
+Prepares = TypeVar("Prepares")
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +179,62 @@ def prepare(
     return prepared
 
 
+def differentiate(
+    derivative: Callable[..., Prepares],
+    source: Source,
+    inputs: Mapping[str, Any],
+    *,
+    directions: Mapping[str, Mapping[str, Any]],
+    options: Mapping[str, Any],
+    batched: Sequence[str] = (),
+    train: bool = False,
+    seed: int | None = None,
+    limits: ProgramLimits,
+    find: Find = nowhere,
+) -> Prepares:
+    """Checks all of a request for derivatives; nothing has run when this returns.
+
+    Args:
+        derivative: what is wanted: a function of `engine.graph.derivatives`, or `engine.graph.check.check`.
+        source: the program.
+        inputs: the values of its inputs, as documents.
+        directions: the cotangents, tangents or vectors under their argument's name: values by name, as documents.
+        options: further arguments of `derivative`.
+        batched, train, seed, limits, find: as of `prepare`.
+
+    Raises:
+        AutogradError: as `prepare`.
+    """
+    found: list[AutogradError] = []
+    graph = _read(lambda: read(source, limits, find), found)
+    values = _decode_inputs(inputs, graph, found, decode)
+    along = {field: _decode_inputs(given, None, found, decode, field) for field, given in directions.items()}
+    if graph is not None and values is not None and None not in along.values():
+        try:
+            prepared = derivative(
+                graph,
+                values,
+                **along,
+                **{key: _normalized(value) for key, value in options.items()},
+                batched=[normalized(name) for name in batched],
+                train=train,
+                seed=seed,
+                limits=limits.cost,
+            )
+        except AutogradError as error:
+            found.append(error)
+    if found:
+        _fail(found)
+    return prepared
+
+
+def _normalized(option: Any) -> Any:
+    """Names as programs have them; anything else as it is."""
+    if isinstance(option, str):
+        return normalized(option)
+    return [normalized(name) for name in option] if isinstance(option, list) else option
+
+
 def infer(
     source: Source,
     inputs: Mapping[str, Any],
@@ -221,6 +279,14 @@ def decode(value: Any, loc: Loc, dtype: DType | None) -> Value:
     return strong_value(decode_value(value, loc, dtype))
 
 
+#: What the values of a field are called, one by one.
+_NOUNS = {
+    "inputs": "input",
+    "bind": "bound input",
+    "cotangents": "cotangent of",
+    "tangents": "tangent of",
+    "vectors": "vector of",
+}
 #: Beyond what any shape can cost, so that nothing is refused.
 _UNLIMITED = 2**200
 
@@ -242,26 +308,21 @@ def _decode_inputs(
     wrong: list[AutogradError] = []
     for given, document in inputs.items():
         name, loc = normalized(given), (field, given)
-        fault = f"the input {quoted(name)} is given twice" if name in values else name_fault(name)
+        fault = f"the {_NOUNS[field]} {quoted(name)} is given twice" if name in values else name_fault(name)
         if fault:
             wrong.append(InvalidValueError(fault, loc))
             continue
         try:
             values[name] = decoded(document, loc, declared.get(name))
         except InvalidValueError as error:
-            wrong.append(InvalidValueError(f"input {quoted(name)}: {error.detail}", error.faults[0].loc))
+            msg = f"{_NOUNS[field]} {quoted(name)}: {error.detail}"
+            wrong.append(InvalidValueError(msg, error.faults[0].loc))
     found += wrong
     return None if wrong else values
 
 
 def _backward(given: Mapping[str, Any], found: list[AutogradError]) -> Backward:
-    """The engine's options; what it does not do yet is noted."""
-    if given.get("order", 1) != 1:
-        msg = f"backward.order {given['order']} is not supported yet; only order 1 is"
-        found.append(NotSupportedError(msg, ("backward", "order")))
-    if given.get("create_graph", False):
-        msg = "backward.create_graph: true is not supported yet"
-        found.append(NotSupportedError(msg, ("backward", "create_graph")))
+    """The engine's options."""
     cotangent = None
     if given.get("cotangent") is not None:
         try:
@@ -273,6 +334,8 @@ def _backward(given: Mapping[str, Any], found: list[AutogradError]) -> Backward:
         of=None if of is None else normalized(of),
         wrt=None if wrt is None else tuple(normalized(name) for name in wrt),
         cotangent=cotangent,
+        order=given.get("order", 1),
+        create_graph=given.get("create_graph", False),
         retain_grad=given.get("retain_grad", False),
     )
 
@@ -288,7 +351,7 @@ def _decode_or_stand_in(value: Any, loc: Loc, dtype: DType | None) -> Value:
         raise InvalidValueError(f"expected a list of at most {MAX_AXES} lengths, integers from 0", (*loc, "shape"))
     if math.prod(n for n in shape if n) * DTYPES[name].itemsize >= 2**63:
         raise InvalidValueError("the shape is larger than any memory", (*loc, "shape"))
-    return canonical(np.lib.stride_tricks.as_strided(np.zeros((), DTYPES[name]), shape, (0,) * len(shape)))
+    return stand_in(Aval(tuple(shape), DTYPES[name]))
 
 
 def _given_aval(value: Value) -> Aval:

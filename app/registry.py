@@ -8,6 +8,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
@@ -15,19 +16,19 @@ import orjson
 
 from app.programs import ProgramLimits, Source, read_bound
 from app.stores import Binding, Listed, Program, Store
-from engine.config import test_mode
 from engine.errors import AutogradError, InvalidValueError
 from engine.graph.binding import bind
 from engine.graph.build import build
-from engine.graph.cost import Cost, infer
+from engine.graph.cost import Cost
 from engine.graph.declarations import declaration
+from engine.graph.evaluate import prepare
 from engine.graph.identity import program_id
 from engine.graph.ir import Graph
 from engine.graph.limits import Limits, check_limit
 from engine.graph.names import quoted
 from engine.graph.write import document
 from engine.table import nearest
-from engine.values import DTYPES, FLOAT64, Aval, Value, aval, canonical
+from engine.values import DTYPES, FLOAT64, Aval, Value, aval, canonical, stand_in
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 _LONGEST_NAME = 200
@@ -60,6 +61,7 @@ class Registry:
         self.store = store
         self._limits = limits
         self._ready = _Graphs(cache_bytes)
+        self._ids: WeakKeyDictionary[Graph, str] = WeakKeyDictionary()
 
     def register(
         self,
@@ -121,7 +123,12 @@ class Registry:
             graph = self._build(key, program)
             size = len(program.document) * _BYTES_PER_CHARACTER + sum(aval(x).nbytes for x in graph.bound.values())
             self._ready.put(found, graph, size)
+            self._ids[graph] = found
         return graph
+
+    def identify(self, graph: Graph) -> str:
+        """The id of a program; of one that came from here without a look at what is bound to it."""
+        return self._ids.get(graph) or program_id(graph)
 
     def program(self, key: str) -> Program:
         """What is kept of the program of an id or a name, with that name.
@@ -241,13 +248,12 @@ def _summary(graph: Graph) -> dict[str, Any]:
 
 def _cost(graph: Graph) -> Cost | None:
     """The cost as far as it can be known: inputs without a shape count as scalars, free lengths as 1."""
-    avals = {
-        i.name: Aval(tuple(1 if n is None else n for n in i.shape or ()), i.dtype or FLOAT64) for i in graph.inputs
+    inputs = {
+        i.name: stand_in(Aval(tuple(1 if n is None else n for n in i.shape or ()), i.dtype or FLOAT64))
+        for i in graph.inputs
     }
-    avals |= {name: aval(value)._replace(weak=None) for name, value in graph.bound.items()}
     try:
-        with test_mode():
-            return infer(graph, avals, Limits(_UNLIMITED, _UNLIMITED, _UNLIMITED, _UNLIMITED)).cost
+        return prepare(graph, inputs, limits=Limits(_UNLIMITED, _UNLIMITED, _UNLIMITED, _UNLIMITED)).cost
     except AutogradError:
         return None
 

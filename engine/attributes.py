@@ -32,12 +32,16 @@ class AttributeType:
 
 @dataclass(frozen=True, slots=True)
 class Attribute:
-    """One attribute of an operation; `spellings` are other names for it."""
+    """One attribute of an operation.
+
+    spellings: other names for it. leads: a string, which a variadic operation also takes before its operands.
+    """
 
     name: str
     type: AttributeType
     default: Any = REQUIRED
     spellings: tuple[str, ...] = ()
+    leads: bool = False
 
     def parse(self, value: Any, op: str) -> Any:
         """The value in its canonical form.
@@ -198,6 +202,53 @@ def _order(value: Any) -> float:
     return number
 
 
+#: Far inside what the factorials of float64 hold.
+_MAX_DEGREE = 100
+
+
+def _degree(value: Any) -> int:
+    number = _natural(value)
+    if number > _MAX_DEGREE:
+        raise ValueError
+    return number
+
+
+def _contraction(value: Any) -> tuple[tuple[int, ...], tuple[int, ...]] | int:
+    if isinstance(value, (int, float, np.integer)):
+        return _natural(value)
+    if isinstance(value, (str, dict)) or len(value) != 2:
+        raise ValueError
+    first, second = ((axes,) if isinstance(axes, int) else axes for axes in map(_axes, value))
+    if len(first) != len(second):
+        raise ValueError(f"{len(first)} and {len(second)} axes do not pair")
+    return first, second
+
+
+def _subscripts(value: Any) -> str:
+    """Without spaces, and with an output: where none is written, what NumPy takes."""
+    if not isinstance(value, str):
+        raise ValueError
+    text = "".join(value.split())
+    operands, arrow, output = text.partition("->")
+    for axes in (*operands.split(","), output):
+        indices = axes.replace("...", "", 1)
+        wrong = [index for index in indices if not (index.isascii() and index.isalpha())]
+        if wrong:
+            raise ValueError(f'"{wrong[0]}" is no index')
+        if len(indices) > MAX_AXES:
+            raise ValueError(f"at most {MAX_AXES} indices an operand")
+    letters = [letter for letter in operands if letter.isalpha()]
+    if not arrow:
+        once = sorted(letter for letter in set(letters) if letters.count(letter) == 1)
+        return f"{operands}->{'...' if '...' in operands else ''}{''.join(once)}"
+    for letter in output.replace("...", ""):
+        if letter not in letters:
+            raise ValueError(f'output index "{letter}" is in no operand')
+        if output.count(letter) > 1:
+            raise ValueError(f'output index "{letter}" is written twice')
+    return text
+
+
 SIZES = AttributeType("sizes", "an integer or a list of integers", _sizes)
 COUNTS = AttributeType("counts", "an integer or a list of integers", _axes)
 INT = AttributeType("int", "an integer", _int)
@@ -215,3 +266,8 @@ INDEX = AttributeType(
 )
 RATIO = AttributeType("ratio", "a number from 0 to 1", _ratio)
 ORDER = AttributeType("order", '1, 2 or "inf"', _order)
+DEGREE = AttributeType("degree", f"an integer from 0 to {_MAX_DEGREE}", _degree)
+CONTRACTION = AttributeType(
+    "contraction", "a non-negative integer, or two lists of as many axes (integers)", _contraction
+)
+SUBSCRIPTS = AttributeType("subscripts", 'a string such as "ij,jk->ik", with a letter for each axis', _subscripts)

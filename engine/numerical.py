@@ -39,7 +39,7 @@ def gradient(f: Function, *xs: Any, eps: float = 1e-6) -> list[Value]:
     [3. 3.] 3.0
     """
     args = _Arguments(xs)
-    return _central(lambda values: _raws(args.call(f, args.variables(values))), None, args.values, eps)
+    return central(lambda values: _raws(args.call(f, args.variables(values))), None, args.values, eps)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +104,8 @@ def check_gradients(
     found = Comparison(rtol, atol)
     values = args.values
     ys = _raws(args.call(f, args.variables(values)))
-    cotangents = [_cotangent(rng, y) for y in ys]
-    numeric = _central(lambda vs: _raws(args.call(f, args.variables(vs))), cotangents, values, eps)
+    cotangents = [random_weights(rng, y) for y in ys]
+    numeric = central(lambda vs: _raws(args.call(f, args.variables(vs))), cotangents, values, eps)
 
     def first_order(moved: list[Value]) -> list[Value]:
         xs, cs = moved[: len(values)], moved[len(values) :]
@@ -120,7 +120,7 @@ def check_gradients(
         y.backward(create_graph=True, cotangent=c)
     taped = [x.grad for x in variables]
     found.add(1, args.names, [_value(g, x) for g, x in zip(taped, values, strict=True)], numeric)
-    weights = [_cotangent(rng, x) for x in values]
+    weights = [random_weights(rng, x) for x in values]
     inputs = variables + seeds
     for x in inputs:
         x.cleargrad()
@@ -130,7 +130,7 @@ def check_gradients(
     moved = values + cotangents
     second = [_value(x.grad, v) for x, v in zip(inputs, moved, strict=True)]
     names = args.names + [f"cotangent {k}" for k in range(len(seeds))]
-    found.add(2, names, second, _central(first_order, weights, moved, eps))
+    found.add(2, names, second, central(first_order, weights, moved, eps))
     for x in inputs:
         x.cleargrad()
     return found.result()
@@ -175,7 +175,7 @@ def _value(g: Variable | None, x: Value) -> Value:
     return np.zeros(np.shape(x)) if g is None else g.data
 
 
-def _cotangent(rng: np.random.Generator, y: Value) -> Value:
+def random_weights(rng: np.random.Generator, y: Value) -> Value:
     """Away from 0, and no two weights alike."""
     weights: Value = rng.uniform(0.5, 1.5, np.shape(y))
     return weights
@@ -189,7 +189,7 @@ def _gradients(
     return [_value(x.grad, x.data) for x in variables]
 
 
-def _central(outputs: Outputs, weights: list[Value] | None, values: list[Value], eps: float) -> list[Value]:
+def central(outputs: Outputs, weights: list[Value] | None, values: list[Value], eps: float) -> list[Value]:
     """Central differences of the weighted sum of all outputs, with respect to each element of each value."""
     found = []
     for k, value in enumerate(values):

@@ -104,8 +104,12 @@ class Operation:
         """As it is written: `sum(x, axes=None, keepdims=False)`."""
         names = [f"*{self.operands[0]}"] if self.variadic else list(self.operands)
         names = [n if i < self.required or self.variadic else f"{n}=None" for i, n in enumerate(names)]
-        names += [a.name if a.default is REQUIRED else f"{a.name}={a.default!r}" for a in self.attributes]
+        attributes = [a.name if a.default is REQUIRED else f"{a.name}={a.default!r}" for a in self.attributes]
+        names = [*attributes, *names] if self._has_leading_attribute() else [*names, *attributes]
         return f"{self.name}({', '.join(names)})"
+
+    def _has_leading_attribute(self) -> bool:
+        return bool(self.attributes) and self.attributes[0].leads
 
     def bind(
         self, args: Sequence[Any], keywords: dict[str, Any], is_literal: Callable[[Any], bool] | None = None
@@ -113,7 +117,8 @@ class Operation:
         """Sorts what a call was given into operands and attributes (parsed, with defaults).
 
         Positional arguments fill operands first, then attributes in order. A variadic operation takes its operands one
-        by one or as one list. An optional operand is never filled by a literal.
+        by one or as one list, after a string where its first attribute leads. An optional operand is never filled by a
+        literal.
 
         Raises:
             ArityError: too few or too many positional arguments.
@@ -121,8 +126,7 @@ class Operation:
         """
         n = self.required
         if self.variadic:
-            listed = len(args) > 0 and isinstance(args[0], (list, tuple))
-            operands, rest = (list(args[0]), args[1:]) if listed else (list(args), ())
+            operands, rest = self._variadic(args)
         else:
             if len(args) > n and len(self.operands) > n:
                 literal = is_literal or _is_literal
@@ -138,6 +142,14 @@ class Operation:
         if len(operands) < self.required or len(rest) > len(self.attributes):
             raise ArityError(f"{self.name}: got {self._given(len(args))}; expected {self.signature()}")
         return tuple(operands), self._attrs(rest, keywords)
+
+    def _variadic(self, args: Sequence[Any]) -> tuple[list[Any], Sequence[Any]]:
+        """Operands and attributes. After a string that leads, several arguments are operands, lists too."""
+        leads = bool(args) and isinstance(args[0], str) and self._has_leading_attribute()
+        first, args = (args[:1], args[1:]) if leads else ((), args)
+        if args and isinstance(args[0], (list, tuple)) and not (leads and len(args) > 1):
+            return list(args[0]), (*first, *args[1:])
+        return list(args), first
 
     def _given(self, n: int) -> str:
         return f"{n} argument{'' if n == 1 else 's'}"

@@ -142,6 +142,12 @@ def dtype_of(value: Any) -> np.dtype[Any]:
     return BOOL if kind is bool else value.dtype
 
 
+def stand_in(known: Aval) -> Value:
+    """A value of a shape and dtype whose elements all lie in one place: it has a size but takes no memory."""
+    zero = np.zeros((), known.dtype)
+    return canonical(np.lib.stride_tricks.as_strided(zero, known.shape, (0,) * len(known.shape)))
+
+
 def frozen(array: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
     """The array itself where nobody can write to it, else a read-only copy."""
     base: Any = array
@@ -151,5 +157,8 @@ def frozen(array: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
             array.flags.writeable = False
             return array
         base = base.base
-    # What lies behind may be a buffer that somebody else writes to.
-    return array if base is None else array.copy()
+    if base is not None:
+        # What lies behind may be a buffer that somebody else writes to.
+        array = array.copy()
+        array.flags.writeable = False
+    return array

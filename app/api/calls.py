@@ -20,8 +20,8 @@ from engine.graph.cost import Cost
 #: Python's share of an operation, in floating-point operations that NumPy does meanwhile.
 _FLOPS_PER_NODE = 500
 _BYTES_PER_FLOP = 8
-#: What a body has in it that names a registered program: the key as it stands, or escapes that may spell it.
-_NAMES_PROGRAM = (b'"program"', b"\\u")
+#: What a body has in it that reads or writes a registered program: a key as it stands, or escapes that may spell it.
+_USES_STORE = (b'"program"', b'"create_graph"', b"\\u")
 
 Model = TypeVar("Model", bound=ProgramSource)
 
@@ -53,7 +53,7 @@ async def answer(request: Request, read: Callable[[bytes, Settings, Registry], C
     workers: Workers = request.app.state.workers
     registry: Registry = request.app.state.registry
     body = await receive(request)
-    if len(body) > settings.tiny_bytes or any(mark in body for mark in _NAMES_PROGRAM):
+    if len(body) > settings.tiny_bytes or any(mark in body for mark in _USES_STORE):
         content = await workers.run(lambda: read(body, settings, registry).run())
     else:
         call = read(body, settings, registry)

@@ -47,13 +47,23 @@ def read(body: bytes, settings: Settings, registry: Registry) -> Call:
         limits=settings.program_limits(),
         find=registry.graph,
     )
-    return Call(prepared.cost, lambda: dumps(_document(prepared.run(), request.encoding)))
+
+    def run() -> bytes:
+        document = _document(prepared.run(), request.encoding)
+        document["program"] = registry.identify(prepared.application.graph)
+        if prepared.grad_graph is not None:
+            document["grad_program"] = registry.add(prepared.grad_graph)[0].id
+        return dumps(document)
+
+    return Call(prepared.cost, run)
 
 
 def _document(result: Evaluation, encoding: str) -> dict[str, Any]:
-    document = {"values": encode_all(result.values, encoding)}
+    document: dict[str, Any] = {"values": encode_all(result.values, encoding)}
     if result.grads is not None:
         document["grads"] = encode_all(result.grads, encoding)
+    if result.higher is not None:
+        document["higher"] = encode_all(result.higher, encoding)
     if result.node_grads is not None:
         document["node_grads"] = encode_all(result.node_grads, encoding)
     return document

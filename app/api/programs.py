@@ -6,9 +6,10 @@ from typing import Annotated, Any, TypeVar
 
 import orjson
 from fastapi import APIRouter, Path, Request
-from fastapi.responses import Response
+from fastapi.responses import PlainTextResponse, Response
 
 from app.api.calls import checked, receive
+from app.graphviz import svg
 from app.limits import Workers
 from app.openapi import CALL, body_of, problems_of, query_of
 from app.registry import Registry
@@ -17,8 +18,9 @@ from app.stores import Listed, Program
 from app.wire import media
 from app.wire.answers import ProgramAnswer, ProgramDetailsAnswer, ProgramsAnswer
 from app.wire.examples import MATYAS, REGISTER, RETIRED
-from app.wire.schemas import ListRequest, RegisterRequest, check_query
+from app.wire.schemas import ListRequest, PictureRequest, RegisterRequest, check_query
 from app.wire.values import dumps
+from engine.graph.picture import derivative, dot
 from engine.graph.write import text
 
 router = APIRouter()
@@ -26,6 +28,7 @@ T = TypeVar("T")
 
 #: What may keep a request from the store.
 _STORED = ("overloaded", "unavailable", "deadline-exceeded", "internal-error")
+_PICTURED = ("unknown-program", "invalid-request", "unknown-name", "not-differentiable", "limit-exceeded", *_STORED)
 
 
 @router.post(
@@ -81,6 +84,45 @@ async def get_program(request: Request, program: Annotated[str, Path(examples=[M
     media.check_accept(request)
     content = await _with_registry(request, lambda registry: dumps(_details(registry, program)))
     return Response(content, media_type=media.JSON)
+
+
+@router.get(
+    "/v1/programs/{program}/dot",
+    operation_id="get_program_dot",
+    summary="A picture of a program or of its derivative, as DOT text",
+    response_class=PlainTextResponse,
+    responses=problems_of(*_PICTURED),
+    openapi_extra=query_of(PictureRequest),
+)
+async def get_program_dot(request: Request, program: Annotated[str, Path(examples=[MATYAS])]) -> Response:
+    """DOT text of the n-th derivative; inputs that are not declared count as scalars."""
+    text = await _picture(request, program, lambda dot, settings: dot.encode())
+    return Response(text, media_type="text/vnd.graphviz; charset=utf-8")
+
+
+@router.get(
+    "/v1/programs/{program}/dot.svg",
+    operation_id="get_program_svg",
+    summary="The same as SVG, where Graphviz is installed",
+    response_class=Response,
+    responses=problems_of(*_PICTURED, "not-supported"),
+    openapi_extra=query_of(PictureRequest),
+)
+async def get_program_svg(request: Request, program: Annotated[str, Path(examples=[MATYAS])]) -> Response:
+    """A picture of the n-th derivative."""
+    picture = await _picture(request, program, lambda dot, settings: svg(dot, settings.deadline_s))
+    return Response(picture, media_type="image/svg+xml")
+
+
+async def _picture(request: Request, program: str, drawn: Callable[[str, Settings], bytes]) -> bytes:
+    query = check_query(PictureRequest, request.query_params)
+    settings: Settings = request.app.state.settings
+
+    def draw(registry: Registry) -> bytes:
+        graph = registry.graph(program)
+        return drawn(dot(derivative(graph, query.order, query.wrt, settings.program_limits().cost)), settings)
+
+    return await _with_registry(request, draw)
 
 
 @router.delete(

@@ -12,7 +12,60 @@ class EvaluateAnswer(BaseModel):
 
     values: dict[str, Value] = Field(description="Each output's value, in the order asked for.")
     grads: dict[str, Value] | None = Field(None, description="For each name of wrt, with its shape.")
+    higher: dict[str, list[Value]] | None = Field(
+        None, description="With an order above 1: all derivatives from the first on."
+    )
     node_grads: dict[str, Value] | None = Field(None, description="With retain_grad: of every floating node.")
+    program: str = Field(description="The id that the program has; it is not stored.")
+    grad_program: str | None = Field(
+        None, description="With create_graph: the id of a program of the gradients, which is stored."
+    )
+
+
+class VjpAnswer(BaseModel):
+    """Cotangents carried back."""
+
+    values: dict[str, Value]
+    vjps: dict[str, Value] = Field(description="For each name of wrt, with its shape.")
+
+
+class JvpAnswer(BaseModel):
+    """Tangents carried forward."""
+
+    values: dict[str, Value]
+    jvps: dict[str, Value] = Field(description="For each output, with its shape.")
+
+
+class JacobianAnswer(BaseModel):
+    """All first derivatives."""
+
+    values: dict[str, Value]
+    jacobian: dict[str, dict[str, Value]] = Field(description="By output and name of wrt, shape output + input.")
+
+
+class HessianAnswer(BaseModel):
+    """All second derivatives."""
+
+    values: dict[str, Value]
+    hessian: dict[str, dict[str, Value]] = Field(description="By names of wrt, shape first + second.")
+    grads: dict[str, Value]
+
+
+class HvpAnswer(BaseModel):
+    """Products with the Hessian."""
+
+    values: dict[str, Value]
+    hvp: dict[str, Value] = Field(description="For each name of wrt, with its shape.")
+    grads: dict[str, Value]
+
+
+class CheckAnswer(BaseModel):
+    """Gradients beside central differences."""
+
+    values: dict[str, Value]
+    ok: bool
+    max_error: Value = Field(description="Relative to max(1, size).")
+    worst: dict[str, Any] | None = Field(description="Where that is: order, input, index, analytic and numeric.")
 
 
 class Known(BaseModel):

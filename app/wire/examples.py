@@ -64,6 +64,26 @@ EVALUATE = {
         "Every step of a calculation", expr="0.26*(x**2 + y**2) - 0.48*x*y", inputs={"x": 1, "y": 1}, outputs="all"
     ),
     "some_outputs": _example("Nodes by name", expr="h = x * 2; g = h + 1; g * g", inputs={"x": 3}, outputs=["g", "h"]),
+    "grad": _example(
+        "A loss over a derivative",
+        expr="u = sin(k*x); du = grad(sum(u), x); mean((du - u)**2)",
+        inputs={"k": 1.3, "x": [0, 0.5, 1]},
+        backward={"wrt": ["k"]},
+    ),
+    "greeks": _example(
+        "Value, delta and gamma of an option",
+        expr="d1 = (log(S / K) + (r + s**2 / 2) * T) / (s * sqrt(T)); d2 = d1 - s * sqrt(T)\n"
+        "price = S * erfc(-d1 / sqrt(2)) / 2 - K * exp(-r * T) * erfc(-d2 / sqrt(2)) / 2\n"
+        "delta = grad(sum(price), S); gamma = grad(sum(delta), S); price, delta, gamma",
+        inputs={"S": [90, 100, 110], "K": 100, "r": 0.02, "s": 0.2, "T": 1},
+    ),
+    "order": _example("Six derivatives of a sine", expr="sin(x)", inputs={"x": 1}, backward={"order": 6}),
+    "create_graph": _example(
+        "A program of the gradient, to be evaluated by its id",
+        expr="x ** 3",
+        inputs={"x": 2},
+        backward={"create_graph": True},
+    ),
     "retain_grad": _example(
         "The gradient of every node",
         expr="h = x * 3; y = h ** 2",
@@ -92,6 +112,51 @@ EVALUATE = {
     ),
     "program": _example("A registered program", program=MATYAS, inputs={"x": 1, "y": 1}, backward=True),
     "not_finite": _example("Numbers that JSON has not", expr="1 / x", inputs={"x": [0, "-Infinity", "NaN"]}),
+}
+
+_ROSENBROCK = "sum((1 - x[:-1])**2 + 100 * (x[1:] - x[:-1]**2)**2)"
+
+VJP = {
+    "one": _example(
+        "A cotangent carried back",
+        expr="y = A @ x",
+        inputs={"A": [[1, 2], [3, 4]], "x": [1, 1]},
+        cotangents={"y": [1, 0]},
+    ),
+    "many": _example(
+        "Three cotangents at once",
+        expr="y = sin(x) * k",
+        inputs={"x": [0.5, 1.5], "k": 2},
+        cotangents={"y": [[1, 0], [0, 1], [1, 1]]},
+        wrt=["x"],
+        many=True,
+    ),
+}
+JVP = {
+    "one": _example(
+        "A tangent carried forward", expr="y = x * exp(k * x)", inputs={"x": 1, "k": 0.5}, tangents={"x": 1}
+    ),
+}
+JACOBIAN = {
+    "polar": _example(
+        "From polar to Cartesian coordinates",
+        expr="x = r * cos(phi); y = r * sin(phi); x, y",
+        inputs={"r": 2, "phi": 0.5},
+    ),
+    "batched": _example(
+        "One matrix a row", expr="stack([x[0] * x[1], sin(x[0])])", inputs={"x": [[1, 2], [3, 4]]}, batched=["x"]
+    ),
+}
+HESSIAN = {"rosenbrock": _example("Of the Rosenbrock function", expr=_ROSENBROCK, inputs={"x": [1, 2, 3]})}
+HVP = {
+    "rosenbrock": _example(
+        "A product without the matrix", expr=_ROSENBROCK, inputs={"x": [1, 2, 3]}, vectors={"x": [1, 0, -1]}
+    )
+}
+CHECK = {
+    "second_order": _example(
+        "To second order", expr="mean(tanh(X @ w)**2)", inputs={"X": [[1, 2]], "w": [0.5, 1]}, order=2
+    )
 }
 
 INFER = {

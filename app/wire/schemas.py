@@ -10,6 +10,7 @@ from pydantic import (
     ConfigDict,
     Field,
     StrictBool,
+    StrictFloat,
     StrictInt,
     StrictStr,
     ValidationError,
@@ -18,12 +19,12 @@ from pydantic import (
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from engine.errors import MAX_FAULTS, Fault, Faults, InvalidValueError, Loc
+from engine.graph.evaluate import HIGHEST_ORDER
 from engine.table import nearest
 
 SCHEMAS = "#/components/schemas/"
 #: The keys of which a request has exactly one.
 PROGRAM_KEYS = ("expr", "graph", "program")
-HIGHEST_ORDER = 12
 #: As much of a name is compared with those that are known.
 LONGEST_NEAR = 64
 LARGEST_SEED = 2**64 - 1
@@ -115,8 +116,8 @@ class BackwardOptions(Body):
     of: StrictStr | None = Field(None, description="The output or node to differentiate; default: the only output.")
     wrt: list[StrictStr] | None = Field(None, description="Inputs or nodes; default: all floating inputs.")
     cotangent: Value = Field(None, description="A value of the output's shape; default: ones.")
-    order: StrictInt = Field(1, ge=1, le=HIGHEST_ORDER, description="How often to differentiate; 1 for now.")
-    create_graph: StrictBool = Field(False, description="Also return a program of the gradient; false for now.")
+    order: StrictInt = Field(1, ge=1, le=HIGHEST_ORDER, description="How often to differentiate, by one name.")
+    create_graph: StrictBool = Field(False, description="Also store a program of the gradients.")
     retain_grad: StrictBool = Field(False, description="Also return the gradient of every floating node.")
 
 
@@ -164,6 +165,61 @@ class EvaluateRequest(ProgramRequest):
     nograd: StrictBool = Field(False, description="Forward only: no tape is kept.")
 
 
+Wrt = Annotated[list[StrictStr] | None, Field(description="Inputs or nodes; default: all floating inputs.")]
+Many = Annotated[StrictBool, Field(description="The directions, and the results, have a leading axis of directions.")]
+Of = Annotated[StrictStr | None, Field(description="The output or node to differentiate; default: the program's.")]
+
+
+class VjpRequest(ProgramRequest):
+    """Cotangents of outputs, to be carried back to inputs."""
+
+    cotangents: dict[str, Value] = Field(default_factory=dict, description="A value for outputs or nodes, by name.")
+    wrt: Wrt = None
+    many: Many = False
+
+
+class JvpRequest(ProgramRequest):
+    """Tangents of inputs, to be carried to outputs."""
+
+    tangents: dict[str, Value] = Field(default_factory=dict, description="A value for inputs or nodes, by name.")
+    outputs: list[StrictStr] | None = Field(None, description="Nodes; default: the program's outputs.")
+    many: Many = False
+
+
+class JacobianRequest(ProgramRequest):
+    """All derivatives of outputs."""
+
+    of: Of = None
+    wrt: Wrt = None
+    mode: Literal["auto", "reverse", "forward"] = Field(
+        "auto", description="A pass for each element of the outputs, or of the inputs; auto takes the fewer."
+    )
+
+
+class HessianRequest(ProgramRequest):
+    """All second derivatives of one element."""
+
+    of: Of = None
+    wrt: Wrt = None
+
+
+class HvpRequest(ProgramRequest):
+    """Vectors to be multiplied with the Hessian of one element."""
+
+    of: Of = None
+    vectors: dict[str, Value] = Field(default_factory=dict, description="A value for names of wrt.")
+    wrt: Wrt = None
+    many: Many = False
+
+
+class CheckRequest(ProgramRequest):
+    """Gradients to be compared with central differences."""
+
+    wrt: Wrt = None
+    eps: StrictFloat | StrictInt = Field(1e-6, description="The step, times the size of an element above 1.")
+    order: StrictInt = Field(1, ge=1, le=2, description="2: also the derivative of the gradient.")
+
+
 class InferRequest(ProgramRequest):
     """A program whose shapes and cost are wanted; an input may be a shape and dtype in place of a value."""
 
@@ -198,6 +254,13 @@ class ListRequest(Body):
     after: Annotated[str, BeforeValidator(_cursor)] = Field(
         "", description="The `next` of the page before; default: the first page."
     )
+
+
+class PictureRequest(Body):
+    """Which picture of a program is wanted; it stands in the query."""
+
+    order: int = Field(0, ge=0, le=HIGHEST_ORDER, description="Of which derivative; 0: of the program itself.")
+    wrt: str | None = Field(None, description="By which input; from order 2 on by one alone. Default: all of them.")
 
 
 Source = TypeVar("Source", bound=ProgramSource)

@@ -20,9 +20,15 @@ def dumps(document: Any) -> bytes:
     return orjson.dumps(document, option=_OPTIONS)
 
 
-def encode_all(values: Mapping[str, Value], encoding: str) -> dict[str, Any]:
-    """Every value of a mapping, encoded."""
-    return {name: encode(value, encoding) for name, value in values.items()}
+def encode_all(values: Mapping[str, Any], encoding: str) -> dict[str, Any]:
+    """Every value in a mapping, in its lists and in its mappings, encoded."""
+    return {name: _encode_any(value, encoding) for name, value in values.items()}
+
+
+def _encode_any(value: Any, encoding: str) -> Any:
+    if isinstance(value, Mapping):
+        return encode_all(value, encoding)
+    return [encode(item, encoding) for item in value] if isinstance(value, list) else encode(value, encoding)
 
 
 def encode(value: Value, encoding: str) -> Any:

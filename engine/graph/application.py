@@ -13,6 +13,7 @@ from engine.backward import gradients
 from engine.batching import Batch, Batched
 from engine.config import test_mode
 from engine.errors import Faults, InvalidValueError, ShapeMismatchError, UnknownNameError
+from engine.graph.declarations import misfit
 from engine.graph.interpret import interpret
 from engine.graph.ir import Graph
 from engine.graph.limits import Limits
@@ -92,6 +93,7 @@ class View:
         directions: how many cotangents or tangents there are at once; None for one.
         tangents: for inputs and nodes what to move them along, in their shapes and dtypes, with all axes.
         cut: nodes that are to be steps of their own on the trace, to be differentiated with respect to there.
+        shifts: for nodes what is added to their values.
     """
 
     def __init__(
@@ -102,6 +104,7 @@ class View:
         directions: int | None = None,
         tangents: Mapping[str, Symbol] | None = None,
         cut: Sequence[str] = (),
+        shifts: Mapping[str, Symbol] | None = None,
     ) -> None:
         self.application = application
         self._trace = trace
@@ -111,6 +114,7 @@ class View:
         self._tape = Tape(_TAPE)
         self._tangents = tangents or {}
         self._cut = cut
+        self._shifts = shifts or {}
         bound = {name: self._given(name, value) for name, value in application.graph.bound.items()}
         given = {name: self._input(name, value) for name, value in application.inputs.items()}
         with application.mode():
@@ -146,6 +150,8 @@ class View:
         """A node's value; one that is made of constants is on the tape as well, but for weak numbers."""
         if isinstance(value, Symbol) and value.dtype.kind == "f" and not value.aval.weak:
             value = self._tape.leaf(value)
+        if isinstance(value, Taped) and name in self._shifts:
+            value = value + self.directed(self._shifts[name])
         if isinstance(value, Taped) and name in self._tangents:
             primal, tangent = self._forward.parts(value._data)
             added = self.directed(self._tangents[name])
@@ -254,18 +260,9 @@ def _check_inputs(graph: Graph, inputs: Mapping[str, Value], batched: Sequence[s
         if name in batched and not known.shape:
             msg = f'batched: input "{name}" is a scalar; expected a leading axis of rows'
             faults.add(ShapeMismatchError, msg, ("inputs", name))
-        elif declared.shape is not None and not _fits(known.shape[name in batched :], declared.shape):
-            expected = [-1 if n is None else n for n in declared.shape]
-            msg = f'input "{name}" has shape {list(known.shape)}; declared {expected}'
-            faults.add(InvalidValueError, msg, ("inputs", name))
-        elif declared.dtype is not None and known.dtype != declared.dtype:
-            msg = f'input "{name}" has dtype {known.dtype}; declared {declared.dtype}'
-            faults.add(InvalidValueError, msg, ("inputs", name))
+        elif fault := misfit(declared, known, name in batched):
+            faults.add(InvalidValueError, fault, ("inputs", name))
     lengths = {name: shape_of(inputs[name])[0] for name in batched if shape_of(inputs.get(name, 0.0))}
     if len(set(lengths.values())) > 1:
         found = listed([f"{name}: {n}" for name, n in lengths.items()])
         faults.add(ShapeMismatchError, f"batched: leading axes differ ({found})", ("batched",))
-
-
-def _fits(shape: tuple[int, ...], declared: tuple[int | None, ...]) -> bool:
-    return len(shape) == len(declared) and all(d in (None, n) for n, d in zip(shape, declared, strict=True))

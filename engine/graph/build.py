@@ -3,16 +3,14 @@
 from dataclasses import dataclass
 from typing import Any
 
-from engine.errors import ArityError, CycleError, Faults, InvalidValueError, LimitExceededError, UnknownNameError
+from engine.errors import ArityError, CycleError, Faults, InvalidValueError, UnknownNameError
 from engine.graph.builder import MAX_CHAIN, MAX_DEPTH, MAX_NODES, Draft, GraphBuilder, Ref, Site, fold
 from engine.graph.declarations import declare
 from engine.graph.ir import Graph
-from engine.graph.limits import check_limit
 from engine.graph.literals import described
 from engine.graph.names import quoted
+from engine.graph.nesting import check_as_text, check_depth
 from engine.graph.order import cycle_text, cycles, in_order
-from engine.graph.scan import Scanner
-from engine.graph.write import text
 from engine.table import nearest
 
 _NODE_FIELDS = ("id", "op", "args", "attrs")
@@ -45,11 +43,11 @@ def build(
     >>> [(node.ids, node.op.name, node.args[0]) for node in graph.nodes]
     [(('_1',), 'sin', 'x'), (('y',), 'add', '_1')]
     """
-    _check_depth(document, max_depth)
+    check_depth(document, max_depth)
     reader = _Reader(GraphBuilder(Faults() if faults is None else faults, max_nodes))
     graph = reader.graph(document)
     if reader.by_place:
-        _check_nesting(graph, max_depth, max_chain, max_nodes)
+        check_as_text(graph, max_depth, max_chain, max_nodes)
     return graph
 
 
@@ -314,25 +312,3 @@ def _read_by_place(roots: list[_Item | None]) -> set[int]:
         elif type(arg.get("node")) is int:
             named.add(arg["node"])
     return {i for i, item in enumerate(roots) if item and i in named and "id" not in item.value}
-
-
-def _check_nesting(graph: Graph, max_depth: int, max_chain: int, max_nodes: int) -> None:
-    try:
-        Scanner(text(graph), max_depth, max_chain, max_nodes).scan()
-    except LimitExceededError as error:
-        raise LimitExceededError(f"as nodes read by their place are nested, {error.detail}; give them ids") from None
-
-
-def _check_depth(document: Any, max_depth: int) -> None:
-    level, depth = [document], 0
-    while level:
-        depth += 1
-        check_limit("depth", depth, max_depth, "the graph")
-        level = [child for item in level for child in _containers(item)]
-
-
-def _containers(item: Any) -> list[Any]:
-    items = item.values() if isinstance(item, dict) else item if isinstance(item, list) else ()
-    if {dict, list}.isdisjoint(map(type, items)):
-        return []
-    return [child for child in items if isinstance(child, dict | list)]

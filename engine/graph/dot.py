@@ -33,11 +33,11 @@ def dot(variable: Variable, verbose: bool = False) -> str:
     numbers = {id(variable): 0}
     found = [variable]
     for n, v in enumerate(found):  # grows while it is read
-        label = _escaped(_shown(v) if verbose else v.name or "")
+        label = escaped(_shown(v) if verbose else v.name or "")
         lines.append(f'"v{n}" [label="{label}", color=orange, style=filled]')
         if v.creator is None:
             continue
-        lines.append(f'"f{n}" [label="{_escaped(v.creator.name)}", color=lightblue, style=filled, shape=box]')
+        lines.append(f'"f{n}" [label="{escaped(v.creator.name)}", color=lightblue, style=filled, shape=box]')
         lines.append(f'"f{n}" -> "v{n}"')
         for x in v._parents:
             if isinstance(x, Variable):
@@ -55,6 +55,6 @@ def _shown(v: Variable) -> str:
     return f"{v.name or 'variable'}({np.array2string(v.data, threshold=_LARGEST_WHOLE, edgeitems=edge)})"
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
     """Text inside a quoted label: Graphviz reads backslashes, quotes and HTML's entities there."""
     return _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", text).translate(_ESCAPES)

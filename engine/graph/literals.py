@@ -19,7 +19,7 @@ from engine.errors import InvalidValueError, Loc
 from engine.graph.ir import Literal
 from engine.graph.names import quoted
 from engine.table import nearest
-from engine.values import BOOL, DTYPES, FLOAT32, FLOAT64, INT64, MAX_AXES, Value, canonical
+from engine.values import BOOL, DTYPES, FLOAT32, FLOAT64, INT64, MAX_AXES, Value, canonical, frozen
 
 Array = npt.NDArray[Any]
 DType = np.dtype[Any]
@@ -76,7 +76,7 @@ def strong_value(literal: Literal) -> Value:
     (3.0, array(True))
     """
     value = literal.value
-    return float(value) if type(value) is int else np.array(value) if type(value) is bool else value
+    return float(value) if type(value) is int else frozen(np.array(value)) if type(value) is bool else value
 
 
 def described(value: Any) -> str:

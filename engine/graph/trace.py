@@ -13,6 +13,7 @@ from engine.dispatch import PROMOTING, apply, operand
 from engine.errors import InvalidValueError
 from engine.graph.ir import Graph, Input, Literal, Node, Output
 from engine.graph.limits import Limits, check_limit
+from engine.graph.naming import named
 from engine.graph.simplify import rewritten
 from engine.symbol import Symbol
 from engine.table import CALLS
@@ -120,12 +121,14 @@ class Trace:
         avals = [x.aval for x in symbols]
         strong = avals if op.kind in PROMOTING else [a._replace(weak=None) for a in avals]
         out: Aval = op.infer(*strong, **attrs)
-        if all(a.weak for a in avals) and out.dtype == FLOAT64 and not out.shape:
+        values = [self.known(x) for x in symbols]
+        # A number that is made of numbers, or chosen between them, is one itself.
+        are_numbers = (a.weak or (v is not None and not a.is_floating) for a, v in zip(avals, values, strict=True))
+        if out.dtype == FLOAT64 and not out.shape and all(are_numbers):
             out = Aval((), FLOAT64, float)
         self._checked(out, f"the result of {op.name}")
         if op.random:
             return self._append(op, symbols, attrs, out, extra["rng"])
-        values = [self.known(x) for x in symbols]
         if out.size <= _LARGEST_FOLDED and all(v is not None for v in values):
             return self._folded(op, symbols, values, attrs, out)
         found = rewritten(self, op, symbols, attrs, out)
@@ -185,13 +188,12 @@ def _attribute_bits(value: Any) -> Any:
 
 
 def as_graph(trace: Trace, outputs: Mapping[str, Symbol], bound: Mapping[str, Value] | None = None) -> Graph:
-    """The steps that some values need as a program of its own, every node with a name.
+    """The steps that some values need as a program of its own.
 
     Inputs are those of the trace, with their shapes and dtypes; those that are `bound` keep their values.
     """
     bound = bound or {}
-    taken = {step.name for step in trace.steps if step.name} | set(outputs)
-    fresh = (name for n in count(1) if (name := f"v{n}") not in taken)
+    numbers = (f"_{n}" for n in count(1))
     first = {symbol.place: name for name, symbol in reversed(list(outputs.items()))}
     ids: dict[int, str | Literal] = {}
     nodes = []
@@ -204,15 +206,16 @@ def as_graph(trace: Trace, outputs: Mapping[str, Symbol], bound: Mapping[str, Va
         elif step.op is None and place not in first:
             ids[place] = _literal(step)
         else:
-            name = first.get(place) or next(fresh)
+            name = first.get(place) or next(numbers)
             args = tuple(ids[a] for a in step.args) if step.op else (_literal(step),)
             attrs = {a.name: a.parse(step.attrs[a.name], step.op.name) for a in step.op.attributes} if step.op else {}
             ids[place] = name
-            nodes.append(Node((name,), step.op, args, attrs, True, ()))
+            nodes.append(Node((name,), step.op, args, attrs, place in first, ()))
     found = {name: str(ids[symbol.place]) for name, symbol in outputs.items()}
     inputs = [Input(s.name, s.aval.shape, s.aval.dtype) for s in trace.steps if s.name and s.name not in bound]
     aliases = {name: i for name, i in found.items() if name != i}
-    return Graph(tuple(inputs), tuple(nodes), tuple(Output(name, i) for name, i in found.items()), aliases, dict(bound))
+    results = tuple(Output(name, i) for name, i in found.items())
+    return named(Graph(tuple(inputs), tuple(nodes), results, aliases, dict(bound)))
 
 
 def _literal(step: Step) -> Literal:

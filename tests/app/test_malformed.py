@@ -37,7 +37,6 @@ STATUS = {
     "shape-mismatch": 422,
     "not-differentiable": 422,
     "nograd": 422,
-    "not-supported": 422,
     "limit-exceeded": 413,
 }
 PROBLEM_FIELDS = {"type", "title", "status", "detail", "errors", "request_id"}
@@ -486,18 +485,6 @@ PROGRAMS = [
     raw("page: unknown field", "invalid-request", "lim limit", None, path="/v1/programs?lim=1", method="GET"),
 ]
 
-NOT_YET = [
-    case("later: order 2", "not-supported", "order", infix("x ** 3", X, backward={"order": 2})),
-    case("later: create_graph", "not-supported", "create_graph", infix("x ** 3", X, backward={"create_graph": True})),
-    case("later: grad in a text", "not-supported", "grad", infix("y = x ** 3; grad(y, x)", X)),
-    case(
-        "later: grad in a graph",
-        "not-supported",
-        "grad",
-        graph(node("y", "square", "x"), node("g", "grad", "y", "x"), given=X, outputs=["g"]),
-    ),
-]
-
 INLINE = nested(200, "x", lambda inner: {"op": "sin", "args": [inner]})
 HUGE = {"shape": [100_000, 100_000]}
 LIMITS = [
@@ -536,7 +523,6 @@ CASES = [
     *SHAPES,
     *GRADIENTS,
     *PROGRAMS,
-    *NOT_YET,
     *LIMITS,
 ]
 

@@ -45,7 +45,8 @@ def test_a_row_is_everywhere(cube: Operation) -> None:
 
     for program in ({"expr": "cube(x)"}, {"graph": {"nodes": [{"id": "out", "op": "third_power", "args": ["x"]}]}}):
         answer = ask("POST", "/v1/evaluate", {**program, "inputs": {"x": 2}, "backward": True})
-        assert answer == {"values": {"out": 8.0}, "grads": {"x": slope}}
+        assert answer["values"] == {"out": 8.0}
+        assert answer["grads"] == {"x": slope}
     inferred = ask("POST", "/v1/infer", {"expr": "cube(x)", "inputs": {"x": {"shape": [2, 3], "dtype": "float32"}}})
     assert inferred["outputs"]["out"] == {"shape": [2, 3], "dtype": "float32"}
 

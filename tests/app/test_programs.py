@@ -39,7 +39,7 @@ def talk(app: FastAPI, conversation: Callable[[httpx.AsyncClient], Awaitable[Any
 
 
 def test_the_life_of_a_program(server: Server) -> None:
-    body = {"expr": LEAST_SQUARES, "inputs": {"w": {"shape": [2]}}, "bind": ROWS, "name": "life"}
+    body = {"expr": f"life = {LEAST_SQUARES}", "inputs": {"w": {"shape": [2]}}, "bind": ROWS, "name": "life"}
     first = server.client.post("/v1/programs", json=body)
     assert first.status_code == 201
     kept = first.json()
@@ -47,7 +47,7 @@ def test_the_life_of_a_program(server: Server) -> None:
         "id": kept["id"],
         "name": "life",
         "inputs": {"w": {"shape": [2], "dtype": None}},
-        "outputs": ["out"],
+        "outputs": ["life"],
         "nodes": 4,
         "cost": kept["cost"],
     }

@@ -1,0 +1,168 @@
+"""POST /v1/vjp, jvp, jacobian, hessian, hvp and check: derivatives of programs in every form."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+from pydantic import BaseModel
+
+from app import programs
+from app.api.calls import Call, answer, checked
+from app.openapi import CALL, body_of, problems_of
+from app.registry import Registry
+from app.settings import Settings
+from app.wire import answers, examples, schemas
+from app.wire.values import dumps, encode, encode_all
+from engine.graph import derivatives
+from engine.graph.check import Check, check
+from engine.numerical import Difference
+
+router = APIRouter()
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """One endpoint.
+
+    compute: what prepares it.
+    directions: the field of its request that holds values by name, if it has one.
+    options: the other fields that `compute` takes.
+    """
+
+    name: str
+    summary: str
+    doc: str
+    compute: Callable[..., Any]
+    request: type[schemas.ProgramRequest]
+    answer: type[BaseModel]
+    examples: Mapping[str, Any]
+    directions: str = ""
+    options: tuple[str, ...] = ()
+
+
+KINDS = (
+    _Kind(
+        "vjp",
+        "Cotangents times the Jacobian",
+        "Carries cotangents of outputs back to inputs, many at once if there are.",
+        derivatives.vjp,
+        schemas.VjpRequest,
+        answers.VjpAnswer,
+        examples.VJP,
+        "cotangents",
+        ("wrt", "many"),
+    ),
+    _Kind(
+        "jvp",
+        "The Jacobian times tangents",
+        "Carries tangents of inputs to outputs, many at once if there are.",
+        derivatives.jvp,
+        schemas.JvpRequest,
+        answers.JvpAnswer,
+        examples.JVP,
+        "tangents",
+        ("outputs", "many"),
+    ),
+    _Kind(
+        "jacobian",
+        "All first derivatives",
+        "The Jacobian of outputs with respect to inputs, in the cheaper mode.",
+        derivatives.jacobian,
+        schemas.JacobianRequest,
+        answers.JacobianAnswer,
+        examples.JACOBIAN,
+        options=("of", "wrt", "mode"),
+    ),
+    _Kind(
+        "hessian",
+        "All second derivatives",
+        "The Hessian of one element, and its gradient.",
+        derivatives.hessian,
+        schemas.HessianRequest,
+        answers.HessianAnswer,
+        examples.HESSIAN,
+        options=("of", "wrt"),
+    ),
+    _Kind(
+        "hvp",
+        "The Hessian times vectors",
+        "Products with the Hessian of one element, which is never formed, and its gradient.",
+        derivatives.hvp,
+        schemas.HvpRequest,
+        answers.HvpAnswer,
+        examples.HVP,
+        "vectors",
+        ("of", "wrt", "many"),
+    ),
+    _Kind(
+        "check",
+        "Gradients beside central differences",
+        "Compares gradients with central differences, in float64.",
+        check,
+        schemas.CheckRequest,
+        answers.CheckAnswer,
+        examples.CHECK,
+        options=("wrt", "eps", "order"),
+    ),
+)
+
+
+def _add(kind: _Kind) -> None:
+    async def respond(request: Request) -> Response:
+        return await answer(request, lambda body, settings, registry: _read(kind, body, settings, registry))
+
+    respond.__doc__ = kind.doc
+    router.add_api_route(
+        f"/v1/{kind.name}",
+        respond,
+        methods=["POST"],
+        operation_id=kind.name,
+        name=kind.name,
+        summary=kind.summary,
+        response_model=kind.answer,
+        responses=problems_of(*CALL),
+        openapi_extra=body_of(kind.request, kind.examples),
+    )
+
+
+for _kind in KINDS:
+    _add(_kind)
+
+
+def _read(kind: _Kind, body: bytes, settings: Settings, registry: Registry) -> Call:
+    request = checked(kind.request, body, settings, registry)
+    prepared = programs.differentiate(
+        kind.compute,
+        request.source,
+        request.inputs,
+        directions={kind.directions: getattr(request, kind.directions)} if kind.directions else {},
+        options={name: getattr(request, name) for name in kind.options},
+        batched=request.batched,
+        train=request.train,
+        seed=request.seed,
+        limits=settings.program_limits(),
+        find=registry.graph,
+    )
+    document = _finding if isinstance(prepared, Check) else encode_all
+    return Call(prepared.cost, lambda: dumps(document(prepared.run(), request.encoding)))
+
+
+def _finding(found: Any, encoding: str) -> dict[str, Any]:
+    return {
+        "values": encode_all(found.values, encoding),
+        "ok": found.ok,
+        "max_error": encode(found.max_error, "nested"),
+        "worst": None if found.worst is None else _difference(found.worst),
+    }
+
+
+def _difference(worst: Difference) -> dict[str, Any]:
+    return {
+        "order": worst.order,
+        "input": worst.input,
+        "index": worst.index,
+        "analytic": encode(worst.analytic, "nested"),
+        "numeric": encode(worst.numeric, "nested"),
+    }

@@ -1,0 +1,83 @@
+"""Names for the nodes of a program that was made by code and not read: as few as it takes to write it down."""
+
+from collections import Counter
+from dataclasses import replace
+from itertools import count
+
+from engine.graph.ir import Graph, Literal, Node, Output
+from engine.graph.names import is_generated
+
+#: Expressions of more operations inside each other are cut by a name.
+_TALLEST = 12
+
+
+def named(graph: Graph) -> Graph:
+    """The same program, its nodes in the same order, with names where documents and text need them.
+
+    A node stays without a name inside the one that reads it, where that is the only one and order allows it; every
+    other one is called as the output or alias that it is, or else `t1, t2, ...`. What has no name is numbered anew.
+
+    >>> from engine.graph.expression import parse
+    >>> from engine.graph.write import text
+    >>> graph = parse("h = sin(x); h * h + 1")
+    >>> h, product, out = graph.nodes
+    >>> nodes = (replace(h, ids=("_1",), is_named=False), replace(product, ids=("_2",), args=("_1", "_1")))
+    >>> print(text(named(replace(graph, nodes=(*nodes, replace(out, args=("_2", out.args[1])))))))
+    t1 = sin(x)
+    t1 * t1 + 1
+    """
+    inside = _inside(graph)
+    wanted = {of: name for name, of in graph.aliases.items()} | {o.id: o.name for o in reversed(graph.outputs)}
+    taken = {i.name for i in graph.inputs} | {*graph.bound, *graph.aliases} | {o.name for o in graph.outputs}
+    taken |= {i for node in graph.nodes for i in node.ids}
+    fresh = (name for n in count(1) if (name := f"t{n}") not in taken)
+    numbers = count(1)
+    names: dict[str, str] = {}
+    for node in graph.nodes:
+        for i in filter(is_generated, node.ids):
+            names[i] = f"_{next(numbers)}" if node in inside else wanted.get(i) or next(fresh)
+    return _renamed(graph, names, inside)
+
+
+def _inside(graph: Graph) -> set[Node]:
+    """The nodes that stand inside the one that reads them."""
+    reads = Counter(x for node in graph.nodes for x in node.args if isinstance(x, str))
+    kept = {output.id for output in graph.outputs} | set(graph.aliases.values())
+    inside: set[Node] = set()
+    pending: list[tuple[Node, int]] = []
+    for node in graph.nodes:
+        waiting = {earlier.ids[0] for earlier, _ in pending[-len(node.args) :]}
+        inner = [x for x in node.args if isinstance(x, str) and x in waiting]
+        taken = pending[len(pending) - len(inner) :]
+        if [earlier.ids[0] for earlier, _ in taken] != inner:
+            # They are evaluated in another order than operands are.
+            taken, pending = [], []
+        del pending[len(pending) - len(taken) :]
+        inside |= {earlier for earlier, _ in taken}
+        height = 1 + max((n for _, n in taken), default=0)
+        (only, *more) = node.ids
+        is_inner = is_generated(only) and not more and node.op is not None and reads[only] == 1 and only not in kept
+        if is_inner and height < _TALLEST:
+            pending.append((node, height))
+        else:
+            pending = []
+    return inside
+
+
+def _renamed(graph: Graph, names: dict[str, str], inside: set[Node]) -> Graph:
+    def called(name: str) -> str:
+        return names.get(name, name)
+
+    nodes = tuple(
+        replace(
+            node,
+            ids=tuple(map(called, node.ids)),
+            args=tuple(x if isinstance(x, Literal) else called(x) for x in node.args),
+            is_named=node not in inside,
+        )
+        for node in graph.nodes
+    )
+    aliases = {name: called(of) for name, of in graph.aliases.items() if called(of) != name}
+    outputs = tuple(Output(output.name, called(output.id)) for output in graph.outputs)
+    aliases |= {output.name: output.id for output in outputs if output.name != output.id}
+    return replace(graph, nodes=nodes, outputs=outputs, aliases=aliases)

@@ -1,0 +1,241 @@
+"""Sums of products over axes: tensordot and einsum, in terms of matrix products."""
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from itertools import combinations
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from engine.attributes import CONTRACTION, SUBSCRIPTS, Attribute
+from engine.errors import ArityError, BadAttributeError, ShapeMismatchError
+from engine.primitive import ex
+from engine.primitives.arithmetic import astype
+from engine.primitives.compare import not_equal
+from engine.primitives.linalg import diagonal, matmul
+from engine.primitives.reduce import sum
+from engine.primitives.shape import reshape, transpose
+from engine.rows import composite, normalize_axis
+from engine.values import BOOL, INT64, Shape, canonical_dtype, dtype_of, shape_of
+
+#: Among so many factors the next pair is looked for; more would cost more than they save.
+_WINDOW = 8
+
+
+class _Factor(NamedTuple):
+    """A value and a name for each of its axes, no two alike."""
+
+    x: Any
+    names: tuple[str, ...]
+
+    def lengths(self) -> dict[str, int]:
+        return dict(zip(self.names, shape_of(self.x), strict=True))
+
+
+def _ordered(factor: _Factor, names: Sequence[str]) -> Any:
+    """The value with its axes in this order."""
+    order = tuple(factor.names.index(name) for name in names)
+    return factor.x if order == tuple(range(len(order))) else transpose(factor.x, order)
+
+
+def _shaped(x: Any, shape: Sequence[int]) -> Any:
+    return x if shape_of(x) == tuple(shape) else reshape(x, tuple(shape))
+
+
+def _product(a: _Factor, b: _Factor, kept: Iterable[str]) -> _Factor:
+    """The product of two factors, summed over the axes that both have and that are not kept."""
+    lengths = a.lengths() | b.lengths()
+    shared = [name for name in a.names if name in b.names]
+    batch = [name for name in shared if name in kept]
+    summed = [name for name in shared if name not in batch]
+    left = [name for name in a.names if name not in shared]
+    right = [name for name in b.names if name not in shared]
+    lead, rows, inner, columns = (math.prod(lengths[n] for n in names) for names in (batch, left, summed, right))
+    stack = (lead,) if batch else ()
+    x = _shaped(_ordered(a, batch + left + summed), (*stack, rows, inner))
+    y = _shaped(_ordered(b, batch + summed + right), (*stack, inner, columns))
+    names = (*batch, *left, *right)
+    product = matmul(x, y) if summed else x * y
+    return _Factor(_shaped(product, [lengths[name] for name in names]), names)
+
+
+def _tensordot(x1: Any, x2: Any, axes: Any) -> Any:
+    shape1, shape2 = shape_of(x1), shape_of(x2)
+    if isinstance(axes, int):
+        if axes > min(len(shape1), len(shape2)):
+            raise BadAttributeError(f"tensordot: axes is {axes} for operands of {len(shape1)} and {len(shape2)} axes")
+        axes = (tuple(range(len(shape1) - axes, len(shape1))), tuple(range(axes)))
+    over1, over2 = (
+        [normalize_axis("tensordot", axis, len(shape)) for axis in listed]
+        for listed, shape in zip(axes, (shape1, shape2), strict=True)
+    )
+    for over, listed in zip((over1, over2), axes, strict=True):
+        if len(set(over)) != len(over):
+            raise BadAttributeError(f"tensordot: axes {list(listed)} name an axis twice")
+    names1 = [f"a{i}" for i in range(len(shape1))]
+    names2 = [f"b{i}" for i in range(len(shape2))]
+    for i, j in zip(over1, over2, strict=True):
+        if shape1[i] != shape2[j]:
+            raise ShapeMismatchError(
+                f"tensordot: axis {i} of shape {shape1} and axis {j} of shape {shape2} differ: "
+                f"{shape1[i]} != {shape2[j]}"
+            )
+        names2[j] = names1[i]
+    return _product(_Factor(x1, tuple(names1)), _Factor(x2, tuple(names2)), ()).x
+
+
+tensordot = composite(
+    "tensordot",
+    ("x1", "x2"),
+    _tensordot,
+    attributes=(Attribute("axes", CONTRACTION, 2),),
+    examples=(
+        ex((2, 3), (2, 3)),
+        ex((2, 3, 2), (3, 2, 2)),
+        ex((2, 3), (3, 2), axes=1),
+        ex((2,), (3,), axes=0),
+        ex((), (), axes=0),
+        ex((2, 3, 1), (3, 2), axes=[[0, -2], [1, 0]]),
+        ex((2, 3), (3,), axes=[1, 0]),
+        ex((2, 0), (0, 3), axes=1),
+    ),
+    doc="Sum of products over the last `axes` axes of x1 and the first of x2, or over two lists of axes.",
+)
+
+
+def _under_ellipsis(n: int) -> list[str]:
+    """Names of the axes under an ellipsis, numbered from the last one, for they broadcast."""
+    return [f"...{i}" for i in reversed(range(n))]
+
+
+def _names(axes: str, shape: Shape, place: int) -> tuple[str, ...]:
+    """A name for each axis of an operand."""
+    before, dots, after = axes.partition("...")
+    rest = len(shape) - len(before) - len(after)
+    if rest < 0 or (rest and not dots):
+        raise ShapeMismatchError(
+            f'einsum: "{axes}" has {len(before) + len(after)} indices; operand {place} of shape {shape} '
+            f"has {len(shape)} axes"
+        )
+    return (*before, *_under_ellipsis(rest), *after)
+
+
+def _indices(subscripts: str, shapes: Sequence[Shape]) -> tuple[list[tuple[str, ...]], list[str]]:
+    """The names of all axes of each operand, and of the output."""
+    given, _, wanted = subscripts.partition("->")
+    axes = given.split(",")
+    if len(axes) != len(shapes):
+        raise ArityError(f"einsum: subscripts for {len(axes)} operands, got {len(shapes)}")
+    named = [_names(a, shape, i) for i, (a, shape) in enumerate(zip(axes, shapes, strict=True))]
+    most = max(len([name for name in names if not name.isalpha()]) for names in named)
+    if most and "..." not in wanted:
+        raise BadAttributeError(f'einsum: output "{wanted}" has no "..." for the {most} axes under the ellipsis')
+    before, dots, after = wanted.partition("...")
+    return named, [*before, *(_under_ellipsis(most) if dots else ()), *after]
+
+
+def _lengths(named: Sequence[tuple[str, ...]], shapes: Sequence[Shape]) -> dict[str, int]:
+    """The length of each index; 1 broadcasts from one operand to another."""
+    found: dict[str, int] = {}
+    for names, shape in zip(named, shapes, strict=True):
+        own: dict[str, int] = {}
+        for name, n in zip(names, shape, strict=True):
+            if own.setdefault(name, n) != n:
+                raise _mismatch(name, own[name], n, [shape])
+        for name, n in own.items():
+            before = found.setdefault(name, n)
+            if before == 1:
+                found[name] = n
+            elif n not in (1, before):
+                raise _mismatch(name, before, n, shapes)
+    return found
+
+
+def _mismatch(name: str, n: int, other: int, shapes: Sequence[Shape]) -> ShapeMismatchError:
+    index = f'index "{name}"' if name.isalpha() else "an axis under the ellipsis"
+    listed = " and ".join(str(shape) for shape in shapes)
+    return ShapeMismatchError(f"einsum: {index} has lengths {n} and {other}; shapes {listed}")
+
+
+def _factor(x: Any, names: tuple[str, ...], lengths: dict[str, int]) -> _Factor:
+    """An operand with a diagonal in place of axes of one name, and without those that would be broadcast."""
+    names_left = list(names)
+    for name in dict.fromkeys(names):
+        while names_left.count(name) > 1:
+            first = names_left.index(name)
+            second = names_left.index(name, first + 1)
+            x = diagonal(x, axis1=first, axis2=second)
+            names_left = [n for i, n in enumerate(names_left) if i not in (first, second)] + [name]
+    kept = [(name, n) for name, n in zip(names_left, shape_of(x), strict=True) if n == lengths[name]]
+    return _Factor(_shaped(x, [n for _, n in kept]), tuple(name for name, _ in kept))
+
+
+def _summed(factor: _Factor, kept: Iterable[str]) -> _Factor:
+    over = tuple(i for i, name in enumerate(factor.names) if name not in kept)
+    if not over:
+        return factor
+    return _Factor(sum(factor.x, axes=over), tuple(name for name in factor.names if name in kept))
+
+
+def _price(a: _Factor, b: _Factor, uses: Counter[str]) -> tuple[int, int]:
+    """Of multiplying two factors: how many more elements there are afterwards, and how many multiplications it is."""
+    lengths = a.lengths() | b.lengths()
+    kept = [n for name, n in lengths.items() if uses[name] > (name in a.names) + (name in b.names)]
+    growth = math.prod(kept) - math.prod(shape_of(a.x)) - math.prod(shape_of(b.x))
+    return growth, math.prod(lengths.values())
+
+
+def _contracted(factors: list[_Factor], output: Sequence[str]) -> _Factor:
+    """All factors multiplied, the cheapest pair first, and summed over what is not output."""
+    uses = Counter(output)
+    uses.update(name for factor in factors for name in factor.names)
+    factors = [_summed(factor, [name for name in factor.names if uses[name] > 1]) for factor in factors]
+    while len(factors) > 1:
+        pairs = combinations(range(min(len(factors), _WINDOW)), 2)
+        i, j = min(pairs, key=lambda pair: _price(factors[pair[0]], factors[pair[1]], uses))
+        b, a = factors.pop(j), factors.pop(i)
+        uses.subtract((*a.names, *b.names))
+        factors.insert(0, _product(a, b, [name for name in a.names if uses[name]]))
+        uses.update(factors[0].names)
+    return factors[0]
+
+
+def _einsum(*xs: Any, subscripts: str) -> Any:
+    shapes = [shape_of(x) for x in xs]
+    named, output = _indices(subscripts, shapes)
+    lengths = _lengths(named, shapes)
+    dtype = canonical_dtype(np.result_type(*map(dtype_of, xs)))
+    # Of masks, NumPy tells whether any product is not 0.
+    inner = INT64 if dtype == BOOL else dtype
+    xs = tuple(x if dtype_of(x) == inner else astype(x, str(inner)) for x in xs)
+    factors = [_factor(x, names, lengths) for x, names in zip(xs, named, strict=True)]
+    y = _ordered(_contracted(factors, output), output)
+    if dtype == BOOL:
+        return not_equal(y, 0)
+    return reshape(y, shape_of(y)) if y is xs[0] else y
+
+
+einsum = composite(
+    "einsum",
+    ("x",),
+    _einsum,
+    variadic=True,
+    attributes=(Attribute("subscripts", SUBSCRIPTS, leads=True),),
+    examples=(
+        ex((2, 3), (3, 2), subscripts="ij,jk->ik"),
+        ex((2, 3), subscripts="ij->ij"),
+        ex((2, 3), subscripts="ba"),
+        ex((3, 3), subscripts="ii"),
+        ex((2, 2, 2), subscripts="iji->ij"),
+        ex((2, 2, 2), subscripts="iii->i"),
+        ex((2, 1, 2, 3), (4, 3, 2), subscripts="...ij,...jk->...ik"),
+        ex((3, 2), (2,), (3,), subscripts="ij,j,i->"),
+        ex((2,), (3,), subscripts="i,j->ji"),
+        ex((), (2,), subscripts=",i->i"),
+        ex((1, 3), (2, 3), subscripts="ij,ij->ij"),
+        ex((2, 0), (0, 3), subscripts="ij,jk"),
+        ex((), subscripts="->"),
+    ),
+    doc='Sums of products over named axes, as in NumPy: `einsum("ij,jk->ik", a, b)`.',
+)

@@ -1,0 +1,220 @@
+"""Linear systems, inverses and Cholesky factors of stacks of matrices.
+
+What LAPACK refuses (a singular matrix, one that is not positive definite) is NaN for that matrix alone.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.attributes import BOOL, Attribute
+from engine.batching import leading, raised
+from engine.errors import ShapeMismatchError
+from engine.primitive import ex
+from engine.primitives.linalg import matmul, tril
+from engine.primitives.shape import matrix_transpose, reshape
+from engine.rows import Row, broadcast_shapes, floating, primitive, promote
+from engine.values import Aval, Shape, dtype_of, shape_of
+
+Array = npt.NDArray[Any]
+Function = Callable[..., Array]
+
+_WELL_POSED = [[2.0, 0.3, -0.4], [0.5, -1.5, 0.6], [-0.2, 0.7, 1.2]]
+
+
+def check_square(name: str, shape: Shape) -> Shape:
+    """The shape of a stack of square matrices.
+
+    Raises:
+        ShapeMismatchError: it is that of something else.
+    """
+    if len(shape) < 2 or shape[-1] != shape[-2]:
+        raise ShapeMismatchError(f"{name}: expected square matrices, got shape {shape}")
+    return shape
+
+
+def in_common_dtype(*xs: Any) -> list[Array]:
+    """Arrays of the floating dtype that all promote to; NumPy's own rule here takes bool for float64."""
+    dtype = floating(np.result_type(*xs))
+    return [np.asarray(x, dtype) for x in xs]
+
+
+def where_possible(function: Function, *stacks: Array) -> Array:
+    """A function of stacks of matrices, of the shape of its last operand; NaN for matrices that LAPACK refuses."""
+    try:
+        return function(*stacks)
+    except np.linalg.LinAlgError:
+        batch = np.broadcast_shapes(*(x.shape[:-2] for x in stacks))
+        count = math.prod(batch)
+        flat = [np.broadcast_to(x, (*batch, *x.shape[-2:])).reshape(count, *x.shape[-2:]) for x in stacks]
+        return _by_halves(function, flat).reshape(*batch, *stacks[-1].shape[-2:])
+
+
+def _by_halves(function: Function, stacks: list[Array]) -> Array:
+    """Few are refused as a rule: those that are not stay together."""
+    try:
+        return function(*stacks)
+    except np.linalg.LinAlgError:
+        half = len(stacks[-1]) // 2
+        if not half:
+            return np.full_like(stacks[-1], np.nan)
+        parts = ([x[:half] for x in stacks], [x[half:] for x in stacks])
+        return np.concatenate([_by_halves(function, part) for part in parts])
+
+
+def _as_columns(x: Any, b: Any) -> Any:
+    """What goes with a vector `b` as matrices of one column."""
+    return reshape(x, (*shape_of(x), 1)) if len(shape_of(b)) == 1 else x
+
+
+def _solve(a: Any, b: Any) -> Array:
+    _check_solve(np.shape(a), np.shape(b))
+    a, b = in_common_dtype(a, b)
+    if b.ndim == 1:
+        return where_possible(np.linalg.solve, a, b[:, np.newaxis])[..., 0]
+    return where_possible(np.linalg.solve, a, b)
+
+
+def _check_solve(a: Shape, b: Shape) -> Shape:
+    """The shape of the solution."""
+    n = check_square("solve", a)[-1]
+    if not b or n != (b[0] if len(b) == 1 else b[-2]):
+        raise ShapeMismatchError(f"solve: matrices of shape {a} need a right-hand side of {n} rows, got shape {b}")
+    if len(b) == 1:
+        return a[:-1]
+    return (*broadcast_shapes("solve", [a[:-2], b[:-2]]), *b[-2:])
+
+
+def _solve_flops(a: Aval, b: Aval, out: Aval) -> int:
+    n = a.shape[-1]
+    columns = b.shape[-1] if len(b.shape) > 1 else 1
+    matrices = out.size // (n * columns) if n * columns else 0
+    return matrices * (2 * n**3 // 3 + 2 * n * n * columns)
+
+
+def _solve_b(g: Any, y: Any, a: Any, b: Any) -> Any:
+    """The cotangent for every matrix of the stack; one vector for all of them gets the sum."""
+    x = solve(matrix_transpose(a), _as_columns(g, b))
+    return reshape(x, shape_of(x)[:-1]) if len(shape_of(b)) == 1 else x
+
+
+def _solve_a(g: Any, y: Any, a: Any, b: Any) -> Any:
+    x = solve(matrix_transpose(a), _as_columns(g, b))
+    return -matmul(x, matrix_transpose(_as_columns(y, b)))
+
+
+def _solve_rows(op: Any, rows: int, xs: Any, batched: Any, attrs: dict[str, Any]) -> Any:
+    row = op.infer(*(Aval(shape_of(x)[m:], dtype_of(x)) for x, m in zip(xs, batched, strict=True)))
+    a, b = xs
+    if len(shape_of(b)) - batched[1] == 1:
+        b = reshape(b, (*shape_of(b), 1))
+    ndim = max(len(shape_of(x)) - m for x, m in zip((a, b), batched, strict=True))
+    a, b = (raised(x, ndim) if m else x for x, m in zip((a, b), batched, strict=True))
+    return reshape(solve(a, b), (rows, *row.shape))
+
+
+solve: Row = primitive(
+    "solve",
+    ("a", "b"),
+    _solve,
+    batch=_solve_rows,
+    vjps=(_solve_a, _solve_b),
+    infer=lambda a, b: Aval(_check_solve(a.shape, b.shape), floating(promote((a, b)))),
+    flops=_solve_flops,
+    examples=(
+        ex(_WELL_POSED, [1.0, -0.5, 2.0]),
+        ex((3, 3), (3, 2)),
+        ex((2, 2), (2,)),
+        ex((2, 2, 2), (2,)),
+        ex((2, 2), (3, 2, 1)),
+        ex((2, 1, 2, 2), (3, 2, 1)),
+        ex((1, 1), (1, 0)),
+        ex((0, 0), (0, 2)),
+        ex((0, 2, 2), (2, 1)),
+    ),
+    domain=((-1.0, 2.0), (-2.0, 2.0)),
+    doc="x with a @ x = b, batched over leading axes; b is a vector only where it has one axis. NaN where a is "
+    "singular.",
+)
+
+
+def _inv(x: Any) -> Array:
+    check_square("inv", np.shape(x))
+    return where_possible(np.linalg.inv, *in_common_dtype(x))
+
+
+def _inv_vjp(g: Any, y: Any, x: Any) -> Any:
+    t = matrix_transpose(y)
+    return -matmul(matmul(t, g), t)
+
+
+#: Test data of rows of one stack of matrices, and the interval that keeps them away from singular ones.
+STACKS = (
+    ex(_WELL_POSED),
+    ex([[2.0, 0.3, -0.4, 0.1], [0.5, -1.5, 0.6, 0.2], [-0.2, 0.7, 1.2, -0.3], [0.4, 0.1, 0.5, 1.8]]),
+    ex((2, 2)),
+    ex((1, 1)),
+    ex((3, 2, 2)),
+    ex((2, 1, 2, 2)),
+    ex((0, 0)),
+    ex((2, 0, 0)),
+    ex((0, 2, 2)),
+)
+APART = ((-1.0, 2.0),)
+
+inv: Row = primitive(
+    "inv",
+    ("x",),
+    _inv,
+    batch=leading,
+    vjps=(_inv_vjp,),
+    infer=lambda x: Aval(check_square("inv", x.shape), floating(x.dtype)),
+    flops=lambda x, out: 2 * x.size * x.shape[-1],
+    examples=STACKS,
+    domain=APART,
+    doc="Inverse of the matrices of the last two axes; NaN for one that is singular.",
+)
+
+
+def _cholesky(x: Any, upper: bool) -> Array:
+    check_square("cholesky", np.shape(x))
+    (x,) = in_common_dtype(x)
+    y = where_possible(np.linalg.cholesky, 0.5 * (x + np.swapaxes(x, -1, -2)))
+    return np.swapaxes(y, -1, -2) if upper else y
+
+
+def _cholesky_vjp(g: Any, y: Any, x: Any, upper: bool) -> Any:
+    """Murray, Differentiation of the Cholesky decomposition (arXiv:1602.07527), eq. 9 and 10."""
+    u = y if upper else matrix_transpose(y)
+    p = matmul(u, matrix_transpose(g) if upper else g)
+    p = 0.5 * (tril(p) + tril(p, -1))
+    s = solve(u, matrix_transpose(solve(u, matrix_transpose(p))))
+    return 0.5 * (s + matrix_transpose(s))
+
+
+_DEFINITE = [[2.0, 0.6, -0.4], [0.6, 1.5, 0.3], [-0.4, 0.3, 1.1]]
+
+cholesky = primitive(
+    "cholesky",
+    ("x",),
+    _cholesky,
+    batch=leading,
+    attributes=(Attribute("upper", BOOL, False),),
+    vjps=(_cholesky_vjp,),
+    infer=lambda x, upper: Aval(check_square("cholesky", x.shape), floating(x.dtype)),
+    flops=lambda x, out, upper: x.size * x.shape[-1] // 3,
+    examples=(
+        ex(_DEFINITE),
+        ex(_DEFINITE, upper=True),
+        ex([[[4.0, 1.0], [1.0, 2.0]], [[1.5, -0.5], [0.1, 1.0]]]),
+        ex((1, 1)),
+        ex((0, 0)),
+        ex((0, 2, 2), upper=True),
+    ),
+    domain=((0.3, 3.0),),
+    doc="Lower triangle L with L @ L.T = (x + x.T) / 2, or its transpose; NaN for a matrix that is not positive "
+    "definite.",
+)

@@ -1,0 +1,73 @@
+"""The gamma function's logarithm and its derivatives."""
+
+import math
+from functools import cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from numpy.polynomial import Polynomial
+from scipy import special
+
+from engine.attributes import DEGREE, Attribute
+from engine.primitive import ex
+from engine.rows import POSITIVE, Row, elementwise, unary
+from engine.values import FLOAT64
+
+#: What one element costs, in additions.
+_FLOPS = 50
+
+gammaln = unary(
+    "gammaln",
+    special.gammaln,
+    lambda g, y, x: g * digamma(x),
+    scalar=lambda x: float(special.gammaln(x)),
+    domain=POSITIVE,
+    flops=_FLOPS,
+    doc="log(abs(gamma(x))); inf at 0, -1, -2, ...",
+)
+digamma: Row = unary(
+    "digamma",
+    special.digamma,
+    lambda g, y, x: g * polygamma(x, 1),
+    scalar=lambda x: float(special.digamma(x)),
+    domain=POSITIVE,
+    flops=_FLOPS,
+    doc="The derivative of gammaln; -inf at 0, NaN at -1, -2, ...",
+)
+
+
+@cache
+def _cotangent_derivative(n: int) -> Polynomial:
+    """The n-th derivative of cot(x) as a polynomial in t = cot(x), whose own derivative is -(1 + t**2)."""
+    if n == 0:
+        return Polynomial([0.0, 1.0])
+    return Polynomial([-1.0, 0.0, -1.0]) * _cotangent_derivative(n - 1).deriv()
+
+
+def _polygamma(x: Any, n: int) -> npt.NDArray[Any]:
+    """Reflected where x < 0 (Abramowitz and Stegun 6.4.7): SciPy counts up to 0 there, however far it is."""
+    wide = np.asarray(x, FLOAT64)
+    is_reflected = (wide < 0) & (wide != np.floor(wide))
+    with np.errstate(all="ignore"):
+        y: npt.NDArray[Any] = np.asarray(special.polygamma(n, np.where(is_reflected, 1.0 - wide, wide)))
+        if is_reflected.any():
+            # The remainder is exact, so the cotangent is as good far from 0 as near it.
+            t = 1.0 / np.tan(math.pi * (wide - np.rint(wide)))
+            slope = math.pi ** (n + 1) * _cotangent_derivative(n)(t)
+            y = np.where(is_reflected, (-1) ** n * y - slope, y)
+        return y.astype(x.dtype, copy=False)
+
+
+polygamma: Row = elementwise(
+    "polygamma",
+    ("x",),
+    _polygamma,
+    (lambda g, y, x, n: g * polygamma(x, n + 1),),
+    attributes=(Attribute("n", DEGREE),),
+    dtype="floating",
+    domain=(POSITIVE,),
+    flops=_FLOPS,
+    examples=(ex((), n=1), ex((3,), n=0), ex((2, 3), n=2), ex((0,), n=1), ex([-0.4, -1.7, 2.5], n=1)),
+    doc="The n-th derivative of digamma.",
+)
