@@ -7,12 +7,16 @@ A `Tape` remembers operations as variables do, for values of any kind; the pass 
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from engine.backward import fitted, gradients
-from engine.config import is_recording
+from engine.config import is_recording, off_since
 from engine.dispatch import apply, operand
+from engine.errors import StaleDataError
 from engine.symbol import Tracer, concrete, lowered
 from engine.table import CALLS
-from engine.values import Shape, dtype_of, shape_of
+from engine.values import Shape, dtype_of, frozen, shape_of
+from engine.variable import Variable
 
 
 class Taped(Tracer):
@@ -50,8 +54,8 @@ class Tape:
 
     def __init__(self, level: int) -> None:
         self.level = level
-        # A tape that begins inside no_grad is wanted all the same; one inside of it is not.
-        self._ignores_no_grad = not is_recording()
+        self._began = off_since()
+        self._variables: dict[Variable, Any] = {}
 
     def leaf(self, data: Any) -> Taped:
         """A value that the tape begins with."""
@@ -64,15 +68,31 @@ class Tape:
     def record(self, op: Any, args: tuple[Any, ...], attrs: dict[str, Any], **extra: Any) -> Taped:
         """Runs an operation on what the tape's values hold, and remembers it."""
         mine = tuple(x if isinstance(x, Taped) and x.recorder is self else None for x in args)
-        saved = tuple(operand(op, x) if t is None else lowered(t._data) for x, t in zip(args, mine, strict=True))
+        saved = tuple(self._constant(op, x) if t is None else lowered(t._data) for x, t in zip(args, mine, strict=True))
         y = Taped(apply(op, saved, attrs, **extra), self)
-        if op.is_differentiable and (is_recording() or self._ignores_no_grad) and y.dtype.kind == "f":
+        if op.is_differentiable and _is_on(self._began) and y.dtype.kind == "f":
             y._op = op
             y._parents = mine
             y._saved = tuple(x if t is None else t._data for x, t in zip(saved, mine, strict=True))
             y._attrs = attrs or None
             y.generation = 1 + max(t.generation for t in mine if t is not None)
         return y
+
+    def _constant(self, op: Any, x: Any) -> Any:
+        """An operand that is not on this tape, as it is now: nobody may change it before the pass back."""
+        x = operand(op, x)
+        if type(x) is Variable:
+            self._variables.setdefault(x, x._data)
+        return frozen(x) if type(x) is np.ndarray else x
+
+    def check_fresh(self) -> None:
+        """Makes sure that variables which the tape read have their data still.
+
+        Raises:
+            StaleDataError: one has other data by now.
+        """
+        if any(v._data is not data for v, data in self._variables.items()):
+            raise StaleDataError("the data of a variable that the function used was replaced since; call it again")
 
 
 class Dual(Tracer):
@@ -105,6 +125,7 @@ class Forward:
 
     def __init__(self, level: int) -> None:
         self.level = level
+        self._began = off_since()
 
     def pair(self, primal: Any, tangent: Any = None) -> Dual:
         """A value with a tangent of its shape and dtype."""
@@ -123,7 +144,12 @@ class Forward:
         )
         tangents = [t for _, t in pairs]
         y = apply(op, primals, attrs, **extra)
-        return Dual(y, push(op, primals, tangents, y, attrs), self)
+        return Dual(y, push(op, primals, tangents, y, attrs) if _is_on(self._began) else None, self)
+
+
+def _is_on(began: Any) -> bool:
+    """Whether derivatives are wanted: a span of no_grad that began inside of theirs turns them off."""
+    return is_recording() or off_since() is began
 
 
 def push(op: Any, xs: Sequence[Any], tangents: Sequence[Any], y: Any, attrs: dict[str, Any]) -> Any:

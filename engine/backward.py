@@ -157,6 +157,8 @@ def _pass(nodes: list[Any], grads: dict[Any, Any], create_graph: bool, retain_gr
                 continue
         raws = v._saved
         y, xs = _on_tape(v) if create_graph else (v._data, raws)
+        if type(y) is not float and float in map(type, raws):
+            xs = _strong(v, xs)
         attrs = v._attrs
         vjps = v._op.vjps or _computed(v._op.cotangents(g, y, xs, attrs or {}))
         i = -1
@@ -178,6 +180,14 @@ def _pass(nodes: list[Any], grads: dict[Any, Any], create_graph: bool, retain_gr
                 if p._op is None:
                     leaves.append(p)
     return retained + [(leaf, grads[leaf]) for leaf in leaves]
+
+
+def _strong(v: Any, xs: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Operands as the forward pass had them: among arrays a scalar variable has a dtype of its own, a number none."""
+    kind = type(v)
+    return tuple(
+        np.float64(x) if type(x) is float and type(p) is kind else x for x, p in zip(xs, v._parents, strict=True)
+    )
 
 
 def _computed(cotangents: Any) -> list[Any]:

@@ -1,9 +1,8 @@
 """Calls of Python functions on tracers: arguments value_of apart, results put together, and the way back or forward."""
 
+import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,19 +26,13 @@ from engine.variable import Variable
 
 Function = Callable[..., Any]
 
-#: How many transforms are at work; each has a level of its own.
-_depth: ContextVar[int] = ContextVar("depth", default=0)
+#: Numbers of levels, of which only the order counts: what begins later is inside of what is at work, in any thread.
+_levels = itertools.count(1)
 
 
-@contextmanager
-def next_level() -> Iterator[int]:
-    """A level above all transforms that are at work."""
-    level = _depth.get() + 1
-    token = _depth.set(level)
-    try:
-        yield level
-    finally:
-        _depth.reset(token)
+def next_level() -> int:
+    """A level above all that there are."""
+    return next(_levels)
 
 
 class ReverseCall:
@@ -48,15 +41,14 @@ class ReverseCall:
     def __init__(self, f: Function, args: Sequence[Any], keywords: dict[str, Any], argnums: Any, has_aux: bool) -> None:
         self.chosen, places = choose(args, argnums)
         full = list(args)
-        with next_level() as level:
-            self.tape = Tape(level)
-            taped = trees.mapped(lambda x: self.tape.leaf(floating(x)), self.chosen)
-            self.xs = trees.leaves(taped)
-            for place, x in zip(places, taped if isinstance(argnums, list | tuple) else [taped], strict=True):
-                full[place] = x
-            y, aux = with_aux(f, f(*full, **keywords), has_aux)
+        self.tape = Tape(next_level())
+        taped = trees.mapped(lambda x: self.tape.leaf(floating(x)), self.chosen)
+        self.xs = trees.leaves(taped)
+        for place, x in zip(places, taped if isinstance(argnums, list | tuple) else [taped], strict=True):
+            full[place] = x
+        y, aux = with_aux(f, f(*full, **keywords), has_aux)
         self.y = trees.mapped(value_of, y)
-        self.aux = trees.mapped(self.result, aux)
+        self.aux = trees.mapped(self.tape.data, aux)
 
     def result(self, value: Any) -> Any:
         """A value without the tape."""
@@ -64,6 +56,7 @@ class ReverseCall:
 
     def cotangents(self, pairs: Sequence[tuple[Any, Any]]) -> list[Any]:
         """What comes back to every leaf of the arguments."""
+        self.tape.check_fresh()
         mine = [(y, g) for y, g in pairs if isinstance(y, Taped) and y.recorder is self.tape]
         found = gradients(mine, self.xs, create_graph=False) if mine else [None] * len(self.xs)
         return [zeros(self.tape.data(x)) if g is None else g for x, g in zip(self.xs, found, strict=True)]
@@ -77,10 +70,9 @@ class ReverseCall:
         found = []
         for y in trees.leaves(self.y):
             check_floating(y)
-            with next_level() as level:
-                batch = Batch(level, y.size if isinstance(y, Variable | Tracer) else np.size(y))
-                g = batch.wrap(directions(y))
-                parts = [batch.unwrap(part) for part in self.cotangents([(y, g)])]
+            batch = Batch(next_level(), size(y))
+            g = batch.wrap(directions(y))
+            parts = [batch.unwrap(part) for part in self.cotangents([(y, g)])]
             parts = [CALLS["reshape"](p, (*shape_of(y), *shape_of(p)[1:])) for p in parts]
             found.append(trees.filled(self.chosen, map(plain, parts)))
         return trees.filled(self.y, iter(found))
@@ -93,19 +85,18 @@ def jacobian_by_columns(f: Function, args: Sequence[Any], keywords: dict[str, An
     columns: list[list[Any]] = []
     y = aux = None
     for k, x in enumerate(xs):
-        with next_level() as level, next_level() as above:
-            batch, forward = Batch(level, size(x)), Forward(above)
-            duals = [forward.pair(x, batch.wrap(directions(x)) if i == k else None) for i, x in enumerate(xs)]
-            full = list(args)
-            given = trees.filled(chosen, iter(duals))
-            for place, value in zip(places, given if isinstance(argnums, list | tuple) else [given], strict=True):
-                full[place] = value
-            y, aux = with_aux(f, f(*full, **keywords), has_aux)
-            pairs = [forward.parts(value_of(leaf)) for leaf in trees.leaves(y)]
-            for primal, _ in pairs:
-                check_floating(primal)
-            tangents = [batch.unwrap(zeros(p) if t is None else t) for p, t in pairs]
-            aux = trees.filled(aux, iter([plain(forward.parts(leaf)[0]) for leaf in trees.leaves(aux)]))
+        batch, forward = Batch(next_level(), size(x)), Forward(next_level())
+        duals = [forward.pair(x, batch.wrap(directions(x)) if i == k else None) for i, x in enumerate(xs)]
+        full = list(args)
+        given = trees.filled(chosen, iter(duals))
+        for place, value in zip(places, given if isinstance(argnums, list | tuple) else [given], strict=True):
+            full[place] = value
+        y, aux = with_aux(f, f(*full, **keywords), has_aux)
+        pairs = [forward.parts(value_of(leaf)) for leaf in trees.leaves(y)]
+        for primal, _ in pairs:
+            check_floating(primal)
+        tangents = [batch.unwrap(zeros(p) if t is None else t) for p, t in pairs]
+        aux = trees.filled(aux, iter([forward.parts(leaf)[0] for leaf in trees.leaves(aux)]))
         columns.append([directions_last(t, x) for t in tangents])
     found = [trees.filled(chosen, iter([plain(column[n]) for column in columns])) for n in range(len(trees.leaves(y)))]
     result = trees.filled(y, iter(found))

@@ -77,6 +77,11 @@ class no_grad(_Off):  # noqa: N801 - reads as a keyword, as in every library of 
     _before = ContextVar("recording before", default=None)
 
 
+def off_since() -> Stack:
+    """What tells spans of `no_grad` apart: it is another object inside of each."""
+    return no_grad._before.get()
+
+
 class test_mode(_Off):  # noqa: N801
     """Operations inside behave as in use, not as in training: dropout passes its input through.
 

@@ -40,7 +40,7 @@ from engine.errors import BadAttributeError
 from engine.numerical import Comparison, GradientCheck, check_gradients
 from engine.symbol import Tracer
 from engine.table import CALLS
-from engine.values import as_raw, canonical, dtype_of, shape_of
+from engine.values import FLOAT64, as_raw, canonical, dtype_of, shape_of
 from engine.variable import Variable
 
 
@@ -116,7 +116,7 @@ def vjp(f: Function, *primals: Any, has_aux: bool = False) -> Any:
     def pullback(cotangent: Any) -> Any:
         check_form("cotangent", cotangent, run.y)
         pairs = []
-        for y, g in zip(ys, trees.leaves(cotangent), strict=True):
+        for y, g in zip(ys, trees.leaves(cotangent, run.y), strict=True):
             g = direction("cotangent", g, y)
             if dtype_of(y).kind == "f":
                 pairs.append((y, g))
@@ -142,17 +142,15 @@ def jvp(f: Function, primals: Sequence[Any], tangents: Sequence[Any], has_aux: b
     primals, tangents = list(primals), list(tangents)
     check_form("tangent", tangents, primals)
     xs = [floating(x) for x in trees.leaves(primals)]
-    ts = [direction("tangent", t, x) for t, x in zip(trees.leaves(tangents), xs, strict=True)]
-    with next_level() as level:
-        forward = Forward(level)
-        duals = map(forward.pair, xs, ts)
-        y = f(*trees.filled(primals, duals))
+    ts = [direction("tangent", t, x) for t, x in zip(trees.leaves(tangents, primals), xs, strict=True)]
+    forward = Forward(next_level())
+    y = f(*trees.filled(primals, map(forward.pair, xs, ts)))
     y, aux = with_aux(f, y, has_aux)
     ys = [forward.parts(value_of(leaf)) for leaf in trees.leaves(y)]
     value = trees.filled(y, iter([plain(primal) for primal, _ in ys]))
     slopes = trees.filled(y, iter([plain(zeros(p) if t is None else t) for p, t in ys]))
     if has_aux:
-        return value, slopes, trees.mapped(lambda leaf: plain(forward.parts(leaf)[0]), aux)
+        return value, slopes, trees.mapped(lambda leaf: forward.parts(leaf)[0], aux)
     return value, slopes
 
 
@@ -210,7 +208,7 @@ def hvp(f: Function, primals: Sequence[Any], vectors: Sequence[Any]) -> tuple[An
         ShapeMismatchError: vectors are not in the form of the primals.
     """
     check_form("vector", list(vectors), list(primals))
-    for v, x in zip(trees.leaves(vectors), trees.leaves(primals), strict=True):
+    for v, x in zip(trees.leaves(list(vectors), list(primals)), trees.leaves(primals), strict=True):
         direction("vector", v, floating(x))
     everything = tuple(range(len(primals)))
     found: tuple[Any, ...] = jvp(grad(f, everything), primals, vectors)[1]
@@ -239,10 +237,9 @@ def vmap(f: Function, in_axes: Any = 0, out_axes: Any = 0) -> Function:
         axes = axes_of("in_axes", spread, args)
         values = [leaf if isinstance(leaf, Variable | Tracer) else as_raw(leaf) for leaf in trees.leaves(args)]
         rows = count_rows(values, axes)
-        with next_level() as level:
-            batch = Batch(level, rows)
-            given = [x if axis is None else batch.wrap(moved(x, axis, 0)) for x, axis in zip(values, axes, strict=True)]
-            y = f(*trees.filled(args, iter(given)), **keywords)
+        batch = Batch(next_level(), rows)
+        given = [x if axis is None else batch.wrap(moved(x, axis, 0)) for x, axis in zip(values, axes, strict=True)]
+        y = f(*trees.filled(args, iter(given)), **keywords)
         places = axes_of("out_axes", out_axes, y)
         found = [
             plain(gathered(batch, value_of(leaf), axis)) for leaf, axis in zip(trees.leaves(y), places, strict=True)
@@ -279,7 +276,9 @@ def check_grads(
             full[i] = x
         return [y for y in flat(*full) if dtype_of(value_of(y)).kind == "f"]
 
-    forward = _check_forward(smooth, [as_raw(value_of(leaves[i])) for i in moved], order, eps, Comparison(rtol, atol))
+    forward = _check_forward(
+        smooth, [as_raw(value_of(leaves[i]), FLOAT64) for i in moved], order, eps, Comparison(rtol, atol)
+    )
     return max(found, forward, key=lambda check: (not check.ok, check.max_error))
 
 

@@ -4,19 +4,23 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 
-def leaves(tree: Any) -> list[Any]:
-    """The values in it, from left to right; those of a dict in its order.
+def leaves(tree: Any, like: Any = None) -> list[Any]:
+    """The values in it, from left to right; those of a dict in its order, or in that of another tree of its form.
 
     >>> leaves({"w": [1.0, 2.0], "b": (3.0, None)})
     [1.0, 2.0, 3.0]
+    >>> leaves({"a": 1.0, "b": 2.0}, like={"b": 0.0, "a": 0.0})
+    [2.0, 1.0]
     """
     if tree is None:
         return []
     if isinstance(tree, dict):
-        return [leaf for item in tree.values() for leaf in leaves(item)]
-    if isinstance(tree, list | tuple):
-        return [leaf for item in tree for leaf in leaves(item)]
-    return [tree]
+        items: Any = [(tree[key], None if like is None else like[key]) for key in (like or tree)]
+    elif isinstance(tree, list | tuple):
+        items = zip(tree, [None] * len(tree) if like is None else like, strict=True)
+    else:
+        return [tree]
+    return [leaf for item, other in items for leaf in leaves(item, other)]
 
 
 def paths(tree: Any, before: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:

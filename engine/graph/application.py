@@ -148,7 +148,8 @@ class View:
 
     def result(self, name: str, value: Any) -> Any:
         """A node's value; one that is made of constants is on the tape as well, but for weak numbers."""
-        if isinstance(value, Symbol) and value.dtype.kind == "f" and not value.aval.weak:
+        is_weak = isinstance(value, Symbol) and value.aval.weak
+        if not isinstance(value, Taped) and value.dtype.kind == "f" and not is_weak:
             value = self._tape.leaf(value)
         if isinstance(value, Taped) and name in self._shifts:
             value = value + self.directed(self._shifts[name])

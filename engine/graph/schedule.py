@@ -46,11 +46,16 @@ class Schedule:
                 values[place] = compute([values[a] for a in args], seed)
                 for p in done:
                     values[p] = None
-        return [_number(values[p]) for p in self._outputs]
+        return [_result(values[p]) for p in self._outputs]
 
 
-def _number(value: Any) -> Value:
-    return canonical(float(value)) if type(value) is int else canonical(value)
+def _result(value: Any) -> Value:
+    """What is handed out: an array that may be an input, a constant or a part of another result is not written to."""
+    value = canonical(float(value) if type(value) is int else value)
+    if type(value) is np.ndarray:
+        value = value.view()
+        value.flags.writeable = False
+    return value
 
 
 def _is_constant(step: Step) -> bool:

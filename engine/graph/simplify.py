@@ -25,7 +25,8 @@ def rewritten(trace: Any, op: Any, xs: list[Symbol], attrs: dict[str, Any], out:
 
     Operands may be put into another order in place.
     """
-    if op.kind in ("elementwise", "bilinear") and op.name != "matmul":
+    if op.kind in ("elementwise", "bilinear") and op.name not in ("matmul", "pow"):
+        # NumPy has ways of its own for a power with one exponent.
         _see_through_broadcasts(trace, op, xs, attrs, out)
     rule = _RULES.get(op.name)
     found = rule(trace, xs, attrs, out) if rule else None

@@ -182,7 +182,7 @@ inv: Row = primitive(
 def _cholesky(x: Any, upper: bool) -> Array:
     check_square("cholesky", np.shape(x))
     (x,) = in_common_dtype(x)
-    y = where_possible(np.linalg.cholesky, 0.5 * (x + np.swapaxes(x, -1, -2)))
+    y = where_possible(np.linalg.cholesky, 0.5 * x + 0.5 * np.swapaxes(x, -1, -2))
     return np.swapaxes(y, -1, -2) if upper else y
 
 
