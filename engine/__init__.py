@@ -8,7 +8,7 @@
 variable(1.648721270700128) variable(3.297442541400256)
 """
 
-from engine import functions, hooks, layers, models, numerical, optimizers
+from engine import functions, hooks, layers, models, numerical, optimizers, transforms
 from engine.config import no_grad, test_mode
 from engine.graph.dot import dot
 from engine.random import normal, ones, ones_like, rand, randn, zeros, zeros_like
@@ -35,6 +35,7 @@ __all__ = [
     "save",
     "state_dict",
     "test_mode",
+    "transforms",
     "zeros",
     "zeros_like",
 ]

@@ -76,7 +76,7 @@ class Batch:
             *(Aval(x.shape, x.dtype) if b else aval(v) for x, v, b in zip(args, values, batched, strict=True)), **attrs
         )
         if op.random:
-            return Batched(_random(op, self.rows, values, batched, attrs, extra), self)
+            return Batched(_random(op, self.rows, values, batched, attrs, extra["rng"]), self)
         rule: Rule = op.batch or (leading if op.kind == "linear" else loop)
         return Batched(rule(op, self.rows, values, batched, attrs), self)
 
@@ -94,16 +94,15 @@ def leading(op: Any, rows: int, xs: Sequence[Any], batched: Sequence[bool], attr
     return apply(op, tuple(full), {a.name: _shifted(a, attrs[a.name], ndim) for a in op.attributes})
 
 
-def loop(op: Any, rows: int, xs: Sequence[Any], batched: Sequence[bool], attrs: dict[str, Any]) -> Any:
+def loop(op: Any, rows: int, xs: Sequence[Any], batched: Sequence[bool], attrs: dict[str, Any], **extra: Any) -> Any:
     """Row by row."""
     if not rows:
         avals = [Aval(shape_of(x)[b:], dtype_of(x)) for x, b in zip(xs, batched, strict=True)]
         out = op.infer(*avals, **attrs)
         empty = reshaped(next(x for x, b in zip(xs, batched, strict=True) if b), (0,))
         return reshaped(CALLS["astype"](empty, str(out.dtype)), (0, *out.shape))
-    return CALLS["stack"](
-        [apply(op, tuple(row(x, i) if b else x for x, b in zip(xs, batched, strict=True)), attrs) for i in range(rows)]
-    )
+    operands = (tuple(row(x, i) if b else x for x, b in zip(xs, batched, strict=True)) for i in range(rows))
+    return CALLS["stack"]([apply(op, alone, attrs, **extra) for alone in operands])
 
 
 def row(x: Any, i: int) -> Any:
@@ -133,12 +132,12 @@ def _shifted(attribute: Attribute, value: Any, ndim: int) -> Any:
     return value
 
 
-def _random(
-    op: Any, rows: int, xs: list[Any], batched: list[bool], attrs: dict[str, Any], extra: dict[str, Any]
-) -> Any:
-    """Every row draws numbers of its own: `rng` has a stream for each."""
+def _random(op: Any, rows: int, xs: Sequence[Any], batched: Sequence[bool], attrs: dict[str, Any], rng: Any) -> Any:
+    """A program has a stream for each row; a seed gives all rows the same numbers, and a generator goes on."""
+    if not hasattr(rng, "by_row"):
+        return loop(op, rows, xs, batched, attrs, rng=rng)
     full = tuple(x if b else repeated(x, rows) for x, b in zip(xs, batched, strict=True))
-    return apply(op, full, attrs, rng=extra["rng"].by_row(rows))
+    return apply(op, full, attrs, rng=rng.by_row(rows))
 
 
 def reshaped(x: Any, shape: Shape) -> Any:

@@ -12,35 +12,36 @@ True
 """
 
 import functools
-import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from engine import trees
-from engine.autodiff import Forward, Tape, Taped
-from engine.backward import gradients
+from engine.autodiff import Forward
+from engine.axes import axes_of, count_rows, gathered, moved
 from engine.batching import Batch
-from engine.errors import (
-    BadAttributeError,
-    InvalidValueError,
-    NotDifferentiableError,
-    NotScalarError,
-    ShapeMismatchError,
+from engine.calls import (
+    Function,
+    ReverseCall,
+    check_form,
+    direction,
+    floating,
+    jacobian_by_columns,
+    next_level,
+    only_element,
+    plain,
+    size,
+    value_of,
+    with_aux,
+    zeros,
 )
+from engine.errors import BadAttributeError
 from engine.numerical import Comparison, GradientCheck, check_gradients
 from engine.symbol import Tracer
 from engine.table import CALLS
 from engine.values import as_raw, canonical, dtype_of, shape_of
 from engine.variable import Variable
-
-Function = Callable[..., Any]
-
-#: How many transforms are at work; each has a level of its own.
-_depth: ContextVar[int] = ContextVar("depth", default=0)
 
 
 def stop_gradient(x: Any) -> Any:
@@ -86,8 +87,8 @@ def value_and_grad(f: Function, argnums: int | Sequence[int] = 0, has_aux: bool 
 
     @functools.wraps(f)
     def both(*args: Any, **keywords: Any) -> Any:
-        run = _Run(f, args, keywords, argnums, has_aux)
-        y = _only(run.y)
+        run = ReverseCall(f, args, keywords, argnums, has_aux)
+        y = only_element(run.y)
         found = run.back([(y, CALLS["ones_like"](run.tape.data(y)))])
         value = run.result(y)
         return ((value, run.aux), found) if has_aux else (value, found)
@@ -109,14 +110,14 @@ def vjp(f: Function, *primals: Any, has_aux: bool = False) -> Any:
         NotDifferentiableError: an argument is not floating.
         ShapeMismatchError: the cotangent (when it is given) is not in the form of y.
     """
-    run = _Run(f, primals, {}, tuple(range(len(primals))), has_aux)
+    run = ReverseCall(f, primals, {}, tuple(range(len(primals))), has_aux)
     ys = trees.leaves(run.y)
 
     def pullback(cotangent: Any) -> Any:
-        _check_form("cotangent", cotangent, run.y)
+        check_form("cotangent", cotangent, run.y)
         pairs = []
         for y, g in zip(ys, trees.leaves(cotangent), strict=True):
-            g = _direction("cotangent", g, y)
+            g = direction("cotangent", g, y)
             if dtype_of(y).kind == "f":
                 pairs.append((y, g))
         return run.back(pairs)
@@ -139,19 +140,19 @@ def jvp(f: Function, primals: Sequence[Any], tangents: Sequence[Any], has_aux: b
         ShapeMismatchError: tangents are not in the form of the primals.
     """
     primals, tangents = list(primals), list(tangents)
-    _check_form("tangent", tangents, primals)
-    xs = [_floating(x) for x in trees.leaves(primals)]
-    ts = [_direction("tangent", t, x) for t, x in zip(trees.leaves(tangents), xs, strict=True)]
-    with _level() as level:
+    check_form("tangent", tangents, primals)
+    xs = [floating(x) for x in trees.leaves(primals)]
+    ts = [direction("tangent", t, x) for t, x in zip(trees.leaves(tangents), xs, strict=True)]
+    with next_level() as level:
         forward = Forward(level)
         duals = map(forward.pair, xs, ts)
         y = f(*trees.filled(primals, duals))
-    y, aux = _split(f, y, has_aux)
-    ys = [forward.parts(_value(leaf)) for leaf in trees.leaves(y)]
-    value = trees.filled(y, iter([_plain(primal) for primal, _ in ys]))
-    slopes = trees.filled(y, iter([_plain(_zeros(p) if t is None else t) for p, t in ys]))
+    y, aux = with_aux(f, y, has_aux)
+    ys = [forward.parts(value_of(leaf)) for leaf in trees.leaves(y)]
+    value = trees.filled(y, iter([plain(primal) for primal, _ in ys]))
+    slopes = trees.filled(y, iter([plain(zeros(p) if t is None else t) for p, t in ys]))
     if has_aux:
-        return value, slopes, trees.mapped(lambda leaf: _plain(forward.parts(leaf)[0]), aux)
+        return value, slopes, trees.mapped(lambda leaf: plain(forward.parts(leaf)[0]), aux)
     return value, slopes
 
 
@@ -175,11 +176,11 @@ def jacobian(f: Function, argnums: int | Sequence[int] = 0, mode: str = "auto", 
     @functools.wraps(f)
     def matrices(*args: Any, **keywords: Any) -> Any:
         if mode != "forward":
-            run = _Run(f, args, keywords, argnums, has_aux)
-            if mode == "reverse" or _size(run.y) <= _size(run.chosen):
+            run = ReverseCall(f, args, keywords, argnums, has_aux)
+            if mode == "reverse" or size(run.y) <= size(run.chosen):
                 found = run.rows()
                 return (found, run.aux) if has_aux else found
-        return _columns(f, args, keywords, argnums, has_aux)
+        return jacobian_by_columns(f, args, keywords, argnums, has_aux)
 
     return matrices
 
@@ -208,9 +209,9 @@ def hvp(f: Function, primals: Sequence[Any], vectors: Sequence[Any]) -> tuple[An
         NotScalarError, NotDifferentiableError: as `grad`.
         ShapeMismatchError: vectors are not in the form of the primals.
     """
-    _check_form("vector", list(vectors), list(primals))
+    check_form("vector", list(vectors), list(primals))
     for v, x in zip(trees.leaves(vectors), trees.leaves(primals), strict=True):
-        _direction("vector", v, _floating(x))
+        direction("vector", v, floating(x))
     everything = tuple(range(len(primals)))
     found: tuple[Any, ...] = jvp(grad(f, everything), primals, vectors)[1]
     return found
@@ -235,17 +236,17 @@ def vmap(f: Function, in_axes: Any = 0, out_axes: Any = 0) -> Function:
     @functools.wraps(f)
     def over_rows(*args: Any, **keywords: Any) -> Any:
         spread = tuple(in_axes) if isinstance(in_axes, list | tuple) else (in_axes,) * len(args)
-        axes = _prefix("in_axes", spread, args)
+        axes = axes_of("in_axes", spread, args)
         values = [leaf if isinstance(leaf, Variable | Tracer) else as_raw(leaf) for leaf in trees.leaves(args)]
-        rows = _rows(values, axes)
-        with _level() as level:
+        rows = count_rows(values, axes)
+        with next_level() as level:
             batch = Batch(level, rows)
-            given = [
-                x if axis is None else batch.wrap(_moved(x, axis, 0)) for x, axis in zip(values, axes, strict=True)
-            ]
+            given = [x if axis is None else batch.wrap(moved(x, axis, 0)) for x, axis in zip(values, axes, strict=True)]
             y = f(*trees.filled(args, iter(given)), **keywords)
-        places = _prefix("out_axes", out_axes, y)
-        found = [_gathered(batch, _value(leaf), axis) for leaf, axis in zip(trees.leaves(y), places, strict=True)]
+        places = axes_of("out_axes", out_axes, y)
+        found = [
+            plain(gathered(batch, value_of(leaf), axis)) for leaf, axis in zip(trees.leaves(y), places, strict=True)
+        ]
         return trees.filled(y, iter(found))
 
     return over_rows
@@ -263,7 +264,7 @@ def check_grads(
     True
     """
     leaves = trees.leaves(args)
-    moved = [i for i, x in enumerate(leaves) if not isinstance(x, bool | int) and dtype_of(_value(x)).kind == "f"]
+    moved = [i for i, x in enumerate(leaves) if not isinstance(x, bool | int) and dtype_of(value_of(x)).kind == "f"]
 
     def flat(*values: Any) -> list[Any]:
         return trees.leaves(f(*trees.filled(args, iter(values))))
@@ -276,9 +277,9 @@ def check_grads(
         full = list(leaves)
         for i, x in zip(moved, xs, strict=True):
             full[i] = x
-        return [y for y in flat(*full) if dtype_of(_value(y)).kind == "f"]
+        return [y for y in flat(*full) if dtype_of(value_of(y)).kind == "f"]
 
-    forward = _check_forward(smooth, [as_raw(_value(leaves[i])) for i in moved], order, eps, Comparison(rtol, atol))
+    forward = _check_forward(smooth, [as_raw(value_of(leaves[i])) for i in moved], order, eps, Comparison(rtol, atol))
     return max(found, forward, key=lambda check: (not check.ok, check.max_error))
 
 
@@ -300,239 +301,3 @@ def _check_forward(f: Function, xs: list[Any], order: int, eps: float, compariso
         comparison.add(n, [f"output {k} along a tangent" for k in range(len(analytic))], analytic, numeric)
         f = along
     return comparison.result()
-
-
-class _Run:
-    """A function called on a tape: its result, and the way back from it."""
-
-    def __init__(self, f: Function, args: Sequence[Any], keywords: dict[str, Any], argnums: Any, has_aux: bool) -> None:
-        self.chosen, places = _chosen(args, argnums)
-        full = list(args)
-        with _level() as level:
-            self.tape = Tape(level)
-            taped = trees.mapped(lambda x: self.tape.leaf(_floating(x)), self.chosen)
-            self.xs = trees.leaves(taped)
-            for place, x in zip(places, taped if isinstance(argnums, list | tuple) else [taped], strict=True):
-                full[place] = x
-            y, aux = _split(f, f(*full, **keywords), has_aux)
-        self.y = trees.mapped(_value, y)
-        self.aux = trees.mapped(self.result, aux)
-
-    def result(self, value: Any) -> Any:
-        """A value without the tape."""
-        return _plain(self.tape.data(value))
-
-    def cotangents(self, pairs: Sequence[tuple[Any, Any]]) -> list[Any]:
-        """What comes back to every leaf of the arguments."""
-        mine = [(y, g) for y, g in pairs if isinstance(y, Taped) and y.recorder is self.tape]
-        found = gradients(mine, self.xs, create_graph=False) if mine else [None] * len(self.xs)
-        return [_zeros(self.tape.data(x)) if g is None else g for x, g in zip(self.xs, found, strict=True)]
-
-    def back(self, pairs: Sequence[tuple[Any, Any]]) -> Any:
-        """The same in the form of the arguments."""
-        return trees.filled(self.chosen, map(_plain, self.cotangents(pairs)))
-
-    def rows(self) -> Any:
-        """The Jacobian, by one batched pass back for each output."""
-        found = []
-        for y in trees.leaves(self.y):
-            _check_smooth(y)
-            with _level() as level:
-                batch = Batch(level, y.size if isinstance(y, Variable | Tracer) else np.size(y))
-                g = batch.wrap(_directions(y))
-                parts = [batch.unwrap(part) for part in self.cotangents([(y, g)])]
-            parts = [CALLS["reshape"](p, (*shape_of(y), *shape_of(p)[1:])) for p in parts]
-            found.append(trees.filled(self.chosen, map(_plain, parts)))
-        return trees.filled(self.y, iter(found))
-
-
-def _columns(f: Function, args: Sequence[Any], keywords: dict[str, Any], argnums: Any, has_aux: bool) -> Any:
-    """The Jacobian, by one batched forward pass for each leaf of the arguments."""
-    chosen, places = _chosen(args, argnums)
-    xs = [_floating(x) for x in trees.leaves(chosen)]
-    columns: list[list[Any]] = []
-    y = aux = None
-    for k, x in enumerate(xs):
-        with _level() as level, _level() as above:
-            batch, forward = Batch(level, _size(x)), Forward(above)
-            duals = [forward.pair(x, batch.wrap(_directions(x)) if i == k else None) for i, x in enumerate(xs)]
-            full = list(args)
-            given = trees.filled(chosen, iter(duals))
-            for place, value in zip(places, given if isinstance(argnums, list | tuple) else [given], strict=True):
-                full[place] = value
-            y, aux = _split(f, f(*full, **keywords), has_aux)
-            pairs = [forward.parts(_value(leaf)) for leaf in trees.leaves(y)]
-            for primal, _ in pairs:
-                _check_smooth(primal)
-            tangents = [batch.unwrap(_zeros(p) if t is None else t) for p, t in pairs]
-            aux = trees.filled(aux, iter([_plain(forward.parts(leaf)[0]) for leaf in trees.leaves(aux)]))
-        columns.append([_last(t, x) for t in tangents])
-    found = [trees.filled(chosen, iter([_plain(column[n]) for column in columns])) for n in range(len(trees.leaves(y)))]
-    result = trees.filled(y, iter(found))
-    return (result, aux) if has_aux else result
-
-
-def _directions(x: Any) -> Any:
-    """Directions along each element of a value, one a row."""
-    n = _size(x)
-    eye = np.eye(n, dtype=dtype_of(x)).reshape((n, *shape_of(x)))
-    return eye
-
-
-def _last(tangents: Any, x: Any) -> Any:
-    """The axis of directions at the end, in the shape and dtype of what they are directions of."""
-    moved = _moved(tangents, 0, -1)
-    found = CALLS["reshape"](moved, (*shape_of(moved)[:-1], *shape_of(x)))
-    return found if dtype_of(found) == dtype_of(x) else CALLS["astype"](found, str(dtype_of(x)))
-
-
-def _moved(x: Any, source: int, target: int) -> Any:
-    ndim = len(shape_of(x))
-    for axis in (source, target):
-        if not -ndim <= axis < ndim:
-            raise ShapeMismatchError(f"vmap: there is no axis {axis} in a value of shape {shape_of(x)}")
-    order = [a for a in range(ndim) if a != source % ndim]
-    order.insert(target % ndim, source % ndim)
-    return CALLS["transpose"](x, tuple(order)) if order != list(range(ndim)) else x
-
-
-def _gathered(batch: Batch, y: Any, axis: int | None) -> Any:
-    """A result of all rows, whose axis is where it is wanted; None where all rows are alike."""
-    if axis is not None:
-        return _plain(_moved(batch.unwrap(y), 0, axis))
-    if batch.holds(y):
-        raise BadAttributeError("vmap: out_axes is None for a result that differs from row to row")
-    return _plain(y)
-
-
-def _rows(values: Sequence[Any], axes: Sequence[int | None]) -> int:
-    """The number of rows, which all that have such an axis agree on."""
-    lengths = []
-    for x, axis in zip(values, axes, strict=True):
-        if axis is not None:
-            shape = shape_of(x)
-            if not -len(shape) <= axis < len(shape):
-                raise ShapeMismatchError(f"vmap: there is no axis {axis} in an argument of shape {shape}")
-            lengths.append(shape[axis])
-    if not lengths:
-        raise BadAttributeError("vmap: in_axes has no axis of rows; at least one argument needs one")
-    if len(set(lengths)) > 1:
-        raise ShapeMismatchError(f"vmap: the numbers of rows differ: {', '.join(map(str, lengths))}")
-    return lengths[0]
-
-
-def _prefix(name: str, axes: Any, tree: Any) -> list[int | None]:
-    """For each leaf of a tree its axis; a number or None stands for all that is below it."""
-    if axes is None or (isinstance(axes, int) and not isinstance(axes, bool)):
-        return [axes] * len(trees.leaves(tree))
-    items = list(tree.values()) if isinstance(tree, dict) else tree
-    if isinstance(axes, dict) and isinstance(tree, dict) and axes.keys() == tree.keys():
-        axes = [axes[key] for key in tree]
-    elif not isinstance(axes, list | tuple) or not isinstance(tree, list | tuple) or len(axes) != len(tree):
-        raise BadAttributeError(
-            f"vmap: {name} {axes!r} does not have the form of what it is for, nor of its outer part"
-        )
-    return [axis for part, item in zip(axes, items, strict=True) for axis in _prefix(name, part, item)]
-
-
-@contextmanager
-def _level() -> Iterator[int]:
-    """A level above all transforms that are at work."""
-    level = _depth.get() + 1
-    token = _depth.set(level)
-    try:
-        yield level
-    finally:
-        _depth.reset(token)
-
-
-def _chosen(args: Sequence[Any], argnums: Any) -> tuple[Any, list[int]]:
-    """The arguments to differentiate with respect to: one, or a tuple of them; and their places."""
-    places = []
-    for n in argnums if isinstance(argnums, list | tuple) else [argnums]:
-        if isinstance(n, bool) or not isinstance(n, int) or not -len(args) <= n < len(args):
-            raise BadAttributeError(f"argnums is {n!r}; the function was called with {len(args)} positional arguments")
-        places.append(n % len(args))
-    if len(set(places)) < len(places):
-        raise BadAttributeError(f"argnums {tuple(argnums)} name an argument twice")
-    chosen = tuple(args[n] for n in places)
-    return (chosen if isinstance(argnums, list | tuple) else chosen[0]), places
-
-
-def _split(f: Function, y: Any, has_aux: bool) -> tuple[Any, Any]:
-    if not has_aux:
-        return y, None
-    if not isinstance(y, tuple) or len(y) != 2:
-        raise InvalidValueError(f"with has_aux, {getattr(f, '__name__', 'f')} returns a pair (result, aux)")
-    return y
-
-
-def _floating(x: Any) -> Any:
-    """A value to be differentiated with respect to."""
-    x = _value(x)
-    if dtype_of(x).kind != "f":
-        raise NotDifferentiableError(f"an argument has dtype {dtype_of(x)}; expected a floating one to differentiate")
-    return x
-
-
-def _value(x: Any) -> Any:
-    return x if isinstance(x, Variable | Tracer) else as_raw(x)
-
-
-def _check_smooth(y: Any) -> None:
-    if dtype_of(y).kind != "f":
-        raise NotDifferentiableError(f"the result has dtype {dtype_of(y)}; expected a floating one to differentiate")
-
-
-def _only(y: Any) -> Any:
-    """The one element that a function of which there is a gradient returns."""
-    found = trees.leaves(y)
-    if len(found) != 1 or found[0] is not y:
-        raise NotScalarError(
-            f"expected a function of one element; this one returns {len(found)} values in a {type(y).__name__}"
-        )
-    _check_smooth(y)
-    if math.prod(shape_of(y)) != 1:
-        raise NotScalarError(
-            f"expected a function of one element, this one returns shape {shape_of(y)}; reduce it first"
-        )
-    return y
-
-
-def _check_form(noun: str, given: Any, expected: Any) -> None:
-    if trees.form(given) != trees.form(expected):
-        raise ShapeMismatchError(f"{noun}: given {_shown(given)}; expected the form {_shown(expected)}")
-
-
-def _shown(tree: Any) -> str:
-    def shown(leaf: Any) -> str:
-        value = _value(leaf)
-        return f"{dtype_of(value)}{list(shape_of(value))}"
-
-    return str(trees.mapped(shown, tree)).replace("'", "")
-
-
-def _direction(noun: str, value: Any, x: Any) -> Any:
-    """A cotangent or tangent in the shape and dtype of what it belongs to."""
-    value = _value(value)
-    if shape_of(value) != shape_of(x):
-        raise ShapeMismatchError(f"{noun}: shape {shape_of(value)}; expected {shape_of(x)}")
-    if dtype_of(x).kind == "f" and dtype_of(value) != dtype_of(x):
-        value = CALLS["astype"](value, str(dtype_of(x)))
-    return value
-
-
-def _zeros(x: Any) -> Any:
-    return CALLS["zeros_like"](x)
-
-
-def _size(tree: Any) -> int:
-    return sum(math.prod(shape_of(_value(leaf))) for leaf in trees.leaves(tree))
-
-
-def _plain(value: Any) -> Any:
-    """What a user gets: no array is shared with another result or argument."""
-    if isinstance(value, Variable | Tracer):
-        return value
-    value = canonical(float(value) if type(value) is int else value)
-    return value if type(value) is float else value.copy()

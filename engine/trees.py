@@ -19,6 +19,20 @@ def leaves(tree: Any) -> list[Any]:
     return [tree]
 
 
+def paths(tree: Any, before: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """For each leaf the keys and places that lead to it.
+
+    >>> paths({"w": [1.0, 2.0], "b": 3.0})
+    [('w', 0), ('w', 1), ('b',)]
+    """
+    if tree is None:
+        return []
+    if isinstance(tree, dict | list | tuple):
+        items = tree.items() if isinstance(tree, dict) else enumerate(tree)
+        return [path for key, item in items for path in paths(item, (*before, key))]
+    return [before]
+
+
 def filled(tree: Any, values: Iterator[Any]) -> Any:
     """The same containers with other leaves.
 

@@ -5,68 +5,19 @@ directions at once are an axis more, never a loop.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
-from engine.errors import (
-    Fault,
-    Faults,
-    InvalidValueError,
-    LimitExceededError,
-    NotScalarError,
-    ShapeMismatchError,
-    UnknownNameError,
-)
-from engine.graph.application import Application, View, apply_to
-from engine.graph.cost import Cost, check_cost
-from engine.graph.evaluate import (
-    check_answer,
-    check_direction,
-    check_floating,
-    check_known,
-    chosen_outputs,
-    chosen_wrt,
-    only_output,
-)
+from engine.errors import Fault, InvalidValueError, LimitExceededError
+from engine.graph.application import View
+from engine.graph.checks import chosen_outputs, only_output
 from engine.graph.ir import Graph
 from engine.graph.names import quoted
-from engine.graph.schedule import Schedule
-from engine.graph.trace import Trace
+from engine.graph.request import Derivative, Request
 from engine.symbol import Symbol
-from engine.table import CALLS, nearest
-from engine.values import Aval, Value, aval, shape_of
-
-#: Names to steps, to any depth.
-Form = Mapping[str, Any]
+from engine.table import CALLS
+from engine.values import Aval, Value
 
 MODES = ("auto", "reverse", "forward")
-
-
-@dataclass(frozen=True, slots=True)
-class Derivative:
-    """What was checked; `run` computes a document of values by name, nested as the steps are."""
-
-    application: Application
-    cost: Cost
-    _schedule: Schedule
-    _inputs: dict[str, Value]
-    _form: Form
-
-    def run(self) -> dict[str, Any]:
-        """The values."""
-        with self.application.mode():
-            found = iter(self._schedule.run(self._inputs, self.application.seed or 0))
-        return _filled(self._form, found)
-
-
-def _filled(form: Form, values: Any) -> dict[str, Any]:
-    return {name: _filled(x, values) if isinstance(x, Mapping) else next(values) for name, x in form.items()}
-
-
-def _steps(form: Form) -> list[Symbol]:
-    return [step for x in form.values() for step in (_steps(x) if isinstance(x, Mapping) else [x])]
 
 
 def vjp(
@@ -86,7 +37,7 @@ def vjp(
     Raises:
         AutogradError: of the kind that the wire contract names for the fault.
     """
-    request = _Request(graph, inputs, options)
+    request = Request(graph, inputs, options)
     request.check_names("cotangents", cotangents, request.application.known)
     request.check_wrt(wrt)
     view = request.view(directions=request.directions("cotangents", cotangents, many))
@@ -107,7 +58,7 @@ def jvp(
     **options: Any,
 ) -> Derivative:
     """Tangents of inputs (or nodes) carried to outputs: {"values", "jvps"}. Arguments as of `vjp`."""
-    request = _Request(graph, inputs, options)
+    request = Request(graph, inputs, options)
     names = chosen_outputs(request.application, outputs, request.faults)
     request.check_names("tangents", tangents, request.application.known)
     m = request.directions("tangents", tangents, many)
@@ -136,7 +87,7 @@ def jacobian(
     Raises:
         LimitExceededError: the matrix, or the way to it, is beyond a limit; products with it are not.
     """
-    request = _Request(graph, inputs, options)
+    request = Request(graph, inputs, options)
     if mode not in MODES:
         msg = f"mode is {quoted(mode)}; expected one of {', '.join(MODES)}"
         request.faults.add(InvalidValueError, msg, ("mode",))
@@ -163,7 +114,7 @@ def hessian(
     **options: Any,
 ) -> Derivative:
     """All second derivatives of one element: {"values", "hessian": {name: {name: value}}, "grads"}."""
-    request = _Request(graph, inputs, options)
+    request = Request(graph, inputs, options)
     root = only_output(request.application, of, (), request.faults)
     request.check_wrt(wrt)
     plain = request.view()
@@ -199,7 +150,7 @@ def hvp(
     **options: Any,
 ) -> Derivative:
     """Products of the Hessian with vectors, without the matrix: {"values", "hvp", "grads"}. Arguments as of `vjp`."""
-    request = _Request(graph, inputs, options)
+    request = Request(graph, inputs, options)
     root = only_output(request.application, of, (), request.faults)
     request.check_wrt(wrt)
     request.check_names("vectors", vectors, request.application.known)
@@ -222,143 +173,8 @@ def hvp(
     return request.derivative(document)
 
 
-class _Request:
-    """What all of them have in common: the checks, one trace, and the extra inputs that directions are."""
-
-    def __init__(self, graph: Graph, inputs: Mapping[str, Value], options: Mapping[str, Any]) -> None:
-        self.faults = Faults()
-        self.application = apply_to(graph, inputs, faults=self.faults, **options)
-        self.trace: Trace = self.application.trace()
-        self._given: dict[str, Value] = {}
-        self._lead: dict[str, tuple[int, ...]] = {}
-
-    def view(self, **options: Any) -> View:
-        """The program on the trace; faults found before are reported first."""
-        self.faults.check()
-        return View(self.application, self.trace, **options)
-
-    def check_names(self, field: str, given: Mapping[str, Value], known: Mapping[str, str]) -> None:
-        """There is at least one, and each is the name of something."""
-        if not given:
-            self.faults.add(InvalidValueError, f"{field}: expected at least one; none is given", (field,))
-        for name in given:
-            if name not in known:
-                msg = f"{field}: there is no input or node {quoted(name)}{nearest(name, list(known))}"
-                self.faults.add(UnknownNameError, msg, (field, name))
-
-    def check_wrt(self, wrt: Sequence[str] | None) -> None:
-        """Each name is that of an input or node."""
-        check_known("wrt", wrt or (), self.application, ("wrt",), self.faults)
-
-    def chosen(self, view: View, wrt: Sequence[str] | None) -> dict[str, str]:
-        """What is differentiated with respect to."""
-        return chosen_wrt(self.application, view, wrt, ("wrt",), self.faults)
-
-    def check_outputs(self, view: View, names: Mapping[str, str]) -> None:
-        """Outputs that have derivatives are floating."""
-        for name, i in names.items():
-            check_floating("of", name, view.aval(i), ("of",), self.faults)
-        self.faults.check()
-
-    def check_one(self, view: View, root: str | None) -> str:
-        """What has a Hessian is one floating element."""
-        name = str(root)
-        known = view.aval(name)
-        check_floating("of", name, known, ("of",), self.faults)
-        if known.size != 1:
-            msg = f'of: "{name}" has shape {list(known.shape)}; expected one element: reduce it, as with sum'
-            self.faults.add(NotScalarError, msg, ("of",))
-        self.faults.check()
-        return name
-
-    def directions(self, field: str, given: Mapping[str, Value], many: bool) -> int | None:
-        """The number of directions, None for one without an axis of its own."""
-        if not many:
-            return None
-        lengths = {}
-        for name, value in given.items():
-            if shape_of(value):
-                lengths[name] = shape_of(value)[0]
-            else:
-                msg = f"{field}: {quoted(name)} is a scalar; with many: true expected a leading axis of directions"
-                self.faults.add(ShapeMismatchError, msg, (field, name))
-        if len(set(lengths.values())) > 1:
-            listed = ", ".join(f"{name}: {n}" for name, n in lengths.items())
-            self.faults.add(ShapeMismatchError, f"{field}: leading axes of directions differ ({listed})", (field,))
-        return next(iter(lengths.values()), None)
-
-    def directed(self, field: str, given: Mapping[str, Value], view: View, many: bool) -> dict[str, Symbol]:
-        """Inputs of the trace for directions, by what they belong to; each in its dtype and with all its axes."""
-        m = self.directions(field, given, many)
-        self.faults.check()
-        found: dict[str, Symbol] = {}
-        for name, value in given.items():
-            i = self.application.known[name]
-            known, loc = view.aval(i), (field, name)
-            lead = (() if m is None else (m,)) + self.rows(i, field)
-            check_floating(field, name, known, loc, self.faults)
-            check_direction(field, value, name, known, lead, loc, self.faults)
-            step = self.trace.input(self._name(f"{field} {name}", value), aval(value)._replace(weak=None))
-            if known.is_floating and step.dtype != known.dtype:
-                step = CALLS["astype"](step, str(known.dtype))
-            found[i] = found[i] + step if i in found else step
-        self.faults.check()
-        return found
-
-    def rows(self, i: str, field: str) -> tuple[int, ...]:
-        """What is not an input, and every cotangent, differs from row to row."""
-        rows = self.application.rows
-        is_shared = any(x.name == i for x in self.application.graph.inputs) and i not in self.application.batched
-        return () if rows is None or (is_shared and field != "cotangents") else (rows,)
-
-    def _name(self, name: str, value: Value) -> str:
-        # A space keeps it apart from every name of a program.
-        self._given[name] = value
-        return name
-
-    def identity(self, known: Aval, rows: tuple[int, ...]) -> Symbol:
-        """Directions along each element of a value, the same for all rows where it differs by row."""
-        shape, dtype = (known.size, *known.shape), known.dtype
-        step = self.trace.made(Aval(shape, dtype), lambda: np.eye(known.size, dtype=dtype).reshape(shape))
-        if not rows:
-            return step
-        wide = CALLS["reshape"](step, (known.size, 1, *known.shape))
-        found: Symbol = CALLS["broadcast_to"](wide, (known.size, *rows, *known.shape))
-        return found
-
-    def last(self, step: Symbol, known: Aval) -> Symbol:
-        """A result with its axis of directions at the end, in the shape and dtype of what they are directions of."""
-        moved = CALLS["transpose"](step, (*range(1, step.ndim), 0))
-        found: Symbol = CALLS["reshape"](moved, (*step.shape[1:], *known.shape))
-        return found if found.dtype == known.dtype else CALLS["astype"](found, str(known.dtype))
-
-    def check_matrices(self, view: View, above: Any, below: Any) -> None:
-        """Refuses matrices that are too large before anything of their size is written down."""
-        rows = 1 if self.application.rows is None else self.application.rows
-        limit = self.application.limits.max_elements
-        size = rows * sum(view.aval(i).size for i in above) * sum(view.aval(i).size for i in below)
-        if size > limit:
-            raise LimitExceededError(
-                f"the matrices have {size:,} elements, the limit is {limit:,} (setting PULLBACK_MAX_ELEMENTS)"
-            )
-
-    def outputs(self, view: View, names: Mapping[str, str] | None = None) -> dict[str, Symbol]:
-        """The program's values."""
-        names = names or {output.name: output.id for output in self.application.graph.outputs}
-        return {name: view.value(i) for name, i in names.items()}
-
-    def derivative(self, form: Form) -> Derivative:
-        """The whole, once its cost is known to be within limits."""
-        steps = _steps(form)
-        schedule = Schedule(self.trace, steps)
-        check_cost(schedule.cost, self.application.limits)
-        check_answer(steps, self.application.limits)
-        given = self.application.values() | self._given
-        return Derivative(self.application, schedule.cost, schedule, given, form)
-
-
 def _reverse(
-    request: _Request, names: Mapping[str, str], wrt: Mapping[str, str], plain: View
+    request: Request, names: Mapping[str, str], wrt: Mapping[str, str], plain: View
 ) -> dict[str, dict[str, Symbol]]:
     """One pass back for each output, along all its elements at once."""
     found = {}
@@ -383,7 +199,7 @@ def _first(step: Symbol, known: Aval, rows: int | None) -> Symbol:
 
 
 def _forward(
-    request: _Request, names: Mapping[str, str], wrt: Mapping[str, str], plain: View
+    request: Request, names: Mapping[str, str], wrt: Mapping[str, str], plain: View
 ) -> dict[str, dict[str, Symbol]]:
     """One pass for each input, along all its elements at once."""
     found: dict[str, dict[str, Symbol]] = {name: {} for name in names}

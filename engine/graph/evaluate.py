@@ -3,20 +3,26 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
-
-from engine.errors import Faults, InvalidValueError, Loc, NotDifferentiableError, ShapeMismatchError, UnknownNameError
+from engine.errors import Faults, InvalidValueError
 from engine.graph.application import Application, View, apply_to
 from engine.graph.autodiff import derivatives
+from engine.graph.checks import (
+    check_answer,
+    check_cotangent,
+    check_floating,
+    check_known,
+    chosen_outputs,
+    chosen_wrt,
+    free_name,
+    only_output,
+)
 from engine.graph.cost import Cost, check_cost
 from engine.graph.ir import Graph
-from engine.graph.limits import Limits, check_limit
-from engine.graph.names import quoted
+from engine.graph.limits import Limits
 from engine.graph.schedule import Schedule
 from engine.graph.trace import Trace, as_graph
 from engine.symbol import Symbol
-from engine.table import nearest
-from engine.values import BOOL, FLOAT32, Aval, Value, aval, shape_of
+from engine.values import Aval, Value, aval
 
 #: Derivatives beyond grow too large, and mean too little in floating point.
 HIGHEST_ORDER = 12
@@ -195,113 +201,3 @@ def _check_order(backward: Backward, wrt: Mapping[str, str], faults: Faults) -> 
         listed = ", ".join(wrt) or "none"
         msg = f"order: {backward.order} takes one name to differentiate by, not {len(wrt)} ({listed}); say which in wrt"
         faults.add(InvalidValueError, msg, ("backward", "wrt"))
-
-
-def free_name(name: str, taken: Application | set[str]) -> str:
-    """The name itself, with underscores after it while it is taken."""
-    known = {*taken.known, *taken.graph.bound} if isinstance(taken, Application) else taken
-    while name in known:
-        name += "_"
-    return name
-
-
-def check_answer(steps: Sequence[Symbol], limits: Limits) -> None:
-    """Holds all values of an answer together to the limit of one: aliases cost nothing but here.
-
-    Raises:
-        LimitExceededError: they have too many elements.
-    """
-    check_limit("elements", sum(step.aval.size for step in steps), limits.max_elements, "the answer")
-
-
-def check_known(field: str, names: Sequence[str], application: Application, loc: Loc, faults: Faults) -> None:
-    """Names have to be those of inputs or nodes."""
-    known = application.known
-    for place, name in enumerate(names):
-        if name in application.graph.bound:
-            msg = f"{field}: {quoted(name)} is bound, and never differentiated"
-            faults.add(NotDifferentiableError, msg, (*loc, place))
-        elif name not in known and not faults.is_full(UnknownNameError):
-            msg = f"{field}: there is no input or node {quoted(name)}{nearest(name, list(known))}"
-            faults.add(UnknownNameError, msg, (*loc, place))
-
-
-def chosen_outputs(application: Application, outputs: Sequence[str] | None, faults: Faults) -> dict[str, str]:
-    """What each name to return stands for; the program's own outputs where none is said."""
-    if outputs is None:
-        return {output.name: output.id for output in application.graph.outputs}
-    known = application.known | {name: name for name in application.graph.bound}
-    for place, name in enumerate(outputs):
-        if name not in known and not faults.is_full(UnknownNameError):
-            msg = f"outputs: there is no input or node {quoted(name)}{nearest(name, list(known))}"
-            faults.add(UnknownNameError, msg, ("outputs", place))
-    return {name: known[name] for name in outputs if name in known}
-
-
-def only_output(application: Application, of: str | None, loc: Loc, faults: Faults) -> str | None:
-    """What is differentiated: the node that `of` names, or the only output."""
-    graph = application.graph
-    if of is not None:
-        known = application.known
-        if of not in known:
-            msg = f"of: there is no input or node {quoted(of)}{nearest(of, list(known))}"
-            faults.add(UnknownNameError, msg, (*loc, "of"))
-        return known.get(of)
-    if len(graph.outputs) == 1:
-        return graph.outputs[0].id
-    names = ", ".join(output.name for output in graph.outputs)
-    msg = f"of: the program has {len(graph.outputs)} outputs ({names}); say which one to differentiate"
-    faults.add(InvalidValueError, msg, (*loc, "of"))
-    return None
-
-
-def chosen_wrt(
-    application: Application, view: View, wrt: Sequence[str] | None, loc: Loc, faults: Faults
-) -> dict[str, str]:
-    """What each name to differentiate with respect to stands for; all floating inputs where none is said."""
-    if wrt is None:
-        return {i.name: i.name for i in application.graph.inputs if view.aval(i.name).is_floating}
-    known = application.known
-    for place, name in enumerate(wrt):
-        found = view.aval(known[name])
-        if not found.is_floating:
-            msg = f'wrt: "{name}" has dtype {found.dtype}; expected a floating one'
-            faults.add(NotDifferentiableError, msg, (*loc, place))
-        elif found.weak:
-            msg = f'wrt: "{name}" is made of literals alone; make it an input'
-            faults.add(NotDifferentiableError, msg, (*loc, place))
-    return {name: known[name] for name in wrt}
-
-
-def check_floating(field: str, name: str, known: Aval, loc: Loc, faults: Faults) -> None:
-    """What is differentiated has to be floating."""
-    if not known.is_floating:
-        msg = f'{field}: "{name}" has dtype {known.dtype}; expected a floating output'
-        faults.add(NotDifferentiableError, msg, loc)
-
-
-def check_cotangent(
-    field: str, value: Value | None, of: str, view: View, application: Application, loc: Loc, faults: Faults
-) -> None:
-    """A cotangent has the shape of its output, with the batch's axis, and numbers that its dtype holds."""
-    if value is not None:
-        rows = () if application.rows is None else (application.rows,)
-        check_direction(field, value, of, view.aval(of), rows, loc, faults)
-
-
-def check_direction(
-    field: str, value: Value, of: str, known: Aval, lead: tuple[int, ...], loc: Loc, faults: Faults
-) -> None:
-    """A cotangent or tangent has the shape of its value, after the axes of directions and rows."""
-    if aval(value).dtype == BOOL:
-        faults.add(InvalidValueError, f"{field}: expected numbers, got true or false", loc)
-    if known.dtype == FLOAT32:
-        with np.errstate(all="ignore"):
-            narrow = np.asarray(value, FLOAT32)
-        if (np.isinf(narrow) & np.isfinite(value)).any():
-            msg = f'{field}: a number is more than float32, the dtype of "{of}", holds'
-            faults.add(InvalidValueError, msg, loc)
-    expected = (*lead, *known.shape)
-    if shape_of(value) != expected:
-        msg = f'{field}: shape {list(shape_of(value))}; expected that of "{of}", {list(expected)}'
-        faults.add(ShapeMismatchError, msg, loc)

@@ -47,7 +47,10 @@ EVALUATED = [
             "grad x, order 3 = -0.5403023058681398",
         ],
     ),
-    (["x**2 * y", "x=3", "y=2", "--wrt", "x", "--order", "2"], ["out = 18.0", "grad x = 12.0", "grad x, order 2 = 4.0"]),
+    (
+        ["x**2 * y", "x=3", "y=2", "--wrt", "x", "--order", "2"],
+        ["out = 18.0", "grad x = 12.0", "grad x, order 2 = 4.0"],
+    ),
     (["y = x**3; grad(y, x)", "x=2"], ["out = 12.0", "grad x = 12.0"]),
     (["where(m, x, 0)", "m=true", 'x={"shape":[1],"dtype":"float32","data":[2]}'], ["out = [2.0]", "grad x = [1.0]"]),
 ]

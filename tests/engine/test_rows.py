@@ -1,50 +1,23 @@
 """Every row of the table: derivatives against finite differences, inference against values, float32, documentation."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import pytest
 
 from engine import Variable
+from engine.autodiff import Tape
+from engine.backward import gradients
 from engine.graph.cost import cost_of
-from engine.graph.trace import Trace
+from engine.graph.schedule import Schedule
+from engine.graph.trace import Stream, Trace
 from engine.numerical import check_gradients
 from engine.primitive import Example, Operation
-from engine.table import OPERATIONS, rows
-from engine.values import FLOAT32, Aval, aval, canonical, dtype_of, shape_of
-
-CASES = [pytest.param(op, example, id=f"{op.name}-{n}") for op in rows() for n, example in enumerate(op.examples)]
-
-
-def operands(op: Operation, example: Example) -> list[Any]:
-    """Shapes are filled with numbers of the operand's domain, apart so that nothing ties; lists are values."""
-    rng = np.random.default_rng(7)
-    domains = op.domain * len(example.operands) if op.variadic else op.domain
-    values: list[Any] = []
-    for given, (low, high) in zip(example.operands, domains, strict=False):
-        if isinstance(given, tuple):
-            n = int(np.prod(given))
-            spaced = low + (high - low) * (np.arange(n) + rng.uniform(0.2, 0.8, n)) / max(n, 1)
-            values.append(canonical(rng.permutation(spaced).reshape(given)))
-        else:
-            values.append(np.array(given) if isinstance(given, list) else float(given))
-    return values
-
-
-def attributes(op: Operation, example: Example) -> dict[str, Any]:
-    return op.bind([0.0] * max(op.required, 1) if not op.variadic else [0.0], dict(example.attrs))[1]
-
-
-def extra(op: Operation) -> dict[str, Any]:
-    return {"rng": np.random.default_rng(3)} if op.random else {}
-
-
-def outputs(result: Any) -> tuple[Any, ...]:
-    return result if isinstance(result, tuple) else (result,)
-
-
-def is_shape(given: Any) -> bool:
-    return isinstance(given, tuple)
+from engine.table import CALLS, OPERATIONS, rows
+from engine.transforms import jvp, vjp
+from engine.values import FLOAT32, FLOAT64, Aval, aval, canonical, dtype_of, shape_of
+from tests.engine.cases import CASES, attributes, extra, is_shape, moved, operands, outputs, weights
 
 
 def test_every_row_has_examples_and_documentation() -> None:
@@ -62,7 +35,7 @@ def test_gradients_agree_with_finite_differences_to_second_order(op: Operation, 
         return
     values = operands(op, example)
     attrs = attributes(op, example)
-    places = [i for i, given in enumerate(example.operands) if is_moved(op, i, given)]
+    places = moved(op, example)
 
     def f(*xs: Any) -> Any:
         full = list(values)
@@ -77,19 +50,6 @@ def test_gradients_agree_with_finite_differences_to_second_order(op: Operation, 
 
     found = check_gradients(f, *[values[i] for i in places], order=2)
     assert found.ok, str(found)
-
-
-def is_moved(op: Operation, place: int, given: Any) -> bool:
-    """Labels, indices and masks stay what they are."""
-    if op.body is None and not op.variadic and op.vjps[place] is None:
-        return False
-    return is_shape(given) or (isinstance(given, list) and (op.body is None or len(op.operands) == 1))
-
-
-def weights(y: Any, k: int) -> Any:
-    """Unequal weights, so that a sum does not hide errors."""
-    shape = shape_of(y)
-    return canonical(np.random.default_rng(11 + k).uniform(0.5, 1.5, shape))
 
 
 @pytest.mark.parametrize(("op", "example"), CASES)
@@ -180,3 +140,88 @@ def test_derivatives_run_on_symbols(op: Operation, example: Example) -> None:
         if gx is not None:
             assert np.broadcast_shapes(gx.shape, x.shape) == gx.shape
             assert gx.dtype.kind == "f"
+
+
+DTYPES = pytest.mark.parametrize("dtype", [FLOAT64, FLOAT32], ids=str)
+# `grad` looks for a tape below its operands: it is at home in programs, and in functions of variables.
+ON_ITS_OWN = [case for case in CASES if case.values[0].name != "grad"]
+SMOOTH = [case for case in ON_ITS_OWN if moved(*case.values)]
+
+
+def in_dtype(op: Operation, example: Example, dtype: np.dtype[Any]) -> list[Any]:
+    """Operands, those that are differentiated in a dtype."""
+    places = moved(op, example) or range(len(example.operands))
+    return [canonical(np.asarray(x, dtype)) if i in places else x for i, x in enumerate(operands(op, example))]
+
+
+@DTYPES
+@pytest.mark.parametrize(("op", "example"), SMOOTH)
+def test_forward_mode_is_reverse_mode_transposed(op: Operation, example: Example, dtype: np.dtype[Any]) -> None:
+    """<c, J t> == <J^T c, t>, for each operand that moves alone and for all that move together."""
+    values, attrs, places = in_dtype(op, example, dtype), attributes(op, example), moved(op, example)
+    rng = np.random.default_rng(5)
+
+    def f(*xs: Any) -> list[Any]:
+        given = dict(zip(places, xs, strict=True))
+        ys = outputs(op.run(tuple(given.get(i, x) for i, x in enumerate(values)), attrs, **extra(op)))
+        return [y for y in ys if dtype_of(y).kind == "f"]
+
+    xs = [values[i] for i in places]
+    ys, pullback = vjp(f, *xs)
+    cotangents = [like(y, rng) for y in ys]
+    slopes = pullback(cotangents)
+    for alone in [None, *range(len(places))]:
+        tangents = [like(x, rng) if alone in (None, k) else zeros_like(x) for k, x in enumerate(xs)]
+        values_again, found = jvp(f, xs, tangents)
+        assert [(shape_of(t), dtype_of(t)) for t in found] == [(shape_of(y), dtype_of(y)) for y in ys]
+        for y, again, t in zip(ys, values_again, found, strict=True):
+            np.testing.assert_array_equal(again, y)
+            # The mean of nothing is NaN wherever it goes.
+            np.testing.assert_array_equal(np.isnan(t), np.isnan(y))
+        forward, reverse = inner(cotangents, map(np.nan_to_num, found)), inner(slopes, tangents)
+        eps = 1e-13 if dtype == FLOAT64 else 1e-5
+        assert abs(forward - reverse) <= eps * (1 + inner(map(np.abs, slopes), map(np.abs, tangents)))
+
+
+def like(x: Any, rng: np.random.Generator) -> Any:
+    return canonical(rng.standard_normal(shape_of(x)).astype(dtype_of(x)))
+
+
+def zeros_like(x: Any) -> Any:
+    return canonical(np.zeros(shape_of(x), dtype_of(x)))
+
+
+def inner(xs: Iterable[Any], ys: Iterable[Any]) -> float:
+    return sum(float(np.sum(np.multiply(x, y, dtype=FLOAT64))) for x, y in zip(xs, ys, strict=True))
+
+
+@DTYPES
+@pytest.mark.parametrize(("op", "example"), ON_ITS_OWN)
+def test_a_trace_gives_the_bits_of_the_tape(op: Operation, example: Example, dtype: np.dtype[Any]) -> None:
+    """Values and gradients; random rows draw from the same stream."""
+    values, attrs, places = in_dtype(op, example, dtype), attributes(op, example), moved(op, example)
+    seed, stream = 3, Stream(0)
+
+    variables = [Variable(x) for x in values]
+    drawn = {"rng": stream.generator(seed)} if op.random else {}
+    ys = outputs(op.run(tuple(variables), attrs, **drawn))
+    cotangents = {k: canonical(np.asarray(weights(y, k), y.dtype)) for k, y in enumerate(ys) if y.creator is not None}
+    slopes = gradients_of([(ys[k], g) for k, g in cotangents.items()], [variables[i] for i in places])
+    expected = [y.data for y in ys] + slopes
+
+    trace, tape = Trace(), Tape(1)
+    symbols = [trace.input(f"x{i}", known(x)) for i, x in enumerate(values)]
+    leaves = tuple(tape.leaf(s) if i in places else s for i, s in enumerate(symbols))
+    taped = outputs(op.run(leaves, attrs, **({"rng": stream} if op.random else {})))
+    roots = [(taped[k], trace.constant(g)) for k, g in cotangents.items()]
+    steps = [tape.data(y) for y in taped] + gradients_of(roots, [leaves[i] for i in places])
+    found = Schedule(trace, steps).run({f"x{i}": v.data for i, v in enumerate(variables)}, seed)
+    for actual, wanted in zip(found, expected, strict=True):
+        assert (type(actual), dtype_of(actual)) == (type(wanted), dtype_of(wanted))
+        np.testing.assert_array_equal(actual, wanted)
+
+
+def gradients_of(roots: list[tuple[Any, Any]], xs: list[Any]) -> list[Any]:
+    """Gradients as the values of a tape hold them; zeros where there is no way."""
+    found = gradients(roots, xs, create_graph=False) if roots else [None] * len(xs)
+    return [CALLS["zeros_like"](x._data) if g is None else g for x, g in zip(xs, found, strict=True)]

@@ -1,0 +1,224 @@
+"""Calls of Python functions on tracers: arguments value_of apart, results put together, and the way back or forward."""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+import numpy as np
+
+from engine import trees
+from engine.autodiff import Forward, Tape, Taped
+from engine.axes import moved
+from engine.backward import gradients
+from engine.batching import Batch
+from engine.errors import (
+    BadAttributeError,
+    InvalidValueError,
+    NotDifferentiableError,
+    NotScalarError,
+    ShapeMismatchError,
+)
+from engine.symbol import Tracer
+from engine.table import CALLS
+from engine.values import as_raw, canonical, dtype_of, shape_of
+from engine.variable import Variable
+
+Function = Callable[..., Any]
+
+#: How many transforms are at work; each has a level of its own.
+_depth: ContextVar[int] = ContextVar("depth", default=0)
+
+
+@contextmanager
+def next_level() -> Iterator[int]:
+    """A level above all transforms that are at work."""
+    level = _depth.get() + 1
+    token = _depth.set(level)
+    try:
+        yield level
+    finally:
+        _depth.reset(token)
+
+
+class ReverseCall:
+    """A function called on a tape: its result, and the way back from it."""
+
+    def __init__(self, f: Function, args: Sequence[Any], keywords: dict[str, Any], argnums: Any, has_aux: bool) -> None:
+        self.chosen, places = choose(args, argnums)
+        full = list(args)
+        with next_level() as level:
+            self.tape = Tape(level)
+            taped = trees.mapped(lambda x: self.tape.leaf(floating(x)), self.chosen)
+            self.xs = trees.leaves(taped)
+            for place, x in zip(places, taped if isinstance(argnums, list | tuple) else [taped], strict=True):
+                full[place] = x
+            y, aux = with_aux(f, f(*full, **keywords), has_aux)
+        self.y = trees.mapped(value_of, y)
+        self.aux = trees.mapped(self.result, aux)
+
+    def result(self, value: Any) -> Any:
+        """A value without the tape."""
+        return plain(self.tape.data(value))
+
+    def cotangents(self, pairs: Sequence[tuple[Any, Any]]) -> list[Any]:
+        """What comes back to every leaf of the arguments."""
+        mine = [(y, g) for y, g in pairs if isinstance(y, Taped) and y.recorder is self.tape]
+        found = gradients(mine, self.xs, create_graph=False) if mine else [None] * len(self.xs)
+        return [zeros(self.tape.data(x)) if g is None else g for x, g in zip(self.xs, found, strict=True)]
+
+    def back(self, pairs: Sequence[tuple[Any, Any]]) -> Any:
+        """The same in the form of the arguments."""
+        return trees.filled(self.chosen, map(plain, self.cotangents(pairs)))
+
+    def rows(self) -> Any:
+        """The Jacobian, by one batched pass back for each output."""
+        found = []
+        for y in trees.leaves(self.y):
+            check_floating(y)
+            with next_level() as level:
+                batch = Batch(level, y.size if isinstance(y, Variable | Tracer) else np.size(y))
+                g = batch.wrap(directions(y))
+                parts = [batch.unwrap(part) for part in self.cotangents([(y, g)])]
+            parts = [CALLS["reshape"](p, (*shape_of(y), *shape_of(p)[1:])) for p in parts]
+            found.append(trees.filled(self.chosen, map(plain, parts)))
+        return trees.filled(self.y, iter(found))
+
+
+def jacobian_by_columns(f: Function, args: Sequence[Any], keywords: dict[str, Any], argnums: Any, has_aux: bool) -> Any:
+    """The Jacobian, by one batched forward pass for each leaf of the arguments."""
+    chosen, places = choose(args, argnums)
+    xs = [floating(x) for x in trees.leaves(chosen)]
+    columns: list[list[Any]] = []
+    y = aux = None
+    for k, x in enumerate(xs):
+        with next_level() as level, next_level() as above:
+            batch, forward = Batch(level, size(x)), Forward(above)
+            duals = [forward.pair(x, batch.wrap(directions(x)) if i == k else None) for i, x in enumerate(xs)]
+            full = list(args)
+            given = trees.filled(chosen, iter(duals))
+            for place, value in zip(places, given if isinstance(argnums, list | tuple) else [given], strict=True):
+                full[place] = value
+            y, aux = with_aux(f, f(*full, **keywords), has_aux)
+            pairs = [forward.parts(value_of(leaf)) for leaf in trees.leaves(y)]
+            for primal, _ in pairs:
+                check_floating(primal)
+            tangents = [batch.unwrap(zeros(p) if t is None else t) for p, t in pairs]
+            aux = trees.filled(aux, iter([plain(forward.parts(leaf)[0]) for leaf in trees.leaves(aux)]))
+        columns.append([directions_last(t, x) for t in tangents])
+    found = [trees.filled(chosen, iter([plain(column[n]) for column in columns])) for n in range(len(trees.leaves(y)))]
+    result = trees.filled(y, iter(found))
+    return (result, aux) if has_aux else result
+
+
+def directions(x: Any) -> Any:
+    """Directions along each element of a value, one a row."""
+    n = size(x)
+    eye = np.eye(n, dtype=dtype_of(x)).reshape((n, *shape_of(x)))
+    return eye
+
+
+def directions_last(tangents: Any, x: Any) -> Any:
+    """The axis of directions at the end, in the shape and dtype of what they are directions of."""
+    last = moved(tangents, 0, -1)
+    found = CALLS["reshape"](last, (*shape_of(last)[:-1], *shape_of(x)))
+    return found if dtype_of(found) == dtype_of(x) else CALLS["astype"](found, str(dtype_of(x)))
+
+
+def choose(args: Sequence[Any], argnums: Any) -> tuple[Any, list[int]]:
+    """The arguments to differentiate with respect to: one, or a tuple of them; and their places."""
+    places = []
+    for n in argnums if isinstance(argnums, list | tuple) else [argnums]:
+        if isinstance(n, bool) or not isinstance(n, int) or not -len(args) <= n < len(args):
+            raise BadAttributeError(f"argnums is {n!r}; the function was called with {len(args)} positional arguments")
+        places.append(n % len(args))
+    if len(set(places)) < len(places):
+        raise BadAttributeError(f"argnums {tuple(argnums)} name an argument twice")
+    chosen = tuple(args[n] for n in places)
+    return (chosen if isinstance(argnums, list | tuple) else chosen[0]), places
+
+
+def with_aux(f: Function, y: Any, has_aux: bool) -> tuple[Any, Any]:
+    """The result of a function and what it returns beside it."""
+    if not has_aux:
+        return y, None
+    if not isinstance(y, tuple) or len(y) != 2:
+        raise InvalidValueError(f"with has_aux, {getattr(f, '__name__', 'f')} returns a pair (result, aux)")
+    return y
+
+
+def only_element(y: Any) -> Any:
+    """The one element that a function of which there is a gradient returns."""
+    found = trees.leaves(y)
+    if len(found) != 1 or found[0] is not y:
+        raise NotScalarError(
+            f"expected a function of one element; this one returns {len(found)} values in a {type(y).__name__}"
+        )
+    check_floating(y)
+    if math.prod(shape_of(y)) != 1:
+        raise NotScalarError(
+            f"expected a function of one element, this one returns shape {shape_of(y)}; reduce it first"
+        )
+    return y
+
+
+def floating(x: Any) -> Any:
+    """A value to be differentiated with respect to."""
+    x = value_of(x)
+    if dtype_of(x).kind != "f":
+        raise NotDifferentiableError(f"an argument has dtype {dtype_of(x)}; expected a floating one to differentiate")
+    return x
+
+
+def value_of(x: Any) -> Any:
+    """What a user gives or a function returns: a variable or tracer as it is, all else as a raw value."""
+    return x if isinstance(x, Variable | Tracer) else as_raw(x)
+
+
+def check_floating(y: Any) -> None:
+    """A result that is differentiated has to be floating."""
+    if dtype_of(y).kind != "f":
+        raise NotDifferentiableError(f"the result has dtype {dtype_of(y)}; expected a floating one to differentiate")
+
+
+def check_form(noun: str, given: Any, expected: Any) -> None:
+    """Cotangents, tangents and vectors have the containers of what they belong to."""
+    if trees.form(given) != trees.form(expected):
+        raise ShapeMismatchError(f"{noun}: given {_shown(given)}; expected the form {_shown(expected)}")
+
+
+def _shown(tree: Any) -> str:
+    def shown(leaf: Any) -> str:
+        value = value_of(leaf)
+        return f"{dtype_of(value)}{list(shape_of(value))}"
+
+    return str(trees.mapped(shown, tree)).replace("'", "")
+
+
+def direction(noun: str, value: Any, x: Any) -> Any:
+    """A cotangent or tangent in the shape and dtype of what it belongs to."""
+    value = value_of(value)
+    if shape_of(value) != shape_of(x):
+        raise ShapeMismatchError(f"{noun}: shape {shape_of(value)}; expected {shape_of(x)}")
+    if dtype_of(x).kind == "f" and dtype_of(value) != dtype_of(x):
+        value = CALLS["astype"](value, str(dtype_of(x)))
+    return value
+
+
+def zeros(x: Any) -> Any:
+    """Zeros in the shape and dtype of a value."""
+    return CALLS["zeros_like"](x)
+
+
+def size(tree: Any) -> int:
+    """Elements of all leaves together."""
+    return sum(math.prod(shape_of(value_of(leaf))) for leaf in trees.leaves(tree))
+
+
+def plain(value: Any) -> Any:
+    """What a user gets: no array is shared with another result or argument."""
+    if isinstance(value, Variable | Tracer):
+        return value
+    value = canonical(float(value) if type(value) is int else value)
+    return value if type(value) is float else value.copy()
