@@ -16,7 +16,7 @@ from app.wire.problems import BY_SLUG, Kind
 CALL = tuple(
     "overloaded unavailable body-too-large unsupported-media-type not-acceptable malformed-body unknown-program "
     "invalid-request syntax-error unknown-op wrong-arity bad-attribute unknown-name cycle shape-mismatch not-scalar "
-    "not-differentiable nograd limit-exceeded deadline-exceeded internal-error".split()
+    "not-differentiable nograd not-supported limit-exceeded deadline-exceeded internal-error".split()
 )
 #: What FastAPI does not find by itself.
 _MODELS = (

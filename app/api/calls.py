@@ -20,8 +20,9 @@ from engine.graph.cost import Cost
 #: Python's share of an operation, in floating-point operations that NumPy does meanwhile.
 _FLOPS_PER_NODE = 500
 _BYTES_PER_FLOP = 8
-#: What a body has in it that reads or writes a registered program: a key as it stands, or escapes that may spell it.
-_USES_STORE = (b'"program"', b'"create_graph"', b"\\u")
+#: What a body has in it that is not tiny however short it is: registered programs are read and written, and derivatives
+#: of derivatives grow. An escape may spell any of these.
+_NEVER_TINY = (b'"program"', b'"create_graph"', b'"order"', b'"grad"', b"grad(", b"grad (", b"\\u")
 
 Model = TypeVar("Model", bound=ProgramSource)
 
@@ -42,8 +43,7 @@ class Call:
 async def answer(request: Request, read: Callable[[bytes, Settings, Registry], Call]) -> Response:
     """The answer to a request.
 
-    What is tiny is done at once, for handing it to a thread would cost more than doing it; all else runs on a thread,
-    and so does what looks into the store.
+    What is tiny is done at once, for handing it to a thread would cost more than doing it; all else runs on a thread.
 
     Args:
         request: whose body is not yet read.
@@ -53,7 +53,7 @@ async def answer(request: Request, read: Callable[[bytes, Settings, Registry], C
     workers: Workers = request.app.state.workers
     registry: Registry = request.app.state.registry
     body = await receive(request)
-    if len(body) > settings.tiny_bytes or any(mark in body for mark in _USES_STORE):
+    if len(body) > settings.tiny_bytes or any(mark in body for mark in _NEVER_TINY):
         content = await workers.run(lambda: read(body, settings, registry).run())
     else:
         call = read(body, settings, registry)

@@ -80,7 +80,8 @@ def apply_to(
     if train and seed is None and any(node.op is not None and node.op.random for node in graph.nodes):
         faults.add(InvalidValueError, "train: true with a random operation needs a seed (an integer)", ("seed",))
     rows = next((shape_of(inputs[name])[0] for name in batched if shape_of(inputs.get(name, 0.0))), None)
-    return Application(graph, dict(inputs), tuple(batched), rows, train, seed, limits or Limits())
+    in_order = {i.name: inputs[i.name] for i in graph.inputs if i.name in inputs}
+    return Application(graph, in_order, tuple(batched), rows, train, seed, limits or Limits())
 
 
 class View:

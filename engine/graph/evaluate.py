@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from engine.errors import Faults, InvalidValueError
+from engine.errors import Faults, InvalidValueError, NotSupportedError
 from engine.graph.application import Application, View, apply_to
 from engine.graph.autodiff import derivatives
 from engine.graph.checks import (
@@ -193,6 +193,9 @@ def _grad_graph(form: _Form, trace: Trace, application: Application) -> Graph:
         output = free_name(f"grad_{name}", taken)
         outputs[output] = form.higher[name][-1] if name in form.higher else first
         taken.add(output)
+    if application.train and any(trace.steps[p].stream for p in trace.live(list(outputs.values()))):
+        msg = "create_graph: a program of gradients draws random numbers of its own, not those of train: true here"
+        raise NotSupportedError(msg, ("backward", "create_graph"))
     return as_graph(trace, outputs, application.graph.bound)
 
 

@@ -16,8 +16,8 @@ from engine.values import Aval
 
 Rule = Callable[[Any, list[Symbol], dict[str, Any], Aval], Symbol | None]
 
-#: Elementwise operations of two operands that may be exchanged.
-_COMMUTATIVE = {"add", "mul", "maximum", "minimum", "hypot", "logaddexp", "equal", "not_equal"}
+#: Elementwise operations of two operands that may be exchanged; which zero maximum takes depends on their order.
+_COMMUTATIVE = {"add", "mul", "hypot", "logaddexp", "equal", "not_equal"}
 
 
 def rewritten(trace: Any, op: Any, xs: list[Symbol], attrs: dict[str, Any], out: Aval) -> Symbol | None:

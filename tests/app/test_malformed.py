@@ -37,6 +37,7 @@ STATUS = {
     "shape-mismatch": 422,
     "not-differentiable": 422,
     "nograd": 422,
+    "not-supported": 422,
     "limit-exceeded": 413,
 }
 PROBLEM_FIELDS = {"type", "title", "status", "detail", "errors", "request_id"}
@@ -478,6 +479,12 @@ PROGRAMS = [
     raw("program: PUT", "method-not-allowed", "GET DELETE", path="/v1/programs/x", method="PUT"),
     raw("program: GET of none", "unknown-program", "nowhere", None, path="/v1/programs/nowhere", method="GET"),
     raw("program: DELETE of none", "unknown-program", "nowhere", None, path="/v1/programs/nowhere", method="DELETE"),
+    case(
+        "a gradient program of random draws",
+        "not-supported",
+        "create_graph random",
+        infix("dropout(x)", X, backward={"create_graph": True}, train=True, seed=1),
+    ),
     raw("page: limit 0", "invalid-request", "limit 0 1", None, path="/v1/programs?limit=0", method="GET"),
     raw("page: limit 101", "invalid-request", "limit 100", None, path="/v1/programs?limit=101", method="GET"),
     raw("page: limit x", "invalid-request", "limit integer", None, path="/v1/programs?limit=x", method="GET"),

@@ -3,11 +3,14 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import reduce
 from typing import Any
 
 import numpy as np
 
 from engine.graph import Graph, Literal, Node
+from engine.graph.build import build
+from engine.graph.write import document
 
 
 def shown(graph: Graph) -> list[str]:
@@ -48,6 +51,14 @@ def shown_inputs(graph: Graph) -> list[str]:
 def shown_outputs(graph: Graph) -> list[str]:
     """The outputs of a graph, with their ids where these are others."""
     return [o.name if o.name == o.id else f"{o.name}: {o.id}" for o in graph.outputs]
+
+
+def with_loss(graph: Graph) -> Graph:
+    """A program whose only output, `loss`, is the sum of the squares of a program's outputs."""
+    program = document(graph)
+    squares: list[Any] = [{"op": "sum", "args": [{"op": "square", "args": [name]}]} for name in program["outputs"]]
+    loss = reduce(lambda total, square: {"op": "add", "args": [total, square]}, squares)
+    return build({**program, "nodes": [*program["nodes"], {"id": "loss", **loss}], "outputs": ["loss"]})
 
 
 @contextmanager

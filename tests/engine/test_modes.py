@@ -167,7 +167,7 @@ class Written:
         with test_mode():
             variables = {name: Variable(x) for name, x in POINT.items()}
             computed(program, variables, self.constants, called)
-            # As arrays of their own, they are told apart from each other.
+            # Variables are told apart even where their numbers are the same.
             self.constants = {name: Variable(x) for name, x in self.constants.items()}
             self.writer = Writer(variables | self.constants)
             computed(program, variables, self.constants, self.writer)
