@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,6 @@ class Case:
 
     program: Document
     inputs: Document
-    beside: Document = field(default_factory=dict)
 
 
 CASES = {
@@ -56,9 +55,6 @@ CASES = {
     ),
     "a loss over a gradient": Case(
         {"expr": "u = sin(x * t); du = grad(sum(u), t); mean((du - u) ** 2)"}, {"x": 1.3, "t": np.linspace(-1, 2, 5)}
-    ),
-    "dropout": Case(
-        {"expr": "sum(exp(x * dropout(w, 0.5)))"}, {"x": 0.2, "w": np.arange(8.0)}, {"train": True, "seed": 7}
     ),
     "bound data": Case(
         {"expr": "sum(log1p(exp(A @ v * x)))", "bind": {"A": MATRIX, "v": np.array([0.5, -1.5, 1.0])}}, {"x": 1.1}
@@ -87,7 +83,7 @@ class Restarted:
 
 def facts(server: Server, case: Case, gradient: str) -> Document:
     """All that can be asked of a gradient program, with its numbers bit for bit."""
-    request = sendable({"program": gradient, "inputs": case.inputs, **case.beside, "encoding": "base64"})
+    request = sendable({"program": gradient, "inputs": case.inputs, "encoding": "base64"})
     again = {"of": "grad_x", "wrt": ["x"]}
     found = {
         "values": server.ask("/v1/evaluate", **request),
@@ -107,7 +103,7 @@ def facts(server: Server, case: Case, gradient: str) -> Document:
 def gradient_of(server: Server, case: Case) -> str:
     """The id of the gradient program of a case, which is registered first."""
     program = register(server, **case.program)["id"]
-    answer = evaluate(server, program=program, inputs=case.inputs, **case.beside, backward={"create_graph": True})
+    answer = evaluate(server, program=program, inputs=case.inputs, backward={"create_graph": True})
     found: str = answer["grad_program"]
     return found
 
