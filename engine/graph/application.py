@@ -115,13 +115,18 @@ class View:
         self._tangents = tangents or {}
         self._cut = cut
         self._shifts = shifts or {}
-        bound = {name: self._given(name, value) for name, value in application.graph.bound.items()}
+        own = _differentiated(application.graph)
+        bound = {name: self._bound(name, value, name in own) for name, value in application.graph.bound.items()}
         given = {name: self._input(name, value) for name, value in application.inputs.items()}
         with application.mode():
             self.values: dict[str, Any] = interpret(application.graph, bound | given, self)
 
     def _given(self, name: str, value: Value) -> Any:
         return self._trace.input(name, aval(value)._replace(weak=None))
+
+    def _bound(self, name: str, value: Value, is_differentiated: bool) -> Any:
+        given = self._given(name, value)
+        return self._tape.leaf(given) if is_differentiated and given.dtype.kind == "f" else given
 
     def _input(self, name: str, value: Value) -> Any:
         given = self._given(name, value)
@@ -233,6 +238,12 @@ class View:
     def ones(self, name: str) -> Symbol:
         """The cotangent of a sum over a value's elements."""
         return self._trace.filled(1.0, self.aval(name)._replace(weak=None))
+
+
+def _differentiated(graph: Graph) -> set[str]:
+    """What the program takes gradients with respect to itself: bound values too, though no request may."""
+    grads = [node for node in graph.nodes if node.op is not None and node.op.name == "grad"]
+    return {x for node in grads for x in node.args if isinstance(x, str)}
 
 
 def _check_inputs(graph: Graph, inputs: Mapping[str, Value], batched: Sequence[str], faults: Faults) -> None:

@@ -41,14 +41,14 @@ def _as_matrices(g: Any, a: Any, b: Any) -> tuple[Any, Any, Any]:
 
 
 def _matmul_left(g: Any, y: Any, a: Any, b: Any) -> Any:
-    if len(shape_of(a)) == len(shape_of(b)) == 2:
+    if len(shape_of(a)) <= len(shape_of(b)) == 2:
         return matmul(g, b.T)
     g, matrix, b = _as_matrices(g, a, b)
     return reshape(sum_to(matmul(g, matrix_transpose(b)), shape_of(matrix)), shape_of(a))
 
 
 def _matmul_right(g: Any, y: Any, a: Any, b: Any) -> Any:
-    if len(shape_of(a)) == len(shape_of(b)) == 2:
+    if len(shape_of(b)) <= len(shape_of(a)) == 2:
         return matmul(a.T, g)
     g, a, matrix = _as_matrices(g, a, b)
     return reshape(sum_to(matmul(matrix_transpose(a), g), shape_of(matrix)), shape_of(b))

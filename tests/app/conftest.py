@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -21,6 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 START_S = 30
 STOP_S = 15
 REQUEST_S = 10
+UVICORN = ("uvicorn", "app.main:app", "--host", "127.0.0.1")
 
 
 def strict_json(text: str | bytes) -> Any:
@@ -99,12 +100,15 @@ def environment(**settings: str) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def start_server(folder: Path, **settings: str) -> Iterator[Server]:
-    """A real uvicorn process, whose data directory and log lie in `folder`; it may be killed inside the block."""
+def start_server(folder: Path, module: Sequence[str] = UVICORN, **settings: str) -> Iterator[Server]:
+    """A real server process, whose data directory and log lie in `folder`; it may be killed inside the block.
+
+    module: a module of Python that serves, and its arguments but for the port.
+    """
     log, port = folder / "server.log", free_port()
     base_url = f"http://127.0.0.1:{port}"
     env = environment(data_dir=str(folder / "data"), **settings)
-    command = [sys.executable, "-m", "uvicorn", "app.main:app", "--host", "127.0.0.1", "--port", str(port)]
+    command = [sys.executable, "-m", *module, "--port", str(port)]
     with (
         log.open("ab") as output,
         httpx.Client(base_url=base_url, timeout=REQUEST_S, trust_env=False) as client,

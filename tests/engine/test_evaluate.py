@@ -17,6 +17,7 @@ from engine.errors import (
     ShapeMismatchError,
     UnknownNameError,
 )
+from engine.graph.binding import bind
 from engine.graph.evaluate import Backward, Evaluation, prepare
 from engine.graph.expression import parse
 from engine.graph.limits import Limits
@@ -232,3 +233,51 @@ def test_a_cotangent_that_the_output_s_dtype_does_not_hold_is_refused() -> None:
         run("x * 2", {"x": x}, backward=Backward(cotangent=np.array([1e300, 1.0])))
     with pytest.raises(InvalidValueError, match="true or false"):
         run("x * 2", {"x": x}, backward=Backward(cotangent=np.array([True, True])))
+
+
+OVER_DATA = [
+    "sum((A @ x - t)**2)",
+    "u = tanh(A @ x); sum(grad(sum(u), A) * A)",
+    "u = sin(A @ x) * t; du = grad(sum(u), t); sum(grad(sum(du**2), A)**2)",
+    "B = A; g = grad(sum(exp(B @ x)), A); sum(g * g) + sum(grad(sum(g), x))",
+    "h = A * 2; sum(grad(sum((h @ x)**2), h)) * grad(t[0]**3, t)[0]",
+    "sum(grad(sum(A**3), A) @ x)",
+]
+
+
+@pytest.mark.parametrize("text", OVER_DATA)
+def test_bound_values_count_as_the_same_values_given(text: str) -> None:
+    data = {"A": np.array([[0.5, -1.0, 2.0], [1.5, 0.25, -0.75]]), "t": np.array([0.3, -1.2])}
+    x = np.array([0.1, 0.7, -0.4])
+    free = parse(text)
+    data = {i.name: data[i.name] for i in free.inputs if i.name in data}
+    fixed = bind(free, data)
+    for backward in (Backward(wrt=("x",), create_graph=True), Backward(wrt=("x",), order=3)):
+        given = prepare(free, {"x": x, **data}, backward=backward)
+        bound = prepare(fixed, {"x": x}, backward=backward)
+        assert_equal(bound.run(), given.run())
+    gradient = prepare(fixed, {"x": x}, backward=Backward(create_graph=True)).grad_graph
+    assert gradient is not None
+    expected = prepare(free, {"x": -x, **data}, backward=Backward(wrt=("x",))).run().grads
+    assert expected is not None
+    np.testing.assert_array_equal(prepare(gradient, {"x": -x}).run().values["grad_x"], expected["x"])
+    rows = np.stack([x, -x, 2 * x])
+    many, alike = (
+        prepare(graph, {"x": rows, **others}, batched=["x"], backward=Backward(wrt=("x",))).run()
+        for graph, others in ((fixed, {}), (free, data))
+    )
+    assert_equal(many, alike)
+
+
+def assert_equal(found: Evaluation, expected: Evaluation) -> None:
+    """The same bits in every value and derivative."""
+    for one, other in (
+        (found.values, expected.values),
+        (found.grads, expected.grads),
+        (found.higher or {}, expected.higher or {}),
+    ):
+        assert one is not None
+        assert other is not None
+        assert one.keys() == other.keys()
+        for name in one:
+            np.testing.assert_array_equal(one[name], other[name])
