@@ -92,7 +92,7 @@ def chosen_wrt(
 def check_floating(field: str, name: str, known: Aval, loc: Loc, faults: Faults) -> None:
     """What is differentiated has to be floating."""
     if not known.is_floating:
-        msg = f'{field}: "{name}" has dtype {known.dtype}; expected a floating output'
+        msg = f'{field}: "{name}" has dtype {known.dtype}; expected a floating value'
         faults.add(NotDifferentiableError, msg, loc)
 
 

@@ -61,7 +61,8 @@ def misfit(declared: Input, known: Aval, is_batched: bool = False) -> str:
     """
     shape = known.shape[is_batched:]
     if declared.shape is not None and not _fits(shape, declared.shape):
-        return f'input "{declared.name}" has shape {list(known.shape)}; declared {_written(declared.shape)}'
+        given = f"{list(shape)} a row" if is_batched else list(shape)
+        return f'input "{declared.name}" has shape {given}; declared {_written(declared.shape)}'
     if declared.dtype is not None and known.dtype != declared.dtype:
         return f'input "{declared.name}" has dtype {known.dtype}; declared {declared.dtype}'
     return ""

@@ -4,7 +4,8 @@ Each is one interpretation of the program, on a tape for cotangents, with tangen
 directions at once are an axis more, never a loop.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from engine.errors import Fault, InvalidValueError, LimitExceededError
@@ -64,9 +65,9 @@ def jvp(
     m = request.directions("tangents", tangents, many)
     plain = request.view()
     steps = request.directed("tangents", tangents, plain, many)
-    request.check_outputs(plain, names)
+    smooth = request.smooth(plain, names, "outputs", outputs is not None)
     view = request.view(directions=m, tangents=steps)
-    jvps = {name: view.tangent(view.values[i]) for name, i in names.items()}
+    jvps = {name: view.tangent(view.values[i]) for name, i in smooth.items()}
     return request.derivative({"values": {name: view.value(i) for name, i in names.items()}, "jvps": jvps})
 
 
@@ -95,13 +96,13 @@ def jacobian(
     request.check_wrt(wrt)
     plain = request.view()
     chosen = request.chosen(plain, wrt)
-    request.check_outputs(plain, names)
-    rows = sum(plain.aval(i).size for i in names.values())
+    smooth = request.smooth(plain, names, "of", of is not None)
+    rows = sum(plain.aval(i).size for i in smooth.values())
     columns = sum(plain.aval(i).size for i in chosen.values())
     forward = mode == "forward" or (mode == "auto" and columns < rows)
     with _suggesting("vjp gives its products from the left, jvp those from the right"):
-        request.check_matrices(plain, names.values(), chosen.values())
-        found = _forward(request, names, chosen, plain) if forward else _reverse(request, names, chosen, plain)
+        request.check_matrices(plain, smooth.values(), chosen.values())
+        found = _forward(request, smooth, chosen, plain) if forward else _reverse(request, smooth, chosen, plain)
         return request.derivative({"values": request.outputs(plain, names), "jacobian": found})
 
 
@@ -123,13 +124,11 @@ def hessian(
     blocks: dict[str, dict[str, Symbol]] = {name: {} for name in chosen}
     with _suggesting("hvp gives its products with vectors"):
         request.check_matrices(plain, chosen.values(), chosen.values())
-        for name, i in chosen.items():
-            known = plain.aval(i)
-            view = request.view(
-                directions=known.size, tangents={i: request.identity(known, request.rows(i, "tangents"))}
-            )
-            for other, g in zip(chosen, view.gradients([(root, view.ones(root))], list(chosen.values())), strict=True):
-                blocks[other][name] = request.last(view.tangent(g), known)
+        avals = {i: plain.aval(i) for i in chosen.values()}
+        total = sum(known.size for known in avals.values())
+        view = request.view(directions=total, tangents=request.basis(avals, "tangents"))
+        for name, g in zip(chosen, view.gradients([(root, view.ones(root))], list(chosen.values())), strict=True):
+            blocks[name] = request.by_name(view.tangent(g), avals, chosen)
         [*grads] = plain.gradients([(root, plain.ones(root))], list(chosen.values()))
         document = {
             "values": request.outputs(plain),
@@ -158,10 +157,6 @@ def hvp(
     plain = request.view()
     chosen = request.chosen(plain, wrt)
     steps = request.directed("vectors", vectors, plain, many)
-    for name in vectors:
-        if name not in chosen and request.application.known[name] not in chosen.values():
-            msg = f"vectors: {quoted(name)} is not among wrt ({', '.join(chosen)})"
-            request.faults.add(InvalidValueError, msg, ("vectors", name))
     root = request.check_one(plain, root)
     view = request.view(directions=m, tangents=steps)
     found = view.gradients([(root, view.ones(root))], list(chosen.values()))
@@ -176,16 +171,21 @@ def hvp(
 def _reverse(
     request: Request, names: Mapping[str, str], wrt: Mapping[str, str], plain: View
 ) -> dict[str, dict[str, Symbol]]:
-    """One pass back for each output, along all its elements at once."""
-    found = {}
+    """One pass back along all elements of the outputs at once."""
+    avals = {i: plain.aval(i) for i in names.values()}
+    total = sum(known.size for known in avals.values())
+    view = request.view(directions=total)
+    roots = [(i, view.directed(step)) for i, step in request.basis(avals, "cotangents").items()]
+    grads = [view.directions(g) for g in view.gradients(roots, list(wrt.values()))]
+    found: dict[str, dict[str, Symbol]] = {}
+    places: dict[str, slice] = {}
+    start = 0
+    for i, known in avals.items():
+        places[i] = slice(start, start + known.size)
+        start += known.size
     for name, i in names.items():
-        known = plain.aval(i)
-        view = request.view(directions=known.size)
-        root = view.directed(request.identity(known, request.rows(i, "cotangents")))
-        grads = view.gradients([(i, root)], list(wrt.values()))
-        found[name] = {
-            x: _first(view.directions(g), known, request.application.rows) for x, g in zip(wrt, grads, strict=True)
-        }
+        parts = [g if len(avals) == 1 else g[places[i]] for g in grads]
+        found[name] = {x: _first(g, avals[i], request.application.rows) for x, g in zip(wrt, parts, strict=True)}
     return found
 
 
@@ -201,27 +201,18 @@ def _first(step: Symbol, known: Aval, rows: int | None) -> Symbol:
 def _forward(
     request: Request, names: Mapping[str, str], wrt: Mapping[str, str], plain: View
 ) -> dict[str, dict[str, Symbol]]:
-    """One pass for each input, along all its elements at once."""
-    found: dict[str, dict[str, Symbol]] = {name: {} for name in names}
-    for x, i in wrt.items():
-        known = plain.aval(i)
-        eye = request.identity(known, request.rows(i, "tangents"))
-        view = request.view(directions=known.size, tangents={i: eye})
-        for name, output in names.items():
-            found[name][x] = request.last(view.tangent(view.values[output]), known)
-    return found
+    """One pass along all elements of the inputs at once."""
+    avals = {i: plain.aval(i) for i in wrt.values()}
+    total = sum(known.size for known in avals.values())
+    view = request.view(directions=total, tangents=request.basis(avals, "tangents"))
+    return {name: request.by_name(view.tangent(view.values[i]), avals, wrt) for name, i in names.items()}
 
 
-class _suggesting:  # noqa: N801 - reads as a keyword
+@contextmanager
+def _suggesting(what: str) -> Iterator[None]:
     """Adds to a refusal for cost what costs less."""
-
-    def __init__(self, what: str) -> None:
-        self._what = what
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: Any, error: Any, tb: Any) -> None:
-        if isinstance(error, LimitExceededError):
-            detail = f"{error.detail}; {self._what}, which costs far less"
-            raise LimitExceededError(detail, faults=[Fault(f.loc, detail) for f in error.faults]) from error
+    try:
+        yield
+    except LimitExceededError as error:
+        detail = f"{error.detail}; {what}, which costs far less"
+        raise LimitExceededError(detail, faults=[Fault(f.loc, detail) for f in error.faults]) from error

@@ -108,7 +108,8 @@ def _strong(array: np.ndarray[Any, Any]) -> Piece:
 def _shortest(number: Any) -> float:
     """The float with the fewest digits that is read as a float32."""
     fewer = (float(f"{number:.{digits}g}") for digits in range(1, 10))
-    return next((short for short in fewer if np.float32(short) == number), float(number))
+    with np.errstate(over="ignore"):
+        return next((short for short in fewer if np.float32(short) == number), float(number))
 
 
 def encoded(array: Value) -> str:

@@ -1,6 +1,6 @@
 """Request: what all calls for derivatives check, and the directions that they are given."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,8 @@ from engine.errors import (
     Faults,
     InvalidValueError,
     LimitExceededError,
+    Loc,
+    NotDifferentiableError,
     NotScalarError,
     ShapeMismatchError,
     UnknownNameError,
@@ -86,11 +88,19 @@ class Request:
         """What is differentiated with respect to."""
         return chosen_wrt(self.application, view, wrt, ("wrt",), self.faults)
 
-    def check_outputs(self, view: View, names: Mapping[str, str]) -> None:
-        """Outputs that have derivatives are floating."""
-        for name, i in names.items():
-            check_floating("of", name, view.aval(i), ("of",), self.faults)
+    def smooth(self, view: View, names: Mapping[str, str], field: str, are_named: bool) -> dict[str, str]:
+        """The outputs that have derivatives: all that are named, or those of the program's that are floating."""
+        if are_named:
+            for place, (name, i) in enumerate(names.items()):
+                loc: Loc = (field,) if field == "of" else (field, place)
+                check_floating(field, name, view.aval(i), loc, self.faults)
+        found = {name: i for name, i in names.items() if view.aval(i).is_floating}
+        if not found:
+            listed = ", ".join(f"{name}: {view.aval(i).dtype}" for name, i in names.items())
+            msg = f"{field}: none of the outputs is floating ({listed})"
+            self.faults.add(NotDifferentiableError, msg, (field,))
         self.faults.check()
+        return found
 
     def check_one(self, view: View, root: str | None) -> str:
         """What has a Hessian is one floating element."""
@@ -148,21 +158,32 @@ class Request:
         self._given[name] = value
         return name
 
-    def identity(self, known: Aval, rows: tuple[int, ...]) -> Symbol:
-        """Directions along each element of a value, the same for all rows where it differs by row."""
-        shape, dtype = (known.size, *known.shape), known.dtype
-        step = self.trace.made(Aval(shape, dtype), lambda: np.eye(known.size, dtype=dtype).reshape(shape))
-        if not rows:
-            return step
-        wide = CALLS["reshape"](step, (known.size, 1, *known.shape))
-        found: Symbol = CALLS["broadcast_to"](wide, (known.size, *rows, *known.shape))
+    def basis(self, avals: Mapping[str, Aval], field: str) -> dict[str, Symbol]:
+        """Directions along each element of some values, one value after another: the others stay where they are."""
+        total = sum(known.size for known in avals.values())
+        found: dict[str, Symbol] = {}
+        start = 0
+        for i, known in avals.items():
+            step = self.trace.made(Aval((total, *known.shape), known.dtype), _along(known, start, total))
+            rows = self.rows(i, field)
+            if rows:
+                wide = CALLS["reshape"](step, (total, 1, *known.shape))
+                step = CALLS["broadcast_to"](wide, (total, *rows, *known.shape))
+            found[i] = step
+            start += known.size
         return found
 
-    def last(self, step: Symbol, known: Aval) -> Symbol:
-        """A result with its axis of directions at the end, in the shape and dtype of what they are directions of."""
+    def by_name(self, step: Symbol, avals: Mapping[str, Aval], names: Mapping[str, str]) -> dict[str, Symbol]:
+        """A result along a basis: for each name of what it is made of its axis at the end, in its shape and dtype."""
         moved = CALLS["transpose"](step, (*range(1, step.ndim), 0))
-        found: Symbol = CALLS["reshape"](moved, (*step.shape[1:], *known.shape))
-        return found if found.dtype == known.dtype else CALLS["astype"](found, str(known.dtype))
+        columns: dict[str, Symbol] = {}
+        start = 0
+        for i, known in avals.items():
+            part = moved if len(avals) == 1 else moved[..., start : start + known.size]
+            part = CALLS["reshape"](part, (*step.shape[1:], *known.shape))
+            columns[i] = part if part.dtype == known.dtype else CALLS["astype"](part, str(known.dtype))
+            start += known.size
+        return {name: columns[i] for name, i in names.items()}
 
     def check_matrices(self, view: View, above: Any, below: Any) -> None:
         """Refuses matrices that are too large before anything of their size is written down."""
@@ -187,3 +208,10 @@ class Request:
         check_answer(steps, self.application.limits)
         given = self.application.values() | self._given
         return Derivative(self.application, schedule.cost, schedule, given, form)
+
+
+def _along(known: Aval, start: int, total: int) -> Callable[[], Value]:
+    def make() -> Value:
+        return np.eye(total, known.size, -start, known.dtype).reshape((total, *known.shape))
+
+    return make

@@ -20,6 +20,8 @@ from engine.table import CALLS
 from engine.values import FLOAT64, MAX_AXES, Aval, Value, frozen
 from engine.values import aval as raw_aval
 
+#: Operations that come to nothing new cost time as well: so many of them count as one.
+_RECORDED_PER_NODE = 3
 #: Results of constants alone are computed at once up to so many elements.
 _LARGEST_FOLDED = 16
 
@@ -69,7 +71,7 @@ class Trace:
         self.level = level
         self.limits = limits or Limits()
         self.steps: list[Step] = []
-        self.operations = 0
+        self.operations = self._recorded = 0
         self._seen: dict[Any, Symbol] = {}
 
     def input(self, name: str, aval: Aval) -> Symbol:
@@ -119,8 +121,10 @@ class Trace:
         """Writes an operation down, unless it is there already, is known, or is another's in other words."""
         symbols = [self._operand(op, x) for x in args]
         avals = [x.aval for x in symbols]
-        strong = avals if op.kind in PROMOTING else [a._replace(weak=None) for a in avals]
-        out: Aval = op.infer(*strong, **attrs)
+        given = [a._replace(weak=None) for a in avals] if op.kind == "other" else avals
+        out: Aval = op.infer(*given, **attrs)
+        self._recorded += 1
+        check_limit("nodes", self._recorded // _RECORDED_PER_NODE, self.limits.max_nodes, "the program")
         values = [self.known(x) for x in symbols]
         # A number that is made of numbers, or chosen between them, is one itself.
         are_numbers = (a.weak or (v is not None and not a.is_floating) for a, v in zip(avals, values, strict=True))
@@ -140,9 +144,11 @@ class Trace:
         return self._seen[key]
 
     def _operand(self, op: Any, x: Any) -> Symbol:
-        if type(x) is Symbol:
+        if type(x) is Symbol and not (x.aval.weak is int and op.kind not in PROMOTING):
             return x
         x = operand(op, x)
+        if type(x) is int and op.kind not in PROMOTING:
+            x = float(x)
         return self.constant(float(x) if type(x) is np.float64 else x, is_weak=type(x) in (float, int, bool))
 
     def _folded(self, op: Any, symbols: list[Symbol], values: list[Any], attrs: dict[str, Any], out: Aval) -> Symbol:

@@ -140,8 +140,8 @@ atanh = unary(
 hypot: Row = binary(
     "hypot",
     np.hypot,
-    lambda g, y, a, b: g * div(a, where(equal(y, 0.0), 1.0, y)),
-    lambda g, y, a, b: g * div(b, where(equal(y, 0.0), 1.0, y)),
+    lambda g, y, a, b: g * where(equal(y, 0.0), 0.0, div(a, y)),
+    lambda g, y, a, b: g * where(equal(y, 0.0), 0.0, div(b, y)),
     scalar=math.hypot,
     dtype="floating",
     domain=(POSITIVE, POSITIVE),

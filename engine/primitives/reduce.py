@@ -214,7 +214,8 @@ def _euclidean(x: Any, axes: Any, keepdims: bool) -> Any:
 
 def _euclidean_vjp(g: Any, y: Any, x: Any, axes: Any, keepdims: bool) -> Any:
     y = _spread(y, x, axes)
-    return _spread(g, x, axes) * div(x, where(equal(y, 0.0), 1.0, y))
+    # At 0 the gradient is 0, and NaN what does not exist: the derivative of that.
+    return _spread(g, x, axes) * where(equal(y, 0.0), 0.0, div(x, y))
 
 
 _euclidean_norm = reduction(
