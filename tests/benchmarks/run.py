@@ -41,6 +41,9 @@ ROUND_S = 0.25
 GROWTH_ROUNDS = 3
 # NPROC is what XLA makes its pool of threads from.
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS", "NPROC")
+# glibc gives freed memory back to the system, or keeps it, depending on what else lies in the heap; taking arrays of
+# megabytes anew in every step can double its time on either side. With these it keeps them, on all sides.
+ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": str(32 * 1024**2), "MALLOC_TRIM_THRESHOLD_": str(1024**3)}
 
 WORKLOADS = (
     Workload("quickstart", "quickstart, forward + backward", target=0.2),
@@ -93,7 +96,7 @@ class Worker:
         self.process = subprocess.Popen(
             [PYTHONS[library], "-m", "tests.benchmarks.worker", library],
             cwd=ROOT,
-            env={**os.environ, **dict.fromkeys(THREAD_VARIABLES, str(threads))},
+            env={**os.environ, **ALLOCATOR, **dict.fromkeys(THREAD_VARIABLES, str(threads))},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
@@ -190,6 +193,7 @@ def describe_ground(workers: Mapping[str, Worker], *, quick: bool) -> list[tuple
         ("compared", libraries),
         *shared.items(),
         ("OPENBLAS_CORETYPE", os.environ.get("OPENBLAS_CORETYPE", "not set")),
+        ("allocator", ", ".join(f"{name}={value}" for name, value in ALLOCATOR.items())),
         ("rounds", rounds),
         (
             "load average over the last minute",
