@@ -1,7 +1,7 @@
 # make serve    start the server on 127.0.0.1:8000 (ARGS="--port 9000" and the like are passed on)
 # make test     the whole test suite (ARGS="-k softmax" ...)
 # make lint     ruff, mypy, import-linter; `make format` mends what can be mended
-# make bench    our figures beside HIPS autograd's (ARGS=--write records them)
+# make bench    our figures beside those of HIPS autograd, JAX and NumPy by hand (ARGS=--write records them)
 # make lock     choose versions anew within pyproject.toml (ARGS=--upgrade for the newest)
 #
 # Each first brings its virtual environment up to date with its lock; that costs nothing where nothing changed.
@@ -56,7 +56,7 @@ bench: $(VENV)/installed-lock $(BENCH)/.venv/installed-lock
 $(VENV)/installed-lock: requirements.lock pyproject.toml
 	@$(find_python); "$$python" .ci/install.py $(VENV) requirements.lock --editable
 
-# The rival's environment has the same interpreter as ours.
+# The rivals' environment has the same interpreter as ours.
 $(BENCH)/.venv/installed-lock: $(BENCH)/requirements.lock | $(VENV)/installed-lock
 	@$(VENV)/bin/python .ci/install.py $(BENCH)/.venv $(BENCH)/requirements.lock
 

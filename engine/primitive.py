@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from engine.attributes import REQUIRED, Attribute
 from engine.dispatch import apply, public_call
 from engine.errors import ArityError, AutogradError, BadAttributeError
@@ -41,6 +43,7 @@ class Operation:
         attributes: in order, with type and default.
         forward: raw values and attributes -> array or number. Elementwise rows also have `scalar`, for
             floats alone.
+        ufunc: the function of NumPy's that `forward` is on floats; a result may be written over one of its operands.
         vjps: for each operand (g, y, *operands, **attrs) -> its cotangent, or None where it has no derivative. The
             mechanism undoes broadcasting and promotion. Variadic rows have one `vjp` that gives all cotangents.
         infer: (*avals, **attrs) -> Aval, raising the typed error for operands that do not fit.
@@ -65,6 +68,7 @@ class Operation:
     attributes: tuple[Attribute, ...] = ()
     forward: Callable[..., Any] | None = None
     scalar: Callable[..., Any] | None = None
+    ufunc: np.ufunc | None = None
     vjps: tuple[Vjp | None, ...] = ()
     vjp: Vjp | None = None
     infer: Callable[..., Aval] | None = None

@@ -144,6 +144,7 @@ def elementwise(
         attributes=attributes,
         forward=in_floating(function) if dtype == "floating" else function,
         scalar=scalar,
+        ufunc=function if isinstance(function, np.ufunc) else None,
         vjps=vjps,
         infer=infer,
         flops=lambda *avals, out, **attrs: flops * out.size,

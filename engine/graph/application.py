@@ -122,7 +122,7 @@ class View:
             self.values: dict[str, Any] = interpret(application.graph, bound | given, self)
 
     def _given(self, name: str, value: Value) -> Any:
-        return self._trace.input(name, aval(value)._replace(weak=None))
+        return self._trace.shared_input(name, aval(value)._replace(weak=None))
 
     def _bound(self, name: str, value: Value, is_differentiated: bool) -> Any:
         given = self._given(name, value)

@@ -13,6 +13,8 @@ from engine.values import FLOAT64, Value, canonical
 
 #: Computes one step from the values of its operands and the seed of the run.
 Compute = Callable[[list[Any], int], Any]
+#: Fewer elements than this are allocated faster than it is found out that they need not be.
+_SMALLEST_REUSED = 1024
 
 
 class Schedule:
@@ -26,7 +28,10 @@ class Schedule:
         live = trace.live(outputs)
         self._inputs = [(trace.steps[p].name, p) for p in live if trace.steps[p].name]
         self._constants = [(p, trace.steps[p].value) for p in live if _is_constant(trace.steps[p])]
-        self._work = _work(trace, live, set(self._outputs))
+        repeated = [(p, value) for p in live if (value := _repeated(trace, trace.steps[p])) is not None]
+        self._constants += repeated
+        known = {p for p, _ in self._constants}
+        self._work = _work(trace, [p for p in live if p not in known], set(self._outputs))
         self._length = len(trace.steps)
         self.cost = cost_of(trace, live)
 
@@ -62,6 +67,14 @@ def _is_constant(step: Step) -> bool:
     return step.op is None and not step.name and not step.args
 
 
+def _repeated(trace: Trace, step: Step) -> Any:
+    """A constant that is repeated along axes, None for all else: it is a view, and costs no memory before the run."""
+    if step.op is None or step.op.name != "broadcast_to":
+        return None
+    value = trace.known(trace.symbol(step.args[0]))
+    return None if value is None else step.op.forward(np.asarray(value, step.aval.dtype), **step.attrs)
+
+
 def _work(
     trace: Trace, live: Sequence[int], kept: set[int]
 ) -> list[tuple[int, tuple[int, ...], Compute, tuple[int, ...]]]:
@@ -73,14 +86,43 @@ def _work(
     for a, place in last.items():
         if a not in kept:
             done.setdefault(place, []).append(a)
+    ends = _ends(trace, live, kept)
     return [
-        (place, step.args, _compute(trace, step), tuple(done.get(place, ())))
+        (place, step.args, _compute(trace, step, _reused(trace, place, ends)), tuple(done.get(place, ())))
         for place in live
         if (step := trace.steps[place]).args
     ]
 
 
-def _compute(trace: Trace, step: Step) -> Compute:
+def _ends(trace: Trace, live: Sequence[int], kept: set[int]) -> dict[int, int]:
+    """The last step that reads the memory of each value, be it through what may be a view of it."""
+    ends = dict.fromkeys(kept, len(trace.steps))
+    for place in reversed(live):
+        step = trace.steps[place]
+        end = ends.get(place, place)
+        for a in step.args:
+            ends[a] = max(ends.get(a, 0), place if _is_fresh(step) else end)
+    return ends
+
+
+def _is_fresh(step: Step) -> bool:
+    """Whether a result never shares memory with an operand."""
+    return step.op is not None and step.op.ufunc is not None and bool(step.aval.shape)
+
+
+def _reused(trace: Trace, place: int, ends: Mapping[int, int]) -> int | None:
+    """Which operand of a step its result may be written over: one of its form whose memory nothing reads later."""
+    step = trace.steps[place]
+    if _is_fresh(step) and step.aval.size >= _SMALLEST_REUSED:
+        for i, a in enumerate(step.args):
+            x = trace.steps[a]
+            is_same = (x.aval.shape, x.aval.dtype) == (step.aval.shape, step.aval.dtype)
+            if is_same and _is_fresh(x) and ends[a] == place:
+                return i
+    return None
+
+
+def _compute(trace: Trace, step: Step, reused: int | None) -> Compute:
     """How a step is run: the choices that `dispatch.apply` makes each time, made once."""
     op, attrs = step.op, step.attrs
     if op is None:
@@ -90,6 +132,8 @@ def _compute(trace: Trace, step: Step) -> Compute:
         return _random(op, attrs, step.stream)
     if all(not a.shape and (a.weak or a.dtype == FLOAT64) for a in avals):
         return _of_scalars(op, attrs, all(a.weak is bool for a in avals))
+    if op.ufunc is not None and all(a.dtype == FLOAT64 for a in avals):
+        return _of_doubles(op.ufunc, reused)
     strong = [i for i, a in enumerate(avals) if not a.shape and a.dtype == FLOAT64 and a.weak is None]
     forward = op.forward
 
@@ -101,6 +145,18 @@ def _compute(trace: Trace, step: Step) -> Compute:
         except (ValueError, TypeError, IndexError, ArithmeticError) as error:
             raise InvalidValueError(f"{op.name}: {error}") from error
         return y if type(y) is np.ndarray and y.ndim and y.dtype is FLOAT64 else canonical(y)
+
+    return compute
+
+
+def _of_doubles(ufunc: np.ufunc, reused: int | None) -> Compute:
+    if reused is None:
+        return lambda xs, seed: ufunc(*xs)
+
+    def compute(xs: list[Any], seed: int) -> Any:
+        x = xs[reused]
+        # In another layout, sums over the result could round otherwise than over one of its own.
+        return ufunc(*xs, out=x) if x.flags.c_contiguous else ufunc(*xs)
 
     return compute
 

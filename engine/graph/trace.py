@@ -65,18 +65,29 @@ class Step:
 
 
 class Trace:
-    """Steps in the order in which they were recorded; places count from 0."""
+    """Steps in the order in which they were recorded; places count from 0.
+
+    free_of_minus_zero: places of values of which simplification has found out that no element is -0.0.
+    """
 
     def __init__(self, limits: Limits | None = None, level: int = 0) -> None:
         self.level = level
         self.limits = limits or Limits()
         self.steps: list[Step] = []
         self.operations = self._recorded = 0
+        self.free_of_minus_zero: set[int] = set()
         self._seen: dict[Any, Symbol] = {}
 
     def input(self, name: str, aval: Aval) -> Symbol:
         """A value that is given when the trace is run."""
         return self._add(Step(None, (), {}, self._checked(aval, f'input "{name}"'), name=name))
+
+    def shared_input(self, name: str, aval: Aval) -> Symbol:
+        """An input that is one step, however often it is asked for, so that what is made of it is merged."""
+        key = ("input", name)
+        if key not in self._seen:
+            self._seen[key] = self.input(name, aval)
+        return self._seen[key]
 
     def constant(self, value: Value, is_weak: bool = False) -> Symbol:
         """A value that is known; `is_weak` for a Python number that takes the dtype of what it meets."""

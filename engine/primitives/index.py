@@ -129,7 +129,9 @@ def _slice_add(x: Any, updates: Any, index: Index) -> Any:
     if any(isinstance(item, tuple) and item[0] == "ints" for item in index):
         _add_at(y, np.arange(y.size).reshape(y.shape)[_numpy_index(index)], updates)
     else:
-        y[_numpy_index(index)] += updates
+        # With an ellipsis it is a view, also of one element: `y[index] += updates` would copy it onto itself once more.
+        part = y[_numpy_index(index if Ellipsis in index else (*index, Ellipsis))]
+        part += updates
     return y
 
 

@@ -6,7 +6,7 @@ Each function prepares one workload and returns a step; the step returns the val
 from collections.abc import Callable
 
 import autograd.numpy as np
-from autograd import value_and_grad
+from autograd import elementwise_grad, value_and_grad
 from autograd.scipy.special import logsumexp
 
 from tests.benchmarks import inputs
@@ -60,3 +60,13 @@ def chain() -> Callable[[], object]:
 
     step = value_and_grad(repeat)
     return lambda: step(inputs.CHAIN_X)
+
+
+def sine() -> Callable[[], object]:
+    functions = [np.sin]
+    for _ in range(inputs.SINE_ORDER):
+        functions.append(elementwise_grad(functions[-1]))
+    return lambda: [function(inputs.SINE_X) for function in functions]
+
+
+sine_prepared = sine

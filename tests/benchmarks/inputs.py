@@ -7,6 +7,11 @@ Floats = npt.NDArray[np.float64]
 
 QUICKSTART_X = 0.5
 MATYAS_X, MATYAS_Y = 1.0, 1.0
+MATYAS_ROWS = 100_000
+
+ROSENBROCK_LENGTH = 100
+SINE_X, SINE_ORDER = 1.0, 6
+PRODUCT_LENGTH = 1_000_000
 
 BATCH, FEATURES, HIDDEN, CLASSES = 64, 64, 128, 10
 RATE = 0.01
@@ -35,3 +40,20 @@ def mlp_parameters() -> list[Floats]:
 def elementwise_x() -> Floats:
     """Draw ELEMENTS numbers."""
     return np.random.default_rng(3).standard_normal(ELEMENTS)
+
+
+def matyas_rows() -> tuple[Floats, Floats]:
+    """Draw MATYAS_ROWS pairs."""
+    x, y = np.random.default_rng(4).standard_normal((2, MATYAS_ROWS))
+    return x, y
+
+
+def rosenbrock_x() -> Floats:
+    """Draw a point of ROSENBROCK_LENGTH coordinates."""
+    return np.random.default_rng(5).standard_normal(ROSENBROCK_LENGTH)
+
+
+def product_operands() -> tuple[Floats, Floats]:
+    """Draw a point and a direction of PRODUCT_LENGTH coordinates."""
+    x, v = np.random.default_rng(6).standard_normal((2, PRODUCT_LENGTH))
+    return x, v

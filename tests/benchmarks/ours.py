@@ -79,7 +79,7 @@ def chain() -> Callable[[], object]:
     return step
 
 
-def growth(operations: int) -> tuple[float, float, float]:
+def tape_growth(operations: int) -> tuple[float, float, float]:
     """Return the seconds that a chain of that length takes forward, backward and to be freed."""
     x = Variable(inputs.CHAIN_X)
     start = time.perf_counter()

@@ -1,7 +1,8 @@
-"""Times Pullback and HIPS autograd side by side: `make bench`, or `python -m tests.benchmarks.run [--quick] [--write]`.
+"""Times Pullback beside others: `make bench`, or `python -m tests.benchmarks.run [--quick] [--write]`.
 
-Each library works in a process and an environment of its own, with the same Python, NumPy and number of BLAS threads.
-Their rounds alternate, so that whatever else the machine does falls on both. Nothing is asserted about time.
+Each library works in a process of its own, with the same Python, NumPy and number of threads; rivals that have to be
+installed have an environment of their own too. The rounds of two sides alternate, so that whatever else the machine
+does falls on both. Nothing is asserted about time.
 """
 
 import argparse
@@ -11,36 +12,38 @@ import platform
 import statistics
 import subprocess
 import sys
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+
+from tests.benchmarks import inputs
+from tests.benchmarks.report import Growth, Ladder, Peak, Result, Workload, report
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 RIVAL_PYTHON = HERE / ".venv" / "bin" / "python"
 RESULTS = HERE / "RESULTS.md"
 
+#: The interpreter that has what a module of workloads needs.
+PYTHONS = {
+    "ours": sys.executable,
+    "programs": sys.executable,
+    "by_hand": sys.executable,
+    "hips": RIVAL_PYTHON,
+    "xla": RIVAL_PYTHON,
+}
+
 ROUNDS = 7
 ROUND_S = 0.25
 GROWTH_ROUNDS = 3
-GROWTH_OPERATIONS = (1_000, 10_000, 100_000, 1_000_000)
-# Dearer by at most this much an operation from the shortest chain to the longest still counts as linear.
-GROWTH_TARGET = 1.5
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
-
-
-@dataclass(frozen=True, slots=True)
-class Workload:
-    """A line of the table: a function of `ours.py` and `hips.py`, and what is wanted of it."""
-
-    function: str
-    title: str
-    target: float | None = None
-    collector: bool = True
-
+# NPROC is what XLA makes its pool of threads from.
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS", "NPROC")
+# glibc gives freed memory back to the system, or keeps it, depending on what else lies in the heap; taking arrays of
+# megabytes anew in every step can double its time on either side. With these it keeps them, on all sides.
+ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": str(32 * 1024**2), "MALLOC_TRIM_THRESHOLD_": str(1024**3)}
 
 WORKLOADS = (
     Workload("quickstart", "quickstart, forward + backward", target=0.2),
@@ -49,40 +52,51 @@ WORKLOADS = (
     Workload("elementwise", "sum(tanh(x)*exp(-x*x) + sin(x)), 1,000,000 elements"),
     Workload("chain", "100,000 scalar operations, collector on"),
     Workload("chain", "100,000 scalar operations, collector off", collector=False),
+    *(
+        Workload(function, title, target, ours="programs", rival=rival)
+        for function, title, target, rival in (
+            ("matyas_rows", "batched Matyas, value and both gradients of 100,000 rows: prepare + run", 1.3, "by_hand"),
+            ("matyas_rows_prepared", "the same, run alone", 1.3, "by_hand"),
+            ("rosenbrock", "Rosenbrock-100 Hessian: prepare + run", None, "xla"),
+            ("rosenbrock_prepared", "the same, run alone, which gives value and gradient too", 1.0, "xla"),
+            ("rosenbrock_whole_prepared", "Rosenbrock-100 value, gradient and Hessian: run alone", None, "xla"),
+            ("sine", "sin to order 6: prepare + run", None, "hips"),
+            ("sine_prepared", "the same, run alone", None, "hips"),
+            ("sine", "sin to order 6: prepare + run", None, "xla"),
+            ("sine_prepared", "the same, run alone", None, "xla"),
+            ("product", "Rosenbrock hvp, 1,000,000 dimensions: prepare + run", None, "xla"),
+            ("product_prepared", "the same, run alone", None, "xla"),
+        )
+    ),
 )
 
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """The seconds of one step, round by round."""
-
-    workload: Workload
-    ours: list[float]
-    rival: list[float]
-
-    @property
-    def ratios(self) -> list[float]:
-        """Ours over the rival's, round by round."""
-        return [ours / rival for ours, rival in zip(self.ours, self.rival, strict=True)]
-
-
-@dataclass(frozen=True, slots=True)
-class Growth:
-    """Median seconds an operation, forward, backward and freed, of a chain of so many operations."""
-
-    operations: int
-    collector: bool
-    seconds: tuple[float, float, float]
+#: What an operation may cost more in the longest than in the shortest, and still count as linear.
+LINEAR = 1.5
+TAPE_PHASES = ("forward", "backward", "freed")
+GRAPH_PHASES = ("trace and simplify", "gradient", "schedule")
+GRAPH_LENGTHS = (100, 1_000, 10_000)
+LADDERS = (
+    Ladder(
+        "ours",
+        "tape_growth",
+        "a chain of scalar operations on Pullback's tape",
+        TAPE_PHASES,
+        (1_000, 10_000, 100_000, 1_000_000),
+        LINEAR,
+    ),
+    Ladder("programs", "chain_growth", "a program that is one chain", GRAPH_PHASES, GRAPH_LENGTHS, LINEAR),
+    Ladder("programs", "sum_growth", "a program that is one wide sum", GRAPH_PHASES, GRAPH_LENGTHS, LINEAR),
+)
 
 
 class Worker:
     """A process that holds one library and answers `worker.py`'s requests."""
 
-    def __init__(self, python: Path | str, library: str, threads: int) -> None:
+    def __init__(self, library: str, threads: int) -> None:
         self.process = subprocess.Popen(
-            [python, "-m", "tests.benchmarks.worker", library],
+            [PYTHONS[library], "-m", "tests.benchmarks.worker", library],
             cwd=ROOT,
-            env={**os.environ, **dict.fromkeys(THREAD_VARIABLES, str(threads))},
+            env={**os.environ, **ALLOCATOR, **dict.fromkeys(THREAD_VARIABLES, str(threads))},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
@@ -105,27 +119,24 @@ class Worker:
         return pickle.load(self.process.stdout)
 
 
-def compare(ours: Worker, rival: Worker, *, quick: bool) -> list[Result]:
-    """Time every workload on both sides, after their gradients were found equal."""
-    assert_same_ground(ours, rival)
-    results = []
-    for workload in WORKLOADS:
-        assert_same_gradients(workload, ours, rival)
-        sides = [(side, 1 if quick else steps_a_round(side, workload)) for side in (ours, rival)]
-        rounds = [
-            [side.ask("seconds", workload.function, steps, workload.collector) for side, steps in sides]
-            for _ in range(1 if quick else ROUNDS)
-        ]
-        results.append(Result(workload, [first for first, _ in rounds], [second for _, second in rounds]))
-    return results
+def compare(workload: Workload, ours: Worker, rival: Worker, *, quick: bool) -> Result:
+    """Time a workload on both sides, after their gradients were found equal."""
+    assert_same_gradients(workload, ours, rival)
+    sides = [(side, 1 if quick else steps_a_round(side, workload)) for side in (ours, rival)]
+    rounds = [
+        [side.ask("seconds", workload.function, steps, workload.collector) for side, steps in sides]
+        for _ in range(1 if quick else ROUNDS)
+    ]
+    return Result(workload, [first for first, _ in rounds], [second for _, second in rounds])
 
 
-def assert_same_ground(ours: Worker, rival: Worker) -> None:
+def assert_same_ground(workers: Mapping[str, Worker]) -> None:
     """Refuse to compare what differs in more than the library."""
-    first, second = ours.ask("describe"), rival.ask("describe")
-    different = {key for key in first if first[key] != second[key]} - {"library"}
-    if different:
-        raise SystemExit(f"the two environments differ in {', '.join(sorted(different))}: {first} and {second}")
+    first, *others = (worker.ask("describe") for worker in workers.values())
+    for other in others:
+        different = {key for key in first if first[key] != other[key]} - {"library"}
+        if different:
+            raise SystemExit(f"the environments differ in {', '.join(sorted(different))}: {first} and {other}")
 
 
 def assert_same_gradients(workload: Workload, ours: Worker, rival: Worker) -> None:
@@ -144,92 +155,45 @@ def steps_a_round(side: Worker, workload: Workload) -> int:
     return max(1, round(ROUND_S / once))
 
 
-def measure_growth(ours: Worker, *, quick: bool) -> list[Growth]:
-    """Time our own side on longer and longer chains."""
-    sizes = GROWTH_OPERATIONS[:2] if quick else GROWTH_OPERATIONS
+def measure_growth(ladder: Ladder, worker: Worker, *, quick: bool) -> list[Growth]:
+    """Time something of our own at growing length."""
+    lengths = ladder.lengths[:2] if quick else ladder.lengths
     found = []
     for collector in (False, True):
-        for operations in sizes:
-            rounds = [ours.ask("growth", operations, collector) for _ in range(1 if quick else GROWTH_ROUNDS)]
-            forward, backward, freed = (statistics.median(part) / operations for part in zip(*rounds, strict=True))
-            found.append(Growth(operations, collector, (forward, backward, freed)))
+        for operations in lengths:
+            rounds = [
+                worker.ask("growth", ladder.function, operations, collector)
+                for _ in range(1 if quick else GROWTH_ROUNDS)
+            ]
+            first, second, third = (statistics.median(part) / operations for part in zip(*rounds, strict=True))
+            found.append(Growth(operations, collector, (first, second, third)))
     return found
 
 
-def report(ground: Iterable[tuple[str, str]], results: list[Result], growth: list[Growth]) -> str:
-    """Write the figures as Markdown."""
-    lines = ["# Pullback beside HIPS autograd", ""]
-    lines += [f"- {name}: {value}" for name, value in ground]
-    lines += [
-        "",
-        "Median time of one step; the ratio is Pullback's over HIPS autograd's, its median and range over the rounds.",
+def measure_peaks(programs: Worker) -> list[Peak]:
+    """Find what a product with a Hessian that is never formed needs."""
+    vector_bytes = 8 * inputs.PRODUCT_LENGTH
+    return [
+        Peak(f"Rosenbrock hvp, {inputs.PRODUCT_LENGTH:,} dimensions, {title}", found / vector_bytes, 20)
+        for title, found in (
+            ("prepare + run", programs.ask("peak", "product")),
+            ("run alone", programs.ask("peak", "product_prepared")),
+        )
     ]
-    lines += ["", "| workload | Pullback | HIPS autograd | ratio | range | target | |", "|---|--:|--:|--:|--:|--:|---|"]
-    lines += [result_row(result) for result in results]
-    lines += ["", "Growth: a chain of scalar operations on Pullback's tape, microseconds an operation.", ""]
-    lines += ["| operations | collector | forward | backward | freed | all |", "|--:|---|--:|--:|--:|--:|"]
-    lines += [growth_row(row) for row in growth]
-    lines += ["", *(linearity(growth, collector) for collector in (False, True)), ""]
-    return "\n".join(lines)
 
 
-def result_row(result: Result) -> str:
-    """Write one line of the table of ratios."""
-    ratio, target = statistics.median(result.ratios), result.workload.target
-    verdict = "" if target is None else "met" if ratio <= target else "not met"
-    cells = [
-        result.workload.title,
-        duration(statistics.median(result.ours)),
-        duration(statistics.median(result.rival)),
-        f"{ratio:.3f}",
-        f"{min(result.ratios):.3f} to {max(result.ratios):.3f}",
-        "" if target is None else f"{target}",
-        verdict,
-    ]
-    return f"| {' | '.join(cells)} |"
-
-
-def growth_row(row: Growth) -> str:
-    """Write one line of the table of growth."""
-    parts = " | ".join(f"{part * 1e6:.2f}" for part in (*row.seconds, sum(row.seconds)))
-    return f"| {row.operations:,} | {switch(row.collector)} | {parts} |"
-
-
-def linearity(growth: list[Growth], collector: bool) -> str:
-    """Say how much dearer an operation is in the longest chain than in the shortest."""
-    rows = [row for row in growth if row.collector is collector]
-    factor = sum(rows[-1].seconds) / sum(rows[0].seconds)
-    sentence = (
-        f"- Collector {switch(collector)}: an operation among {rows[-1].operations:,} costs {factor:.2f} times one"
-    )
-    verdict = "met" if factor <= GROWTH_TARGET else "not met"
-    target = "" if collector else f" (target: at most {GROWTH_TARGET}; {verdict})"
-    return f"{sentence} among {rows[0].operations:,}{target}."
-
-
-def switch(on: bool) -> str:
-    """Write a state in a word."""
-    return "on" if on else "off"
-
-
-def duration(seconds: float) -> str:
-    """Write a time with three digits and its unit."""
-    for unit, size in (("s", 1.0), ("ms", 1e-3)):
-        if seconds >= size:
-            return f"{seconds / size:.3g} {unit}"
-    return f"{seconds * 1e6:.3g} us"
-
-
-def describe_ground(ours: Worker, rival: Worker, *, quick: bool) -> list[tuple[str, str]]:
+def describe_ground(workers: Mapping[str, Worker], *, quick: bool) -> list[tuple[str, str]]:
     """Return what the figures depend on."""
-    described = ours.ask("describe")
-    libraries = f"{described.pop('library')}, {rival.ask('describe')['library']}"
+    described = [worker.ask("describe") for worker in workers.values()]
+    libraries = ", ".join(dict.fromkeys(answer["library"] for answer in described))
+    shared = {key: value for key, value in described[0].items() if key != "library"}
     rounds = "one round of one step: no figure to quote" if quick else f"{ROUNDS}, the two sides in turn"
     return [
         ("machine", f"{processor()}, {os.cpu_count()} cores, {platform.system()} {platform.machine()}"),
         ("compared", libraries),
-        *described.items(),
+        *shared.items(),
         ("OPENBLAS_CORETYPE", os.environ.get("OPENBLAS_CORETYPE", "not set")),
+        ("allocator", ", ".join(f"{name}={value}" for name, value in ALLOCATOR.items())),
         ("rounds", rounds),
         (
             "load average over the last minute",
@@ -252,15 +216,15 @@ def main() -> None:
     extent = parser.add_mutually_exclusive_group()
     extent.add_argument("--quick", action="store_true", help="one step of each, to see that everything runs")
     extent.add_argument("--write", action="store_true", help=f"record the figures in {RESULTS.name}")
-    parser.add_argument("--threads", type=int, default=1, help="BLAS threads of each side (default 1)")
+    parser.add_argument("--threads", type=int, default=1, help="threads of BLAS and XLA on each side (default 1)")
     options = parser.parse_args()
-    with (
-        Worker(sys.executable, "ours", options.threads) as ours,
-        Worker(RIVAL_PYTHON, "hips", options.threads) as rival,
-    ):
-        results = compare(ours, rival, quick=options.quick)
-        growth = measure_growth(ours, quick=options.quick)
-        text = report(describe_ground(ours, rival, quick=options.quick), results, growth)
+    with ExitStack() as stack:
+        workers = {library: stack.enter_context(Worker(library, options.threads)) for library in PYTHONS}
+        assert_same_ground(workers)
+        results = [compare(w, workers[w.ours], workers[w.rival], quick=options.quick) for w in WORKLOADS]
+        ladders = [(x, measure_growth(x, workers[x.module], quick=options.quick)) for x in LADDERS]
+        peaks = measure_peaks(workers["programs"])
+        text = report(describe_ground(workers, quick=options.quick), results, ladders, peaks)
     print(text, end="")
     if options.write:
         RESULTS.write_text(text)

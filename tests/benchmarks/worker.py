@@ -11,6 +11,7 @@ import pickle
 import platform
 import sys
 import time
+import tracemalloc
 from contextlib import contextmanager
 from types import ModuleType
 
@@ -44,10 +45,23 @@ def seconds(library: ModuleType, workload: str, number: int, collector: bool) ->
         return (time.perf_counter() - start) / number
 
 
-def growth(library: ModuleType, operations: int, collector: bool) -> tuple[float, float, float]:
-    """Return the seconds that a chain of that length takes forward, backward and to be freed."""
+def growth(library: ModuleType, function: str, operations: int, collector: bool) -> tuple[float, float, float]:
+    """Return the seconds of the three phases of something of that many operations."""
     with garbage_collector(collector):
-        return library.growth(operations)
+        return getattr(library, function)(operations)
+
+
+def peak(library: ModuleType, workload: str) -> int:
+    """Return the most bytes that a second step holds at once beside what there was before it."""
+    step = getattr(library, workload)()
+    step()
+    gc.collect()
+    tracemalloc.start()
+    try:
+        step()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
 
 
 @contextmanager
@@ -69,7 +83,7 @@ def flatten(values: object) -> list[object]:
     return [values]
 
 
-REQUESTS = {function.__name__: function for function in (describe, check, seconds, growth)}
+REQUESTS = {function.__name__: function for function in (describe, check, seconds, growth, peak)}
 
 
 def main() -> None:
