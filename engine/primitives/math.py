@@ -140,13 +140,13 @@ atanh = unary(
 hypot: Row = binary(
     "hypot",
     np.hypot,
-    lambda g, y, a, b: g * where(equal(y, 0.0), 0.0, div(a, y)),
-    lambda g, y, a, b: g * where(equal(y, 0.0), 0.0, div(b, y)),
+    lambda g, y, a, b: g * div(a, where(equal(y, 0.0), math.inf, y)),
+    lambda g, y, a, b: g * div(b, where(equal(y, 0.0), math.inf, y)),
     scalar=math.hypot,
     dtype="floating",
     domain=(POSITIVE, POSITIVE),
     flops=20,
-    doc="sqrt(x1**2 + x2**2) without overflow; gradient 0 where both are 0.",
+    doc="sqrt(x1**2 + x2**2) without overflow; all derivatives are 0 where both are 0.",
 )
 atan2 = binary(
     "atan2",

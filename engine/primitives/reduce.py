@@ -214,8 +214,8 @@ def _euclidean(x: Any, axes: Any, keepdims: bool) -> Any:
 
 def _euclidean_vjp(g: Any, y: Any, x: Any, axes: Any, keepdims: bool) -> Any:
     y = _spread(y, x, axes)
-    # At 0 the gradient is 0, and NaN what does not exist: the derivative of that.
-    return _spread(g, x, axes) * where(equal(y, 0.0), 0.0, div(x, y))
+    # At 0 the gradient is taken to be 0, and with it all further derivatives: those of x / inf.
+    return _spread(g, x, axes) * div(x, where(equal(y, 0.0), np.inf, y))
 
 
 _euclidean_norm = reduction(
@@ -225,7 +225,7 @@ _euclidean_norm = reduction(
     dtype=floating,
     flops=3,
     domain=POSITIVE,
-    doc="Square root of the sum of squares over axes, without overflow; gradient 0 where it is 0.",
+    doc="Square root of the sum of squares over axes, without overflow; all derivatives are 0 where it is 0.",
 )
 norm = composite(
     "norm",

@@ -8,8 +8,10 @@ import pytest
 
 from engine import functions as F
 from engine import transforms
-from engine.errors import AutogradError, LimitExceededError
+from engine.errors import AutogradError, LimitExceededError, NotDifferentiableError
+from engine.graph.check import check
 from engine.graph.derivatives import hessian, hvp, jacobian, jvp, vjp
+from engine.graph.evaluate import Backward, prepare
 from engine.graph.expression import parse
 from engine.graph.limits import Limits
 from engine.values import canonical
@@ -359,3 +361,51 @@ def test_faults(name: str) -> None:
     ask, words = FAULTS[name]
     with pytest.raises(AutogradError, match=words):
         ask()
+
+
+def test_nodes_made_of_a_batch_of_integers_have_derivatives() -> None:
+    graph = parse('h = astype(i, "float64"); y = sum(h * h); y')
+    rows = np.arange(6).reshape(2, 3)
+    found = prepare(graph, {"i": rows}, batched=["i"], backward=Backward(wrt=("h",), order=2)).run()
+    np.testing.assert_array_equal((found.grads or {})["h"], 2.0 * rows)
+    np.testing.assert_array_equal((found.higher or {})["h"][1], np.full((2, 3), 2.0))
+    blocks = hessian(graph, {"i": rows}, wrt=["h"], batched=["i"]).run()["hessian"]
+    np.testing.assert_array_equal(blocks["h"]["h"], np.broadcast_to(2.0 * np.eye(3), (2, 3, 3)))
+    assert check(graph, {"i": rows}, wrt=["h"], batched=["i"], order=2).run().max_error > 0.0
+
+
+def test_many_inputs_are_one_pass() -> None:
+    names = [f"x{n}" for n in range(60)]
+    graph = parse(" + ".join(f"{name} ** 2" for name in names))
+    found = hessian(graph, dict.fromkeys(names, 1.5))
+    # Each of the 3,600 numbers is cut out on its own, and that is what most operations are for.
+    assert found.cost.nodes < 3 * len(names) ** 2
+    blocks = found.run()["hessian"]
+    assert blocks["x3"]["x3"] == 2.0
+    assert blocks["x3"]["x4"] == 0.0
+
+
+def test_outputs_without_derivatives_are_left_out() -> None:
+    graph = parse("y = x * x; sign_of = x > 0; y, sign_of")
+    assert jvp(graph, {"x": 3.0}, {"x": 1.0}).run()["jvps"] == {"y": 6.0}
+    assert jacobian(graph, {"x": 3.0}).run()["jacobian"] == {"y": {"x": 6.0}}
+    with pytest.raises(NotDifferentiableError, match="sign_of"):
+        jvp(graph, {"x": 3.0}, {"x": 1.0}, outputs=["sign_of"])
+
+
+def test_vectors_move_inputs_that_are_not_differentiated_by() -> None:
+    found = hvp(parse("x**2 * y"), {"x": 3.0, "y": 2.0}, {"y": 1.0}, wrt=["x"]).run()
+    assert found["hvp"] == {"x": 6.0}
+
+
+@pytest.mark.parametrize("text", ["slice_add(x, 0.5, [0])", "scatter_add(x, [0, 0], 0.5)", "slice_add(x, 2, [0])"])
+@pytest.mark.parametrize("dtype", ["float32", "int64"])
+def test_literals_beside_arrays_have_the_dtype_that_is_foretold(text: str, dtype: str) -> None:
+    prepared = prepare(parse(text), {"x": np.arange(3).astype(dtype)})
+    assert prepared.run().values["out"].dtype == prepared.avals["out"].dtype
+
+
+def test_results_cannot_be_written_to() -> None:
+    x = np.array([1.0, 2.0])
+    for value in prepare(parse("a = x; b = reshape(a, [2, 1]); c = x * 2; a, b, c"), {"x": x}).run().values.values():
+        assert not value.flags.writeable
