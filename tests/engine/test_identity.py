@@ -3,7 +3,6 @@
 import base64
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -63,27 +62,6 @@ def ids_in_another_process(python: str, **environment: str) -> list[str]:
 def test_hashing_of_strings_does_not_matter(seed: str) -> None:
     expected = [program["id"] for program in GOLDEN_PROGRAMS.values()]
     assert ids_in_another_process(sys.executable, PYTHONHASHSEED=seed) == expected
-
-
-def other_pythons() -> list[str]:
-    """Pythons of other versions on the PATH that have what the tests need."""
-    found = []
-    for minor in range(11, 20):
-        python = shutil.which(f"python3.{minor}")
-        if python and minor != sys.version_info.minor:
-            probe = subprocess.run(
-                [python, "-c", "import numpy, pytest, safetensors, scipy"], capture_output=True, check=False
-            )
-            found += [python] if probe.returncode == 0 else []
-    return found
-
-
-def test_the_version_of_python_does_not_matter() -> None:
-    pythons = other_pythons()
-    if not pythons:
-        pytest.skip("no other Python with what the tests need is installed")
-    expected = [program["id"] for program in GOLDEN_PROGRAMS.values()]
-    assert {python: ids_in_another_process(python) for python in pythons} == dict.fromkeys(pythons, expected)
 
 
 BASE = "h = tanh(2.0 * x + array([1, 2])); p, q = split(h, [1, 1]); g = q; y = sum(p * q, axes=0); y, h"
