@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -404,6 +405,36 @@ def test_processes_that_share_a_file(tmp_path: Path, opened: list[SqliteStore]) 
     assert sorted(ids(opened[0])) == sorted(f"p_{i}" for i in range(25))
 
 
+#: Lets the processes of a pool begin together; each of them has it from the start.
+_together: Any = None
+
+
+def _meet(barrier: Any) -> None:
+    global _together
+    _together = barrier
+
+
+def _start(directory: Path) -> str:
+    """What opening a store says; empty where it opens."""
+    store = SqliteStore(directory, Policy())
+    _together.wait()
+    try:
+        store.open()
+    except StoreError as error:
+        return str(error)
+    finally:
+        store.close()
+    return ""
+
+
+def test_processes_that_start_at_once_in_an_empty_directory(tmp_path: Path) -> None:
+    processes, rounds = 8, 24
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(processes, _meet, (context.Barrier(processes),)) as pool:
+        for i in range(rounds):
+            assert pool.map(_start, [tmp_path / f"{i}"] * processes, chunksize=1) == [""] * processes
+
+
 def test_what_another_process_does_is_seen(tmp_path: Path, opened: list[SqliteStore]) -> None:
     opened += [SqliteStore(tmp_path, Policy()) for _ in range(2)]
     one, other = opened
@@ -472,6 +503,19 @@ def test_a_file_that_does_not_fit_is_refused_in_one_line(
     assert words in text
     assert f'PULLBACK_DATA_DIR is "{tmp_path}"' in text
     assert "\n" not in text
+
+
+def test_a_file_that_can_only_be_read_is_refused(
+    tmp_path: Path, opened: list[SqliteStore], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A process that was killed leaves both files, and with them SQLite opens a database on a read-only disk.
+    opened.append(SqliteStore(tmp_path, Policy()))
+    add(opened[0], "a")
+    assert {path.name for path in tmp_path.iterdir()} == {FILE, f"{FILE}-wal", f"{FILE}-shm"}
+    connect = sqlite3.connect
+    monkeypatch.setattr(sqlite3, "connect", lambda path, **more: connect(f"file:{path}?mode=ro", uri=True, **more))
+    with pytest.raises(StoreError, match="cannot be used: attempt to write a readonly database"):
+        SqliteStore(tmp_path, Policy()).open()
 
 
 def test_a_file_that_goes_bad_is_unavailable(tmp_path: Path, opened: list[SqliteStore]) -> None:
