@@ -174,7 +174,7 @@ def _prepare(path: Path) -> None:
             _check_usable(path, where)
             return
         except sqlite3.Error as error:
-            # To the switch to WAL and to the end of another process's last connection SQLite's own waiting does not apply.
+            # SQLite does not wait by itself for whoever else switches to WAL or closes the last connection.
             if not _is_busy(error) or time.monotonic() > deadline:
                 raise StoreError(f"{where}, whose {path.name} cannot be used: {error}") from None
             time.sleep(_RETRY_S)
