@@ -264,6 +264,38 @@ def test_no_more_programs_than_allowed(make: Make, clock: Clock) -> None:
     assert ids(store) == ["p_b", "p_c"]
 
 
+def test_room_is_told_before_it_is_taken(make: Make, clock: Clock) -> None:
+    store = make(max_programs=2, max_bytes=10_000)
+    data = b"x" * 8000
+
+    def has_room(key: str, **bound: bytes) -> bool:
+        given = program(key, **bound)
+        try:
+            store.check_room(given, {digest_of(data): data for data in bound.values()})
+        except LimitExceededError:
+            return False
+        return True
+
+    assert has_room("a", x=data)
+    assert ids(store) == []
+    add(store, "a", x=data)
+    # Arrays that are there already take no room.
+    assert has_room("b", x=data)
+    assert not has_room("b", x=b"y" * 8000)
+    add(store, "b", "named")
+    assert has_room("a", x=data)
+    assert not has_room("c")
+    clock.now += WEEK_S + 70
+    assert has_room("c")
+    assert add(store, "c")
+
+
+def test_a_store_that_works_says_nothing(store: Store) -> None:
+    store.check()
+    add(store, "a")
+    store.check()
+
+
 def test_no_more_bytes_than_allowed(make: Make) -> None:
     store = make(max_bytes=10_000)
     assert add(store, "a", x=b"x" * 8000)
@@ -525,6 +557,14 @@ def test_a_file_that_goes_bad_is_unavailable(tmp_path: Path, opened: list[Sqlite
         connection.execute("DROP TABLE program_names")
     with pytest.raises(StoreUnavailableError):
         opened[0].load_program("p_a")
+
+
+def test_a_store_that_does_not_answer(tmp_path: Path, opened: list[SqliteStore]) -> None:
+    opened.append(SqliteStore(tmp_path, Policy()))
+    with opened[0]._database.write() as connection:
+        connection.execute("ALTER TABLE programs RENAME TO elsewhere")
+    with pytest.raises(StoreUnavailableError, match="does not answer"):
+        opened[0].check()
 
 
 def test_what_can_be_read_is_answered_while_nothing_can_be_written(
