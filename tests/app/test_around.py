@@ -115,7 +115,7 @@ def test_a_body_that_does_not_arrive_is_a_504() -> None:
 
 
 def test_readyz_says_503_while_draining() -> None:
-    app = create_app(Settings())
+    app = create_app(Settings(store="memory"))
     assert talk(app, lambda c: c.get("/readyz")).status_code == 200
     app.state.draining = True
     answer = talk(app, lambda c: c.get("/readyz"))

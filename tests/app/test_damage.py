@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,6 +19,7 @@ from app.settings import Settings
 from app.stores import Policy, SqliteStore, StoreUnavailableError
 from app.stores.sqlite import FILE
 from engine.graph.identity import program_id
+from tests.app.test_around import talk
 
 EXPR = "y = sum(a * clip(x, -3, 5), axes=0); y"
 BOUND = {"a": [1.5, 2.5]}
@@ -27,23 +27,19 @@ BOUND = {"a": [1.5, 2.5]}
 
 @pytest.fixture
 def app(tmp_path: Path) -> Iterator[FastAPI]:
-    """A server whose store has a program, `other`, and which keeps no graphs ready."""
+    """A server that keeps no graphs ready."""
     app = create_app(Settings(data_dir=tmp_path, cache_bytes=0))
     yield app
     app.state.registry.store.close()
 
 
-def talk(app: FastAPI, method: str, path: str, document: Any = None) -> httpx.Response:
-    async def send() -> httpx.Response:
-        transport = httpx.ASGITransport(app)
-        async with httpx.AsyncClient(transport=transport, base_url="http://local") as client:
-            return await client.request(method, path, json=document)
-
-    return asyncio.run(send())
+def ask(app: FastAPI, method: str, path: str, document: Any = None) -> httpx.Response:
+    answer: httpx.Response = talk(app, lambda client: client.request(method, path, json=document))
+    return answer
 
 
 def register(app: FastAPI, expr: str, name: str, **more: Any) -> str:
-    answer = talk(app, "POST", "/v1/programs", {"expr": expr, "name": name, **more})
+    answer = ask(app, "POST", "/v1/programs", {"expr": expr, "name": name, **more})
     assert answer.status_code == 201, answer.text
     return str(answer.json()["id"])
 
@@ -80,18 +76,18 @@ def test_what_is_damaged_is_unavailable(
     program = register(app, EXPR, "best", bind=BOUND)
     register(app, "x + 1", "other")
     request = {"program": "best", "inputs": {"x": 2.0}}
-    assert talk(app, "POST", "/v1/evaluate", request).json()["values"] == {"y": 8.0}
+    assert ask(app, "POST", "/v1/evaluate", request).json()["values"] == {"y": 8.0}
     change(tmp_path, statement, *values, program)
-    for answer in (talk(app, "POST", "/v1/evaluate", request), talk(app, "GET", "/v1/programs/best")):
+    for answer in (ask(app, "POST", "/v1/evaluate", request), ask(app, "GET", "/v1/programs/best")):
         assert (answer.status_code, answer.json()["type"]) == (503, "/problems/unavailable")
         assert f"the program {program} is damaged in the store" in answer.json()["detail"]
     assert f"the program {program} is damaged in the store: " in caplog.text
-    assert [found["name"] for found in talk(app, "GET", "/v1/programs").json()["programs"]] == ["best", "other"]
-    assert talk(app, "POST", "/v1/evaluate", {"program": "other", "inputs": {"x": 1}}).json()["values"] == {"out": 2}
+    assert [found["name"] for found in ask(app, "GET", "/v1/programs").json()["programs"]] == ["best", "other"]
+    assert ask(app, "POST", "/v1/evaluate", {"program": "other", "inputs": {"x": 1}}).json()["values"] == {"out": 2}
     # What the message says to do.
-    assert talk(app, "DELETE", f"/v1/programs/{program}").status_code == 204
+    assert ask(app, "DELETE", f"/v1/programs/{program}").status_code == 204
     assert register(app, EXPR, "best", bind=BOUND) == program
-    assert talk(app, "POST", "/v1/evaluate", request).json()["values"] == {"y": 8.0}
+    assert ask(app, "POST", "/v1/evaluate", request).json()["values"] == {"y": 8.0}
 
 
 @pytest.mark.parametrize("summary", ["'{'", "'[]'", "'{}'", "CAST(x'ff' AS TEXT)", "x'00'"])
@@ -99,21 +95,21 @@ def test_a_damaged_summary_hides_no_others(app: FastAPI, tmp_path: Path, summary
     program = register(app, EXPR, "best", bind=BOUND)
     other = register(app, "x + 1", "other")
     change(tmp_path, f"UPDATE programs SET summary = {summary} WHERE id = ?", program)
-    first, second = talk(app, "GET", "/v1/programs").json()["programs"]
+    first, second = ask(app, "GET", "/v1/programs").json()["programs"]
     unknown = dict.fromkeys(("inputs", "outputs", "nodes", "cost"))
     assert first == {"id": program, "name": "best", **unknown}
     assert (second["id"], second["nodes"]) == (other, 1)
-    answer = talk(app, "GET", "/v1/programs/best")
+    answer = ask(app, "GET", "/v1/programs/best")
     assert (answer.status_code, answer.json()["type"]) == (503, "/problems/unavailable")
     # What it computes is not damaged.
     request = {"program": "best", "inputs": {"x": 2.0}}
-    assert talk(app, "POST", "/v1/evaluate", request).json()["values"] == {"y": 8.0}
+    assert ask(app, "POST", "/v1/evaluate", request).json()["values"] == {"y": 8.0}
 
 
 def test_an_array_that_is_missing(app: FastAPI, tmp_path: Path) -> None:
     program = register(app, EXPR, "best", bind=BOUND)
     change(tmp_path, "DELETE FROM blobs WHERE ? IN (SELECT program FROM bindings)", program)
-    answer = talk(app, "POST", "/v1/evaluate", {"program": "best", "inputs": {"x": 2.0}})
+    answer = ask(app, "POST", "/v1/evaluate", {"program": "best", "inputs": {"x": 2.0}})
     assert (answer.status_code, answer.json()["type"]) == (503, "/problems/unavailable")
 
 
