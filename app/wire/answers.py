@@ -155,6 +155,7 @@ class OperationAnswer(BaseModel):
     attributes: list[dict[str, Any]] = Field(description="In order, with types and defaults.")
     several_outputs: bool
     differentiable: bool
+    batched: bool = Field(description="Runs for all rows of a batch at once; else row by row.")
     random: bool
 
 
