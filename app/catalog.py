@@ -45,8 +45,14 @@ def describe(op: Operation) -> dict[str, Any]:
         "attributes": [_attribute(attribute) for attribute in op.attributes],
         "several_outputs": op.outputs is not None,
         "differentiable": op.is_differentiable,
+        "batched": runs_at_once(op),
         "random": op.random,
     }
+
+
+def runs_at_once(op: Operation) -> bool:
+    """Whether an operation runs for all rows of a batch at once, and not row by row; see `engine.batching`."""
+    return not op.random and (op.body is not None or op.batch is not None or op.kind == "linear")
 
 
 def _attribute(attribute: Attribute) -> dict[str, Any]:

@@ -1,14 +1,20 @@
 """SVG of DOT text, where Graphviz is installed."""
 
+import logging
 import shutil
 import subprocess
 
 from app.limits import DeadlineExceededError
-from engine.errors import NotSupportedError
-from engine.graph.limits import check_limit
+from engine.errors import LimitExceededError, NotSupportedError
+
+_log = logging.getLogger("pullback")
 
 #: Graphviz needs far more than linear time; of larger graphs nobody could see anything.
 MAX_LINES = 2_000
+
+
+class DrawingError(Exception):
+    """Graphviz fails."""
 
 
 def svg(dot: str, deadline_s: float) -> bytes:
@@ -18,13 +24,17 @@ def svg(dot: str, deadline_s: float) -> bytes:
         NotSupportedError: Graphviz is not installed.
         LimitExceededError: the graph is too large to be drawn.
         DeadlineExceededError: drawing took too long.
+        DrawingError: Graphviz fails.
     """
     program = shutil.which("dot")
     if program is None:
         raise NotSupportedError("SVG needs Graphviz, which this server has not; ask for the DOT text in its place")
     lines = dot.count("\n")
     if lines > MAX_LINES:
-        check_limit("lines of DOT", lines, MAX_LINES, "the picture")
+        raise LimitExceededError(
+            f"the picture has {lines:,} lines of DOT text, and pictures of more than {MAX_LINES:,} are not drawn; "
+            "ask for the DOT text in its place"
+        )
     try:
         found = subprocess.run(
             [program, "-Tsvg"], input=dot.encode(), capture_output=True, timeout=deadline_s, check=True
@@ -32,4 +42,7 @@ def svg(dot: str, deadline_s: float) -> bytes:
     except subprocess.TimeoutExpired:
         limit = f"{deadline_s:g} s (setting PULLBACK_DEADLINE_S)"
         raise DeadlineExceededError(f"drawing took longer than {limit}") from None
+    except (OSError, subprocess.CalledProcessError) as error:
+        _log.error("Graphviz fails: %s %s", error, getattr(error, "stderr", None))
+        raise DrawingError("Graphviz fails on this server; ask for the DOT text in its place") from error
     return found.stdout

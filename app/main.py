@@ -18,6 +18,7 @@ from app import __version__, logs, openapi
 from app.api import derivatives, evaluate, health, infer, ops, programs
 from app.limits import Workers
 from app.middleware import Envelope
+from app.readiness import Readiness
 from app.registry import Registry
 from app.settings import Settings, SettingsError, load_settings, unknown_variables
 from app.stores import Store, StoreError
@@ -71,6 +72,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.settings = settings
     app.state.workers = Workers(settings.max_concurrency, settings.max_queue, settings.deadline_s)
     app.state.registry = Registry(settings.new_store(), settings.program_limits(), settings.cache_bytes)
+    app.state.readiness = Readiness(app.state.registry.store)
     app.state.store_error = None
     app.state.draining = False
     app.add_middleware(Envelope, settings=settings)
@@ -102,6 +104,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     yield
     app.state.draining = True
     app.state.workers.close()
+    app.state.readiness.close()
     store.close()
 
 

@@ -5,7 +5,8 @@ Nothing here knows of HTTP. The kinds of faults answer in the order of `engine.e
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Never, TypeVar
 
 import numpy as np
@@ -39,6 +40,7 @@ Find = Callable[[str], Graph]
 DType = np.dtype[Any]
 #: Something that was checked and can be run.
 Prepares = TypeVar("Prepares")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +118,7 @@ def read_bound(
         AutogradError: as `prepare`.
     """
     found = list(found)
-    graph = _read(lambda: read(source, limits, find, declared), found)
+    graph = _attempt(lambda: read(source, limits, find, declared), found)
     values = _decode_inputs(bound, graph, found, decode, "bind")
     if graph is None or values is None or found:
         _fail(found)
@@ -153,27 +155,16 @@ def prepare(
     Raises:
         AutogradError: the first kind of fault in the order of the wire's table, with all its places.
     """
-    found: list[AutogradError] = []
-    graph = _read(lambda: read(source, limits, find), found)
-    values = _decode_inputs(inputs, graph, found, decode)
+    graph, values, found = _given(source, inputs, limits, find)
     options = None if backward is None else _backward(backward, found)
     if nograd and backward is not None:
         found.append(NoGradError('nograd: true keeps no tape; leave out either it or "backward"', ("nograd",)))
     prepared = None
     if graph is not None and values is not None:
-        try:
-            prepared = engine.prepare(
-                graph,
-                values,
-                outputs=outputs if outputs is None or outputs == "all" else [normalized(name) for name in outputs],
-                backward=options,
-                batched=[normalized(name) for name in batched],
-                train=train,
-                seed=seed,
-                limits=limits.cost,
-            )
-        except AutogradError as error:
-            found.append(error)
+        chosen = outputs if outputs is None or outputs == "all" else [normalized(name) for name in outputs]
+        running = _running(batched, train, seed, limits)
+        preparing = partial(engine.prepare, graph, values, outputs=chosen, backward=options, **running)
+        prepared = _attempt(preparing, found)
     if prepared is None or found:
         _fail(found)
     return prepared
@@ -205,25 +196,14 @@ def differentiate(
     Raises:
         AutogradError: as `prepare`.
     """
-    found: list[AutogradError] = []
-    graph = _read(lambda: read(source, limits, find), found)
-    values = _decode_inputs(inputs, graph, found, decode)
+    graph, values, found = _given(source, inputs, limits, find)
     along = {field: _decode_inputs(given, None, found, decode, field) for field, given in directions.items()}
+    prepared = None
     if graph is not None and values is not None and None not in along.values():
-        try:
-            prepared = derivative(
-                graph,
-                values,
-                **along,
-                **{key: _normalized(value) for key, value in options.items()},
-                batched=[normalized(name) for name in batched],
-                train=train,
-                seed=seed,
-                limits=limits.cost,
-            )
-        except AutogradError as error:
-            found.append(error)
-    if found:
+        chosen = {key: _normalized(value) for key, value in options.items()}
+        running = _running(batched, train, seed, limits)
+        prepared = _attempt(partial(derivative, graph, values, **along, **chosen, **running), found)
+    if prepared is None or found:
         _fail(found)
     return prepared
 
@@ -252,14 +232,12 @@ def infer(
     Raises:
         AutogradError: as `prepare`.
     """
-    found: list[AutogradError] = []
-    graph = _read(lambda: read(source, limits, find), found)
-    values = _decode_inputs(inputs, graph, found, _decode_or_stand_in)
+    graph, values, found = _given(source, inputs, limits, find, _decode_or_stand_in)
     if graph is None or values is None:
         _fail(found)
     allowed = Limits(limits.cost.max_nodes, limits.cost.max_elements, _UNLIMITED, _UNLIMITED)
-    batched = [normalized(name) for name in batched]
-    prepared = engine.prepare(graph, values, batched=batched, train=train, seed=seed, limits=allowed)
+    running = _running(batched, train, seed, replace(limits, cost=allowed))
+    prepared = engine.prepare(graph, values, **running)
     rows = () if prepared.rows is None else (prepared.rows,)
     avals = {name: aval._replace(shape=rows + aval.shape) for name, aval in prepared.avals.items()}
     return Forecast(
@@ -291,9 +269,25 @@ _NOUNS = {
 _UNLIMITED = 2**200
 
 
-def _read(reading: Callable[[], Graph], found: list[AutogradError]) -> Graph | None:
+def _given(
+    source: Source, inputs: Mapping[str, Any], limits: ProgramLimits, find: Find, decoded: Any = decode
+) -> tuple[Graph | None, dict[str, Value] | None, list[AutogradError]]:
+    """The program and the values of its inputs, each None where it is wrong, and what is."""
+    found: list[AutogradError] = []
+    graph = _attempt(lambda: read(source, limits, find), found)
+    return graph, _decode_inputs(inputs, graph, found, decoded), found
+
+
+def _running(batched: Sequence[str], train: bool, seed: int | None, limits: ProgramLimits) -> dict[str, Any]:
+    """What the engine is told of how a program is to run."""
+    names = [normalized(name) for name in batched]
+    return {"batched": names, "train": train, "seed": seed, "limits": limits.cost}
+
+
+def _attempt(work: Callable[[], Result], found: list[AutogradError]) -> Result | None:
+    """What `work` gives, or None where something is wrong, which is added to what was found."""
     try:
-        return reading()
+        return work()
     except AutogradError as error:
         found.append(error)
         return None

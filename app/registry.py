@@ -1,7 +1,5 @@
 """Registered programs: from a request to a program in the store, and from an id or a name back to a graph."""
 
-import hashlib
-import json
 import re
 import threading
 from collections import OrderedDict
@@ -10,32 +8,21 @@ from dataclasses import dataclass, replace
 from typing import Any
 from weakref import WeakKeyDictionary
 
-import numpy as np
-import numpy.typing as npt
-import orjson
-
+from app import packing
 from app.programs import ProgramLimits, Source, read_bound
-from app.stores import Binding, Listed, Program, Store
-from engine.errors import AutogradError, InvalidValueError
-from engine.graph.binding import bind
-from engine.graph.build import build
-from engine.graph.cost import Cost
-from engine.graph.declarations import declaration
-from engine.graph.evaluate import prepare
+from app.stores import Listed, Program, Store, damaged
+from engine.errors import InvalidValueError, LimitExceededError
 from engine.graph.identity import program_id
 from engine.graph.ir import Graph
-from engine.graph.limits import Limits, check_limit
+from engine.graph.limits import check_limit
 from engine.graph.names import quoted
-from engine.graph.write import document
 from engine.table import nearest
-from engine.values import DTYPES, FLOAT64, Aval, Value, aval, canonical, stand_in
+from engine.values import aval
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 _LONGEST_NAME = 200
 #: The objects of a graph have about so many times the bytes of its document.
 _BYTES_PER_CHARACTER = 15
-_UNLIMITED = 2**200
-_UNDECLARED: dict[str, Any] = {"shape": None, "dtype": None}
 
 
 class UnknownProgramError(Exception):
@@ -99,22 +86,23 @@ class Registry:
 
     def add(self, graph: Graph, name: str | None = None, *, replace: bool = False) -> tuple[Program, bool]:
         """Keeps a program; see `register`."""
+        return self.store.add_program(*self.pack(graph, name), replace=replace)
+
+    def pack(self, graph: Graph, name: str | None = None) -> tuple[Program, dict[str, bytes]]:
+        """A program as the store takes it, with the bytes of what is bound to it by digest.
+
+        Raises:
+            LimitExceededError: it has too many nodes.
+        """
         check_limit("nodes", len(graph.nodes), self._limits.cost.max_nodes, "the program")
-        bound, blobs = {}, {}
-        for key, value in graph.bound.items():
-            bound[key], data = _packed(value)
-            blobs[bound[key].digest] = data
-        # Not by orjson, which writes nothing that is nested deeper than 254 levels.
-        text = json.dumps(document(graph), separators=(",", ":"), allow_nan=False)
-        summary = orjson.dumps(_summary(graph)).decode()
-        program = Program(program_id(graph), text, summary, bound, name)
-        return self.store.add_program(program, blobs, replace=replace)
+        return packing.pack(graph, name, self._limits.cost)
 
     def graph(self, key: str) -> Graph:
         """The program of an id or a name, ready to run.
 
         Raises:
             UnknownProgramError: there is none.
+            StoreUnavailableError: it is damaged.
         """
         found = self._resolve(key)
         graph = self._ready.get(found)
@@ -135,8 +123,10 @@ class Registry:
 
         Raises:
             UnknownProgramError: there is none.
+            StoreUnavailableError: it is damaged.
         """
         program = self._load(key, self._resolve(key))
+        packing.check_summary(program)
         return program if key == program.id else replace(program, name=key)
 
     def page(self, limit: int, after: int = 0) -> Page:
@@ -176,16 +166,15 @@ class Registry:
     def _build(self, key: str, program: Program) -> Graph:
         blobs = self.store.load_blobs([binding.digest for binding in program.bound.values()])
         if any(binding.digest not in blobs for binding in program.bound.values()):
+            if self.store.load_program(program.id) is not None:
+                raise damaged(program.id, "a bound array is missing")
             # It was deleted in between.
             raise self._unknown(key)
-        limits = self._limits
         try:
-            graph = build(orjson.loads(program.document), max_depth=limits.max_depth, max_nodes=limits.cost.max_nodes)
-        except AutogradError as error:
-            # Limits may be lower than when it was registered, and operations may have gone.
-            raise type(error)(f"program {quoted(key)}: {error.detail}", ("program",)) from None
-        values = {name: _unpacked(binding, blobs[binding.digest]) for name, binding in program.bound.items()}
-        return bind(graph, values) if values else graph
+            return packing.unpack(program, blobs, self._limits.max_depth, self._limits.cost.max_nodes)
+        except LimitExceededError as error:
+            # Limits may be lower than when it was registered.
+            raise LimitExceededError(f"program {quoted(key)}: {error.detail}", ("program",)) from None
 
     def _unknown(self, key: str) -> UnknownProgramError:
         near = nearest(key[:_LONGEST_NAME], self.store.program_names())
@@ -234,39 +223,3 @@ def name_fault(name: str) -> str:
     if name.startswith("p_"):
         return f"name {quoted(name)}: names do not begin with p_, as ids do"
     return ""
-
-
-def _summary(graph: Graph) -> dict[str, Any]:
-    cost = _cost(graph)
-    return {
-        "inputs": {i.name: _UNDECLARED | declaration(i) for i in graph.inputs},
-        "outputs": [output.name for output in graph.outputs],
-        "nodes": len(graph.nodes),
-        "cost": None if cost is None else {"nodes": cost.nodes, "bytes": cost.bytes, "flops": cost.flops},
-    }
-
-
-def _cost(graph: Graph) -> Cost | None:
-    """The cost as far as it can be known: inputs without a shape count as scalars, free lengths as 1."""
-    inputs = {
-        i.name: stand_in(Aval(tuple(1 if n is None else n for n in i.shape or ()), i.dtype or FLOAT64))
-        for i in graph.inputs
-    }
-    try:
-        return prepare(graph, inputs, limits=Limits(_UNLIMITED, _UNLIMITED, _UNLIMITED, _UNLIMITED)).cost
-    except AutogradError:
-        return None
-
-
-def _packed(value: Value) -> tuple[Binding, bytes]:
-    """A value as its binding and its bytes, in C order and little-endian."""
-    array: npt.NDArray[Any] = np.asarray(value)
-    data = array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
-    return Binding(hashlib.sha256(data).hexdigest(), str(array.dtype), array.shape), data
-
-
-def _unpacked(binding: Binding, data: bytes) -> Value:
-    dtype = DTYPES[binding.dtype]
-    array = np.frombuffer(data, dtype.newbyteorder("<")).reshape(binding.shape).astype(dtype)
-    array.flags.writeable = False
-    return canonical(array)

@@ -40,7 +40,9 @@ class Call:
         return self.cost.flops + self.cost.bytes // _BYTES_PER_FLOP + self.cost.nodes * _FLOPS_PER_NODE
 
 
-async def answer(request: Request, read: Callable[[bytes, Settings, Registry], Call]) -> Response:
+async def answer(
+    request: Request, read: Callable[[bytes, Settings, Registry], Call], *, is_light: bool = True
+) -> Response:
     """The answer to a request.
 
     What is tiny is done at once, for handing it to a thread would cost more than doing it; all else runs on a thread.
@@ -48,12 +50,13 @@ async def answer(request: Request, read: Callable[[bytes, Settings, Registry], C
     Args:
         request: whose body is not yet read.
         read: checks a body and says what running it costs.
+        is_light: whether what is short may be tiny; else all runs on a thread.
     """
     settings: Settings = request.app.state.settings
     workers: Workers = request.app.state.workers
     registry: Registry = request.app.state.registry
     body = await receive(request)
-    if len(body) > settings.tiny_bytes or any(mark in body for mark in _NEVER_TINY):
+    if not is_light or len(body) > settings.tiny_bytes or any(mark in body for mark in _NEVER_TINY):
         content = await workers.run(lambda: read(body, settings, registry).run())
     else:
         call = read(body, settings, registry)

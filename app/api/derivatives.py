@@ -29,6 +29,7 @@ class _Kind:
     compute: what prepares it.
     directions: the field of its request that holds values by name, if it has one.
     options: the other fields that `compute` takes.
+    is_light: whether what is short may be tiny; not where there are as many passes as elements.
     """
 
     name: str
@@ -40,6 +41,7 @@ class _Kind:
     examples: Mapping[str, Any]
     directions: str = ""
     options: tuple[str, ...] = ()
+    is_light: bool = True
 
 
 KINDS = (
@@ -74,6 +76,7 @@ KINDS = (
         answers.JacobianAnswer,
         examples.JACOBIAN,
         options=("of", "wrt", "mode"),
+        is_light=False,
     ),
     _Kind(
         "hessian",
@@ -84,6 +87,7 @@ KINDS = (
         answers.HessianAnswer,
         examples.HESSIAN,
         options=("of", "wrt"),
+        is_light=False,
     ),
     _Kind(
         "hvp",
@@ -105,13 +109,17 @@ KINDS = (
         answers.CheckAnswer,
         examples.CHECK,
         options=("wrt", "eps", "order"),
+        is_light=False,
     ),
 )
 
 
 def _add(kind: _Kind) -> None:
     async def respond(request: Request) -> Response:
-        return await answer(request, lambda body, settings, registry: _read(kind, body, settings, registry))
+        def read(body: bytes, settings: Settings, registry: Registry) -> Call:
+            return _read(kind, body, settings, registry)
+
+        return await answer(request, read, is_light=kind.is_light)
 
     respond.__doc__ = kind.doc
     router.add_api_route(

@@ -48,11 +48,16 @@ def read(body: bytes, settings: Settings, registry: Registry) -> Call:
         find=registry.graph,
     )
 
+    gradient = None if prepared.grad_graph is None else registry.pack(prepared.grad_graph)
+    if gradient is not None:
+        # Another request may take the room meanwhile; most of the time this spares the work.
+        registry.store.check_room(*gradient)
+
     def run() -> bytes:
         document = _document(prepared.run(), request.encoding)
         document["program"] = registry.identify(prepared.application.graph)
-        if prepared.grad_graph is not None:
-            document["grad_program"] = registry.add(prepared.grad_graph)[0].id
+        if gradient is not None:
+            document["grad_program"] = registry.store.add_program(*gradient, replace=False)[0].id
         return dumps(document)
 
     return Call(prepared.cost, run)

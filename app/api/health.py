@@ -6,6 +6,7 @@ from starlette.exceptions import HTTPException
 
 from app import __version__
 from app.openapi import problems_of
+from app.readiness import Readiness
 from app.settings import Settings
 from app.wire import media
 from app.wire.answers import HealthAnswer, RootAnswer
@@ -51,9 +52,12 @@ async def get_health() -> Response:
     responses=problems_of("unavailable"),
 )
 async def get_readiness(request: Request) -> Response:
-    """Answers 503 from the moment on when the server is told to stop."""
+    """Answers 503 while the store does not work, and from the moment on when the server is told to stop."""
     if request.app.state.draining:
         return problem(request, "unavailable", "the server is stopping")
+    readiness: Readiness = request.app.state.readiness
+    if fault := await readiness.fault():
+        return problem(request, "unavailable", fault)
     return Response(dumps({"status": "ready"}), media_type=media.JSON)
 
 

@@ -8,6 +8,7 @@ import orjson
 from fastapi import APIRouter, Path, Request
 from fastapi.responses import PlainTextResponse, Response
 
+from app import packing
 from app.api.calls import checked, receive
 from app.graphviz import svg
 from app.limits import Workers
@@ -153,15 +154,16 @@ def _register(body: bytes, settings: Settings, registry: Registry) -> tuple[Prog
 
 
 def _document(program: Program | Listed) -> dict[str, Any]:
-    return {"id": program.id, "name": program.name, **orjson.loads(program.summary)}
+    return {"id": program.id, "name": program.name, **packing.summary(program.summary)}
 
 
 def _details(registry: Registry, key: str) -> dict[str, Any]:
     program = registry.program(key)
+    graph = registry.graph(program.id)
     return {
         **_document(program),
-        "graph": orjson.Fragment(program.document),
-        "expr": text(registry.graph(program.id)),
+        "graph": orjson.Fragment(packing.written(graph)),
+        "expr": text(graph),
         "bound": {name: {"shape": known.shape, "dtype": known.dtype} for name, known in program.bound.items()},
         "created_at": datetime.fromtimestamp(program.created_at or 0.0, UTC).isoformat(),
     }

@@ -9,6 +9,7 @@ from app.stores.base import (
     Store,
     StoreError,
     StoreUnavailableError,
+    damaged,
 )
 from app.stores.memory import MemoryStore
 from app.stores.sqlite import SqliteStore
@@ -24,4 +25,5 @@ __all__ = [
     "Store",
     "StoreError",
     "StoreUnavailableError",
+    "damaged",
 ]

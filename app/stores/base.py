@@ -1,11 +1,14 @@
 """What a store is: its interface, the records that it keeps, what it allows, and how it fails."""
 
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from engine.errors import LimitExceededError
+
+_log = logging.getLogger("pullback")
 
 #: As many programs are dropped at a time, so that no request waits long for it.
 SWEPT_ROWS = 100
@@ -19,6 +22,14 @@ class StoreError(Exception):
 
 class StoreUnavailableError(Exception):
     """A store that was opened and does not answer: its disk is full, it is locked for too long, it was closed."""
+
+
+def damaged(program_id: str, reason: object) -> StoreUnavailableError:
+    """The error for a program that is not what it was when it was kept; the log has the reason."""
+    _log.error("the program %s is damaged in the store: %s", program_id, reason)
+    return StoreUnavailableError(
+        f"the program {program_id} is damaged in the store, and is not run; delete it and register it again"
+    )
 
 
 class NameConflictError(Exception):
@@ -157,6 +168,16 @@ class Store(Protocol):
             NameConflictError: another program holds the name.
             LimitExceededError: no more can be kept.
         """
+
+    def check_room(self, program: Program, blobs: Mapping[str, bytes]) -> None:
+        """Makes sure that a program could be kept just now, or is kept already.
+
+        Raises:
+            LimitExceededError: no more can be kept.
+        """
+
+    def check(self) -> None:
+        """Makes sure that the store answers."""
 
     def resolve_program(self, key: str) -> str | None:
         """The id of a program, which counts as a use; None where there is none."""

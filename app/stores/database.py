@@ -4,6 +4,7 @@ import logging
 import os
 import sqlite3
 import threading
+import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -19,6 +20,8 @@ APPLICATION_ID = 0x504C424B
 SCHEMA_VERSION = 1
 #: How long a write waits for those of other processes.
 BUSY_S = 10
+#: How long to wait before trying again where SQLite itself does not wait.
+_RETRY_S = 0.01
 #: The journal is cut back to this size after a large write.
 _JOURNAL_BYTES = 64 * 2**20
 
@@ -165,26 +168,53 @@ def _prepare(path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StoreError(f"{where}, which cannot be made: {os.strerror(error.errno or 0)}") from None
+    deadline = time.monotonic() + BUSY_S
+    while True:
+        try:
+            _check_usable(path, where)
+            return
+        except sqlite3.Error as error:
+            # SQLite does not wait by itself for whoever else switches to WAL or closes the last connection.
+            if not _is_busy(error) or time.monotonic() > deadline:
+                raise StoreError(f"{where}, whose {path.name} cannot be used: {error}") from None
+            time.sleep(_RETRY_S)
+
+
+def _check_usable(path: Path, where: str) -> None:
+    """Makes the file if it is not there, and tries it.
+
+    Raises:
+        StoreError: it cannot be opened, or is none of ours.
+        sqlite3.Error: it cannot be read or written.
+    """
     try:
         connection = _connect(path)
     except sqlite3.Error as error:
+        if _is_busy(error):
+            raise
         raise StoreError(f"{where}, where {path.name} cannot be opened: {error}") from None
     try:
         _initialise(connection)
-        # What can only be read would fail with the first program.
         connection.execute("BEGIN IMMEDIATE")
         _check_schema(connection)
+        # What can only be read would fail with the first program, and SQLite begins to write there without a complaint.
+        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         connection.rollback()
-    except sqlite3.Error as error:
-        raise StoreError(f"{where}, whose {path.name} cannot be used: {error}") from None
     except StoreError as error:
         raise StoreError(f"{where}, whose {path.name} {error}") from None
     finally:
         connection.close()
 
 
+def _is_busy(error: sqlite3.Error) -> bool:
+    """Whether another process is in the way, which may not last."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
+
+
 def _connect(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
+    # Text that was damaged is for those who read it to find; SQLite would fail with all that stands beside it.
+    connection.text_factory = lambda data: data.decode(errors="replace")
     try:
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")

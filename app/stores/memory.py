@@ -69,6 +69,15 @@ class MemoryStore:
                 self._names[program.name] = entry
             return entry.shown(program.name), is_new
 
+    def check_room(self, program: Program, blobs: Mapping[str, bytes]) -> None:
+        """See `Store`."""
+        with self._lock:
+            if program.id not in self._programs:
+                self._make_room(program, blobs, self._policy.clock())
+
+    def check(self) -> None:
+        """It always answers."""
+
     def resolve_program(self, key: str) -> str | None:
         """See `Store`."""
         with self._lock:
@@ -113,11 +122,7 @@ class MemoryStore:
         return self._programs.get(key) if is_id(key) else self._names.get(key)
 
     def _insert(self, program: Program, blobs: Mapping[str, bytes], now: float) -> _Entry:
-        try:
-            size = self._size_with(program, blobs)
-        except LimitExceededError:
-            self._sweep(now)
-            size = self._size_with(program, blobs)
+        size = self._make_room(program, blobs, now)
         self._last_number += 1
         entry = _Entry(replace(program, name=None, created_at=now), self._last_number, now)
         self._programs[program.id] = entry
@@ -125,6 +130,14 @@ class MemoryStore:
         self._bound.update(_digests(program))
         self._size = size
         return entry
+
+    def _make_room(self, program: Program, blobs: Mapping[str, bytes], now: float) -> int:
+        """The bytes of all that is kept once the program is, for which the unused give way."""
+        try:
+            return self._size_with(program, blobs)
+        except LimitExceededError:
+            self._sweep(now)
+            return self._size_with(program, blobs)
 
     def _size_with(self, program: Program, blobs: Mapping[str, bytes]) -> int:
         new = sum(len(data) for digest, data in blobs.items() if digest not in self._blobs)

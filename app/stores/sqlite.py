@@ -17,6 +17,7 @@ from app.stores.base import (
     Program,
     StoreUnavailableError,
     Sweeps,
+    damaged,
     is_id,
 )
 from app.stores.database import Database
@@ -70,6 +71,20 @@ class SqliteStore:
             query = f"SELECT {_FIRST_NAME}, created_at FROM programs WHERE id = ?"
             name, created_at = connection.execute(query, (program.id,)).fetchone()
             return dataclasses.replace(program, name=program.name or name, created_at=created_at), is_new
+
+    def check_room(self, program: Program, blobs: Mapping[str, bytes]) -> None:
+        """See `Store`; it writes only where something has to give way."""
+        with self._database.read() as connection:
+            known = connection.execute("SELECT 1 FROM programs WHERE id = ?", (program.id,)).fetchone()
+            if known is not None or self._has_room(connection, program, blobs):
+                return
+        with self._database.write() as connection:
+            self._make_room(connection, program, blobs, self._policy.clock())
+
+    def check(self) -> None:
+        """See `Store`."""
+        with self._database.read() as connection:
+            connection.execute("SELECT number FROM programs LIMIT 1").fetchone()
 
     def resolve_program(self, key: str) -> str | None:
         """See `Store`; what it writes is that the program was used, and this not every time."""
@@ -127,11 +142,7 @@ class SqliteStore:
             return [name for (name,) in connection.execute(query, (SUGGESTED_NAMES,))]
 
     def _insert(self, connection: sqlite3.Connection, program: Program, blobs: Mapping[str, bytes], now: float) -> None:
-        try:
-            self._check_room(connection, program, blobs)
-        except LimitExceededError:
-            self._sweep(connection, now)
-            self._check_room(connection, program, blobs)
+        self._make_room(connection, program, blobs, now)
         columns = "id, created_at, used_at, bytes, summary, document"
         row = (program.id, now, now, program.size, program.summary, program.document)
         connection.execute(f"INSERT INTO programs ({columns}) VALUES (?, ?, ?, ?, ?, ?)", row)
@@ -142,6 +153,25 @@ class SqliteStore:
             for place, (name, binding) in enumerate(program.bound.items())
         ]
         connection.executemany("INSERT INTO bindings VALUES (?, ?, ?, ?, ?, ?)", bindings)
+
+    def _make_room(
+        self, connection: sqlite3.Connection, program: Program, blobs: Mapping[str, bytes], now: float
+    ) -> None:
+        """Lets the unused give way where there is no room for a program.
+
+        Raises:
+            LimitExceededError: there still is none.
+        """
+        if not self._has_room(connection, program, blobs):
+            self._sweep(connection, now)
+            self._check_room(connection, program, blobs)
+
+    def _has_room(self, connection: sqlite3.Connection, program: Program, blobs: Mapping[str, bytes]) -> bool:
+        try:
+            self._check_room(connection, program, blobs)
+        except LimitExceededError:
+            return False
+        return True
 
     def _check_room(self, connection: sqlite3.Connection, program: Program, blobs: Mapping[str, bytes]) -> None:
         known = "SELECT 1 FROM blobs WHERE digest = ?"
@@ -167,5 +197,8 @@ def _holder(connection: sqlite3.Connection, name: str) -> str | None:
 
 def _bindings(connection: sqlite3.Connection, program_id: str) -> dict[str, Binding]:
     query = "SELECT name, digest, dtype, shape FROM bindings WHERE program = ? ORDER BY place"
-    rows = connection.execute(query, (program_id,))
-    return {name: Binding(digest, dtype, tuple(json.loads(shape))) for name, digest, dtype, shape in rows}
+    rows = connection.execute(query, (program_id,)).fetchall()
+    try:
+        return {name: Binding(digest, dtype, tuple(json.loads(shape))) for name, digest, dtype, shape in rows}
+    except (ValueError, TypeError) as error:
+        raise damaged(program_id, f"the shape of a bound array: {error}") from error

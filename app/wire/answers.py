@@ -123,10 +123,21 @@ class ProgramDetailsAnswer(ProgramAnswer):
     created_at: str = Field(description="When it was registered first (RFC 3339).")
 
 
+class ListedAnswer(BaseModel):
+    """A registered program as lists show it; what is damaged in the store is null."""
+
+    id: str
+    name: str | None = Field(description="The oldest of its names, if any.")
+    inputs: dict[str, Declared] | None
+    outputs: list[str] | None
+    nodes: int | None
+    cost: Cost | None
+
+
 class ProgramsAnswer(BaseModel):
     """A page of registered programs, in the order in which they came."""
 
-    programs: list[ProgramAnswer]
+    programs: list[ListedAnswer]
     next: str | None = Field(description="What `after` has to be for the next page; null: this is the last.")
 
 
@@ -144,6 +155,7 @@ class OperationAnswer(BaseModel):
     attributes: list[dict[str, Any]] = Field(description="In order, with types and defaults.")
     several_outputs: bool
     differentiable: bool
+    batched: bool = Field(description="Runs for all rows of a batch at once; else row by row.")
     random: bool
 
 

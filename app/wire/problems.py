@@ -10,6 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
+from app.graphviz import DrawingError
 from app.limits import RETRY_AFTER_S, DeadlineExceededError, OverloadedError
 from app.registry import UnknownProgramError
 from app.stores import NameConflictError, StoreUnavailableError
@@ -58,7 +59,7 @@ KINDS = (
         "Unavailable",
         "The server cannot do this just now, for want of memory or because something that it needs is out of reach. "
         "Try again after Retry-After.",
-        (MemoryError, StoreUnavailableError),
+        (MemoryError, StoreUnavailableError, DrawingError),
     ),
     Kind(
         "body-too-large",

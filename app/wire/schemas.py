@@ -10,7 +10,6 @@ from pydantic import (
     ConfigDict,
     Field,
     StrictBool,
-    StrictFloat,
     StrictInt,
     StrictStr,
     ValidationError,
@@ -29,6 +28,8 @@ PROGRAM_KEYS = ("expr", "graph", "program")
 LONGEST_NEAR = 64
 LARGEST_SEED = 2**64 - 1
 LONGEST_CURSOR = 18
+#: Below it, what is added to a number may leave it as it is; above, a difference says nothing of a derivative.
+SMALLEST_EPS, LARGEST_EPS = 1e-15, 1.0
 
 #: Stands for `$ref` to a schema that is none of a model's: pydantic would look for it among its own.
 REF = "x-ref"
@@ -96,6 +97,13 @@ def _names_or_all(value: Any) -> Any:
         return value
     if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
         raise PydanticCustomError("outputs", 'Input should be a list of names or "all"')
+    return value
+
+
+def _step(value: Any) -> Any:
+    # A comparison with NaN is false.
+    if type(value) not in (int, float) or not SMALLEST_EPS <= value <= LARGEST_EPS:
+        raise PydanticCustomError("eps", f"Input should be a number from {SMALLEST_EPS:g} to {LARGEST_EPS:g}")
     return value
 
 
@@ -216,7 +224,11 @@ class CheckRequest(ProgramRequest):
     """Gradients to be compared with central differences."""
 
     wrt: Wrt = None
-    eps: StrictFloat | StrictInt = Field(1e-6, description="The step, times the size of an element above 1.")
+    eps: Annotated[
+        float,
+        BeforeValidator(_step),
+        WithJsonSchema({"type": "number", "minimum": SMALLEST_EPS, "maximum": LARGEST_EPS, "default": 1e-6}),
+    ] = Field(1e-6, description="The step, times the size of an element above 1.")
     order: StrictInt = Field(1, ge=1, le=2, description="2: also the derivative of the gradient.")
 
 

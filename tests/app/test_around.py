@@ -74,6 +74,27 @@ def test_a_full_queue_answers_503_at_once_and_tiny_requests_pass() -> None:
     assert (tiny.status_code, later.status_code) == (200, 200)
 
 
+@pytest.mark.parametrize(
+    ("path", "is_tiny"),
+    [("evaluate", True), ("vjp", True), ("jvp", True), ("jacobian", False), ("hessian", False), ("check", False)],
+)
+def test_what_is_short_and_heavy_is_left_to_a_thread(path: str, is_tiny: bool) -> None:
+    app = create_app(Settings(max_concurrency=1, max_queue=0))
+    request = QUICKSTART | {"vjp": {"cotangents": {"out": 1}}, "jvp": {"tangents": {"x": 1}}}.get(path, {})
+    done = threading.Event()
+
+    async def conversation(client: httpx.AsyncClient) -> httpx.Response:
+        running = asyncio.create_task(app.state.workers.run(done.wait))
+        await asyncio.sleep(0)
+        answer = await client.post(f"/v1/{path}", json=request)
+        done.set()
+        await running
+        return answer
+
+    # No thread is free: only what needs none is answered.
+    assert talk(app, conversation).status_code == (200 if is_tiny else 503)
+
+
 def test_work_past_its_deadline_keeps_its_place_until_it_ends() -> None:
     workers = Workers(threads=1, queue=0, deadline_s=0.01)
     done = threading.Event()
@@ -115,7 +136,7 @@ def test_a_body_that_does_not_arrive_is_a_504() -> None:
 
 
 def test_readyz_says_503_while_draining() -> None:
-    app = create_app(Settings())
+    app = create_app(Settings(store="memory"))
     assert talk(app, lambda c: c.get("/readyz")).status_code == 200
     app.state.draining = True
     answer = talk(app, lambda c: c.get("/readyz"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -256,7 +257,10 @@ MATRICES = [
     derive("hessian", "of a name that isn't there", "unknown-name", "price", TOTAL, of="price"),
     derive("hessian", "by a mask", "not-differentiable", "m bool", infix("m = x > 0; sum(x * m)", VECTOR), wrt=["m"]),
     derive("hessian", "with vectors", "invalid-request", "vectors", TOTAL, vectors={"x": ONES}),
-    *(derive("check", f"eps {eps!r}", "invalid-request", "eps", TOTAL, eps=eps) for eps in (0, -1e-6, "NaN", "small")),
+    *(
+        derive("check", f"eps {eps!r}", "invalid-request", "eps number 1e-15 to 1", TOTAL, eps=eps)
+        for eps in (0, -1e-6, 1e-17, 9.99e-16, 1.01, 1e308, "NaN", "small", True, None, [1e-6])
+    ),
     *(
         derive("check", f"order {order!r}", "invalid-request", "order", TOTAL, order=order)
         for order in (3, 0, "1", 1.5)
@@ -488,3 +492,18 @@ def test_names_may_be_those_of_operations(
     (found,) = answer["values"].values()
     np.testing.assert_allclose(found, value, rtol=1e-12)
     assert answer["grads"] == grads
+
+
+@pytest.mark.parametrize("eps", ["NaN", True, 1e-17])
+def test_a_step_that_is_none_is_one_fault(server: Server, eps: Any) -> None:
+    answer = server.client.post("/v1/check", json={**TOTAL, "eps": eps})
+    [fault] = answer.json()["errors"]
+    assert fault["loc"] == ["eps"]
+    assert fault["msg"] == f"eps is {json.dumps(eps)}; expected a number from 1e-15 to 1"
+
+
+@pytest.mark.parametrize("eps", [1e-15, 1, 0.5])
+def test_the_least_and_the_largest_step(server: Server, eps: float) -> None:
+    request = infix("sum(2 * x)", {"x": [0.0, 1.9, -1e10, 1e308, 5e-324]})
+    answer = server.ask("/v1/check", **request, eps=eps)
+    assert answer["worst"]["order"] == 1

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from app.cli import main
 from app.graphviz import MAX_LINES, svg
+from app.main import create_app
+from app.settings import Settings
 from engine.errors import LimitExceededError, NotSupportedError
+from tests.app.test_around import talk
 
 if TYPE_CHECKING:
     from tests.app.conftest import Server
@@ -46,8 +50,29 @@ def test_a_server_without_graphviz_says_so(monkeypatch: pytest.MonkeyPatch) -> N
 
 @needs_graphviz
 def test_what_nobody_could_see_is_not_drawn() -> None:
-    with pytest.raises(LimitExceededError, match=f"{MAX_LINES:,}"):
+    with pytest.raises(LimitExceededError, match=f"{MAX_LINES:,}.*ask for the DOT text") as caught:
         svg("digraph g {\n" + '"a" -> "b"\n' * MAX_LINES + "}", 1.0)
+    # There is no setting that raises it.
+    assert "PULLBACK" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "script", ["#!/bin/sh\necho no layout >&2; exit 3\n", "no program"], ids=["fails", "no program"]
+)
+def test_graphviz_that_fails_is_no_bug(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, script: str
+) -> None:
+    broken = tmp_path / "dot"
+    broken.write_text(script)
+    broken.chmod(0o755)
+    monkeypatch.setattr(shutil, "which", lambda name: str(broken))
+    app = create_app(Settings(store="memory"))
+    program = talk(app, lambda client: client.post("/v1/programs", json={"expr": "x ** 3"})).json()["id"]
+    answer = talk(app, lambda client: client.get(f"/v1/programs/{program}/dot.svg"))
+    assert (answer.status_code, answer.json()["type"]) == (503, "/problems/unavailable")
+    assert "Graphviz fails" in answer.json()["detail"]
+    assert "Graphviz fails: " in caplog.text
+    assert talk(app, lambda client: client.get(f"/v1/programs/{program}/dot")).status_code == 200
 
 
 def test_from_order_two_on_a_picture_needs_one_name(server: Server) -> None:

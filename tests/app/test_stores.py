@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -263,6 +264,38 @@ def test_no_more_programs_than_allowed(make: Make, clock: Clock) -> None:
     assert ids(store) == ["p_b", "p_c"]
 
 
+def test_room_is_told_before_it_is_taken(make: Make, clock: Clock) -> None:
+    store = make(max_programs=2, max_bytes=10_000)
+    data = b"x" * 8000
+
+    def has_room(key: str, **bound: bytes) -> bool:
+        given = program(key, **bound)
+        try:
+            store.check_room(given, {digest_of(data): data for data in bound.values()})
+        except LimitExceededError:
+            return False
+        return True
+
+    assert has_room("a", x=data)
+    assert ids(store) == []
+    add(store, "a", x=data)
+    # Arrays that are there already take no room.
+    assert has_room("b", x=data)
+    assert not has_room("b", x=b"y" * 8000)
+    add(store, "b", "named")
+    assert has_room("a", x=data)
+    assert not has_room("c")
+    clock.now += WEEK_S + 70
+    assert has_room("c")
+    assert add(store, "c")
+
+
+def test_a_store_that_works_says_nothing(store: Store) -> None:
+    store.check()
+    add(store, "a")
+    store.check()
+
+
 def test_no_more_bytes_than_allowed(make: Make) -> None:
     store = make(max_bytes=10_000)
     assert add(store, "a", x=b"x" * 8000)
@@ -404,6 +437,36 @@ def test_processes_that_share_a_file(tmp_path: Path, opened: list[SqliteStore]) 
     assert sorted(ids(opened[0])) == sorted(f"p_{i}" for i in range(25))
 
 
+#: Lets the processes of a pool begin together; each of them has it from the start.
+_together: Any = None
+
+
+def _meet(barrier: Any) -> None:
+    global _together
+    _together = barrier
+
+
+def _start(directory: Path) -> str:
+    """What opening a store says; empty where it opens."""
+    store = SqliteStore(directory, Policy())
+    _together.wait()
+    try:
+        store.open()
+    except StoreError as error:
+        return str(error)
+    finally:
+        store.close()
+    return ""
+
+
+def test_processes_that_start_at_once_in_an_empty_directory(tmp_path: Path) -> None:
+    processes, rounds = 8, 24
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(processes, _meet, (context.Barrier(processes),)) as pool:
+        for i in range(rounds):
+            assert pool.map(_start, [tmp_path / f"{i}"] * processes, chunksize=1) == [""] * processes
+
+
 def test_what_another_process_does_is_seen(tmp_path: Path, opened: list[SqliteStore]) -> None:
     opened += [SqliteStore(tmp_path, Policy()) for _ in range(2)]
     one, other = opened
@@ -474,6 +537,19 @@ def test_a_file_that_does_not_fit_is_refused_in_one_line(
     assert "\n" not in text
 
 
+def test_a_file_that_can_only_be_read_is_refused(
+    tmp_path: Path, opened: list[SqliteStore], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A process that was killed leaves both files, and with them SQLite opens a database on a read-only disk.
+    opened.append(SqliteStore(tmp_path, Policy()))
+    add(opened[0], "a")
+    assert {path.name for path in tmp_path.iterdir()} == {FILE, f"{FILE}-wal", f"{FILE}-shm"}
+    connect = sqlite3.connect
+    monkeypatch.setattr(sqlite3, "connect", lambda path, **more: connect(f"file:{path}?mode=ro", uri=True, **more))
+    with pytest.raises(StoreError, match="cannot be used: attempt to write a readonly database"):
+        SqliteStore(tmp_path, Policy()).open()
+
+
 def test_a_file_that_goes_bad_is_unavailable(tmp_path: Path, opened: list[SqliteStore]) -> None:
     opened.append(SqliteStore(tmp_path, Policy()))
     add(opened[0], "a")
@@ -481,6 +557,14 @@ def test_a_file_that_goes_bad_is_unavailable(tmp_path: Path, opened: list[Sqlite
         connection.execute("DROP TABLE program_names")
     with pytest.raises(StoreUnavailableError):
         opened[0].load_program("p_a")
+
+
+def test_a_store_that_does_not_answer(tmp_path: Path, opened: list[SqliteStore]) -> None:
+    opened.append(SqliteStore(tmp_path, Policy()))
+    with opened[0]._database.write() as connection:
+        connection.execute("ALTER TABLE programs RENAME TO elsewhere")
+    with pytest.raises(StoreUnavailableError, match="does not answer"):
+        opened[0].check()
 
 
 def test_what_can_be_read_is_answered_while_nothing_can_be_written(

@@ -1,0 +1,138 @@
+"""What is kept of a program, and the way back, where all is checked: a disk may give other bytes than it took."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+
+from app.stores import Binding, Program, damaged
+from engine.errors import AutogradError, LimitExceededError
+from engine.graph.binding import bind
+from engine.graph.build import build
+from engine.graph.cost import Cost
+from engine.graph.declarations import declaration
+from engine.graph.evaluate import prepare
+from engine.graph.identity import program_id
+from engine.graph.ir import Graph
+from engine.graph.limits import Limits
+from engine.graph.write import document
+from engine.values import DTYPES, FLOAT64, Aval, Value, canonical, stand_in
+
+_SUMMARY = ("inputs", "outputs", "nodes", "cost")
+#: Beyond what any shape can cost.
+_UNLIMITED = 2**200
+_UNDECLARED: dict[str, Any] = {"shape": None, "dtype": None}
+
+
+def pack(graph: Graph, name: str | None, limits: Limits) -> tuple[Program, dict[str, bytes]]:
+    """A graph as it is kept, and the bytes of what is bound to it by digest; `limits` are for its cost."""
+    bound, blobs = {}, {}
+    for key, value in graph.bound.items():
+        bound[key], data = _packed(value)
+        blobs[bound[key].digest] = data
+    return Program(
+        program_id(graph), written(graph), orjson.dumps(_summary(graph, limits)).decode(), bound, name
+    ), blobs
+
+
+def unpack(program: Program, blobs: Mapping[str, bytes], max_depth: int, max_nodes: int) -> Graph:
+    """The graph that was kept; `blobs` has the bytes of all that is bound to it.
+
+    Raises:
+        StoreUnavailableError: it is not what it was when it was kept.
+        LimitExceededError: it is deeper or larger than is allowed now.
+    """
+    try:
+        graph = build(orjson.loads(program.document), max_depth=max_depth, max_nodes=max_nodes)
+        values = {name: _unpacked(binding, blobs[binding.digest]) for name, binding in program.bound.items()}
+        graph = bind(graph, values) if values else graph
+    except LimitExceededError:
+        raise
+    except (AutogradError, ValueError, TypeError) as error:
+        raise damaged(program.id, error) from error
+    found = program_id(graph)
+    if found != program.id:
+        raise damaged(program.id, f"its content is that of {found}")
+    return graph
+
+
+def written(graph: Graph) -> str:
+    """The canonical form of a graph as JSON."""
+    # Not by orjson, which writes nothing that is nested deeper than 254 levels.
+    return json.dumps(document(graph), separators=(",", ":"), allow_nan=False)
+
+
+def summary(text: str) -> dict[str, Any]:
+    """What lists tell of a program; all of it null where the text is damaged."""
+    try:
+        found = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        found = None
+    return found if isinstance(found, dict) and found.keys() == set(_SUMMARY) else dict.fromkeys(_SUMMARY)
+
+
+def check_summary(program: Program) -> None:
+    """Makes sure that the summary of a program can be read.
+
+    Raises:
+        StoreUnavailableError: it is damaged.
+    """
+    if summary(program.summary)["inputs"] is None:
+        raise damaged(program.id, "its summary cannot be read")
+
+
+def _summary(graph: Graph, limits: Limits) -> dict[str, Any]:
+    cost = _cost(graph, limits)
+    return {
+        "inputs": {i.name: _UNDECLARED | declaration(i) for i in graph.inputs},
+        "outputs": [output.name for output in graph.outputs],
+        "nodes": len(graph.nodes),
+        "cost": None if cost is None else {"nodes": cost.nodes, "bytes": cost.bytes, "flops": cost.flops},
+    }
+
+
+def _cost(graph: Graph, limits: Limits) -> Cost | None:
+    """The cost as far as it can be known: inputs without a shape count as scalars, free lengths as 1.
+
+    None where no such inputs fit, or where it takes too much to know it.
+    """
+    inputs = {
+        i.name: stand_in(Aval(tuple(1 if n is None else n for n in i.shape or ()), i.dtype or FLOAT64))
+        for i in graph.inputs
+    }
+    allowed = Limits(limits.max_nodes, limits.max_elements, _UNLIMITED, _UNLIMITED)
+    try:
+        return prepare(graph, inputs, limits=allowed).cost
+    except AutogradError:
+        return None
+
+
+def _packed(value: Value) -> tuple[Binding, bytes]:
+    """A value as its binding and its bytes, in C order and little-endian."""
+    array: npt.NDArray[Any] = np.asarray(value)
+    data = array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
+    return Binding(_digest(data), str(array.dtype), array.shape), data
+
+
+def _unpacked(binding: Binding, data: bytes) -> Value:
+    """The value of a binding.
+
+    Raises:
+        ValueError, TypeError: the bytes are not those of its digest, or fit neither its dtype nor its shape.
+    """
+    if _digest(data) != binding.digest:
+        raise ValueError(f"a bound array has not the digest {binding.digest}")
+    if binding.dtype not in DTYPES:
+        raise ValueError(f"a bound array has the dtype {binding.dtype}")
+    dtype = DTYPES[binding.dtype]
+    array = np.frombuffer(data, dtype.newbyteorder("<")).reshape(binding.shape).astype(dtype)
+    array.flags.writeable = False
+    return canonical(array)
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

@@ -1,0 +1,46 @@
+"""Whether the store can work, asked rarely, off the event loop and not waited for long."""
+
+import asyncio
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from app.limits import THREAD_NAME
+from app.stores import Store, StoreUnavailableError
+
+#: An answer of the store holds for so long.
+FRESH_S = 1.0
+#: A store that takes longer than this does not work.
+PATIENCE_S = 1.0
+
+
+class Readiness:
+    """Asks the store, on a thread of its own: a full queue of work does not make it seem broken."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._pool = ThreadPoolExecutor(1, f"{THREAD_NAME}-readiness")
+        self._asked_at = 0.0
+        self._answer: Future[str] | None = None
+
+    async def fault(self) -> str:
+        """What keeps the store from working; empty where nothing does."""
+        now = time.monotonic()
+        # While the store does not answer it is not asked again.
+        if self._answer is None or (self._answer.done() and now - self._asked_at >= FRESH_S):
+            self._answer, self._asked_at = self._pool.submit(self._ask), now
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                return await asyncio.shield(asyncio.wrap_future(self._answer))
+        except TimeoutError:
+            return f"the store has not answered for {PATIENCE_S:g} s"
+
+    def _ask(self) -> str:
+        try:
+            self._store.check()
+        except StoreUnavailableError as error:
+            return str(error)
+        return ""
+
+    def close(self) -> None:
+        """Lets go of the thread; whether the store answers is not waited for."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
