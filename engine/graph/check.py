@@ -9,7 +9,7 @@ import numpy as np
 
 from engine.errors import Faults, InvalidValueError, Loc
 from engine.graph.application import Application, View, apply_to
-from engine.graph.checks import check_known, chosen_wrt
+from engine.graph.choices import check_known, chosen_wrt
 from engine.graph.cost import Cost, check_cost
 from engine.graph.ir import Graph
 from engine.graph.limits import check_limit

@@ -10,7 +10,7 @@ from typing import Any
 
 from engine.errors import Fault, InvalidValueError, LimitExceededError
 from engine.graph.application import View
-from engine.graph.checks import chosen_outputs, only_output
+from engine.graph.choices import chosen_outputs, only_output
 from engine.graph.ir import Graph
 from engine.graph.names import quoted
 from engine.graph.request import Derivative, Request

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from engine.errors import Faults, InvalidValueError, NotSupportedError
 from engine.graph.application import Application, View, apply_to
 from engine.graph.autodiff import derivatives
-from engine.graph.checks import (
+from engine.graph.choices import (
     check_answer,
     check_cotangent,
     check_floating,

@@ -17,7 +17,7 @@ from engine.errors import (
     UnknownNameError,
 )
 from engine.graph.application import Application, View, apply_to
-from engine.graph.checks import check_answer, check_direction, check_floating, check_known, chosen_wrt
+from engine.graph.choices import check_answer, check_direction, check_floating, check_known, chosen_wrt
 from engine.graph.cost import Cost, check_cost
 from engine.graph.ir import Graph
 from engine.graph.names import quoted
@@ -64,7 +64,6 @@ class Request:
         self.application = apply_to(graph, inputs, faults=self.faults, **options)
         self.trace: Trace = self.application.trace()
         self._given: dict[str, Value] = {}
-        self._lead: dict[str, tuple[int, ...]] = {}
 
     def view(self, **options: Any) -> View:
         """The program on the trace; faults found before are reported first."""

@@ -171,22 +171,18 @@ def _same_form(trace: Any, xs: list[Symbol], attrs: dict[str, Any], out: Aval) -
     return xs[0] if _is_same(xs[0], out) and xs[0].dtype.kind == "f" else None
 
 
-def _reshape(trace: Any, xs: list[Symbol], attrs: dict[str, Any], out: Aval) -> Symbol | None:
-    step = trace.steps[xs[0].place]
-    if _is_same(xs[0], out):
-        return xs[0]
-    if step.op is not None and step.op.name == "reshape":
-        return _call("reshape", trace.symbol(step.args[0]), shape=out.shape)
-    return None
+def _last_counts(name: str) -> Rule:
+    """Of several of these in a row the last one gives the shape; one that changes nothing is none."""
 
+    def rule(trace: Any, xs: list[Symbol], attrs: dict[str, Any], out: Aval) -> Symbol | None:
+        step = trace.steps[xs[0].place]
+        if _is_same(xs[0], out):
+            return xs[0]
+        if step.op is not None and step.op.name == name:
+            return _call(name, trace.symbol(step.args[0]), shape=out.shape)
+        return None
 
-def _broadcast_to(trace: Any, xs: list[Symbol], attrs: dict[str, Any], out: Aval) -> Symbol | None:
-    step = trace.steps[xs[0].place]
-    if _is_same(xs[0], out):
-        return xs[0]
-    if step.op is not None and step.op.name == "broadcast_to":
-        return _call("broadcast_to", trace.symbol(step.args[0]), shape=out.shape)
-    return None
+    return rule
 
 
 def _transpose(trace: Any, xs: list[Symbol], attrs: dict[str, Any], out: Aval) -> Symbol | None:
@@ -204,8 +200,8 @@ _RULES: dict[str, Rule] = {
     "pow": _pow,
     "zeros_like": _filled(0.0),
     "ones_like": _filled(1.0),
-    "reshape": _reshape,
-    "broadcast_to": _broadcast_to,
+    "reshape": _last_counts("reshape"),
+    "broadcast_to": _last_counts("broadcast_to"),
     "transpose": _transpose,
     "sum_to": _same_form,
     "astype": _same_form,

@@ -207,7 +207,7 @@ def _attribute_bits(value: Any) -> Any:
 def as_graph(trace: Trace, outputs: Mapping[str, Symbol], bound: Mapping[str, Value] | None = None) -> Graph:
     """The steps that some values need as a program of its own.
 
-    Inputs are those of the trace, with their shapes and dtypes; those that are `bound` keep their values.
+    Inputs are those of the trace, with shapes and dtypes; those that are `bound`, and needed, keep their values.
     """
     bound = bound or {}
     numbers = (f"_{n}" for n in count(1))
@@ -232,7 +232,8 @@ def as_graph(trace: Trace, outputs: Mapping[str, Symbol], bound: Mapping[str, Va
     inputs = [Input(s.name, s.aval.shape, s.aval.dtype) for s in trace.steps if s.name and s.name not in bound]
     aliases = {name: i for name, i in found.items() if name != i}
     results = tuple(Output(name, i) for name, i in found.items())
-    return named(Graph(tuple(inputs), tuple(nodes), results, aliases, dict(bound)))
+    needed = {name: bound[name] for name in bound if name in ids.values()}
+    return named(Graph(tuple(inputs), tuple(nodes), results, aliases, needed))
 
 
 def _literal(step: Step) -> Literal:

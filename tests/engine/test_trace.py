@@ -220,3 +220,11 @@ def test_a_product_with_the_hessian_in_a_million_dimensions_holds_a_few_vectors(
     prepared = hvp(parse("sum(tanh(x)**2 * roll(x, 1, 0))"), {"x": x}, {"x": np.cos(x)}, limits=LARGE)
     prepared.run()
     assert peak(prepared.run) <= 20
+
+
+def test_bound_values_that_a_gradient_does_not_need_are_left_behind() -> None:
+    graph = bind(parse("x * w + offset"), {"w": 3.0, "offset": 5.0})
+    prepared = prepare(graph, {"x": 2.0}, backward=Backward(create_graph=True))
+    assert prepared.grad_graph is not None
+    assert prepared.grad_graph.bound == {"w": 3.0}
+    assert prepare(prepared.grad_graph, {"x": 2.0}).run().values == {"grad_x": 3.0}
