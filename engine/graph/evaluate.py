@@ -71,10 +71,17 @@ class Prepared:
         """The length of the batch."""
         return self.application.rows
 
-    def run(self) -> Evaluation:
-        """Computes values and gradients."""
+    def run(self, inputs: Mapping[str, Value] | None = None) -> Evaluation:
+        """Computes values and gradients.
+
+        inputs: values in place of some that it was prepared with, of the same shapes and dtypes.
+
+        Raises:
+            InvalidValueError: a value of another name, shape or dtype; data on which an operation is not defined.
+        """
+        given = self._inputs | self.application.replacing(inputs or {})
         with self.application.mode():
-            found = iter(self._schedule.run(self._inputs, self.application.seed or 0))
+            found = iter(self._schedule.run(given, self.application.seed or 0))
         form = self._form
         values = {name: next(found) for name in form.values}
         if form.grads is None:

@@ -41,10 +41,11 @@ class Derivative:
     _inputs: dict[str, Value]
     _form: Form
 
-    def run(self) -> dict[str, Any]:
-        """The values."""
+    def run(self, inputs: Mapping[str, Value] | None = None) -> dict[str, Any]:
+        """The values; `inputs` as of `evaluate.Prepared.run`."""
+        given = self._inputs | self.application.replacing(inputs or {})
         with self.application.mode():
-            found = iter(self._schedule.run(self._inputs, self.application.seed or 0))
+            found = iter(self._schedule.run(given, self.application.seed or 0))
         return _filled(self._form, found)
 
 

@@ -18,6 +18,7 @@ from engine.errors import (
     UnknownNameError,
 )
 from engine.graph.binding import bind
+from engine.graph.derivatives import jvp
 from engine.graph.evaluate import Backward, Evaluation, prepare
 from engine.graph.expression import parse
 from engine.graph.limits import Limits
@@ -281,3 +282,21 @@ def assert_equal(found: Evaluation, expected: Evaluation) -> None:
         assert one.keys() == other.keys()
         for name in one:
             np.testing.assert_array_equal(one[name], other[name])
+
+
+def test_what_was_prepared_runs_on_other_values() -> None:
+    graph = parse("y = sum(x ** 2) * k; y")
+    x = np.array([1.0, 2.0])
+    prepared = prepare(graph, {"x": x, "k": 3.0}, backward=Backward())
+    again = prepared.run({"x": 2.0 * x})
+    assert again.values == {"y": 60.0}
+    np.testing.assert_array_equal((again.grads or {})["x"], 12.0 * x)
+    assert prepared.run().values == {"y": 15.0}
+    assert jvp(graph, {"x": x, "k": 3.0}, {"k": 1.0}).run({"x": 2.0 * x})["jvps"] == {"y": 20.0}
+    for wrong, words in (
+        ({"x": x[:1]}, r"float64\[1\].*float64\[2\]"),
+        ({"x": x.astype(np.float32)}, "float32"),
+        ({"kk": 1.0}, "nearest: k"),
+    ):
+        with pytest.raises(InvalidValueError, match=words):
+            prepared.run(wrong)
