@@ -157,8 +157,11 @@ def _pass(nodes: list[Any], grads: dict[Any, Any], create_graph: bool, retain_gr
                 continue
         raws = v._saved
         y, xs = _on_tape(v) if create_graph else (v._data, raws)
-        if type(y) is not float and float in map(type, raws):
+        if (type(y) is not float or (len(raws) > 1 and type(raws[0]) is not type(raws[1]))) and float in map(
+            type, raws
+        ):
             xs = _strong(v, xs)
+            g = np.float64(g) if type(g) is float else g
         attrs = v._attrs
         vjps = v._op.vjps or _computed(v._op.cotangents(g, y, xs, attrs or {}))
         i = -1

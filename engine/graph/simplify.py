@@ -1,8 +1,8 @@
 """Identities that change no bit of a result, applied to each operation as it is written down.
 
 What is not here is left out on purpose: x + 0.0 turns -0.0 into 0.0, x - x and x * 0 forget NaN and infinities, and
-c1 * (c2 * x) rounds otherwise. The trace itself folds constants and merges equal steps; steps that nothing needs are
-never run.
+c1 * (c2 * x) rounds otherwise; an array that is not copied in between may lie otherwise in memory, and its sums round
+otherwise. The trace itself folds constants and merges equal steps; steps that nothing needs are never run.
 """
 
 from collections.abc import Callable
@@ -171,18 +171,13 @@ def _same_form(trace: Any, xs: list[Symbol], attrs: dict[str, Any], out: Aval) -
     return xs[0] if _is_same(xs[0], out) and xs[0].dtype.kind == "f" else None
 
 
-def _last_counts(name: str) -> Rule:
-    """Of several of these in a row the last one gives the shape; one that changes nothing is none."""
-
-    def rule(trace: Any, xs: list[Symbol], attrs: dict[str, Any], out: Aval) -> Symbol | None:
-        step = trace.steps[xs[0].place]
-        if _is_same(xs[0], out):
-            return xs[0]
-        if step.op is not None and step.op.name == name:
-            return _call(name, trace.symbol(step.args[0]), shape=out.shape)
-        return None
-
-    return rule
+def _broadcast_to(trace: Any, xs: list[Symbol], attrs: dict[str, Any], out: Aval) -> Symbol | None:
+    step = trace.steps[xs[0].place]
+    if _is_same(xs[0], out):
+        return xs[0]
+    if step.op is not None and step.op.name == "broadcast_to":
+        return _call("broadcast_to", trace.symbol(step.args[0]), shape=out.shape)
+    return None
 
 
 def _transpose(trace: Any, xs: list[Symbol], attrs: dict[str, Any], out: Aval) -> Symbol | None:
@@ -200,9 +195,8 @@ _RULES: dict[str, Rule] = {
     "pow": _pow,
     "zeros_like": _filled(0.0),
     "ones_like": _filled(1.0),
-    "reshape": _last_counts("reshape"),
-    "broadcast_to": _last_counts("broadcast_to"),
+    "reshape": _same_form,
+    "broadcast_to": _broadcast_to,
     "transpose": _transpose,
     "sum_to": _same_form,
-    "astype": _same_form,
 }

@@ -108,6 +108,13 @@ def test_scalars_beside_float32_count_as_they_did_on_the_way_forward(name: str) 
     np.testing.assert_allclose(y.grad.data, wide[1].grad.data, rtol=1e-6)
 
 
+def test_a_cotangent_of_two_scalars_has_the_dtype_of_their_result() -> None:
+    x, y = Variable(0.7), Variable(np.array(1.3, np.float32))
+    F.div(x, y).backward()
+    assert x.grad is not None
+    assert x.grad.data == 1.0 / np.float64(np.float32(1.3))
+
+
 @pytest.mark.parametrize("f", [F.norm, lambda x: F.hypot(x[0], x[1])], ids=["norm", "hypot"])
 def test_all_derivatives_of_a_length_are_zero_at_zero(f: Any) -> None:
     zero = np.zeros(2)
