@@ -50,7 +50,8 @@ class Operation:
         flops: (*avals, out, **attrs) -> number of floating-point operations.
         kind: elementwise, linear, bilinear, other or composite; jvp and batching follow from it. Linear means so in all
             operands that have a derivative, together.
-        batch: how it runs for many rows at once, where that does not follow from the kind: a rule of `batching`.
+        batch: how it runs for many rows at once: a rule of `batching`. Without one, a linear row leaves leading axes
+            alone and any other runs row by row.
         domain: for each operand the interval that test data is drawn from; `examples`: the test data.
         is_differentiable: a gradient comes back through it to at least one operand (where not said, from its vjps).
         random: draws from the generator that it is given as the keyword `rng`; never merged, folded or dropped.

@@ -136,15 +136,13 @@ def prepare(
     application = apply_to(graph, inputs, batched=batched, train=train, seed=seed, limits=limits, faults=faults)
     names = application.names if isinstance(outputs, str) else chosen_outputs(application, outputs, faults)
     of = only_output(application, backward.of, ("backward",), faults) if backward else None
-    wrt = list(backward.wrt or ()) if backward else []
-    if backward and not 1 <= backward.order <= HIGHEST_ORDER:
-        msg = f"order is {backward.order}; expected an integer from 1 to {HIGHEST_ORDER}"
-        faults.add(InvalidValueError, msg, ("backward", "order"))
-    check_known("wrt", wrt, application, ("backward", "wrt"), faults)
+    if backward:
+        _check_names(backward, application, faults)
     faults.check()
 
     trace = application.trace()
-    cut = [application.known[name] for name in wrt] if backward and backward.order > 1 else []
+    wrt = backward.wrt or () if backward and backward.order > 1 else ()
+    cut = [application.known[name] for name in wrt]
     view = View(application, trace, cut=cut)
     chosen = chosen_wrt(application, view, backward.wrt, ("backward", "wrt"), faults) if backward else {}
     if backward and of is not None:
@@ -204,6 +202,13 @@ def _grad_graph(form: _Form, trace: Trace, application: Application) -> Graph:
         msg = "create_graph: a program of gradients draws random numbers of its own, not those of train: true here"
         raise NotSupportedError(msg, ("backward", "create_graph"))
     return as_graph(trace, outputs, application.graph.bound)
+
+
+def _check_names(backward: Backward, application: Application, faults: Faults) -> None:
+    if not 1 <= backward.order <= HIGHEST_ORDER:
+        msg = f"order is {backward.order}; expected an integer from 1 to {HIGHEST_ORDER}"
+        faults.add(InvalidValueError, msg, ("backward", "order"))
+    check_known("wrt", backward.wrt or (), application, ("backward", "wrt"), faults)
 
 
 def _check_order(backward: Backward, wrt: Mapping[str, str], faults: Faults) -> None:
