@@ -28,12 +28,17 @@ class Structure:
     constants: numbers of what is no input but not in the code either: arrays, and what is made of these alone.
     outputs: numbers of the values.
     places: of the steps in the trace.
+
+    Args:
+        trace: the steps.
+        outputs: the values.
+        inputs: some that are to come first, needed or not.
     """
 
-    def __init__(self, trace: Trace, outputs: Sequence[Symbol]) -> None:
+    def __init__(self, trace: Trace, outputs: Sequence[Symbol], inputs: Sequence[Symbol] = ()) -> None:
         live = trace.live(outputs)
         self._known = _known(trace, live)
-        self.places = _order(trace, [x.place for x in outputs], self._known)
+        self.places = _order(trace, [x.place for x in (*inputs, *outputs)], self._known)
         numbers = {place: n for n, place in enumerate(self.places)}
         self.steps: list[Step] = []
         self.inputs: list[int] = []
