@@ -46,7 +46,7 @@ def evaluate(function: Callable[..., Any], *given: Any, threads: int | None = 1)
     """The values of a function of arrays: its groups as regions, all other steps one by one."""
     structure, items = fusion(function, *given)
     values: dict[int, Any] = dict(zip(structure.inputs, given, strict=True))
-    values |= dict(zip(structure.constants, structure.constant_values(), strict=True))
+    values |= dict(zip(structure.constants, structure.constant_values(trace), strict=True))
     for item in items:
         if isinstance(item, Group):
             found = Region(structure.steps, item).run([values[n] for n in item.operands], threads)
