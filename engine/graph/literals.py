@@ -261,7 +261,8 @@ def _from_bytes(data: memoryview, what: str, dtype: DType, shape: tuple[int, ...
     if dtype == BOOL and (np.frombuffer(data, np.uint8) > 1).any():
         _fail(f"{what} holds bytes other than 0 and 1; those of bool are these", loc)
     array = np.frombuffer(data, dtype.newbyteorder("<")).astype(dtype, copy=False)
-    return array.reshape(shape)
+    # What lies askew in a body is copied once: NumPy would copy it at every use, and round sums in another order.
+    return (array if array.flags.aligned else array.copy()).reshape(shape)
 
 
 def _fail(detail: str, loc: Loc) -> Never:
