@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import struct
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ from app.wire.msgpack import decode, encode
 from engine.errors import LimitExceededError
 from engine.graph.literals import decode_value
 from tests.app.calls import sendable
-from tests.app.conftest import strict_json
+from tests.app.conftest import ROOT, strict_json
 from tests.app.test_contract import example_requests
 from tests.app.test_fuzz import bounded
 from tests.app.test_malformed import CASES, JSON_TYPE, STATUS, Case
@@ -444,3 +445,11 @@ def test_openapi_has_both_forms(server: Server) -> None:
     assert {"application/json", MSGPACK} == evaluate["responses"]["200"]["content"].keys()
     assert {"application/problem+json", MSGPACK} == evaluate["responses"]["422"]["content"].keys()
     assert MSGPACK in document["paths"]["/v1/ops"]["get"]["responses"]["200"]["content"]
+
+
+def test_readme_example(server: Server) -> None:
+    readme = (ROOT / "README.md").read_text()
+    (code,) = re.findall(r"```py\n(.*?)```", readme, re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(code.replace("http://127.0.0.1:8000", server.base_url), names)
+    np.testing.assert_allclose(names["gradient"], np.cos(np.linspace(0, 1, 100_000)), rtol=1e-15)
