@@ -31,20 +31,21 @@ def draw(seed: int, *shape: int) -> Array:
     return x
 
 
-def traced(function: Callable[..., Any], *given: Any) -> Structure:
+def traced(function: Callable[..., Any], *given: Any) -> tuple[Trace, Structure]:
     trace = Trace()
     symbols = [trace.input(f"x{k}", aval(x)) for k, x in enumerate(given)]
-    return Structure(trace, function(*symbols), symbols)
+    return trace, Structure(trace, function(*symbols), symbols)
 
 
 def fusion(function: Callable[..., Any], *given: Any) -> tuple[Structure, list[int | Group]]:
-    structure = traced(function, *given)
+    _, structure = traced(function, *given)
     return structure, fused(structure.steps, structure.outputs, smallest=0)
 
 
 def evaluate(function: Callable[..., Any], *given: Any, threads: int | None = 1) -> list[Any]:
     """The values of a function of arrays: its groups as regions, all other steps one by one."""
-    structure, items = fusion(function, *given)
+    trace, structure = traced(function, *given)
+    items = fused(structure.steps, structure.outputs, smallest=0)
     values: dict[int, Any] = dict(zip(structure.inputs, given, strict=True))
     values |= dict(zip(structure.constants, structure.constant_values(trace), strict=True))
     for item in items:
@@ -213,7 +214,7 @@ def test_what_is_fused() -> None:
 
 
 def test_small_arrays_and_single_steps_are_left_alone() -> None:
-    structure = traced(chain, draw(9, 100))
+    _, structure = traced(chain, draw(9, 100))
     assert groups(fused(structure.steps, structure.outputs)) == []
     assert groups(fusion(lambda x: [F.exp(x)], draw(9, 100))[1]) == []
     assert len(groups(fusion(lambda x: [F.sin(x)], draw(9, 100))[1])) == 1
