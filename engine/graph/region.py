@@ -163,13 +163,10 @@ class _Writer:
     def _emit_ufunc(self, n: int, given: list[str]) -> None:
         step = self._steps[n]
         self.names[step.op.name] = step.op.ufunc
-        if step.aval.dtype == FLOAT64:
+        if step.aval.dtype == FLOAT64 or n in self._results:
             # Element by element, a result may be written over an operand that is read for the last time.
             self._release(n)
-            given = [*given, self._target(n)]
-            self._lines.append(f"{step.op.name}({', '.join(given)})")
-        elif n in self._results:
-            self._lines.append(f"{step.op.name}({', '.join([*given, self._target(n)])})")
+            self._lines.append(f"{step.op.name}({', '.join(given)}, out={self._target(n)})")
         else:
             self._texts[n] = f"v{n}"
             self._lines.append(f"v{n} = {step.op.name}({', '.join(given)})")
