@@ -1,6 +1,6 @@
 """Buffers: which results of a plan are written into arrays that it keeps from one call to the next."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import Any
 
 import numpy as np
@@ -15,8 +15,11 @@ from engine.values import FLOAT64, Aval
 SMALLEST = 1024
 
 
-def last_reads(structure: Structure) -> list[int]:
-    """For each value the last step that reads its memory, be it through what may be a view of it."""
+def last_reads(structure: Structure, repeated: Set[int] = frozenset()) -> list[int]:
+    """For each value the last step that reads its memory, be it through what may be a view of it.
+
+    Outputs are read after all steps, and so is what a `repeated` step reads of those that are computed but once.
+    """
     steps = structure.steps
     ends = list(range(len(steps)))
     for n in structure.outputs:
@@ -24,7 +27,7 @@ def last_reads(structure: Structure) -> list[int]:
     for n in reversed(range(len(steps))):
         end = n if is_fresh(steps[n]) else ends[n]
         for a in steps[n].args:
-            ends[a] = max(ends[a], end)
+            ends[a] = len(steps) if n in repeated and a not in repeated else max(ends[a], end)
     return ends
 
 
@@ -40,12 +43,16 @@ class Buffers:
 
     names: for numbers of steps the name of the buffer that holds the result.
     forms: shape and dtype of each buffer.
+
+    Args:
+        structure: the steps.
+        repeated: those inside of a loop.
     """
 
-    def __init__(self, structure: Structure) -> None:
+    def __init__(self, structure: Structure, repeated: Set[int] = frozenset()) -> None:
         self.names: dict[int, str] = {}
         self.forms: list[Aval] = []
-        steps, ends = structure.steps, last_reads(structure)
+        steps, ends = structure.steps, last_reads(structure, repeated)
         is_c = _laid_out_in_c(steps)
         #: For each buffer the last step that reads what it holds.
         until: list[int] = []

@@ -48,7 +48,8 @@ class Program:
         self.is_scalar = not structure.constants and is_scalar(structure.steps)
         self.is_random = any(step.stream for step in structure.steps)
         self.arrays = [k for k, n in enumerate(structure.outputs) if found[n] == ARRAY]
-        self._buffers = Buffers(structure)
+        self._inside = self._repeated() if carried else set()
+        self._buffers = Buffers(structure, self._inside)
         self._kept: list[tuple[Any, ...]] = []
         self._most_kept = min(_SETS_KEPT, _BYTES_KEPT // max(self._buffers.nbytes, 1))
         self.function, self.code = self._compiled(is_guarded=not self.is_scalar)
@@ -95,13 +96,10 @@ class Program:
 
     def _loop(self, emitter: Emitter) -> list[Line]:
         structure = self._structure
-        moving = {structure.inputs[k] for k in self._carried}
         before: list[Line] = []
         inside: list[Line] = []
-        for n, step in enumerate(structure.steps):
-            if not moving.isdisjoint(step.args) or step.stream is not None:
-                moving.add(n)
-            (inside if n in moving else before).extend(emitter.emit(n))
+        for n in range(len(structure.steps)):
+            (inside if n in self._inside else before).extend(emitter.emit(n))
         targets = ", ".join(f"x{k}" for k in self._carried)
         values = ", ".join(emitter.result(n) for n in structure.outputs)
         inside.append((f"{targets} = {values}", ""))
@@ -118,6 +116,14 @@ class Program:
             ("except (ArithmeticError, ValueError):", ""),
             (f"{INDENT}return guarded({', '.join(given)}, steps - step)", ""),
         ]
+
+    def _repeated(self) -> set[int]:
+        """The steps that every round of a loop computes anew."""
+        found = {self._structure.inputs[k] for k in self._carried}
+        for n, step in enumerate(self._structure.steps):
+            if not found.isdisjoint(step.args) or step.stream is not None:
+                found.add(n)
+        return found
 
     def _forgotten(self) -> dict[int, list[int]]:
         """For steps what nothing reads after them, where it is large and lies in no buffer."""
