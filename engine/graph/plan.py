@@ -5,7 +5,7 @@ and nothing overflows; where Python raises, the same steps run once more in oper
 All else becomes calls of NumPy, which write into buffers that the plan keeps from one call to the next.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from types import TracebackType
 from typing import Any
@@ -173,33 +173,48 @@ class Plan:
     """What is left of a trace to compute some values.
 
     cost: of one run, known before it.
+
+    Args:
+        trace: the steps.
+        outputs: the values.
+        compiled: what makes code of a structure, or finds it.
     """
 
-    def __init__(self, trace: Trace, outputs: Sequence[Symbol]) -> None:
+    def __init__(
+        self, trace: Trace, outputs: Sequence[Symbol], compiled: Callable[[Structure], Program] = Program
+    ) -> None:
         structure = Structure(trace, outputs)
         self.cost = cost_of(trace, structure.places)
         self._names = structure.names
-        self._constants = structure.constant_values
-        self._structure = structure
+        self._compiled = compiled
+        self._source: tuple[Trace, Structure] | None = (trace, structure)
+        self._made: tuple[Program, list[Value]] | None = None
 
-    @cached_property
-    def _program(self) -> Program:
-        return Program(self._structure)
+    def _ready(self) -> tuple[Program, list[Value]]:
+        """The code and the constants, made with the first use; the trace is let go then."""
+        source = self._source
+        if source is not None:
+            trace, structure = source
+            self._made = self._compiled(structure), structure.constant_values(trace)
+            self._source = None
+        assert self._made is not None
+        return self._made
 
     @property
     def source(self) -> str:
         """The code."""
-        return self._program.source
+        return self._ready()[0].source
 
     @property
     def nbytes(self) -> int:
         """What it takes to keep it."""
-        return self._program.nbytes + sum(aval(x).nbytes for x in self._values)
+        program, constants = self._ready()
+        return program.nbytes + sum(aval(x).nbytes for x in constants)
 
     @property
     def is_random(self) -> bool:
         """Whether a run draws random numbers."""
-        return self._program.is_random
+        return self._ready()[0].is_random
 
     def run(self, inputs: Mapping[str, Value], seed: int = 0) -> list[Value]:
         """The values, from those of the inputs by name; arrays are not to be written to.
@@ -207,15 +222,14 @@ class Plan:
         Raises:
             InvalidValueError: data on which an operation is not defined, such as labels out of range.
         """
-        program = self._program
-        values = program([*[inputs[name] for name in self._names], *self._values, *[seed][: program.is_random]])
+        program, constants = self._made or self._ready()
+        given = [inputs[name] for name in self._names]
+        if constants or program.is_random:
+            given += constants + [seed][: program.is_random]
+        values = program(given)
         for k in program.arrays:
             values[k] = _result(values[k])
         return values
-
-    @cached_property
-    def _values(self) -> list[Value]:
-        return self._structure.constant_values()
 
 
 def _result(value: Any) -> Value:
