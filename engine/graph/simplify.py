@@ -20,6 +20,8 @@ Rule = Callable[[Any, list[Symbol], dict[str, Any], Aval], Symbol | None]
 
 #: Elementwise operations of two operands that may be exchanged; which zero maximum takes depends on their order.
 COMMUTATIVE = {"add", "mul", "hypot", "logaddexp", "equal", "not_equal"}
+#: Elementwise operations whose result IEEE 754 prescribes.
+_ROUNDED_ALIKE = {"add", "sub", "mul", "div", "neg", "square", "sqrt"}
 
 
 def rewritten(trace: Any, op: Any, xs: list[Symbol], attrs: dict[str, Any], out: Aval) -> Symbol | None:
@@ -30,6 +32,9 @@ def rewritten(trace: Any, op: Any, xs: list[Symbol], attrs: dict[str, Any], out:
     if op.kind in ("elementwise", "bilinear") and op.name not in ("matmul", "pow"):
         # NumPy has ways of its own for a power with one exponent.
         _see_through_broadcasts(trace, op, xs, attrs, out)
+        found = _repeated_result(trace, op, xs, attrs, out)
+        if found is not None:
+            return found
     rule = _RULES.get(op.name)
     return rule(trace, xs, attrs, out) if rule else None
 
@@ -43,6 +48,21 @@ def _see_through_broadcasts(trace: Any, op: Any, xs: list[Symbol], attrs: dict[s
             avals = [inner.aval if j == i else other.aval for j, other in enumerate(xs)]
             if op.infer(*avals, **attrs) == out._replace(weak=None):
                 xs[i] = inner
+
+
+def _repeated_result(trace: Any, op: Any, xs: list[Symbol], attrs: dict[str, Any], out: Aval) -> Symbol | None:
+    """What an operation that rounds alike for one element and many gives for numbers, some of them repeated."""
+    if op.name not in _ROUNDED_ALIKE or not out.shape:
+        return None
+    numbers = []
+    for x in xs:
+        step = trace.steps[x.place]
+        is_repeated = step.op is not None and step.op.name == "broadcast_to"
+        number = trace.symbol(step.args[0]) if is_repeated else x
+        if trace.known(number) is None or number.shape:
+            return None
+        numbers.append(number)
+    return _call("broadcast_to", _call(op.name, *numbers, **attrs), shape=out.shape)
 
 
 def _number(trace: Any, x: Symbol) -> float | None:
