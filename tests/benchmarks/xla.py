@@ -1,13 +1,15 @@
 """The workloads in JAX on the CPU: compiled by `jax.jit` in a first call, then called; float64, as all the others.
 
 Each function prepares one workload and returns a step. What a step is given is on JAX's device already, and it returns
-when the results are there, before they are converted to anything.
+when the results are there, before they are converted to anything. Loops over a step wait for its last result alone, as
+its documentation does.
 """
 
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from tests.benchmarks import inputs
 
@@ -23,6 +25,64 @@ def compiled(function: Callable[..., object], *operands: object) -> Callable[[],
     given = [jnp.asarray(operand) for operand in operands]
     call(*given)
     return lambda: jax.block_until_ready(call(*given))
+
+
+def quickstart() -> Callable[[], object]:
+    return compiled(jax.value_and_grad(lambda x: jnp.square(jnp.exp(jnp.square(x)))), inputs.QUICKSTART_X)
+
+
+def descent_step(x, y):
+    gx, gy = jax.grad(lambda x, y: 100.0 * (y - x * x) ** 2 + (x - 1.0) ** 2, argnums=(0, 1))(x, y)
+    return x - inputs.DESCENT_RATE * gx, y - inputs.DESCENT_RATE * gy
+
+
+def descent_by_steps() -> Callable[[], object]:
+    update = jax.jit(descent_step)
+
+    def step():
+        point = tuple(jnp.asarray(start) for start in inputs.DESCENT_START)
+        for _ in range(inputs.DESCENT_STEPS):
+            point = update(*point)
+        return jax.block_until_ready(point)
+
+    step()
+    return step
+
+
+def descent() -> Callable[[], object]:
+    return compiled(
+        lambda *start: jax.lax.fori_loop(0, inputs.DESCENT_STEPS, lambda _, point: descent_step(*point), start),
+        *inputs.DESCENT_START,
+    )
+
+
+def mlp_small() -> Callable[[], object]:
+    x, labels = inputs.mlp_batch(inputs.SMALL_BATCH)
+    given = jnp.asarray(x), jnp.asarray(np.eye(inputs.CLASSES)[labels])
+    params = [jnp.asarray(param) for param in inputs.mlp_parameters()]
+
+    def loss(params, x, targets):
+        w1, b1, w2, b2 = params
+        logits = jnp.tanh(x @ w1 + b1) @ w2 + b2
+        return -jnp.mean(jnp.sum(jax.nn.log_softmax(logits) * targets, axis=1))
+
+    @jax.jit
+    def update(params, x, targets):
+        value, grads = jax.value_and_grad(loss)(params, x, targets)
+        return value, [param - inputs.RATE * grad for param, grad in zip(params, grads, strict=True)]
+
+    update(params, *given)
+
+    def step():
+        nonlocal params
+        value, params = jax.block_until_ready(update(params, *given))
+        return value, params
+
+    return step
+
+
+def waves() -> Callable[[], object]:
+    return compiled(jax.value_and_grad(lambda x: jnp.sum(jnp.sin(jnp.exp(jnp.tanh(x))))), inputs.elementwise_x())
 
 
 def rosenbrock_function(x):
