@@ -41,7 +41,7 @@ def unary(
     vjp: Vjp | None,
     *,
     doc: str,
-    scalar: Callable[[float], Any] | None = None,
+    scalar: Callable[[float], Any] | str | None = None,
     domain: Domain = REAL,
     dtype: str = "floating",
     aliases: tuple[str, ...] = (),
@@ -75,7 +75,7 @@ def binary(
     vjp2: Vjp | None,
     *,
     doc: str,
-    scalar: Callable[[float, float], Any] | None = None,
+    scalar: Callable[[float, float], Any] | str | None = None,
     domain: tuple[Domain, Domain] = (REAL, REAL),
     dtype: str = "same",
     aliases: tuple[str, ...] = (),
@@ -112,7 +112,7 @@ def elementwise(
     doc: str,
     examples: tuple[Example, ...],
     domain: tuple[Domain, ...],
-    scalar: Callable[..., Any] | None = None,
+    scalar: Callable[..., Any] | str | None = None,
     dtype: str = "same",
     dtype_operands: slice = slice(None),
     dtype_attributes: tuple[str, ...] = (),
@@ -145,6 +145,7 @@ def elementwise(
         forward=in_floating(function) if dtype == "floating" else function,
         scalar=scalar,
         ufunc=function if isinstance(function, np.ufunc) else None,
+        is_fresh=True,
         vjps=vjps,
         infer=infer,
         flops=lambda *avals, out, **attrs: flops * out.size,
@@ -167,6 +168,7 @@ def reduction(
     has_identity: bool = True,
     domain: Domain = REAL,
     flops: int = 1,
+    emit: Callable[..., Callable[..., Any]] | None = None,
 ) -> Row:
     """A row that reduces over axes: forward is `(x, axes, keepdims)`, vjp `(g, y, x, axes, keepdims)`."""
 
@@ -189,6 +191,8 @@ def reduction(
         vjps=(vjp,),
         infer=infer,
         flops=lambda x, out, **attrs: flops * x.size,
+        is_fresh=True,
+        emit=emit,
         batch=leading,
         domain=(domain,),
     )

@@ -64,23 +64,6 @@ class Application:
         """All inputs, bound ones too."""
         return self.inputs | self.graph.bound
 
-    def replacing(self, inputs: Mapping[str, Value]) -> dict[str, Value]:
-        """Other values for some inputs, once it is sure that they have the same forms.
-
-        Raises:
-            InvalidValueError: one has not.
-        """
-        for name, value in inputs.items():
-            if name not in self.inputs:
-                raise InvalidValueError(f"there is no input {quoted(name)}{nearest(name, list(self.inputs))}")
-            given, known = aval(value), aval(self.inputs[name])
-            if (given.shape, given.dtype) != (known.shape, known.dtype):
-                raise InvalidValueError(
-                    f"input {quoted(name)} is {given.dtype}{list(given.shape)}; "
-                    f"the program was prepared for {known.dtype}{list(known.shape)}"
-                )
-        return dict(inputs)
-
 
 def apply_to(
     graph: Graph,

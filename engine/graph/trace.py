@@ -14,11 +14,12 @@ from engine.errors import InvalidValueError
 from engine.graph.ir import Graph, Input, Literal, Node, Output
 from engine.graph.limits import Limits, check_limit
 from engine.graph.naming import named
-from engine.graph.simplify import rewritten
+from engine.graph.simplify import COMMUTATIVE, rewritten
 from engine.symbol import Symbol
 from engine.table import CALLS
 from engine.values import FLOAT64, MAX_AXES, Aval, Value, frozen
 from engine.values import aval as raw_aval
+from engine.variable import Variable
 
 #: Operations that come to nothing new cost time as well: so many of them count as one.
 _RECORDED_PER_NODE = 3
@@ -109,7 +110,7 @@ class Trace:
 
     def cut(self, symbol: Symbol) -> Symbol:
         """The same value as a step that is equal to no other, to differentiate with respect to."""
-        return self._add(Step(None, (symbol.place,), {}, symbol.aval))
+        return self._add(Step(None, (symbol.place,), {}, symbol.aval._replace(weak=None)))
 
     def symbol(self, place: int) -> Symbol:
         """What stands for the value of a step."""
@@ -149,7 +150,10 @@ class Trace:
         found = rewritten(self, op, symbols, attrs, out)
         if found is not None:
             return found
-        key = (op.name, tuple(x.place for x in symbols), tuple((k, _attribute_bits(v)) for k, v in attrs.items()))
+        places = [x.place for x in symbols]
+        if op.name in COMMUTATIVE:
+            places.sort()
+        key = (op.name, tuple(places), tuple((k, _attribute_bits(v)) for k, v in attrs.items()))
         if key not in self._seen:
             self._seen[key] = self._append(op, symbols, attrs, out)
         return self._seen[key]
@@ -158,6 +162,11 @@ class Trace:
         if type(x) is Symbol and not (x.aval.weak is int and op.kind not in PROMOTING):
             return x
         x = operand(op, x)
+        if isinstance(x, Variable):
+            msg = f"{op.name}: a variable that is no argument; a function that is traced is given all that it uses"
+            raise InvalidValueError(msg)
+        if type(x) is Symbol:
+            return x
         if type(x) is int and op.kind not in PROMOTING:
             x = float(x)
         return self.constant(float(x) if type(x) is np.float64 else x, is_weak=type(x) in (float, int, bool))
