@@ -26,7 +26,7 @@ def quickstart() -> Callable[[], object]:
     return step
 
 
-def descent() -> Callable[[], object]:
+def descent_by_steps() -> Callable[[], object]:
     def step():
         x, y = (torch.tensor(start, requires_grad=True) for start in inputs.DESCENT_START)
         for _ in range(inputs.DESCENT_STEPS):

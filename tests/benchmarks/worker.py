@@ -45,6 +45,11 @@ def seconds(library: ModuleType, workload: str, number: int, collector: bool) ->
         return (time.perf_counter() - start) / number
 
 
+def call(library: ModuleType, function: str, *arguments: object) -> object:
+    """Return what a function of the module does."""
+    return getattr(library, function)(*arguments)
+
+
 def growth(library: ModuleType, function: str, operations: int, collector: bool) -> tuple[float, float, float]:
     """Return the seconds of the three phases of something of that many operations."""
     with garbage_collector(collector):
@@ -83,7 +88,7 @@ def flatten(values: object) -> list[object]:
     return [values]
 
 
-REQUESTS = {function.__name__: function for function in (describe, check, seconds, growth, peak)}
+REQUESTS = {function.__name__: function for function in (describe, check, seconds, call, growth, peak)}
 
 
 def main() -> None:
