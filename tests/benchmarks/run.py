@@ -29,20 +29,24 @@ LIMITS = HERE / "LIMITS.md"
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """How long to measure: so many rounds of so many seconds, and so far up each ladder."""
+    """How long to measure: so many rounds of so many seconds, and so far up each ladder.
+
+    limit_s: a comparison whose steps are long has fewer rounds, so that they all take about as long as this.
+    """
 
     rounds: int
     round_s: float
+    limit_s: float
     growth_rounds: int
     rungs: int
     #: numbers of programs that the server has cached
     cached: tuple[int, ...]
 
 
-FULL = Effort(rounds=7, round_s=0.25, growth_rounds=3, rungs=4, cached=(1, 10, 100, 1_000, 10_000))
-QUICK = Effort(rounds=3, round_s=0.02, growth_rounds=1, rungs=2, cached=(1, 10, 100, 1_000))
+FULL = Effort(rounds=7, round_s=0.25, limit_s=30.0, growth_rounds=3, rungs=4, cached=(1, 10, 100, 1_000, 10_000))
+QUICK = Effort(rounds=3, round_s=0.02, limit_s=0.5, growth_rounds=1, rungs=2, cached=(1, 10, 100, 1_000))
 #: To see that everything runs.
-ONCE = Effort(rounds=1, round_s=0.0, growth_rounds=1, rungs=2, cached=(1, 10))
+ONCE = Effort(rounds=1, round_s=0.0, limit_s=0.0, growth_rounds=1, rungs=2, cached=(1, 10))
 
 
 class Workers:
@@ -93,10 +97,10 @@ def compare(workload: Workload, workers: Finder, effort: Effort) -> Comparison:
     """Time a workload on both sides, after their results were found equal."""
     sides = [workers(module, workload.threads) for module in (workload.ours, workload.rival)]
     assert_same_results(workload, *sides)
-    steps = [steps_a_round(side, workload, effort) for side in sides]
+    steps, seconds = zip(*(steps_a_round(side, workload, effort) for side in sides), strict=True)
     rounds = [
         [side.ask("seconds", workload.function, n, workload.collector) for side, n in zip(sides, steps, strict=True)]
-        for _ in range(effort.rounds)
+        for _ in range(max(1, min(effort.rounds, int(effort.limit_s / sum(seconds)))))
     ]
     ours, rival = map(list, zip(*rounds, strict=True))
     return Comparison(workload.title, ours, RIVALS.get(workload.rival, workload.rival), rival, workload.target)
@@ -109,13 +113,14 @@ def assert_same_results(workload: Workload, ours: Worker, rival: Worker) -> None
         np.testing.assert_allclose(first, second, rtol=1e-9, atol=1e-12, err_msg=workload.title)
 
 
-def steps_a_round(side: Worker, workload: Workload, effort: Effort) -> int:
-    """Return how many steps fill a round; the first, cold ones are not counted."""
+def steps_a_round(side: Worker, workload: Workload, effort: Effort) -> tuple[int, float]:
+    """Return how many steps fill a round, and how many seconds they take; the first, cold ones are not counted."""
     steps, once = 1, side.ask("seconds", workload.function, 1, workload.collector)
     while steps * once < effort.round_s / 10:
         steps *= 10
         once = side.ask("seconds", workload.function, steps, workload.collector)
-    return max(1, round(effort.round_s / once))
+    number = max(1, round(effort.round_s / once))
+    return number, number * once
 
 
 def measure_growth(ladder: Ladder, worker: Worker, effort: Effort) -> list[Growth]:
