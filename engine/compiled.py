@@ -122,7 +122,7 @@ class _Compiled:
         y = self._f(*given_args, **given_keywords)
         outputs = [symbol_of(trace, leaf) for leaf in trees.leaves(y)]
         avals = [symbol.aval for symbol in symbols]
-        return Entry(Structure(trace, outputs), args, avals, y, self._by_position)
+        return Entry(trace, outputs, args, avals, y, self._by_position)
 
 
 def taken(leaf: Any) -> Value:
@@ -217,7 +217,7 @@ class _Descent:
         # Inputs come first, so that each output is written where its input stands, be that read or not.
         structure = Structure(trace, outputs, inputs=[symbols[k] for k in moved])
         self._program = Program(structure, carried=range(len(moved)))
-        self._constants = structure.constant_values()
+        self._constants = structure.constant_values(trace)
         self._names = structure.names
 
     def run(self, args: tuple[Any, ...], values: list[Value], rate: float, steps: int) -> Any:

@@ -14,6 +14,8 @@ import numpy as np
 from scipy import special
 
 from engine.dispatch import apply
+from engine.graph.fuse import Group
+from engine.graph.region import Region
 from engine.graph.structure import Structure
 from engine.graph.trace import Step
 from engine.values import BOOL, FLOAT64, Aval, canonical
@@ -119,10 +121,27 @@ class Emitter:
         self.is_guarded = is_guarded
         self._buffers = buffers
         self._beginnings: dict[Any, str] = {}
+        self.regions: list[str] = []
         self._texts = {n: f"x{k}" for k, n in enumerate(structure.inputs)}
         self._texts |= {n: f"c{k}" for k, n in enumerate(structure.constants)}
 
-    def emit(self, n: int) -> list[Line]:
+    def emit(self, item: int | Group) -> list[Line]:
+        """One step, or a group of steps that are run together."""
+        return self._region(item) if isinstance(item, Group) else self._step(item)
+
+    def _region(self, group: Group) -> list[Line]:
+        region = Region(self._steps, group)
+        self.regions.append(region.source)
+        function = self.code.bound("region", region.run)
+        for n in group.results:
+            self._texts[n] = f"v{n}"
+        results = "".join(f"{self._texts[n]}, " for n in group.results)
+        operands = ", ".join(self._texts[a] for a in group.operands)
+        targets = "".join(f"{self._buffers.get(n)}, " for n in group.results)
+        names = ", ".join(dict.fromkeys(self._steps[n].op.name for n in group.members))
+        return [(f"{results}= {function}([{operands}], None, ({targets}))", names)]
+
+    def _step(self, n: int) -> list[Line]:
         """One step; what is known already, or is another under a name of its own, needs no line."""
         step = self._steps[n]
         if step.op is None:

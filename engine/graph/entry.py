@@ -10,6 +10,8 @@ from engine.graph.buffers import is_fresh
 from engine.graph.emit import ARRAY, Code, Emitter, forms
 from engine.graph.plan import FILE, INDENT, Program
 from engine.graph.structure import Structure
+from engine.graph.trace import Trace
+from engine.symbol import Symbol
 from engine.values import Aval, Value
 
 Function = Callable[..., Any]
@@ -22,7 +24,7 @@ class Entry:
         arguments of another form it calls `other`.
 
     Args:
-        structure: what is computed; its inputs are called x and the number of the leaf.
+        trace, outputs: what is computed; inputs are called x and the number of the leaf.
         args: arguments in that form.
         avals: of all leaves, those of keywords after these.
         y: the result, whose leaves are the outputs.
@@ -30,19 +32,25 @@ class Entry:
     """
 
     def __init__(
-        self, structure: Structure, args: tuple[Any, ...], avals: Sequence[Aval], y: Any, other: Function
+        self,
+        trace: Trace,
+        outputs: Sequence[Symbol],
+        args: tuple[Any, ...],
+        avals: Sequence[Aval],
+        y: Any,
+        other: Function,
     ) -> None:
+        structure = Structure(trace, outputs)
         self._program = Program(structure)
-        self._constants = structure.constant_values()
+        self._constants = structure.constant_values(trace)
         self._leaves = [int(name[1:]) for name in structure.names]
         self._form = y
-        found = forms(structure.steps)
-        outputs = structure.outputs
+        found, numbers = forms(structure.steps), structure.outputs
         #: What may be a view of an argument, a constant or another result is copied.
         self._copied = [
             k
-            for k, n in enumerate(outputs)
-            if found[n] == ARRAY and (not is_fresh(structure.steps[n]) or outputs.index(n) < k)
+            for k, n in enumerate(numbers)
+            if found[n] == ARRAY and (not is_fresh(structure.steps[n]) or numbers.index(n) < k)
         ]
         self.function = self._written(structure, args, avals, other)
 

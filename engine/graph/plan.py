@@ -5,7 +5,7 @@ and nothing overflows; where Python raises, the same steps run once more in oper
 All else becomes calls of NumPy, which write into buffers that the plan keeps from one call to the next.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from types import TracebackType
 from typing import Any
@@ -16,6 +16,7 @@ from engine.errors import InvalidValueError
 from engine.graph.buffers import Buffers, last_reads
 from engine.graph.cost import cost_of
 from engine.graph.emit import ARRAY, Code, Emitter, Line, forms, is_scalar
+from engine.graph.fuse import Group, fused
 from engine.graph.structure import Structure
 from engine.graph.trace import Trace
 from engine.symbol import Symbol
@@ -48,23 +49,25 @@ class Program:
         self.is_scalar = not structure.constants and is_scalar(structure.steps)
         self.is_random = any(step.stream for step in structure.steps)
         self.arrays = [k for k, n in enumerate(structure.outputs) if found[n] == ARRAY]
-        self._buffers = Buffers(structure)
+        needed = [*(structure.inputs[k] for k in carried), *structure.outputs]
+        self._order = fused(structure.steps, needed)
+        self._buffers = Buffers(structure, self._order)
         self._kept: list[tuple[Any, ...]] = []
         self._most_kept = min(_SETS_KEPT, _BYTES_KEPT // max(self._buffers.nbytes, 1))
-        self.function, self.code = self._compiled(is_guarded=not self.is_scalar)
+        self.function, self.code, self._regions = self._compiled(is_guarded=not self.is_scalar)
         self.nbytes = _BYTES_PER_LINE * len(structure.steps) + self._most_kept * self._buffers.nbytes
 
     @property
     def source(self) -> str:
-        """The code."""
-        return self.code.source
+        """The code, that of regions after it."""
+        return "\n".join([self.code.source, *self._regions])
 
     @cached_property
     def guarded(self) -> Any:
         """The function that gives what NumPy gives where Python raises."""
         return self._compiled(is_guarded=True)[0]
 
-    def _compiled(self, *, is_guarded: bool) -> tuple[Any, Code]:
+    def _compiled(self, *, is_guarded: bool) -> tuple[Any, Code, list[str]]:
         structure, buffers = self._structure, self._buffers
         emitter = Emitter(structure, is_guarded=is_guarded, buffers=buffers.names)
         code = emitter.code
@@ -82,15 +85,15 @@ class Program:
         results = [f"x{k}" for k in self._carried] or [emitter.result(n) for n in structure.outputs]
         code.add(f"{INDENT}return ({''.join(text + ', ' for text in results)})")
         exec(compile(code.source, FILE, "exec"), code.names)
-        return code.names["plan"], code
+        return code.names["plan"], code, emitter.regions
 
     def _straight(self, emitter: Emitter) -> list[Line]:
         done = self._forgotten()
         lines = []
-        for n in range(len(self._structure.steps)):
-            lines += emitter.emit(n)
-            for a in done.get(n, ()):
-                lines += emitter.forget(a)
+        for place, item in enumerate(self._order):
+            lines += emitter.emit(item)
+            for n in done.get(place, ()):
+                lines += emitter.forget(n)
         return lines
 
     def _loop(self, emitter: Emitter) -> list[Line]:
@@ -98,10 +101,16 @@ class Program:
         moving = {structure.inputs[k] for k in self._carried}
         before: list[Line] = []
         inside: list[Line] = []
-        for n, step in enumerate(structure.steps):
-            if not moving.isdisjoint(step.args) or step.stream is not None:
-                moving.add(n)
-            (inside if n in moving else before).extend(emitter.emit(n))
+        for item in self._order:
+            if isinstance(item, Group):
+                read, members, is_random = item.operands, item.members, False
+            else:
+                step = structure.steps[item]
+                read, members, is_random = step.args, (item,), step.stream is not None
+            is_moving = is_random or not moving.isdisjoint(read)
+            if is_moving:
+                moving.update(members)
+            (inside if is_moving else before).extend(emitter.emit(item))
         targets = ", ".join(f"x{k}" for k in self._carried)
         values = ", ".join(emitter.result(n) for n in structure.outputs)
         inside.append((f"{targets} = {values}", ""))
@@ -121,12 +130,13 @@ class Program:
 
     def _forgotten(self) -> dict[int, list[int]]:
         """For steps what nothing reads after them, where it is large and lies in no buffer."""
-        steps, ends = self._structure.steps, last_reads(self._structure)
+        steps, ends = self._structure.steps, last_reads(self._structure, self._order)
         found: dict[int, list[int]] = {}
-        for n, step in enumerate(steps):
-            is_own = step.op is not None and n not in self._buffers.names
-            if is_own and step.aval.nbytes >= _SMALLEST_FORGOTTEN and n < ends[n] < len(steps):
-                found.setdefault(ends[n], []).append(n)
+        for place, item in enumerate(self._order):
+            for n in item.results if isinstance(item, Group) else (item,):
+                is_own = steps[n].op is not None and n not in self._buffers.names
+                if is_own and steps[n].aval.nbytes >= _SMALLEST_FORGOTTEN and place < ends[n] < len(self._order):
+                    found.setdefault(ends[n], []).append(n)
         return found
 
     def __call__(self, given: Sequence[Any]) -> list[Value]:
@@ -167,33 +177,48 @@ class Plan:
     """What is left of a trace to compute some values.
 
     cost: of one run, known before it.
+
+    Args:
+        trace: the steps.
+        outputs: the values.
+        compiled: what makes code of a structure, or finds it.
     """
 
-    def __init__(self, trace: Trace, outputs: Sequence[Symbol]) -> None:
+    def __init__(
+        self, trace: Trace, outputs: Sequence[Symbol], compiled: Callable[[Structure], Program] = Program
+    ) -> None:
         structure = Structure(trace, outputs)
         self.cost = cost_of(trace, structure.places)
         self._names = structure.names
-        self._constants = structure.constant_values
-        self._structure = structure
+        self._compiled = compiled
+        self._source: tuple[Trace, Structure] | None = (trace, structure)
+        self._made: tuple[Program, list[Value]] | None = None
 
-    @cached_property
-    def _program(self) -> Program:
-        return Program(self._structure)
+    def _ready(self) -> tuple[Program, list[Value]]:
+        """The code and the constants, made with the first use; the trace is let go then."""
+        source = self._source
+        if source is not None:
+            trace, structure = source
+            self._made = self._compiled(structure), structure.constant_values(trace)
+            self._source = None
+        assert self._made is not None
+        return self._made
 
     @property
     def source(self) -> str:
         """The code."""
-        return self._program.source
+        return self._ready()[0].source
 
     @property
     def nbytes(self) -> int:
         """What it takes to keep it."""
-        return self._program.nbytes + sum(aval(x).nbytes for x in self._values)
+        program, constants = self._ready()
+        return program.nbytes + sum(aval(x).nbytes for x in constants)
 
     @property
     def is_random(self) -> bool:
         """Whether a run draws random numbers."""
-        return self._program.is_random
+        return self._ready()[0].is_random
 
     def run(self, inputs: Mapping[str, Value], seed: int = 0) -> list[Value]:
         """The values, from those of the inputs by name; arrays are not to be written to.
@@ -201,15 +226,14 @@ class Plan:
         Raises:
             InvalidValueError: data on which an operation is not defined, such as labels out of range.
         """
-        program = self._program
-        values = program([*[inputs[name] for name in self._names], *self._values, *[seed][: program.is_random]])
+        program, constants = self._made or self._ready()
+        given = [inputs[name] for name in self._names]
+        if constants or program.is_random:
+            given += constants + [seed][: program.is_random]
+        values = program(given)
         for k in program.arrays:
             values[k] = _result(values[k])
         return values
-
-    @cached_property
-    def _values(self) -> list[Value]:
-        return self._structure.constant_values()
 
 
 def _result(value: Any) -> Value:
