@@ -24,7 +24,9 @@ CLIENT_CLOSED_REQUEST = 499
 EXPOSED = "X-Request-ID, Retry-After, Idempotent-Replay, Pullback-Version"
 _PREFLIGHT = {
     "Access-Control-Allow-Methods": "GET, POST, PUT, PATCH, DELETE",
-    "Access-Control-Allow-Headers": "Accept, Authorization, Content-Type, Idempotency-Key, X-Request-ID",
+    "Access-Control-Allow-Headers": (
+        "Accept, Authorization, Content-Encoding, Content-Type, Idempotency-Key, X-Request-ID"
+    ),
     "Access-Control-Max-Age": "600",
 }
 
@@ -56,7 +58,10 @@ class Envelope:
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
                 for name, value in added.items():
-                    headers[name] = value
+                    if name == "Vary":
+                        headers.add_vary_header(value)
+                    else:
+                        headers[name] = value
             await send(message)
 
         try:

@@ -1,14 +1,14 @@
 """Sine and cosine of float64 arrays by additions and multiplications alone, several times faster than NumPy's.
 
-With h = 2 pi / 16384, x is near a multiple of h: x = k h + r, |r| <= h / 2. A table gives sin and cos of k h; the angle
-r is added by `sin(a + r) = sin a + s (cos a - t sin a)` and `cos(a + r) = cos a - s (sin a + t cos a)`, where s = sin r
-and t = tan(r / 2) are cubic and linear polynomials. As k h is subtracted in four parts, of which three have products with
-k that are exact, r is right to its last bits also next to the zeros.
+With h = 2 pi / 16384, x is near a multiple of h: x = k h + r, |r| <= h / 2. A table gives sin and cos of a = k h; the
+angle r is added by `sin(a + r) = sin a + s (cos a - t sin a)` and `cos(a + r) = cos a - s (sin a + t cos a)`, where
+s = sin r and t = tan(r / 2) are polynomials of third and first degree. k h is subtracted in four parts, of which three
+have products with k that are exact, so that r is right to its last bits also next to the zeros.
 Sources: W. J. Cody and W. Waite, Software Manual for the Elementary Functions (1980), for the reduction; P. T. P. Tang,
 Table-driven implementation of the exponential function (ACM TOMS 15, 1989), for the method.
 
-Results are within 4 ulp for |x| <= 1e5; beyond, and for NaN and infinities, they are NumPy's. All operations are those of
-IEEE 754, which round the same on every machine, and each element's result depends on that element alone.
+Results are within 4 ulp for |x| <= 1e5; beyond, and for NaN and infinities, they are NumPy's. All operations are those
+of IEEE 754, which round the same on every machine, and the result for an element depends on that element alone.
 """
 
 import math
@@ -107,8 +107,7 @@ def _cosine(t: Array, s: Array, sine: Array, cosine: Array, out: Array) -> None:
 
 def _repair(x: Array, out_sin: Array | None, out_cos: Array | None) -> None:
     """NumPy's results for what is beyond the limit."""
-    # No element of a sum of squares that is no larger than that of the limit is beyond it: the cheapest test.
-    if np.dot(x, x) <= LIMIT * LIMIT:
+    if not x.size or (np.min(x) >= -LIMIT and np.max(x) <= LIMIT):
         return
     beyond = np.flatnonzero(~(np.abs(x) <= LIMIT))
     if beyond.size:

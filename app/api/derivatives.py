@@ -13,8 +13,9 @@ from app.api.calls import Call, answer, checked
 from app.openapi import CALL, body_of, problems_of
 from app.registry import Registry
 from app.settings import Settings
-from app.wire import answers, examples, schemas
-from app.wire.values import dumps, encode, encode_all
+from app.wire import answers, codecs, examples, schemas
+from app.wire.codecs import Message
+from app.wire.values import encode, encode_all
 from engine.graph import derivatives
 from engine.graph.check import Check, check
 from engine.numerical import Difference
@@ -116,8 +117,8 @@ KINDS = (
 
 def _add(kind: _Kind) -> None:
     async def respond(request: Request) -> Response:
-        def read(body: bytes, settings: Settings, registry: Registry) -> Call:
-            return _read(kind, body, settings, registry)
+        def read(message: Message, settings: Settings, registry: Registry) -> Call:
+            return _read(kind, message, settings, registry)
 
         return await answer(request, read, is_light=kind.is_light)
 
@@ -139,8 +140,8 @@ for _kind in KINDS:
     _add(_kind)
 
 
-def _read(kind: _Kind, body: bytes, settings: Settings, registry: Registry) -> Call:
-    request = checked(kind.request, body, settings, registry)
+def _read(kind: _Kind, message: Message, settings: Settings, registry: Registry) -> Call:
+    request = checked(kind.request, message, settings, registry)
     prepared = programs.differentiate(
         kind.compute,
         request.source,
@@ -154,23 +155,24 @@ def _read(kind: _Kind, body: bytes, settings: Settings, registry: Registry) -> C
         find=registry.graph,
     )
     document = _finding if isinstance(prepared, Check) else encode_all
-    return Call(prepared.cost, lambda: dumps(document(prepared.run(), request.encoding)))
+    spoken = message.answer_type
+    return Call(prepared.cost, lambda: codecs.encode(spoken, document(prepared.run(), request.encoding, spoken)))
 
 
-def _finding(found: Any, encoding: str) -> dict[str, Any]:
+def _finding(found: Any, encoding: str, media_type: str) -> dict[str, Any]:
     return {
-        "values": encode_all(found.values, encoding),
+        "values": encode_all(found.values, encoding, media_type),
         "ok": found.ok,
-        "max_error": encode(found.max_error, "nested"),
-        "worst": None if found.worst is None else _difference(found.worst),
+        "max_error": encode(found.max_error, "nested", media_type),
+        "worst": None if found.worst is None else _difference(found.worst, media_type),
     }
 
 
-def _difference(worst: Difference) -> dict[str, Any]:
+def _difference(worst: Difference, media_type: str) -> dict[str, Any]:
     return {
         "order": worst.order,
         "input": worst.input,
         "index": worst.index,
-        "analytic": encode(worst.analytic, "nested"),
-        "numeric": encode(worst.numeric, "nested"),
+        "analytic": encode(worst.analytic, "nested", media_type),
+        "numeric": encode(worst.numeric, "nested", media_type),
     }

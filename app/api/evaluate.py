@@ -11,9 +11,10 @@ from app.openapi import CALL, body_of, problems_of
 from app.registry import Registry
 from app.settings import Settings
 from app.wire.answers import EvaluateAnswer
+from app.wire.codecs import Message, encode
 from app.wire.examples import EVALUATE
 from app.wire.schemas import EvaluateRequest
-from app.wire.values import dumps, encode_all
+from app.wire.values import encode_all
 from engine.graph.evaluate import Evaluation
 
 router = APIRouter()
@@ -32,9 +33,9 @@ async def evaluate(request: Request) -> Response:
     return await answer(request, read)
 
 
-def read(body: bytes, settings: Settings, registry: Registry) -> Call:
+def read(message: Message, settings: Settings, registry: Registry) -> Call:
     """Checks the body of a request."""
-    request = checked(EvaluateRequest, body, settings, registry)
+    request = checked(EvaluateRequest, message, settings, registry)
     prepared = programs.prepare(
         request.source,
         request.inputs,
@@ -54,21 +55,21 @@ def read(body: bytes, settings: Settings, registry: Registry) -> Call:
         registry.store.check_room(*gradient)
 
     def run() -> bytes:
-        document = _document(prepared.run(), request.encoding)
+        document = _document(prepared.run(), request.encoding, message.answer_type)
         document["program"] = registry.identify(prepared.application.graph)
         if gradient is not None:
             document["grad_program"] = registry.store.add_program(*gradient, replace=False)[0].id
-        return dumps(document)
+        return encode(message.answer_type, document)
 
     return Call(prepared.cost, run)
 
 
-def _document(result: Evaluation, encoding: str) -> dict[str, Any]:
-    document: dict[str, Any] = {"values": encode_all(result.values, encoding)}
+def _document(result: Evaluation, encoding: str, media_type: str) -> dict[str, Any]:
+    document: dict[str, Any] = {"values": encode_all(result.values, encoding, media_type)}
     if result.grads is not None:
-        document["grads"] = encode_all(result.grads, encoding)
+        document["grads"] = encode_all(result.grads, encoding, media_type)
     if result.higher is not None:
-        document["higher"] = encode_all(result.higher, encoding)
+        document["higher"] = encode_all(result.higher, encoding, media_type)
     if result.node_grads is not None:
-        document["node_grads"] = encode_all(result.node_grads, encoding)
+        document["node_grads"] = encode_all(result.node_grads, encoding, media_type)
     return document

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from engine.graph.emit import calls_ufunc
+from engine.graph.emit import writes_out
 from engine.graph.fuse import Group
 from engine.graph.structure import Structure
 from engine.graph.trace import Step
@@ -69,10 +69,8 @@ class Buffers:
             if isinstance(item, Group):
                 for n in item.results:
                     self._assign(n, place, ())
-            elif calls_ufunc(self._steps[item], self._steps) and is_c[item]:
-                step = self._steps[item]
-                # Element by element, a result may be written over an operand that nothing reads later.
-                self._assign(item, place, step.args if step.op.ufunc.signature is None else ())
+            elif writes_out(self._steps[item], self._steps) and is_c[item]:
+                self._assign(item, place, _may_overwrite(self._steps[item]))
 
     def _assign(self, n: int, place: int, over: Sequence[int]) -> None:
         step = self._steps[n]
@@ -103,6 +101,14 @@ class Buffers:
         return tuple(np.empty(form.shape, form.dtype) for form in self.forms)
 
 
+def _may_overwrite(step: Step) -> Sequence[int]:
+    """The operands over which a result may be written where nothing reads them later."""
+    if step.op.ufunc is None:
+        return step.args[:1]
+    # Element by element all of them; a product of matrices none.
+    return step.args if step.op.ufunc.signature is None else ()
+
+
 def _laid_out_in_c(steps: Sequence[Step]) -> list[bool]:
     """Which results NumPy would lay out row after row; in another layout sums over them may round otherwise."""
     found: list[bool] = []
@@ -112,5 +118,5 @@ def _laid_out_in_c(steps: Sequence[Step]) -> list[bool]:
         elif step.op.ufunc is not None and step.op.ufunc.signature is None:
             found.append(all(found[a] for a in step.args if len(steps[a].aval.shape) > 1))
         else:
-            found.append(step.op.ufunc is not None or step.op.name == "reshape")
+            found.append(step.op.ufunc is not None or step.op.takes_out)
     return found

@@ -95,6 +95,14 @@ def is_scalar(steps: Sequence[Step]) -> bool:
     )
 
 
+def writes_out(step: Step, steps: Sequence[Step]) -> bool:
+    """Whether the result of a step can be written to an array that is there."""
+    if calls_ufunc(step, steps):
+        return True
+    takes_out = step.op is not None and step.op.takes_out
+    return takes_out and step.aval.dtype == FLOAT64 and all(steps[a].aval == step.aval for a in step.args[:1])
+
+
 def calls_ufunc(step: Step, steps: Sequence[Step]) -> bool:
     """Whether a step is a call of one of NumPy's functions on doubles."""
     return bool(
@@ -158,7 +166,7 @@ class Emitter:
         elif calls_ufunc(step, self._steps):
             text = self._ufunc(step, self._buffers.get(n))
         else:
-            text = self._general(step, lines)
+            text = self._general(n, lines)
         return [*lines, (f"v{n} = {text}", step.op.name)]
 
     def forget(self, n: int) -> list[Line]:
@@ -229,7 +237,8 @@ class Emitter:
             self._beginnings[key] = name
         return self._beginnings[key]
 
-    def _general(self, step: Step, lines: list[Line]) -> str:
+    def _general(self, n: int, lines: list[Line]) -> str:
+        step = self._steps[n]
         op = step.op
         args = [self._array(a) for a in step.args]
         if op.begin is not None:
@@ -237,6 +246,8 @@ class Emitter:
             function = self.code.bound(op.name, op.finish)
         elif op.emit is not None and all(self._forms[a] == ARRAY for a in step.args):
             function = self.code.bound(op.name, op.emit(*(self._steps[a].aval for a in step.args), **step.attrs))
+            if op.takes_out and n in self._buffers:
+                args.append(self._buffers[n])
         else:
             function = f"{op.name}_array"
             self.code.names[function] = op.forward

@@ -11,6 +11,8 @@ from engine.values import BOOL, FLOAT64, Aval, Shape
 
 #: Smaller arrays lie in the cache as a whole.
 SMALLEST = 32768
+#: So many arrays may be read by any group, more by one of twice as many steps.
+_FEW = 4
 #: Functions that are worth it alone.
 _FASTER = ("sin", "cos")
 
@@ -129,6 +131,11 @@ def _levels(steps: Sequence[Step], shapes: Sequence[Shape | None]) -> list[int]:
 
 
 def _is_worth_it(steps: Sequence[Step], members: Sequence[int]) -> bool:
+    """Whether running steps together saves memory traffic: a sum of many arrays would hold all of them at once."""
+    own = set(members)
+    read = {a for n in members for a in operands_of_member(steps, n) if a not in own and steps[a].aval.shape}
+    if len(read) > max(_FEW, len(members) // 2):
+        return False
     return len(members) > 1 or steps[members[0]].op.name in _FASTER
 
 

@@ -79,7 +79,7 @@ def _flat(x: Array) -> Array:
 class _Writer:
     """Writes the code of a region.
 
-    Values are called: x operands, a their slices, o slices of results, s arrays to write over, v what is allocated, r sums.
+    Names: x operands, a their slices, y results, o their slices, s arrays to write over, v what is new, r sums.
     """
 
     def __init__(self, steps: Sequence[Step], group: Group) -> None:

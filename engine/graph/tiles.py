@@ -20,7 +20,7 @@ Array = npt.NDArray[np.float64]
 Tile = Callable[[int, int, list[Array]], tuple[Any, ...]]
 
 #: Elements of a tile: half a dozen arrays of them fit the second-level cache, and a call costs less than its work.
-LENGTH = 8192
+LENGTH = 16384
 #: Fewer tiles a thread than this are done before it is awake.
 _FEWEST_PER_THREAD = 4
 #: Vector instructions are fastest on addresses that are multiples of so many bytes.
