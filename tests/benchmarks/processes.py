@@ -20,12 +20,21 @@ THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"
 ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": str(32 * 1024**2), "MALLOC_TRIM_THRESHOLD_": str(1024**3)}
 
 
+#: Modules that start processes beside themselves, for which one processor would be none.
+UNRESTRICTED = ("serving",)
+
+
 class Worker:
-    """A process that holds one module of workloads and answers `worker.py`'s requests."""
+    """A process that holds one module of workloads and answers `worker.py`'s requests.
+
+    It is kept on as many processors as it has threads, for libraries that ask the system how many there are.
+    """
 
     def __init__(self, module: str, threads: int) -> None:
+        python = RIVAL_PYTHON if module in RIVAL_MODULES else sys.executable
+        processors = [] if module in UNRESTRICTED else [str(threads)]
         self.process = subprocess.Popen(
-            [RIVAL_PYTHON if module in RIVAL_MODULES else sys.executable, "-m", "tests.benchmarks.worker", module],
+            [python, "-m", "tests.benchmarks.worker", module, *processors],
             cwd=ROOT,
             env={**os.environ, **ALLOCATOR, **dict.fromkeys(THREAD_VARIABLES, str(threads))},
             stdin=subprocess.PIPE,

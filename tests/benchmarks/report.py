@@ -20,7 +20,8 @@ NOTES = (
 )
 HTTP_NOTE = (
     "square(exp(square(x))) at one x with its gradient, 16 connections that are kept alive, one worker on uvloop and\n"
-    "httptools each, no access logs. The server and the client share the cores; the rounds of the servers alternate."
+    "httptools each, no access logs. The server and the client share the cores; the rounds of the servers alternate.\n"
+    "For large arrays, Pullback uses all cores, in the server and in process."
 )
 ARRAYS_TITLE = "sum(sin(exp(tanh(x)))) at 1,000,000 float64"
 

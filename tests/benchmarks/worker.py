@@ -26,7 +26,7 @@ def describe(library: ModuleType) -> dict[str, str]:
         "Python": platform.python_version(),
         "NumPy": np.__version__,
         "BLAS": f"{blas['name']} {blas['version']}",
-        "BLAS threads": os.environ["OMP_NUM_THREADS"],
+        "threads of each side, where a line does not say": os.environ["OMP_NUM_THREADS"],
     }
 
 
@@ -93,7 +93,10 @@ REQUESTS = {function.__name__: function for function in (describe, check, second
 
 def main() -> None:
     """Answer until the pipe is closed."""
-    library = importlib.import_module(f"tests.benchmarks.{sys.argv[1]}")
+    module, *processors = sys.argv[1:]
+    if processors and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-int(processors[0]) :])
+    library = importlib.import_module(f"tests.benchmarks.{module}")
     while True:
         try:
             request, arguments = pickle.load(sys.stdin.buffer)
