@@ -66,14 +66,14 @@ class _Connection(asyncio.Protocol):
             self.done.set_exception(error or ConnectionError("the server closed a connection"))
 
     def start(self, requests: Iterator[bytes], deadline: float) -> asyncio.Future[None]:
-        """Take requests until there are none left or the time is up."""
+        """Take requests, at least one, until there are none left or the time is up."""
         self.seconds, self._requests, self._deadline = [], requests, deadline
         self.done = asyncio.get_running_loop().create_future()
         self._next(time.perf_counter())
         return self.done
 
     def _next(self, now: float) -> None:
-        request = next(self._requests, None) if now < self._deadline else None
+        request = next(self._requests, None) if not self.seconds or now < self._deadline else None
         if request is None:
             assert self.done is not None
             self.done.set_result(None)
@@ -119,7 +119,7 @@ class Load:
         return [(await loop.create_connection(_Connection, HOST, self._port))[1] for _ in range(self._count)]
 
     def run(self, requests: Iterable[bytes], seconds: float = ROUND_LIMIT_S) -> Round:
-        """Send requests on all connections at once until there are none left or the time is up."""
+        """Send requests on all connections at once until there are none left or the time is up; one each at least."""
         return self._runner.run(self._round(iter(requests), seconds))
 
     async def _round(self, requests: Iterator[bytes], seconds: float) -> Round:

@@ -28,16 +28,14 @@ PACKAGE = "pullback-server"
 CONNECTIONS = 16
 JSON, MSGPACK = "application/json", "application/msgpack"
 EVALUATE = "/v1/evaluate"
-OURS = ("app.cli", "serve")
-BESIDE = ("uvicorn", "--workers", "1", "--loop", "uvloop", "--http", "httptools", "--lifespan", "off")
-BESIDE = (*BESIDE, "--no-access-log", "--log-level", "warning")
+UVICORN = "uvicorn --loop uvloop --http httptools --lifespan off --no-access-log --log-level warning".split()
+OURS, BARE = "Pullback", "bare ASGI, orjson"
 #: Servers by name: a module of Python and its arguments.
 SERVERS = {
-    "Pullback": OURS,
-    "FastAPI, pydantic in and out": (*BESIDE, "tests.benchmarks.servers:pydantic"),
-    "bare ASGI, orjson": (*BESIDE, "tests.benchmarks.servers:bare"),
+    OURS: ("app.cli", "serve"),
+    "FastAPI, pydantic in and out": (*UVICORN, "tests.benchmarks.servers:pydantic"),
+    BARE: (*UVICORN, "tests.benchmarks.servers:bare"),
 }
-BARE = "bare ASGI, orjson"
 WAVES = "sum(sin(exp(tanh(x))))"
 
 
@@ -96,7 +94,7 @@ def arrays(rounds: int) -> dict[str, list[float]]:
     binary_request, echo_request = post(EVALUATE, binary, MSGPACK), post("/echo", binary, MSGPACK)
     text = orjson.dumps({**document, "inputs": {"x": x}}, option=orjson.OPT_SERIALIZE_NUMPY)
     text_request = post(EVALUATE, text, JSON)
-    with serving("Pullback") as ours, serving(BARE) as bare, Exchange(ours) as asking, Exchange(bare) as echoing:
+    with serving(OURS) as ours, serving(BARE) as bare, Exchange(ours) as asking, Exchange(bare) as echoing:
         steps: dict[str, Callable[[], object]] = {
             "MessagePack": lambda: asking.ask(binary_request),
             "in process": prepared.run,
@@ -127,7 +125,7 @@ def cached(counts: Sequence[int], rounds: int, seconds: float) -> dict[int, list
     )
     requests = [post(EVALUATE, orjson.dumps(document), JSON) for document in documents]
     found = {}
-    with serving("Pullback") as port, Load(port, CONNECTIONS) as load:
+    with serving(OURS) as port, Load(port, CONNECTIONS) as load:
         warm = 0
         for count in counts:
             load.run(requests[warm:count])
