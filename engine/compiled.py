@@ -11,22 +11,26 @@ import functools
 import inspect
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
-from numbers import Real
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, TypeVar
+
+import numpy as np
 
 from engine import trees
-from engine.errors import BadAttributeError, InvalidValueError
+from engine.attributes import NATURAL, NUMBER, Attribute
+from engine.calls import choose, next_level
+from engine.errors import InvalidValueError
 from engine.graph.entry import Entry
 from engine.graph.plan import Program
 from engine.graph.structure import Structure
-from engine.graph.trace import Trace
+from engine.graph.trace import FOREIGN, Trace
 from engine.symbol import Symbol, Tracer
 from engine.transforms import grad
 from engine.values import FLOAT64, Aval, Value, as_raw, aval
 from engine.variable import Variable
 
 Function = Callable[..., Any]
+Code = TypeVar("Code")
 
 #: Forms of arguments that a compiled function keeps code for; those not used for longest give way.
 _FORMS_KEPT = 64
@@ -58,6 +62,7 @@ def compile(f: Function) -> Function:
     Raises (when called):
         InvalidValueError: the function branches on a value, uses a variable that is no argument, or takes or returns
             what is no value.
+        NotSupportedError: it draws random numbers.
     """
     return _Compiled(f).function()
 
@@ -65,14 +70,35 @@ def compile(f: Function) -> Function:
 compiled = compile
 
 
+class _Forms(Generic[Code]):
+    """Code by form of arguments, made once for each; any number of threads may ask."""
+
+    def __init__(self) -> None:
+        self._made: OrderedDict[Any, Code] = OrderedDict()
+        # A function may call itself while it is traced, on constants of another form.
+        self._lock = threading.RLock()
+
+    def get(self, tree: Any, avals: list[Aval], make: Callable[[], Code]) -> Code:
+        """The code for arguments in these containers, of these shapes and dtypes."""
+        key = (_hashable(trees.form(tree)), *avals)
+        with self._lock:
+            if key not in self._made:
+                self._made[key] = make()
+                if len(self._made) > _FORMS_KEPT:
+                    self._made.popitem(last=False)
+            self._made.move_to_end(key)
+            return self._made[key]
+
+
 class _Compiled:
     """A function and the code that was made of it, by form of arguments."""
 
     def __init__(self, f: Function) -> None:
         self._f = f
-        self._entries: OrderedDict[Any, Entry] = OrderedDict()
-        self._lock = threading.Lock()
+        self._forms: _Forms[Entry] = _Forms()
         self._names: dict[str, Any] = {"latest": self._by_position}
+        #: The number of arguments of the last form, and its code.
+        self._last: tuple[int, Function] = (-1, self._by_position)
 
     def function(self) -> Function:
         """What users call: it hands on to the code for the last form of arguments, which finds out whether it fits."""
@@ -80,8 +106,8 @@ class _Compiled:
         if parameters is None:
 
             def call(*args: Any, **keywords: Any) -> Any:
-                is_like_the_last = not keywords and len(args) == self._names.get("count")
-                return self._names["latest"](*args) if is_like_the_last else self._find(args, keywords)
+                count, latest = self._last
+                return latest(*args) if not keywords and len(args) == count else self._find(args, keywords)
 
         else:
             listed = ", ".join(parameters)
@@ -100,28 +126,23 @@ class _Compiled:
             return self._f(*args, **keywords)
         entry, values = self._entry(args, keywords)
         if not keywords:
-            self._names.update(latest=entry.function, count=len(args))
+            self._names["latest"] = entry.function
+            self._last = len(args), entry.function
         return entry.run(values)
 
     def _entry(self, args: tuple[Any, ...], keywords: dict[str, Any]) -> tuple[Entry, list[Value]]:
         tree = (args, keywords)
-        values = [taken(leaf) for leaf in trees.leaves(tree)]
-        key = (_hashable(trees.form(tree)), tuple(aval(x) for x in values))
-        with self._lock:
-            if key not in self._entries:
-                self._entries[key] = self._traced(args, keywords, values)
-                if len(self._entries) > _FORMS_KEPT:
-                    self._entries.popitem(last=False)
-            self._entries.move_to_end(key)
-            return self._entries[key], values
+        leaves = trees.leaves(tree)
+        values = [taken(leaf) for leaf in leaves]
+        avals = [_aval(*pair) for pair in zip(leaves, values, strict=True)]
+        return self._forms.get(tree, avals, lambda: self._traced(args, keywords, avals)), values
 
-    def _traced(self, args: tuple[Any, ...], keywords: dict[str, Any], values: list[Value]) -> Entry:
-        trace = Trace()
-        symbols = [trace.input(f"x{k}", aval(x)) for k, x in enumerate(values)]
+    def _traced(self, args: tuple[Any, ...], keywords: dict[str, Any], avals: list[Aval]) -> Entry:
+        trace = Trace(level=next_level())
+        symbols = [trace.input(f"x{k}", known) for k, known in enumerate(avals)]
         given_args, given_keywords = trees.filled((args, keywords), iter(symbols))
         y = self._f(*given_args, **given_keywords)
         outputs = [symbol_of(trace, leaf) for leaf in trees.leaves(y)]
-        avals = [symbol.aval for symbol in symbols]
         return Entry(trace, outputs, args, avals, y, self._by_position)
 
 
@@ -136,9 +157,25 @@ def taken(leaf: Any) -> Value:
     return as_raw(leaf)
 
 
+def _aval(leaf: Any, value: Value) -> Aval:
+    """What is known of an argument: one of NumPy's scalars has a dtype of its own, a Python number has none."""
+    known = aval(value)
+    return known._replace(weak=None) if type(leaf) is np.float64 else known
+
+
 def symbol_of(trace: Trace, leaf: Any) -> Symbol:
-    """What a function returned, as a step of its trace."""
-    return leaf if isinstance(leaf, Symbol) else trace.constant(as_raw(leaf))
+    """What a function returned, as a step of its trace.
+
+    Raises:
+        InvalidValueError: it is no value, or one that does not come from the arguments.
+    """
+    if isinstance(leaf, Symbol) and leaf.recorder is trace:
+        return leaf
+    if isinstance(leaf, Variable | Tracer):
+        raise InvalidValueError(
+            f"a compiled function returns {FOREIGN}, or what was computed from such alone; give it as an argument"
+        )
+    return trace.constant(as_raw(leaf))
 
 
 def _plain_parameters(f: Function) -> list[str] | None:
@@ -158,7 +195,7 @@ def _hashable(form: Any) -> Any:
     return tuple(map(_hashable, form)) if isinstance(form, tuple) else form
 
 
-def descent(loss: Function, argnums: int | tuple[int, ...] = 0) -> Function:
+def descent(loss: Function, argnums: int | Sequence[int] = 0) -> Function:
     """Gradient descent as one piece of code: all its steps in one call.
 
     loss: as of `transforms.grad`; traced once for each form of arguments, as by `compile`.
@@ -175,54 +212,60 @@ def descent(loss: Function, argnums: int | tuple[int, ...] = 0) -> Function:
         BadAttributeError: steps is no integer from 0, learning_rate no number.
         InvalidValueError, NotScalarError, NotDifferentiableError: as of `compile` and `transforms.grad`.
     """
-    programs: OrderedDict[Any, Any] = OrderedDict()
-    lock = threading.Lock()
+    forms: _Forms[_Descent] = _Forms()
     gradient = grad(loss, argnums)
 
     @functools.wraps(loss)
     def descend(*args: Any, learning_rate: Any, steps: int) -> Any:
-        if type(steps) is not int or steps < 0:
-            raise BadAttributeError(f"steps is {steps!r}; expected an integer from 0")
-        if isinstance(learning_rate, bool) or not isinstance(learning_rate, Real):
-            raise BadAttributeError(f"learning_rate is {learning_rate!r}; expected a number")
-        values = [taken(leaf) for leaf in trees.leaves(args)]
-        key = (_hashable(trees.form(args)), tuple(aval(x) for x in values))
-        with lock:
-            if key not in programs:
-                programs[key] = _Descent(gradient, argnums, args, values)
-                if len(programs) > _FORMS_KEPT:
-                    programs.popitem(last=False)
-            programs.move_to_end(key)
-            found = programs[key]
-        return found.run(args, values, float(learning_rate), steps)
+        count = Attribute("steps", NATURAL).parse(steps, "descent")
+        leaves = trees.leaves(args)
+        if any(isinstance(leaf, Tracer) for leaf in (*leaves, learning_rate)):
+            # Another transform is at work outside: it sees every step.
+            return _descended(gradient, argnums, args, learning_rate, count)
+        rate = float(Attribute("learning_rate", NUMBER).parse(learning_rate, "descent"))
+        values = [taken(leaf) for leaf in leaves]
+        avals = [_aval(*pair) for pair in zip(leaves, values, strict=True)]
+        found = forms.get(args, avals, lambda: _Descent(gradient, argnums, args, avals))
+        return found.run(args, values, rate, count)
 
     return descend
+
+
+def _descended(gradient: Function, argnums: Any, args: tuple[Any, ...], rate: Any, steps: int) -> Any:
+    """The same step by step, on values of any kind."""
+    chosen, places = choose(args, argnums)
+    full = list(args)
+    for _ in range(steps):
+        slopes = trees.leaves(gradient(*full), chosen)
+        moved = [x - rate * g for x, g in zip(trees.leaves(chosen), slopes, strict=True)]
+        chosen = trees.filled(chosen, iter(moved))
+        for place, x in zip(places, chosen if isinstance(argnums, list | tuple) else [chosen], strict=True):
+            full[place] = x
+    return chosen
 
 
 class _Descent:
     """The code of a descent for one form of arguments."""
 
-    def __init__(self, gradient: Function, argnums: Any, args: tuple[Any, ...], values: list[Value]) -> None:
-        trace = Trace()
-        symbols = [trace.input(f"x{k}", aval(x)) for k, x in enumerate(values)]
+    def __init__(self, gradient: Function, argnums: Any, args: tuple[Any, ...], avals: list[Aval]) -> None:
+        trace = Trace(level=next_level())
+        symbols = [trace.input(f"x{k}", known) for k, known in enumerate(avals)]
         rate = trace.input("rate", Aval((), FLOAT64, float))
-        given = trees.filled(args, iter(symbols))
-        self._places = [n % len(args) for n in argnums] if isinstance(argnums, tuple) else [argnums % len(args)]
-        self._is_single = not isinstance(argnums, tuple)
-        found = gradient(*given)
-        slopes = trees.leaves(found)
-        numbered = trees.filled(args, iter(range(len(values))))
-        moved = [k for place in self._places for k in trees.leaves(numbered[place])]
+        slopes = trees.leaves(gradient(*trees.filled(args, iter(symbols))))
+        self._argnums = argnums
+        moved = trees.leaves(choose(trees.filled(args, iter(range(len(avals)))), argnums)[0])
         outputs = [symbols[k] - rate * symbol_of(trace, g) for k, g in zip(moved, slopes, strict=True)]
         # Inputs come first, so that each output is written where its input stands, be that read or not.
         structure = Structure(trace, outputs, inputs=[symbols[k] for k in moved])
-        self._program = Program(structure, carried=range(len(moved)))
+        self._program = Program(structure, carried=range(len(moved))) if moved else None
         self._constants = structure.constant_values(trace)
         self._names = structure.names
 
     def run(self, args: tuple[Any, ...], values: list[Value], rate: float, steps: int) -> Any:
         """The arguments that were moved."""
+        chosen, _ = choose(args, self._argnums)
+        if self._program is None:
+            return trees.filled(chosen, iter(()))
         given = {"rate": rate} | {f"x{k}": x for k, x in enumerate(values)}
         found = self._program([*(given[name] for name in self._names), *self._constants, steps])
-        chosen = tuple(args[place] for place in self._places)
-        return trees.filled(chosen[0] if self._is_single else chosen, iter(found))
+        return trees.filled(chosen, iter(found))

@@ -5,6 +5,7 @@ axis, a trace writes a graph. Each has a level; where tracers of several meet in
 first, on values in which those below are contained. So they nest in any order.
 """
 
+from operator import index
 from typing import Any, NoReturn, Protocol
 
 import numpy as np
@@ -56,6 +57,9 @@ class Tracer(Operators):
 
     def __int__(self) -> int:
         return int(self.concrete())
+
+    def __index__(self) -> int:
+        return index(self.concrete())
 
     def item(self) -> Any:
         """The only element as a Python number."""

@@ -20,24 +20,27 @@ SMALLEST = 1024
 Order = Sequence[int | Group]
 
 
-def last_reads(structure: Structure, order: Order) -> list[int]:
-    """For each value the last place in the order that reads its memory, be it through what may be a view of it."""
+def last_reads(structure: Structure, order: Order, loop: int) -> list[int]:
+    """For each value the last place in the order that reads its memory, be it through what may be a view of it.
+
+    Places from `loop` on are run again and again: what they read of those before is needed after all places.
+    """
     steps = structure.steps
     ends = [-1] * len(steps)
     for place, item in enumerate(order):
         for n in item.members if isinstance(item, Group) else (item,):
             ends[n] = place
+    is_before = [end < loop for end in ends]
     for n in structure.outputs:
         ends[n] = len(order)
     for place in reversed(range(len(order))):
         item = order[place]
         if isinstance(item, Group):
-            for a in item.operands:
-                ends[a] = max(ends[a], place)
+            end, operands = place, item.operands
         else:
-            end = place if is_fresh(steps[item]) else ends[item]
-            for a in steps[item].args:
-                ends[a] = max(ends[a], end)
+            end, operands = place if is_fresh(steps[item]) else ends[item], steps[item].args
+        for a in operands:
+            ends[a] = len(order) if place >= loop and is_before[a] else max(ends[a], end)
     return ends
 
 
@@ -53,14 +56,18 @@ class Buffers:
 
     names: for numbers of steps the name of the buffer that holds the result.
     forms: shape and dtype of each buffer.
+
+    Args:
+        structure, order: what is computed.
+        loop: the first place that is run again and again.
     """
 
-    def __init__(self, structure: Structure, order: Order) -> None:
+    def __init__(self, structure: Structure, order: Order, loop: int) -> None:
         self.names: dict[int, str] = {}
         self.forms: list[Aval] = []
         self._steps = structure.steps
         self._last_place = len(order) - 1
-        self._ends = last_reads(structure, order)
+        self._ends = last_reads(structure, order, loop)
         #: For each buffer the last place in the order that reads what it holds.
         self._until: list[int] = []
         self._held: dict[int, int] = {}

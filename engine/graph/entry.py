@@ -12,7 +12,7 @@ from engine.graph.plan import FILE, INDENT, Program
 from engine.graph.structure import Structure
 from engine.graph.trace import Trace
 from engine.symbol import Symbol
-from engine.values import Aval, Value
+from engine.values import FLOAT64, Aval, Value
 
 Function = Callable[..., Any]
 
@@ -160,6 +160,11 @@ class _Reader:
         self._code.add(f"{INDENT}{name} = {text}")
         if known.weak is float:
             self._unless(f"type({name}) is float")
+            return
+        if known == Aval((), FLOAT64):
+            self._code.names["float64"] = np.float64
+            self._unless(f"type({name}) is float64")
+            self._code.add(f"{INDENT}{name} = float({name})")
             return
         dtype = self._code.bound("dtype", known.dtype)
         self._unless(f"type({name}) is ndarray and {name}.dtype is {dtype} and {name}.shape == {known.shape!r}")

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from engine.errors import InvalidValueError
-from engine.graph.buffers import Buffers, last_reads
+from engine.graph.buffers import Buffers, Order, last_reads
 from engine.graph.cost import cost_of
 from engine.graph.emit import ARRAY, Code, Emitter, Line, forms, is_scalar
 from engine.graph.fuse import Group, fused
@@ -50,8 +50,9 @@ class Program:
         self.is_random = any(step.stream for step in structure.steps)
         self.arrays = [k for k, n in enumerate(structure.outputs) if found[n] == ARRAY]
         needed = [*(structure.inputs[k] for k in carried), *structure.outputs]
-        self._order = fused(structure.steps, needed)
-        self._buffers = Buffers(structure, self._order)
+        before, inside = self._divided(fused(structure.steps, needed))
+        self._order, self._loop_begins = [*before, *inside], len(before)
+        self._buffers = Buffers(structure, self._order, self._loop_begins)
         self._kept: list[tuple[Any, ...]] = []
         self._most_kept = min(_SETS_KEPT, _BYTES_KEPT // max(self._buffers.nbytes, 1))
         self.function, self.code, self._regions = self._compiled(is_guarded=not self.is_scalar)
@@ -98,19 +99,8 @@ class Program:
 
     def _loop(self, emitter: Emitter) -> list[Line]:
         structure = self._structure
-        moving = {structure.inputs[k] for k in self._carried}
-        before: list[Line] = []
-        inside: list[Line] = []
-        for item in self._order:
-            if isinstance(item, Group):
-                read, members, is_random = item.operands, item.members, False
-            else:
-                step = structure.steps[item]
-                read, members, is_random = step.args, (item,), step.stream is not None
-            is_moving = is_random or not moving.isdisjoint(read)
-            if is_moving:
-                moving.update(members)
-            (inside if is_moving else before).extend(emitter.emit(item))
+        before = [line for item in self._order[: self._loop_begins] for line in emitter.emit(item)]
+        inside = [line for item in self._order[self._loop_begins :] for line in emitter.emit(item)]
         targets = ", ".join(f"x{k}" for k in self._carried)
         values = ", ".join(emitter.result(n) for n in structure.outputs)
         inside.append((f"{targets} = {values}", ""))
@@ -128,9 +118,26 @@ class Program:
             (f"{INDENT}return guarded({', '.join(given)}, steps - step)", ""),
         ]
 
+    def _divided(self, order: Order) -> tuple[list[int | Group], list[int | Group]]:
+        """What is computed once, and what every round of a loop computes anew."""
+        moving = {self._structure.inputs[k] for k in self._carried}
+        before: list[int | Group] = []
+        inside: list[int | Group] = []
+        for item in order:
+            if isinstance(item, Group):
+                is_moving, members = not moving.isdisjoint(item.operands), item.members
+            else:
+                step = self._structure.steps[item]
+                is_moving = item in moving or step.stream is not None or not moving.isdisjoint(step.args)
+                members = (item,)
+            if is_moving and self._carried:
+                moving.update(members)
+            (inside if is_moving and self._carried else before).append(item)
+        return before, inside
+
     def _forgotten(self) -> dict[int, list[int]]:
         """For steps what nothing reads after them, where it is large and lies in no buffer."""
-        steps, ends = self._structure.steps, last_reads(self._structure, self._order)
+        steps, ends = self._structure.steps, last_reads(self._structure, self._order, self._loop_begins)
         found: dict[int, list[int]] = {}
         for place, item in enumerate(self._order):
             for n in item.results if isinstance(item, Group) else (item,):

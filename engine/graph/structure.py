@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from engine.dispatch import apply
 from engine.graph.trace import Step, Trace
 from engine.symbol import Symbol
-from engine.values import Value, canonical
+from engine.values import Aval, Value
 
 #: Constants are computed once where they have at most so many bytes, one by one and all together.
 _LARGEST_KEPT = 2**20
@@ -80,7 +81,9 @@ class Structure:
         needed = _needed(trace, [self.places[n] for n in self.constants])
         with np.errstate(all="ignore"):
             for place in needed:
-                values[place] = _value(trace.steps[place], [values[a] for a in trace.steps[place].args])
+                step = trace.steps[place]
+                given = [_operand(trace.steps[a].aval, values[a]) for a in step.args]
+                values[place] = apply(step.op, tuple(given), step.attrs) if step.op else _value(step, given)
         return [values[self.places[n]] for n in self.constants]
 
 
@@ -129,9 +132,13 @@ def _order(trace: Trace, outputs: Sequence[int], known: set[int]) -> list[int]:
     return order
 
 
-def _value(step: Step, args: list[Any]) -> Value:
-    """One constant from those that it is made of."""
-    if step.op is None:
-        return args[0] if args else step.value() if callable(step.value) else step.value
-    xs = [np.float64(x) if type(x) is float else x for x in args]
-    return canonical(step.op.forward(*xs, **step.attrs))
+def _operand(known: Aval, value: Value) -> Value:
+    """A constant beside others: a scalar that has a dtype of its own keeps it."""
+    return np.float64(value) if type(value) is float and known.weak is None else value
+
+
+def _value(step: Step, args: list[Value]) -> Value:
+    """A constant that no operation makes."""
+    if args:
+        return float(args[0]) if type(args[0]) is np.float64 else args[0]
+    return step.value() if callable(step.value) else step.value

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 
 from engine.dispatch import PROMOTING, apply, operand
-from engine.errors import InvalidValueError
+from engine.errors import InvalidValueError, NotSupportedError
 from engine.graph.ir import Graph, Input, Literal, Node, Output
 from engine.graph.limits import Limits, check_limit
 from engine.graph.naming import named
 from engine.graph.simplify import COMMUTATIVE, rewritten
-from engine.symbol import Symbol
+from engine.symbol import Symbol, Tracer
 from engine.table import CALLS
 from engine.values import FLOAT64, MAX_AXES, Aval, Value, frozen
 from engine.values import aval as raw_aval
@@ -25,6 +25,8 @@ from engine.variable import Variable
 _RECORDED_PER_NODE = 3
 #: Results of constants alone are computed at once up to so many elements.
 _LARGEST_FOLDED = 16
+#: What a function that is traced cannot use.
+FOREIGN = "a variable, or a value of a function around it, that is no argument of its own"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +80,8 @@ class Trace:
         self.operations = self._recorded = 0
         self.free_of_minus_zero: set[int] = set()
         self._seen: dict[Any, Symbol] = {}
+        #: By id, arrays that somebody may still write to, with the copies that stand for them.
+        self._copies: dict[int, tuple[Value, Value]] = {}
 
     def input(self, name: str, aval: Aval) -> Symbol:
         """A value that is given when the trace is run."""
@@ -144,7 +148,7 @@ class Trace:
             out = Aval((), FLOAT64, float)
         self._checked(out, f"the result of {op.name}")
         if op.random:
-            return self._append(op, symbols, attrs, out, extra["rng"])
+            return self._append(op, symbols, attrs, out, _stream(extra["rng"]))
         if out.size <= _LARGEST_FOLDED and all(v is not None for v in values):
             return self._folded(op, symbols, values, attrs, out)
         found = rewritten(self, op, symbols, attrs, out)
@@ -159,17 +163,28 @@ class Trace:
         return self._seen[key]
 
     def _operand(self, op: Any, x: Any) -> Symbol:
-        if type(x) is Symbol and not (x.aval.weak is int and op.kind not in PROMOTING):
+        if type(x) is Symbol and x.recorder is self and not (x.aval.weak is int and op.kind not in PROMOTING):
             return x
         x = operand(op, x)
-        if isinstance(x, Variable):
-            msg = f"{op.name}: a variable that is no argument; a function that is traced is given all that it uses"
-            raise InvalidValueError(msg)
+        if isinstance(x, Variable | Tracer) and not (type(x) is Symbol and x.recorder is self):
+            raise InvalidValueError(f"{op.name}: a function that is traced uses {FOREIGN}")
         if type(x) is Symbol:
             return x
+        if type(x) is np.ndarray:
+            return self.constant(self._as_it_is(x))
         if type(x) is int and op.kind not in PROMOTING:
             x = float(x)
         return self.constant(float(x) if type(x) is np.float64 else x, is_weak=type(x) in (float, int, bool))
+
+    def _as_it_is(self, x: Value) -> Value:
+        """An array that nobody can write to: a copy where somebody could, the same one while nobody does."""
+        known, copy = self._copies.get(id(x), (None, None))
+        if known is x and copy.shape == x.shape and copy.dtype == x.dtype and copy.tobytes() == x.tobytes():
+            return copy
+        copy = frozen(x)
+        if copy is not x:
+            self._copies[id(x)] = x, copy
+        return copy
 
     def _folded(self, op: Any, symbols: list[Symbol], values: list[Any], attrs: dict[str, Any], out: Aval) -> Symbol:
         given = [
@@ -197,6 +212,12 @@ class Trace:
         length = math.prod(n for n in aval.shape if n)
         check_limit("elements", length, self.limits.max_elements, f"{who} of shape {list(aval.shape)}")
         return aval
+
+
+def _stream(rng: Any) -> Stream:
+    if not isinstance(rng, Stream):
+        raise NotSupportedError("a function that is traced draws no random numbers; draw them before, as an argument")
+    return rng
 
 
 def _bits(value: Any, aval: Aval) -> Any:
