@@ -1,7 +1,7 @@
 """Forward and backward of a program: everything is checked and its cost known before anything runs."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from engine.errors import Faults, InvalidValueError, NotSupportedError
 from engine.graph.application import Application, View, apply_to
@@ -65,23 +65,43 @@ class Prepared:
     _schedule: Schedule
     _inputs: dict[str, Value]
     _form: "_Form"
+    _seed_name: str
 
     @property
     def rows(self) -> int | None:
         """The length of the batch."""
         return self.application.rows
 
-    def run(self, inputs: Mapping[str, Value] | None = None) -> Evaluation:
+    @property
+    def nbytes(self) -> int:
+        """What it takes to keep it, but for the values."""
+        return self._schedule.nbytes
+
+    def without_values(self) -> "Prepared":
+        """The same without values of inputs, to be kept; every run has to be given all of them."""
+        return replace(self, application=self.application.without_values(), _inputs=self.application.graph.bound)
+
+    def run(
+        self,
+        inputs: Mapping[str, Value] | None = None,
+        *,
+        along: Mapping[str, Value] | None = None,
+        seed: int | None = None,
+    ) -> Evaluation:
         """Computes values and gradients.
 
-        inputs: values in place of some that it was prepared with, of the same shapes and dtypes.
+        Args:
+            inputs: values in place of those that it was prepared with, of the same shapes and dtypes.
+            along: another `cotangent`.
+            seed: another seed of random operations.
 
         Raises:
             InvalidValueError: a value of another name, shape or dtype; data on which an operation is not defined.
         """
         given = self._inputs | self.application.replacing(inputs or {})
+        given |= {self._seed_name: value for value in (along or {}).values()}
         with self.application.mode():
-            found = iter(self._schedule.run(given, self.application.seed or 0))
+            found = iter(self._schedule.run(given, self.application.seed or 0 if seed is None else seed))
         form = self._form
         values = {name: next(found) for name in form.values}
         if form.grads is None:
@@ -154,6 +174,7 @@ def prepare(
     form = _Form({name: view.value(i) for name, i in names.items()})
     given = application.values()
     grad_graph = None
+    seed_name = ""
     if backward and of is not None:
         seed_name = free_name("cotangent", application)
         _differentiate(form, trace, view, backward, of, chosen, seed_name)
@@ -166,7 +187,7 @@ def prepare(
     who = "the program" if application.rows is None else f"a batch of {application.rows} rows"
     check_cost(schedule.cost, application.limits, who)
     check_answer(steps, application.limits)
-    return Prepared(application, view.avals, schedule.cost, grad_graph, schedule, given, form)
+    return Prepared(application, view.avals, schedule.cost, grad_graph, schedule, given, form, seed_name)
 
 
 def _differentiate(

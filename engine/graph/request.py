@@ -1,7 +1,7 @@
 """Request: what all calls for derivatives check, and the directions that they are given."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -40,12 +40,29 @@ class Derivative:
     _schedule: Schedule
     _inputs: dict[str, Value]
     _form: Form
+    _field: str
 
-    def run(self, inputs: Mapping[str, Value] | None = None) -> dict[str, Any]:
-        """The values; `inputs` as of `evaluate.Prepared.run`."""
+    @property
+    def nbytes(self) -> int:
+        """What it takes to keep it, but for the values."""
+        return self._schedule.nbytes
+
+    def without_values(self) -> "Derivative":
+        """The same without values of inputs and directions, to be kept; every run has to be given all of them."""
+        return replace(self, application=self.application.without_values(), _inputs=self.application.graph.bound)
+
+    def run(
+        self,
+        inputs: Mapping[str, Value] | None = None,
+        *,
+        along: Mapping[str, Value] | None = None,
+        seed: int | None = None,
+    ) -> dict[str, Any]:
+        """The values; arguments as of `evaluate.Prepared.run`, `along` are cotangents, tangents or vectors by name."""
         given = self._inputs | self.application.replacing(inputs or {})
+        given |= {f"{self._field} {name}": value for name, value in (along or {}).items()}
         with self.application.mode():
-            found = iter(self._schedule.run(given, self.application.seed or 0))
+            found = iter(self._schedule.run(given, self.application.seed or 0 if seed is None else seed))
         return _filled(self._form, found)
 
 
@@ -65,6 +82,7 @@ class Request:
         self.application = apply_to(graph, inputs, faults=self.faults, **options)
         self.trace: Trace = self.application.trace()
         self._given: dict[str, Value] = {}
+        self._field = ""
 
     def view(self, **options: Any) -> View:
         """The program on the trace; faults found before are reported first."""
@@ -132,6 +150,7 @@ class Request:
     def directed(self, field: str, given: Mapping[str, Value], view: View, many: bool) -> dict[str, Symbol]:
         """Inputs of the trace for directions, by what they belong to; each in its dtype and with all its axes."""
         m = self.directions(field, given, many)
+        self._field = field
         self.faults.check()
         found: dict[str, Symbol] = {}
         for name, value in given.items():
@@ -207,7 +226,7 @@ class Request:
         check_cost(schedule.cost, self.application.limits)
         check_answer(steps, self.application.limits)
         given = self.application.values() | self._given
-        return Derivative(self.application, schedule.cost, schedule, given, form)
+        return Derivative(self.application, schedule.cost, schedule, given, form, self._field)
 
 
 def _along(known: Aval, start: int, total: int) -> Callable[[], Value]:

@@ -15,12 +15,15 @@ from engine.values import FLOAT64, Value, canonical
 Compute = Callable[[list[Any], int], Any]
 #: Fewer elements than this are allocated faster than it is found out that they need not be.
 _SMALLEST_REUSED = 1024
+#: The objects that stand for a step.
+_BYTES_PER_STEP = 2048
 
 
 class Schedule:
     """What is left of a trace to compute some values.
 
     cost: of one run, known before it.
+    nbytes: what it takes to keep it.
     """
 
     def __init__(self, trace: Trace, outputs: Sequence[Symbol]) -> None:
@@ -34,6 +37,8 @@ class Schedule:
         self._work = _work(trace, [p for p in live if p not in known], set(self._outputs))
         self._length = len(trace.steps)
         self.cost = cost_of(trace, live)
+        constants = sum(step.value.nbytes for step in trace.steps if isinstance(step.value, np.ndarray))
+        self.nbytes = _BYTES_PER_STEP * len(trace.steps) + constants
 
     def run(self, inputs: Mapping[str, Value], seed: int = 0) -> list[Value]:
         """The values, from those of the inputs by name.
