@@ -17,7 +17,7 @@ _CHUNK = 1 << 16
 
 
 class MalformedBodyError(Exception):
-    """Bytes that are no JSON document."""
+    """Bytes that are no document in their encoding."""
 
 
 def parse(body: bytes, max_depth: int) -> Any:
@@ -37,6 +37,11 @@ def parse(body: bytes, max_depth: int) -> Any:
     return document
 
 
+def too_deep(max_depth: int) -> LimitExceededError:
+    """The refusal of a body in any encoding."""
+    return LimitExceededError(f"the body is nested deeper than {max_depth} levels (setting PULLBACK_MAX_DEPTH)")
+
+
 def _survey(body: bytes, max_depth: int) -> int:
     """The number of keys, were it JSON, found without parsing.
 
@@ -52,9 +57,7 @@ def _survey(body: bytes, max_depth: int) -> int:
             codes = np.frombuffer(marks.translate(None, b":"), np.uint8)
             # In ASCII the closing bracket of either kind is the opening one plus 2: bit 2 tells them apart.
             if depth + np.cumsum(np.where(codes & 0x04, -1, 1)).max() > max_depth:
-                raise LimitExceededError(
-                    f"the body is nested deeper than {max_depth} levels (setting PULLBACK_MAX_DEPTH)"
-                )
+                raise too_deep(max_depth)
         depth += opened - closed
     return keys
 

@@ -1,4 +1,4 @@
-"""Media types and bodies: which encoding a request speaks, which it accepts, and its bytes within a limit."""
+"""Media types and bodies: what a request speaks, what it accepts, and its bytes within a limit."""
 
 import asyncio
 import contextlib
@@ -11,6 +11,8 @@ from starlette.types import Receive, Scope, Send
 JSON = "application/json"
 MSGPACK = "application/msgpack"
 PROBLEM = "application/problem+json"
+#: What is read and written.
+SPOKEN = (JSON, MSGPACK)
 
 #: How much of a body that is refused is read and thrown away, and for how long, so that its sender can see the answer.
 LINGER_BYTES = 16 * 2**20
@@ -64,53 +66,70 @@ def _ranges(accept: str) -> list[_Range]:
     return found
 
 
-def accepts(accept: str, media_type: str) -> bool:
-    """Whether an `Accept` header takes a media type; the item that names it most precisely decides (RFC 9110, 12.5.1).
-
-    >>> accepts("text/html, */*;q=0.1", "application/json")
-    True
-    >>> accepts("*/*, application/json;q=0", "application/json")
-    False
-    """
+def quality(accept: str, media_type: str) -> float:
+    """How much an `Accept` header likes a media type; 0: not at all. Without one all are liked."""
+    if not accept.strip():
+        return 1.0
     kind, _, subtype = media_type.partition("/")
-    best, quality = -1, 0.0
+    best, liked = -1, 0.0
     for item in _ranges(accept):
         precision = item.precision(kind, subtype)
-        if precision > best or (precision == best and precision >= 0 and item.quality > quality):
-            best, quality = precision, item.quality
-    return quality > 0
+        if precision > best or (precision == best and precision >= 0 and item.quality > liked):
+            best, liked = precision, item.quality
+    return liked
 
 
-def check_accept(request: Request) -> None:
-    """Refuses a request whose answer could not be read by its sender.
-
-    Raises:
-        NotAcceptableError: JSON is not among what it accepts.
-    """
-    accept = ",".join(request.headers.getlist("accept")).strip()
-    if accept and not accepts(accept, JSON):
-        more = f"; {MSGPACK} is not spoken yet" if accepts(accept, MSGPACK) else ""
-        raise NotAcceptableError(f"Accept is {accept!r}; this server answers in {JSON}{more}")
-
-
-def check_content(request: Request) -> None:
-    """Refuses a body that is not JSON by its own account.
+def request_type(content_type: str) -> str:
+    """The media type of a body, by its `Content-Type` header.
 
     Raises:
-        UnsupportedMediaTypeError: it is of another media type, charset or content encoding.
+        UnsupportedMediaTypeError: it is none that is read here, or of another charset.
+
+    >>> request_type("application/JSON; charset=utf-8")
+    'application/json'
     """
-    given = request.headers.get("content-type", "")
-    media_type, _, parameters = given.partition(";")
-    if media_type.strip().lower() != JSON:
-        more = f"; {MSGPACK} is not spoken yet" if media_type.strip().lower() == MSGPACK else ""
-        shown = f"Content-Type is {given!r}" if given else "there is no Content-Type"
-        raise UnsupportedMediaTypeError(f"{shown}; expected {JSON}{more}")
+    name, _, parameters = content_type.partition(";")
+    media_type = name.strip().lower()
+    if media_type not in SPOKEN:
+        shown = f"Content-Type is {content_type!r}" if content_type else "there is no Content-Type"
+        raise UnsupportedMediaTypeError(f"{shown}; expected {' or '.join(SPOKEN)}")
     key, _, charset = parameters.partition("=")
     if key.strip().lower() == "charset" and charset.strip().strip('"').lower() not in ("utf-8", "utf8"):
-        raise UnsupportedMediaTypeError(f"Content-Type is {given!r}; {JSON} is always UTF-8")
-    coding = request.headers.get("content-encoding", "identity")
-    if coding.strip().lower() != "identity":
-        raise UnsupportedMediaTypeError(f"Content-Encoding is {coding!r}; expected none")
+        raise UnsupportedMediaTypeError(f"Content-Type is {content_type!r}; {media_type} is always UTF-8")
+    return media_type
+
+
+def answer_type(accept: str, own: str = JSON) -> str:
+    """The media type of an answer: what the `Accept` header likes best, the request's own among equals.
+
+    Raises:
+        NotAcceptableError: it takes none that is written here.
+
+    >>> answer_type("*/*", MSGPACK), answer_type("application/msgpack;q=0.5, application/json", MSGPACK)
+    ('application/msgpack', 'application/json')
+    """
+    if not accept.strip():
+        return own
+    liked = {media_type: quality(accept, media_type) for media_type in (own, *SPOKEN)}
+    best = max(liked, key=lambda media_type: liked[media_type])
+    if not liked[best]:
+        raise NotAcceptableError(f"Accept is {accept!r}; this server answers in {' or '.join(SPOKEN)}")
+    return best
+
+
+def problem_type(accept: str) -> str:
+    """The media type of a problem: JSON, but for a reader who takes MessagePack alone.
+
+    >>> problem_type("application/msgpack"), problem_type("application/msgpack, */*;q=0.1")
+    ('application/msgpack', 'application/problem+json')
+    """
+    is_json = quality(accept, PROBLEM) > 0 or quality(accept, JSON) > 0
+    return PROBLEM if is_json or not quality(accept, MSGPACK) else MSGPACK
+
+
+def accept_of(request: Request) -> str:
+    """The `Accept` header of a request, which may stand there several times."""
+    return ",".join(request.headers.getlist("accept"))
 
 
 async def read_body(request: Request, limit: int) -> bytes:

@@ -1,4 +1,4 @@
-"""Values in answers: raw values -> JSON in the three encodings; those of requests are read by the engine's literals."""
+"""Values in answers: raw values -> documents in the four encodings; those of requests are read by engine.graph.literals."""
 
 import base64
 import math
@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
+from app.wire.media import JSON
 from engine.values import FLOAT32, FLOAT64, Value
 
 _OPTIONS = orjson.OPT_SERIALIZE_NUMPY
@@ -20,36 +21,46 @@ def dumps(document: Any) -> bytes:
     return orjson.dumps(document, option=_OPTIONS)
 
 
-def encode_all(values: Mapping[str, Any], encoding: str) -> dict[str, Any]:
+def encode_all(values: Mapping[str, Any], encoding: str, media_type: str = JSON) -> dict[str, Any]:
     """Every value in a mapping, in its lists and in its mappings, encoded."""
-    return {name: _encode_any(value, encoding) for name, value in values.items()}
+    return {name: _encode_any(value, encoding, media_type) for name, value in values.items()}
 
 
-def _encode_any(value: Any, encoding: str) -> Any:
+def _encode_any(value: Any, encoding: str, media_type: str) -> Any:
     if isinstance(value, Mapping):
-        return encode_all(value, encoding)
-    return [encode(item, encoding) for item in value] if isinstance(value, list) else encode(value, encoding)
+        return encode_all(value, encoding, media_type)
+    if isinstance(value, list):
+        return [encode(item, encoding, media_type) for item in value]
+    return encode(value, encoding, media_type)
 
 
-def encode(value: Value, encoding: str) -> Any:
-    """A raw value as a document that `dumps` writes.
+def encode(value: Value, encoding: str, media_type: str = JSON) -> Any:
+    """A raw value as a document that `app.wire.codecs` writes.
 
     Args:
         value: a float or an array.
-        encoding: "nested" (numbers and lists), or "flat" and "base64" (array objects, scalars included).
+        encoding: "nested" (numbers and lists), or "flat", "base64" and, in MessagePack alone, "binary" (array objects,
+            scalars included).
+        media_type: what it will be written as; JSON has words for numbers that are not finite.
 
     >>> dumps(encode(float("inf"), "nested"))
     b'"Infinity"'
     >>> dumps(encode(np.array([[1.0, np.nan]], np.float32), "flat"))
     b'{"shape":[1,2],"dtype":"float32","data":[1.0,"NaN"]}'
     """
+    nested = _nested if media_type == JSON else _plain
     if encoding == "nested":
-        return _number(value) if type(value) is float else _nested(value)
+        return nested(value)
     array = np.asarray(value)
     about = {"shape": array.shape, "dtype": str(array.dtype)}
     if encoding == "flat":
-        return about | {"data": _nested(array.reshape(-1))}
-    return about | {"base64": base64.b64encode(_little_endian(array)).decode()}
+        return about | {"data": nested(array.reshape(-1))}
+    data = _little_endian(array)
+    return about | ({"data": data} if encoding == "binary" else {"base64": base64.b64encode(data).decode()})
+
+
+def _plain(value: Value) -> Any:
+    return value.item() if isinstance(value, np.ndarray) and value.ndim == 0 else value
 
 
 def _number(number: float) -> float | str:
@@ -58,7 +69,10 @@ def _number(number: float) -> float | str:
     return "NaN" if math.isnan(number) else "Infinity" if number > 0 else "-Infinity"
 
 
-def _nested(array: npt.NDArray[Any]) -> Any:
+def _nested(value: Value) -> Any:
+    if type(value) is float:
+        return _number(value)
+    array = np.asarray(value)
     if array.dtype == FLOAT32:
         # Exactly the same numbers, so that a reader who takes them for float64 is right as well.
         array = array.astype(FLOAT64)
@@ -78,5 +92,7 @@ def _with_words(array: npt.NDArray[Any]) -> Any:
     return items.tolist()
 
 
-def _little_endian(array: npt.NDArray[Any]) -> bytes:
-    return (array if sys.byteorder == "little" else array.byteswap()).tobytes()
+def _little_endian(array: npt.NDArray[Any]) -> memoryview:
+    """The bytes of an array, without a copy where it has them as they are wanted."""
+    there = np.ascontiguousarray(array if sys.byteorder == "little" else array.byteswap())
+    return memoryview(there.reshape(-1).view(np.uint8))
