@@ -62,7 +62,7 @@ def _general(op: "Operation") -> Callable[..., Any]:
 
 def _unary(op: "Operation") -> Callable[..., Any]:
     """The fast path of an elementwise operation of one operand: floats and scalar variables; all else to `apply`."""
-    scalar: Callable[[float], float] = op.scalar  # type: ignore[assignment]
+    scalar: Callable[[float], float] = op.scalar
 
     def call(x: Any) -> Any:
         kind = type(x)
@@ -98,7 +98,7 @@ def _unary(op: "Operation") -> Callable[..., Any]:
 
 def _binary(op: "Operation") -> Callable[..., Any]:
     """The same for two operands, one of which may be a Python number."""
-    scalar: Callable[[float, float], float] = op.scalar  # type: ignore[assignment]
+    scalar: Callable[[float, float], float] = op.scalar
 
     def call(x1: Any, x2: Any) -> Any:
         kind1, kind2 = type(x1), type(x2)

@@ -5,6 +5,8 @@ which shape and dtype it gives (`infer`) and what it costs; everything else is d
 terms of other operations in place of these.
 """
 
+import operator
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -42,8 +44,11 @@ class Operation:
         operands: names in order; those from `required` on may be left out. `variadic`: any number of them from 1.
         attributes: in order, with type and default.
         forward: raw values and attributes -> array or number. Elementwise rows also have `scalar`, for
-            floats alone.
+            floats alone: a function, or the expression in terms of the operands that it computes.
+        inline: that expression for code that is generated, `{0}` standing for the first operand; empty where `scalar`
+            is called.
         ufunc: the function of NumPy's that `forward` is on floats; a result may be written over one of its operands.
+        is_fresh: its result never shares memory with an operand.
         vjps: for each operand (g, y, *operands, **attrs) -> its cotangent, or None where it has no derivative. The
             mechanism undoes broadcasting and promotion. Variadic rows have one `vjp` that gives all cotangents.
         infer: (*avals, **attrs) -> Aval, raising the typed error for operands that do not fit.
@@ -68,8 +73,9 @@ class Operation:
     outputs: Callable[..., int] | None = None
     attributes: tuple[Attribute, ...] = ()
     forward: Callable[..., Any] | None = None
-    scalar: Callable[..., Any] | None = None
+    scalar: Any = None
     ufunc: np.ufunc | None = None
+    is_fresh: bool = False
     vjps: tuple[Vjp | None, ...] = ()
     vjp: Vjp | None = None
     infer: Callable[..., Aval] | None = None
@@ -82,6 +88,7 @@ class Operation:
     alias_of: str = ""
     symbol: str = ""
     is_differentiable: bool | None = None
+    inline: str = field(init=False, default="")
     call: Callable[..., Any] = field(init=False, repr=False)
     _defaults: dict[str, Any] = field(init=False, repr=False)
     _spellings: dict[str, Attribute] = field(init=False, repr=False)
@@ -91,6 +98,11 @@ class Operation:
             self.required = 1 if self.variadic else len(self.operands)
         self._defaults = {a.name: a.default for a in self.attributes}
         self._spellings = {spelling: a for a in self.attributes for spelling in (a.name, *a.spellings)}
+        if isinstance(self.scalar, str):
+            self.inline = _placed(self.scalar, self.operands)
+            self.scalar = eval(f"lambda {', '.join(self.operands)}: {self.scalar}", {"__builtins__": {"bool": bool}})
+        elif getattr(self.scalar, "__module__", "") == operator.add.__module__:
+            self.inline = f"{{0}} {self.symbol} {{1}}" if len(self.operands) == 2 else f"{self.symbol}{{0}}"
         if self.is_differentiable is None:
             self.is_differentiable = bool(self.body or self.vjp or any(self.vjps))
         self.call = public_call(self)
@@ -193,6 +205,15 @@ class Operation:
             if error.detail.startswith(f"{self.name}:"):
                 raise
             raise type(error)(f"{self.name}: {error.detail}") from error
+
+
+def _placed(expression: str, operands: tuple[str, ...]) -> str:
+    """An expression with a place for each operand in the stead of its name.
+
+    >>> _placed("x1 if x1 >= x2 else x2", ("x1", "x2"))
+    '{0} if {0} >= {1} else {1}'
+    """
+    return re.sub(rf"\b({'|'.join(operands)})\b", lambda found: f"{{{operands.index(found[0])}}}", expression)
 
 
 def _is_literal(value: Any) -> bool:

@@ -5,7 +5,7 @@ Levels, from the trace up: directions (many cotangents or tangents at once), row
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from engine.autodiff import Forward, Tape, Taped
@@ -21,7 +21,7 @@ from engine.graph.names import quoted
 from engine.graph.trace import Stream, Trace
 from engine.symbol import Symbol, lowered
 from engine.table import CALLS, listed, nearest
-from engine.values import FLOAT64, Aval, Value, aval, shape_of, stand_in
+from engine.values import FLOAT64, Aval, Value, aval, shape_of
 
 _DIRECTIONS, _ROWS, _TANGENTS, _TAPE = 1, 2, 3, 4
 
@@ -63,27 +63,6 @@ class Application:
     def values(self) -> dict[str, Value]:
         """All inputs, bound ones too."""
         return self.inputs | self.graph.bound
-
-    def without_values(self) -> "Application":
-        """The same with inputs that have shapes and dtypes, but no memory."""
-        return replace(self, inputs={name: stand_in(aval(value)) for name, value in self.inputs.items()})
-
-    def replacing(self, inputs: Mapping[str, Value]) -> dict[str, Value]:
-        """Other values for some inputs, once it is sure that they have the same forms.
-
-        Raises:
-            InvalidValueError: one has not.
-        """
-        for name, value in inputs.items():
-            if name not in self.inputs:
-                raise InvalidValueError(f"there is no input {quoted(name)}{nearest(name, list(self.inputs))}")
-            given, known = aval(value), aval(self.inputs[name])
-            if (given.shape, given.dtype) != (known.shape, known.dtype):
-                raise InvalidValueError(
-                    f"input {quoted(name)} is {given.dtype}{list(given.shape)}; "
-                    f"the program was prepared for {known.dtype}{list(known.shape)}"
-                )
-        return dict(inputs)
 
 
 def apply_to(

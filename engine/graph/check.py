@@ -13,7 +13,7 @@ from engine.graph.choices import check_known, chosen_wrt
 from engine.graph.cost import Cost, check_cost
 from engine.graph.ir import Graph
 from engine.graph.limits import check_limit
-from engine.graph.schedule import Schedule
+from engine.graph.plan import Plan
 from engine.numerical import Comparison, Difference, central, random_weights
 from engine.symbol import Symbol
 from engine.table import CALLS
@@ -47,7 +47,7 @@ class Check:
     _moved: list[str]
     _weights: list[Value]
     _directions: list[Value]
-    _schedules: list[Schedule]
+    _plans: list[Plan]
     _eps: float
 
     def run(self) -> Finding:
@@ -58,14 +58,14 @@ class Check:
         seed = self.application.seed or 0
         comparison = Comparison(TOLERANCE, TOLERANCE)
         with self.application.mode():
-            values = self._schedules[0].run(given, seed)
+            values = self._plans[0].run(given, seed)
             weights = [self._weights, self._directions]
-            for order in range(1, len(self._schedules) - 1):
-                schedule = self._schedules[order]
-                analytic = self._schedules[order + 1].run(given, seed)
+            for order in range(1, len(self._plans) - 1):
+                plan = self._plans[order]
+                analytic = self._plans[order + 1].run(given, seed)
 
-                def outputs(moved: list[Value], schedule: Schedule = schedule) -> list[Value]:
-                    return schedule.run(given | dict(zip(self._moved, moved, strict=True)), seed)
+                def outputs(moved: list[Value], plan: Plan = plan) -> list[Value]:
+                    return plan.run(given | dict(zip(self._moved, moved, strict=True)), seed)
 
                 at = [given[name] for name in self._moved]
                 numeric = central(outputs, weights[order - 1], at, self._eps)
@@ -118,16 +118,16 @@ def check(
     start = {f"shift {i}": canonical(np.zeros(known.shape)) for i, known in shifted.items()}
     directions = [random_weights(rng, (start | wide)[name]) for name in moved]
     wanted = list(chosen.values())
-    schedules = _schedules(application, list(outputs.values()), smooth, wanted, shifted, weights, directions, order)
+    plans = _plans(application, list(outputs.values()), smooth, wanted, shifted, weights, directions, order)
     runs = 1 + 2 * sum(int(np.size((start | wide)[name])) for name in moved)
-    costs = [schedule.cost for schedule in schedules]
+    costs = [plan.cost for plan in plans]
     cost = Cost(*(sum(getattr(c, field) for c in costs) * runs for field in ("nodes", "bytes", "flops")))
     check_limit("nodes", cost.nodes, _RUNS * application.limits.max_nodes, f"a check of {runs} runs")
     check_cost(replace(cost, bytes=sum(c.bytes for c in costs)), application.limits, f"a check of {runs} runs")
-    return Check(application, cost, list(outputs), list(chosen), start, moved, weights, directions, schedules, eps)
+    return Check(application, cost, list(outputs), list(chosen), start, moved, weights, directions, plans, eps)
 
 
-def _schedules(
+def _plans(
     application: Application,
     outputs: Sequence[str],
     smooth: Sequence[str],
@@ -136,7 +136,7 @@ def _schedules(
     weights: Sequence[Value],
     directions: Sequence[Value],
     order: int,
-) -> list[Schedule]:
+) -> list[Plan]:
     """Of all values, of the floating ones, of their weighted gradient, and of its derivative along a direction."""
     trace = application.trace()
 
@@ -157,7 +157,7 @@ def _schedules(
     if order == 2:
         view = View(application, trace, shifts=shifts, tangents=along)
         steps.append([_total(view.tangent(g), own[i]) for i, g in zip(wrt, gradients(view), strict=True)])
-    return [Schedule(trace, part) for part in steps]
+    return [Plan(trace, part) for part in steps]
 
 
 def _total(step: Symbol, is_own: bool) -> Symbol:

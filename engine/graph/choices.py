@@ -111,13 +111,17 @@ def check_direction(
     """A cotangent or tangent has the shape of its value, after the axes of directions and rows."""
     if aval(value).dtype == BOOL:
         faults.add(InvalidValueError, f"{field}: expected numbers, got true or false", loc)
-    if known.dtype == FLOAT32:
-        with np.errstate(all="ignore"):
-            narrow = np.asarray(value, FLOAT32)
-        if (np.isinf(narrow) & np.isfinite(value)).any():
-            msg = f'{field}: a number is more than float32, the dtype of "{of}", holds'
-            faults.add(InvalidValueError, msg, loc)
+    if known.dtype == FLOAT32 and (fault := narrow_fault(field, value, of)):
+        faults.add(InvalidValueError, fault, loc)
     expected = (*lead, *known.shape)
     if shape_of(value) != expected:
         msg = f'{field}: shape {list(shape_of(value))}; expected that of "{of}", {list(expected)}'
         faults.add(ShapeMismatchError, msg, loc)
+
+
+def narrow_fault(field: str, value: Value, of: str) -> str:
+    """What keeps a direction from being one of a float32 value; empty where nothing does."""
+    with np.errstate(all="ignore"):
+        narrow = np.asarray(value, FLOAT32)
+    is_beyond = (np.isinf(narrow) & np.isfinite(value)).any()
+    return f'{field}: a number is more than float32, the dtype of "{of}", holds' if is_beyond else ""

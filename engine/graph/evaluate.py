@@ -19,10 +19,11 @@ from engine.graph.choices import (
 from engine.graph.cost import Cost, check_cost
 from engine.graph.ir import Graph
 from engine.graph.limits import Limits
-from engine.graph.schedule import Schedule
+from engine.graph.plan import Plan
+from engine.graph.ready import Direction, Ready
 from engine.graph.trace import Trace, as_graph
 from engine.symbol import Symbol
-from engine.values import Aval, Value, aval
+from engine.values import FLOAT32, Aval, Value, aval
 
 #: Derivatives beyond grow too large, and mean too little in floating point.
 HIGHEST_ORDER = 12
@@ -58,14 +59,15 @@ class Prepared:
     grad_graph: with create_graph, a program of the gradients.
     """
 
-    application: Application
     avals: dict[str, Aval]
-    cost: Cost
     grad_graph: Graph | None
-    _schedule: Schedule
-    _inputs: dict[str, Value]
+    _ready: Ready
     _form: "_Form"
-    _seed_name: str
+
+    @property
+    def application(self) -> Application:
+        """The program with its inputs."""
+        return self._ready.application
 
     @property
     def rows(self) -> int | None:
@@ -73,13 +75,23 @@ class Prepared:
         return self.application.rows
 
     @property
+    def cost(self) -> Cost:
+        """Of one run."""
+        return self._ready.plan.cost
+
+    @property
     def nbytes(self) -> int:
         """What it takes to keep it, but for the values."""
-        return self._schedule.nbytes
+        return self._ready.plan.nbytes
+
+    @property
+    def source(self) -> str:
+        """The code that is run."""
+        return self._ready.plan.source
 
     def without_values(self) -> "Prepared":
         """The same without values of inputs, to be kept; every run has to be given all of them."""
-        return replace(self, application=self.application.without_values(), _inputs=self.application.graph.bound)
+        return replace(self, _ready=self._ready.without_values())
 
     def run(
         self,
@@ -98,10 +110,7 @@ class Prepared:
         Raises:
             InvalidValueError: a value of another name, shape or dtype; data on which an operation is not defined.
         """
-        given = self._inputs | self.application.replacing(inputs or {})
-        given |= {self._seed_name: value for value in (along or {}).values()}
-        with self.application.mode():
-            found = iter(self._schedule.run(given, self.application.seed or 0 if seed is None else seed))
+        found = iter(self._ready.run(inputs, along, seed))
         form = self._form
         values = {name: next(found) for name in form.values}
         if form.grads is None:
@@ -172,22 +181,22 @@ def prepare(
     faults.check()
 
     form = _Form({name: view.value(i) for name, i in names.items()})
-    given = application.values()
+    along = {}
     grad_graph = None
-    seed_name = ""
     if backward and of is not None:
         seed_name = free_name("cotangent", application)
         _differentiate(form, trace, view, backward, of, chosen, seed_name)
         if backward.cotangent is not None:
-            given[seed_name] = backward.cotangent
+            direction = Direction(seed_name, of, view.aval(of).dtype == FLOAT32)
+            along["cotangent"] = (direction, backward.cotangent)
         if backward.create_graph:
             grad_graph = _grad_graph(form, trace, application)
     steps = form.steps()
-    schedule = Schedule(trace, steps)
+    plan = Plan(trace, steps)
     who = "the program" if application.rows is None else f"a batch of {application.rows} rows"
-    check_cost(schedule.cost, application.limits, who)
+    check_cost(plan.cost, application.limits, who)
     check_answer(steps, application.limits)
-    return Prepared(application, view.avals, schedule.cost, grad_graph, schedule, given, form, seed_name)
+    return Prepared(view.avals, grad_graph, Ready.of(plan, application, along), form)
 
 
 def _differentiate(

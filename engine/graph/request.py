@@ -21,11 +21,12 @@ from engine.graph.choices import check_answer, check_direction, check_floating, 
 from engine.graph.cost import Cost, check_cost
 from engine.graph.ir import Graph
 from engine.graph.names import quoted
-from engine.graph.schedule import Schedule
+from engine.graph.plan import Plan
+from engine.graph.ready import Direction, Ready
 from engine.graph.trace import Trace
 from engine.symbol import Symbol
 from engine.table import CALLS, nearest
-from engine.values import Aval, Value, aval, shape_of
+from engine.values import FLOAT32, Aval, Value, aval, shape_of
 
 #: Names to steps, to any depth.
 Form = Mapping[str, Any]
@@ -35,21 +36,32 @@ Form = Mapping[str, Any]
 class Derivative:
     """What was checked; `run` computes a document of values by name, nested as the steps are."""
 
-    application: Application
-    cost: Cost
-    _schedule: Schedule
-    _inputs: dict[str, Value]
+    _ready: Ready
     _form: Form
-    _field: str
+
+    @property
+    def application(self) -> Application:
+        """The program with its inputs."""
+        return self._ready.application
+
+    @property
+    def cost(self) -> Cost:
+        """Of one run."""
+        return self._ready.plan.cost
 
     @property
     def nbytes(self) -> int:
         """What it takes to keep it, but for the values."""
-        return self._schedule.nbytes
+        return self._ready.plan.nbytes
+
+    @property
+    def source(self) -> str:
+        """The code that is run."""
+        return self._ready.plan.source
 
     def without_values(self) -> "Derivative":
         """The same without values of inputs and directions, to be kept; every run has to be given all of them."""
-        return replace(self, application=self.application.without_values(), _inputs=self.application.graph.bound)
+        return replace(self, _ready=self._ready.without_values())
 
     def run(
         self,
@@ -59,11 +71,7 @@ class Derivative:
         seed: int | None = None,
     ) -> dict[str, Any]:
         """The values; arguments as of `evaluate.Prepared.run`, `along` are cotangents, tangents or vectors by name."""
-        given = self._inputs | self.application.replacing(inputs or {})
-        given |= {f"{self._field} {name}": value for name, value in (along or {}).items()}
-        with self.application.mode():
-            found = iter(self._schedule.run(given, self.application.seed or 0 if seed is None else seed))
-        return _filled(self._form, found)
+        return _filled(self._form, iter(self._ready.run(inputs, along, seed)))
 
 
 def _filled(form: Form, values: Any) -> dict[str, Any]:
@@ -81,8 +89,7 @@ class Request:
         self.faults = Faults()
         self.application = apply_to(graph, inputs, faults=self.faults, **options)
         self.trace: Trace = self.application.trace()
-        self._given: dict[str, Value] = {}
-        self._field = ""
+        self._along: dict[str, tuple[Direction, Value]] = {}
 
     def view(self, **options: Any) -> View:
         """The program on the trace; faults found before are reported first."""
@@ -150,7 +157,6 @@ class Request:
     def directed(self, field: str, given: Mapping[str, Value], view: View, many: bool) -> dict[str, Symbol]:
         """Inputs of the trace for directions, by what they belong to; each in its dtype and with all its axes."""
         m = self.directions(field, given, many)
-        self._field = field
         self.faults.check()
         found: dict[str, Symbol] = {}
         for name, value in given.items():
@@ -159,7 +165,10 @@ class Request:
             lead = (() if m is None else (m,)) + self.rows(i, field)
             check_floating(field, name, known, loc, self.faults)
             check_direction(field, value, name, known, lead, loc, self.faults)
-            step = self.trace.input(self._name(f"{field} {name}", value), aval(value)._replace(weak=None))
+            # A space keeps it apart from every name of a program.
+            key = f"{field} {name}"
+            self._along[name] = (Direction(key, name, known.dtype == FLOAT32), value)
+            step = self.trace.input(key, aval(value)._replace(weak=None))
             if known.is_floating and step.dtype != known.dtype:
                 step = CALLS["astype"](step, str(known.dtype))
             found[i] = found[i] + step if i in found else step
@@ -171,11 +180,6 @@ class Request:
         rows = self.application.rows
         is_shared = any(x.name == i for x in self.application.graph.inputs) and i not in self.application.batched
         return () if rows is None or (is_shared and field != "cotangents") else (rows,)
-
-    def _name(self, name: str, value: Value) -> str:
-        # A space keeps it apart from every name of a program.
-        self._given[name] = value
-        return name
 
     def basis(self, avals: Mapping[str, Aval], field: str) -> dict[str, Symbol]:
         """Directions along each element of some values, one value after another: the others stay where they are."""
@@ -222,11 +226,10 @@ class Request:
     def derivative(self, form: Form) -> Derivative:
         """The whole, once its cost is known to be within limits."""
         steps = _steps(form)
-        schedule = Schedule(self.trace, steps)
-        check_cost(schedule.cost, self.application.limits)
+        plan = Plan(self.trace, steps)
+        check_cost(plan.cost, self.application.limits)
         check_answer(steps, self.application.limits)
-        given = self.application.values() | self._given
-        return Derivative(self.application, schedule.cost, schedule, given, form, self._field)
+        return Derivative(Ready.of(plan, self.application, self._along), form)
 
 
 def _along(known: Aval, start: int, total: int) -> Callable[[], Value]:

@@ -14,27 +14,24 @@ import numpy as np
 from engine.dispatch import apply
 from engine.symbol import Symbol
 from engine.table import OPERATIONS
-from engine.values import Aval
+from engine.values import Aval, canonical
 
 Rule = Callable[[Any, list[Symbol], dict[str, Any], Aval], Symbol | None]
 
 #: Elementwise operations of two operands that may be exchanged; which zero maximum takes depends on their order.
-_COMMUTATIVE = {"add", "mul", "hypot", "logaddexp", "equal", "not_equal"}
+COMMUTATIVE = {"add", "mul", "hypot", "logaddexp", "equal", "not_equal"}
 
 
 def rewritten(trace: Any, op: Any, xs: list[Symbol], attrs: dict[str, Any], out: Aval) -> Symbol | None:
     """What stands for `op(*xs)` in other words; None where it has to be written down as it is.
 
-    Operands may be put into another order in place.
+    Operands may be replaced in place.
     """
     if op.kind in ("elementwise", "bilinear") and op.name not in ("matmul", "pow"):
         # NumPy has ways of its own for a power with one exponent.
         _see_through_broadcasts(trace, op, xs, attrs, out)
     rule = _RULES.get(op.name)
-    found = rule(trace, xs, attrs, out) if rule else None
-    if found is None and op.name in _COMMUTATIVE and xs[0].place > xs[1].place:
-        xs.reverse()
-    return found
+    return rule(trace, xs, attrs, out) if rule else None
 
 
 def _see_through_broadcasts(trace: Any, op: Any, xs: list[Symbol], attrs: dict[str, Any], out: Aval) -> None:
@@ -177,6 +174,9 @@ def _broadcast_to(trace: Any, xs: list[Symbol], attrs: dict[str, Any], out: Aval
         return xs[0]
     if step.op is not None and step.op.name == "broadcast_to":
         return _call("broadcast_to", trace.symbol(step.args[0]), shape=out.shape)
+    known = trace.known(xs[0])
+    if known is not None and xs[0].shape and xs[0].aval.size == 1:
+        return _call("broadcast_to", trace.constant(canonical(known.reshape(()))), shape=out.shape)
     return None
 
 

@@ -14,7 +14,7 @@ from engine.errors import InvalidValueError
 from engine.graph.ir import Graph, Input, Literal, Node, Output
 from engine.graph.limits import Limits, check_limit
 from engine.graph.naming import named
-from engine.graph.simplify import rewritten
+from engine.graph.simplify import COMMUTATIVE, rewritten
 from engine.symbol import Symbol
 from engine.table import CALLS
 from engine.values import FLOAT64, MAX_AXES, Aval, Value, frozen
@@ -149,7 +149,10 @@ class Trace:
         found = rewritten(self, op, symbols, attrs, out)
         if found is not None:
             return found
-        key = (op.name, tuple(x.place for x in symbols), tuple((k, _attribute_bits(v)) for k, v in attrs.items()))
+        places = [x.place for x in symbols]
+        if op.name in COMMUTATIVE:
+            places.sort()
+        key = (op.name, tuple(places), tuple((k, _attribute_bits(v)) for k, v in attrs.items()))
         if key not in self._seen:
             self._seen[key] = self._append(op, symbols, attrs, out)
         return self._seen[key]

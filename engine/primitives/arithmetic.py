@@ -73,9 +73,7 @@ remainder = binary(
     domain=((0.1, 0.3), AWAY_FROM_ZERO),
     doc="The remainder of the quotient rounded down, with the sign of the divisor, as Python's %.",
 )
-square = unary(
-    "square", np.square, lambda g, y, x: g * (2.0 * x), scalar=lambda x: x * x, dtype="same", flops=1, doc="x * x."
-)
+square = unary("square", np.square, lambda g, y, x: g * (2.0 * x), scalar="x * x", dtype="same", flops=1, doc="x * x.")
 
 
 abs = unary(
@@ -97,9 +95,8 @@ round = unary("round", np.rint, None, flops=1, doc="The nearest integer, halves 
 
 
 def _clip(x: Any, min: Any, max: Any) -> Any:
-    if min is not None:
-        x = np.maximum(x, min)
-    return np.asarray(x) if max is None else np.minimum(x, max)
+    x = np.array(x) if min is None else np.maximum(x, min)
+    return x if max is None else np.minimum(x, max)
 
 
 def _clip_vjp(g: Any, y: Any, x: Any, min: Any, max: Any) -> Any:

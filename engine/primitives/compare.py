@@ -1,5 +1,6 @@
 """Comparisons, masks and choices. Masks have dtype bool and no derivative."""
 
+import math
 import operator
 from typing import Any
 
@@ -22,13 +23,21 @@ greater_equal = binary(
     "greater_equal", np.greater_equal, None, None, scalar=operator.ge, dtype="bool", symbol=">=", doc="x1 >= x2."
 )
 
-logical_and = binary("logical_and", np.logical_and, None, None, dtype="bool", doc="Both are not 0.")
-logical_or = binary("logical_or", np.logical_or, None, None, dtype="bool", doc="At least one is not 0.")
-logical_xor = binary("logical_xor", np.logical_xor, None, None, dtype="bool", doc="Exactly one is not 0.")
-logical_not = unary("logical_not", np.logical_not, None, dtype="bool", flops=1, doc="x is 0.")
-isnan = unary("isnan", np.isnan, None, dtype="bool", flops=1, doc="x is not a number.")
-isinf = unary("isinf", np.isinf, None, dtype="bool", flops=1, doc="x is infinite.")
-isfinite = unary("isfinite", np.isfinite, None, dtype="bool", flops=1, doc="x is neither infinite nor NaN.")
+logical_and = binary(
+    "logical_and", np.logical_and, None, None, scalar="bool(x1) and bool(x2)", dtype="bool", doc="Both are not 0."
+)
+logical_or = binary(
+    "logical_or", np.logical_or, None, None, scalar="bool(x1) or bool(x2)", dtype="bool", doc="At least one is not 0."
+)
+logical_xor = binary(
+    "logical_xor", np.logical_xor, None, None, scalar="bool(x1) != bool(x2)", dtype="bool", doc="Exactly one is not 0."
+)
+logical_not = unary("logical_not", np.logical_not, None, scalar="not x", dtype="bool", flops=1, doc="x is 0.")
+isnan = unary("isnan", np.isnan, None, scalar="x != x", dtype="bool", flops=1, doc="x is not a number.")
+isinf = unary("isinf", np.isinf, None, scalar=math.isinf, dtype="bool", flops=1, doc="x is infinite.")
+isfinite = unary(
+    "isfinite", np.isfinite, None, scalar=math.isfinite, dtype="bool", flops=1, doc="x is neither infinite nor NaN."
+)
 
 
 def _isclose(x1: Any, x2: Any, rtol: float, atol: float) -> Any:
@@ -64,7 +73,7 @@ where: Row = elementwise(
         lambda g, out, condition, x, y: where(condition, g, 0.0),
         lambda g, out, condition, x, y: where(condition, 0.0, g),
     ),
-    scalar=lambda condition, x, y: x if condition else y,
+    scalar="x if condition else y",
     dtype_operands=slice(1, None),
     domain=(REAL, REAL, REAL),
     examples=(
@@ -106,7 +115,7 @@ maximum = binary(
     np.maximum,
     lambda g, y, a, b: _tied(g, a, b, greater),
     lambda g, y, a, b: _tied(g, b, a, greater),
-    scalar=lambda a, b: a if a >= b or a != a else b,
+    scalar="x1 if x1 >= x2 or x1 != x1 else x2",
     doc="The larger of two values; NaN where one is. A tie gives half the gradient to each.",
 )
 minimum = binary(
@@ -114,6 +123,6 @@ minimum = binary(
     np.minimum,
     lambda g, y, a, b: _tied(g, a, b, less),
     lambda g, y, a, b: _tied(g, b, a, less),
-    scalar=lambda a, b: a if a <= b or a != a else b,
+    scalar="x1 if x1 <= x2 or x1 != x1 else x2",
     doc="The smaller of two values; NaN where one is. A tie gives half the gradient to each.",
 )

@@ -152,6 +152,7 @@ slice_add: Row = primitive(
     ("x", "updates"),
     _slice_add,
     kind="linear",
+    is_fresh=True,
     batch=_slice_add_rows,
     attributes=(Attribute("index", INDEX),),
     vjps=(lambda g, y, x, updates, index: g, lambda g, y, x, updates, index: slice(g, index)),

@@ -81,6 +81,8 @@ matmul: Row = primitive(
     "matmul",
     ("x1", "x2"),
     np.matmul,
+    ufunc=np.matmul,
+    is_fresh=True,
     kind="bilinear",
     batch=_matmul_rows,
     vjps=(_matmul_left, _matmul_right),

@@ -209,7 +209,7 @@ relu = unary(
     "relu",
     lambda x: np.maximum(x, 0.0),
     lambda g, y, x: where(x > 0.0, g, 0.0),
-    scalar=lambda x: x if x > 0.0 or x != x else 0.0,
+    scalar="x if x > 0.0 or x != x else 0.0",
     flops=1,
     doc="max(x, 0); gradient 0 at 0.",
 )

@@ -134,7 +134,7 @@ def _target(name: str, small: Shape, large: Shape) -> Shape:
 
 def _sum_to(x: Any, shape: Shape) -> Any:
     x = np.asarray(x)
-    x = x.astype(summed(x.dtype), copy=False)
+    x = x.astype(summed(x.dtype), copy=x.shape == shape)
     lead = x.ndim - len(shape)
     axes = (*range(lead), *(i + lead for i, n in enumerate(shape) if n == 1 and x.shape[i + lead] != 1))
     return x.sum(axis=axes, keepdims=True).reshape(shape) if axes else x.reshape(shape)
@@ -161,6 +161,7 @@ sum_to: Row = primitive(
     ("x",),
     _sum_to,
     kind="linear",
+    is_fresh=True,
     batch=_sum_rows,
     attributes=(Attribute("shape", SHAPE),),
     vjps=(lambda g, y, x, shape: broadcast_to(g, shape_of(x)),),

@@ -13,7 +13,7 @@ from engine.graph import Graph, build, parse
 from engine.graph.application import View, apply_to
 from engine.graph.derivatives import hessian, hvp
 from engine.graph.evaluate import Backward, Evaluation, Prepared, prepare
-from engine.graph.schedule import Schedule
+from engine.graph.plan import Plan
 from tests.benchmarks import inputs
 
 PACKAGE = "pullback-server"
@@ -119,6 +119,6 @@ def growth(graph: Graph, of: str) -> tuple[float, float, float]:
     traced = time.perf_counter()
     [gradient] = view.gradients([(of, view.ones(of))], ["x"])
     differentiated = time.perf_counter()
-    Schedule(trace, [view.value(of), view.primal(gradient)])
+    Plan(trace, [view.value(of), view.primal(gradient)])
     scheduled = time.perf_counter()
     return traced - start, differentiated - traced, scheduled - differentiated

@@ -317,7 +317,7 @@ def test_what_is_too_large_is_refused_before_it_runs(name: str, monkeypatch: pyt
     def ran(*args: Any) -> None:
         raise AssertionError("something was run")
 
-    monkeypatch.setattr("engine.graph.schedule.Schedule.run", ran)
+    monkeypatch.setattr("engine.graph.plan.Plan.run", ran)
     with pytest.raises(LimitExceededError, match=f"{words}.*PULLBACK_MAX.*{suggestion}") as caught:
         ask(Limits(max_elements=10_000))
     assert all(fault.msg == caught.value.detail for fault in caught.value.faults)

@@ -10,7 +10,7 @@ from engine import Variable
 from engine.autodiff import Tape
 from engine.backward import gradients
 from engine.graph.cost import cost_of
-from engine.graph.schedule import Schedule
+from engine.graph.plan import Plan
 from engine.graph.trace import Stream, Trace
 from engine.numerical import check_gradients
 from engine.primitive import Example, Operation
@@ -215,10 +215,17 @@ def test_a_trace_gives_the_bits_of_the_tape(op: Operation, example: Example, dty
     taped = outputs(op.run(leaves, attrs, **({"rng": stream} if op.random else {})))
     roots = [(taped[k], trace.constant(g)) for k, g in cotangents.items()]
     steps = [tape.data(y) for y in taped] + gradients_of(roots, [leaves[i] for i in places])
-    found = Schedule(trace, steps).run({f"x{i}": v.data for i, v in enumerate(variables)}, seed)
+    found = Plan(trace, steps).run({f"x{i}": v.data for i, v in enumerate(variables)}, seed)
     for actual, wanted in zip(found, expected, strict=True):
         assert (type(actual), dtype_of(actual)) == (type(wanted), dtype_of(wanted))
         np.testing.assert_array_equal(actual, wanted)
+
+
+@pytest.mark.parametrize(("op", "example"), [case for case in CASES if case.values[0].is_fresh])
+def test_what_counts_as_fresh_shares_no_memory(op: Operation, example: Example) -> None:
+    values = [np.asarray(x) for x in operands(op, example)]
+    y = op.forward(*values, **attributes(op, example))
+    assert not any(np.shares_memory(y, x) for x in values)
 
 
 def gradients_of(roots: list[tuple[Any, Any]], xs: list[Any]) -> list[Any]:

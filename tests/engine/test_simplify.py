@@ -12,7 +12,7 @@ from engine import functions as F
 from engine.errors import InvalidValueError
 from engine.graph.evaluate import Backward, prepare
 from engine.graph.expression import parse
-from engine.graph.schedule import Schedule
+from engine.graph.plan import Plan
 from engine.graph.trace import Stream, Trace
 from engine.symbol import Symbol
 from engine.values import FLOAT32, FLOAT64, INT64, Aval, aval, canonical
@@ -44,8 +44,8 @@ def rewritten(f: Function, *xs: Any) -> tuple[Function, list[str]]:
     trace = Trace()
     y = f(*(trace.input(f"x{i}", aval(x)._replace(weak=None)) for i, x in enumerate(xs)))
     left = [trace.steps[p].op.name for p in trace.live([y]) if trace.steps[p].op]
-    schedule = Schedule(trace, [y])
-    return lambda *xs: schedule.run({f"x{i}": x for i, x in enumerate(xs)})[0], left
+    plan = Plan(trace, [y])
+    return lambda *xs: plan.run({f"x{i}": x for i, x in enumerate(xs)})[0], left
 
 
 def traced(f: Function, *xs: Any) -> tuple[Any, list[str]]:
@@ -296,7 +296,7 @@ def test_random_steps_are_neither_merged_nor_folded() -> None:
     same = F.dropout_mask(x, 0.5, rng=Stream(0))
     assert len({s.place for s in (a, b, c, same)}) == 4
     assert trace.known(c) is None
-    masks = Schedule(trace, [a, b, c, same]).run({"x": np.ones(50)}, seed=4)
+    masks = Plan(trace, [a, b, c, same]).run({"x": np.ones(50)}, seed=4)
     assert not np.array_equal(masks[0], masks[1])
     np.testing.assert_array_equal(masks[0], masks[3])
     assert masks[2] == 1.0
@@ -321,11 +321,11 @@ def test_dead_steps_are_not_run() -> None:
     x = trace.input("x", Aval((2,), FLOAT64))
     F.one_hot(x, classes=3)
     y = F.sin(x)
-    schedule = Schedule(trace, [y])
-    assert schedule.cost.nodes == 1
-    np.testing.assert_array_equal(schedule.run({"x": np.array([7.0, 8.0])})[0], np.sin([7.0, 8.0]))
+    plan = Plan(trace, [y])
+    assert plan.cost.nodes == 1
+    np.testing.assert_array_equal(plan.run({"x": np.array([7.0, 8.0])})[0], np.sin([7.0, 8.0]))
     with pytest.raises(InvalidValueError, match="label"):
-        Schedule(trace, [y, F.one_hot(x, classes=3)]).run({"x": np.array([7.0, 8.0])})
+        Plan(trace, [y, F.one_hot(x, classes=3)]).run({"x": np.array([7.0, 8.0])})
 
 
 #: Operations of the n-th derivative, and of all n together: what they are, and a little more for other spellings of

@@ -16,7 +16,7 @@ from engine.graph.evaluate import Backward, Evaluation, prepare
 from engine.graph.expression import parse
 from engine.graph.identity import program_id
 from engine.graph.limits import Limits
-from engine.graph.schedule import Schedule
+from engine.graph.plan import Plan
 from engine.graph.trace import Trace, as_graph
 from engine.graph.write import declarations, document, text
 from engine.values import FLOAT32, FLOAT64, INT64, Aval, canonical
@@ -181,7 +181,7 @@ def test_a_trace_as_a_program() -> None:
     graph = as_graph(trace, outputs)
     assert_sound(graph)
     inputs = {"x": np.array([0.5, -1.0], np.float32), "n": np.array(3)}
-    expected = dict(zip(outputs, Schedule(trace, list(outputs.values())).run(inputs), strict=True))
+    expected = dict(zip(outputs, Plan(trace, list(outputs.values())).run(inputs), strict=True))
     found = prepare(graph, inputs).run().values
     assert list(found) == list(outputs)
     for name, value in expected.items():

@@ -1,0 +1,234 @@
+"""Emit: the steps of a plan as lines of Python.
+
+Nothing that a user wrote gets into the text: values are called `v0, v1, ...`, inputs `x0, ...`, constants `c0, ...` and
+buffers `b0, ...`; numbers stand as Python prints them, and all else is bound to names that are made here.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+from scipy import special
+
+from engine.dispatch import apply
+from engine.graph.structure import Structure
+from engine.graph.trace import Step
+from engine.values import BOOL, FLOAT64, Aval, canonical
+
+#: How a value stands in the code: as a Python float, as a Python bool, or as the array that NumPy makes of it.
+FLOAT, TRUTH, ARRAY = "float", "truth", "array"
+_MODULES = {"np": np, "special": special}
+
+
+@dataclass(slots=True)
+class Code:
+    """Lines of a function's body: for each the operation that it computes; and what the names in it are bound to."""
+
+    lines: list[str] = field(default_factory=list)
+    operations: list[str] = field(default_factory=list)
+    names: dict[str, Any] = field(default_factory=dict)
+
+    def add(self, line: str, operation: str = "") -> None:
+        """One more line."""
+        self.lines.append(line)
+        self.operations.append(operation)
+
+    def bound(self, prefix: str, value: Any) -> str:
+        """A name of its own for a value."""
+        name = f"{prefix}_{len(self.names)}"
+        self.names[name] = value
+        return name
+
+
+def forms(steps: Sequence[Step]) -> list[str]:
+    """How each value stands in the code."""
+    found: list[str] = []
+    for step in steps:
+        if step.op is None:
+            form = found[step.args[0]] if step.args else _form(step.aval)
+        elif step.aval.dtype == BOOL and _is_scalar(step, [found[a] for a in step.args]):
+            form = TRUTH
+        else:
+            form = FLOAT if _is_float(step.aval) else ARRAY
+        found.append(form)
+    return found
+
+
+def _form(aval: Aval) -> str:
+    if aval.weak is bool:
+        return TRUTH
+    return FLOAT if _is_float(aval) else ARRAY
+
+
+def _is_float(aval: Aval) -> bool:
+    return not aval.shape and aval.dtype == FLOAT64
+
+
+def _is_scalar(step: Step, given: Sequence[str]) -> bool:
+    """Whether a step is computed on Python's numbers."""
+    if step.aval.shape or step.stream is not None or ARRAY in given:
+        return False
+    if FLOAT not in given:
+        return step.aval.dtype == BOOL and bool(step.op.inline) and not step.op.is_differentiable
+    return step.aval.dtype == FLOAT64 or (step.aval.dtype == BOOL and step.op.scalar is not None)
+
+
+def is_scalar(steps: Sequence[Step]) -> bool:
+    """Whether all is computed on Python's numbers, by functions of these alone."""
+    found = forms(steps)
+    return ARRAY not in found and all(
+        _is_scalar(step, [found[a] for a in step.args]) and step.op.scalar is not None for step in steps if step.op
+    )
+
+
+def calls_ufunc(step: Step, steps: Sequence[Step]) -> bool:
+    """Whether a step is a call of one of NumPy's functions on doubles."""
+    return bool(
+        step.op is not None
+        and step.op.ufunc is not None
+        and step.aval.shape
+        and all(steps[a].aval.dtype == FLOAT64 for a in step.args)
+    )
+
+
+class Emitter:
+    """Writes the steps of a structure.
+
+    Args:
+        structure: the steps.
+        is_guarded: scalar operations are written so that they never raise, but give what NumPy gives at the edges.
+        buffers: for numbers of steps the name of the array that the result is written to.
+    """
+
+    def __init__(self, structure: Structure, *, is_guarded: bool, buffers: Mapping[int, str]) -> None:
+        self.code = Code()
+        self._steps = structure.steps
+        self._forms = forms(structure.steps)
+        self._is_guarded = is_guarded
+        self._buffers = buffers
+        self._texts = {n: f"x{k}" for k, n in enumerate(structure.inputs)}
+        self._texts |= {n: f"c{k}" for k, n in enumerate(structure.constants)}
+
+    def emit(self, n: int) -> None:
+        """Writes one step."""
+        step = self._steps[n]
+        if step.op is None:
+            if n not in self._texts:
+                self._texts[n] = self._texts[step.args[0]] if step.args else self._number(step.value)
+            return
+        self._texts[n] = f"v{n}"
+        if step.stream is not None:
+            function = self.code.bound(step.op.name, partial(_drawn, step))
+            text = f"{function}(seed, {', '.join(self._array(a) for a in step.args)})"
+        elif _is_scalar(step, [self._forms[a] for a in step.args]):
+            text = self._scalar(step)
+        elif calls_ufunc(step, self._steps):
+            text = self._ufunc(step, self._buffers.get(n))
+        else:
+            text = self._general(step)
+        self.code.add(f"v{n} = {text}", step.op.name)
+
+    def forget(self, n: int) -> None:
+        """Lets go of what a value holds."""
+        if self._texts[n].startswith("v"):
+            self.code.add(f"del {self._texts[n]}")
+
+    def text(self, n: int) -> str:
+        """What a value is called."""
+        return self._texts[n]
+
+    def result(self, n: int) -> str:
+        """A value as it is handed out."""
+        step = self._steps[n]
+        if self._forms[n] == TRUTH:
+            self.code.names["asarray"] = np.asarray
+            return f"asarray({self._texts[n]})"
+        return self._number(float(step.value)) if type(step.value) is int else self._texts[n]
+
+    def _number(self, value: float) -> str:
+        if type(value) is float and not math.isfinite(value):
+            return self.code.bound("number", value)
+        text = repr(value)
+        return f"({text})" if text.startswith("-") else text
+
+    def _scalar(self, step: Step) -> str:
+        op = step.op
+        args = [self._float(a) for a in step.args]
+        if op.name == "where":
+            # The condition is true or not, be it a float or a bool.
+            args[0] = self._texts[step.args[0]]
+        if op.inline and not (self._is_guarded and "/" in op.inline):
+            text: str = op.inline.format(*args)
+            return text
+        if op.scalar is None:
+            function = self.code.bound(op.name, partial(_of_floats, op, step.attrs))
+        elif step.attrs:
+            function = self.code.bound(op.name, partial(op.scalar, **step.attrs))
+            if self._is_guarded:
+                function = self.code.bound(op.name, partial(_guarded, op, step.attrs))
+        else:
+            function = op.name
+            self.code.names[function] = op.call if self._is_guarded else op.scalar
+        return f"{function}({', '.join(args)})"
+
+    def _float(self, n: int) -> str:
+        value = self._steps[n].value
+        if type(value) in (int, bool):
+            return self._number(float(value))
+        return f"float({self._texts[n]})" if self._forms[n] == TRUTH else self._texts[n]
+
+    def _ufunc(self, step: Step, buffer: str | None) -> str:
+        ufunc = step.op.ufunc
+        args = [self._texts[a] for a in step.args] + ([f"out={buffer}"] if buffer else [])
+        name = next((name for name, module in _MODULES.items() if getattr(module, ufunc.__name__, None) is ufunc), None)
+        if name is None:
+            return f"{self.code.bound(step.op.name, ufunc)}({', '.join(args)})"
+        self.code.names[name] = _MODULES[name]
+        return f"{name}.{ufunc.__name__}({', '.join(args)})"
+
+    def _general(self, step: Step) -> str:
+        op = step.op
+        args = [self._array(a) for a in step.args]
+        function = f"{op.name}_array"
+        self.code.names[function] = op.forward
+        if step.attrs:
+            args.append(f"**{self.code.bound('attrs', step.attrs)}")
+        text = f"{function}({', '.join(args)})"
+        if step.aval.dtype == FLOAT64:
+            return text if step.aval.shape else f"float({text})"
+        self.code.names["canonical"] = canonical
+        return f"canonical({text})"
+
+    def _array(self, n: int) -> str:
+        """An operand of NumPy's: a scalar that has a dtype of its own keeps it, a Python number has none."""
+        step, text = self._steps[n], self._texts[n]
+        if step.aval.weak is not None or self._forms[n] == ARRAY:
+            return text
+        name = "asarray" if self._forms[n] == TRUTH else "float64"
+        self.code.names[name] = np.asarray if self._forms[n] == TRUTH else np.float64
+        return f"{name}({text})"
+
+
+def _of_floats(op: Any, attrs: dict[str, Any], *xs: float) -> Any:
+    """An operation that has no function of floats of its own."""
+    return canonical(op.forward(*map(np.asarray, xs), **attrs))
+
+
+def _guarded(op: Any, attrs: dict[str, Any], *xs: float) -> Any:
+    """What an operation with attributes gives for floats, also where Python's functions raise."""
+    return apply(op, xs, attrs)
+
+
+def _drawn(step: Step, seed: int, *xs: Any) -> Any:
+    """What a random operation draws, from a stream for its place, and for each row of a batch."""
+    op, attrs, stream = step.op, step.attrs, step.stream
+    assert stream is not None
+    if stream.rows is None:
+        return canonical(op.forward(*xs, **attrs, rng=stream.generator(seed)))
+    drawn = [
+        op.forward(*(np.asarray(x)[i] for x in xs), **attrs, rng=stream.generator(seed, i)) for i in range(stream.rows)
+    ]
+    return np.stack(drawn) if drawn else canonical(op.forward(*xs, **attrs, rng=stream.generator(seed)))

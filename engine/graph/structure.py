@@ -1,0 +1,136 @@
+"""Structure: what some values of a trace need, numbered so that programs which compute alike have one structure.
+
+Neither names nor the order in which steps were written, nor steps that are not needed, show in it: steps are numbered
+as they are reached where each value in turn is computed from its operands, left to right.
+"""
+
+import hashlib
+import struct
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from engine.graph.trace import Step, Trace
+from engine.symbol import Symbol
+from engine.values import Value, canonical
+
+#: Constants are computed once where they have at most so many bytes, one by one and all together.
+_LARGEST_KEPT = 2**20
+_MOST_KEPT = 2**23
+
+
+class Structure:
+    """The steps that some values need.
+
+    steps: in order; operands are numbers of steps before.
+    inputs: numbers of the inputs, in the order in which they are reached; `names` are theirs.
+    constants: numbers of what is no input but not in the code either: arrays, and what is made of these alone.
+    outputs: numbers of the values.
+    places: of the steps in the trace.
+    """
+
+    def __init__(self, trace: Trace, outputs: Sequence[Symbol]) -> None:
+        live = trace.live(outputs)
+        self._known = _known(trace, live)
+        self.places = _order(trace, [x.place for x in outputs], self._known)
+        numbers = {place: n for n, place in enumerate(self.places)}
+        self.steps: list[Step] = []
+        self.inputs: list[int] = []
+        self.constants: list[int] = []
+        self.names: list[str] = []
+        for n, place in enumerate(self.places):
+            step = trace.steps[place]
+            if step.name:
+                self.inputs.append(n)
+                self.names.append(step.name)
+                step = Step(None, (), {}, step.aval)
+            elif place in self._known:
+                if _is_array(step):
+                    self.constants.append(n)
+                    step = Step(None, (), {}, step.aval)
+            else:
+                args = tuple(numbers[a] for a in step.args)
+                step = Step(step.op, args, step.attrs, step.aval, None, "", step.stream)
+            self.steps.append(step)
+        self.outputs = [numbers[x.place] for x in outputs]
+        self._trace: Trace | None = trace
+        self.length = sum(step.op is not None for step in self.steps)
+
+    def key(self) -> bytes:
+        """What structures share that are the same, with all shapes, dtypes, attributes and numbers in them."""
+        digest = hashlib.blake2b(digest_size=20)
+        inputs, constants = set(self.inputs), set(self.constants)
+        for n, step in enumerate(self.steps):
+            kind = "x" if n in inputs else "c" if n in constants else step.op.name if step.op else ""
+            stream = step.stream and (step.stream.place, step.stream.rows)
+            number = struct.pack("<d", step.value) if type(step.value) is float else step.value
+            weak = step.aval.weak and step.aval.weak.__name__
+            about = (kind, step.args, step.attrs, step.aval.shape, step.aval.dtype.str, weak, number, stream)
+            digest.update(repr(about).encode())
+        digest.update(repr(self.outputs).encode())
+        return digest.digest()
+
+    def constant_values(self) -> list[Value]:
+        """The values of the constants."""
+        trace = self._trace
+        assert trace is not None
+        values: dict[int, Any] = {}
+        needed = _needed(trace, [self.places[n] for n in self.constants])
+        with np.errstate(all="ignore"):
+            for place in needed:
+                values[place] = _value(trace.steps[place], [values[a] for a in trace.steps[place].args])
+        return [values[self.places[n]] for n in self.constants]
+
+
+def _is_array(step: Step) -> bool:
+    """Whether a constant is not a number that can stand in code."""
+    return step.op is not None or callable(step.value) or type(step.value) is np.ndarray
+
+
+def _known(trace: Trace, live: Sequence[int]) -> set[int]:
+    """The constants, and what is made of constants alone while it is small or takes no memory of its own."""
+    found: set[int] = set()
+    room = _MOST_KEPT
+    for place in live:
+        step = trace.steps[place]
+        if step.name or step.stream is not None:
+            continue
+        if step.op is None and not step.args:
+            found.add(place)
+        elif found.issuperset(step.args):
+            size = 0 if step.op is not None and step.op.name == "broadcast_to" else step.aval.nbytes
+            if size <= min(_LARGEST_KEPT, room):
+                room -= size
+                found.add(place)
+    return found
+
+
+def _needed(trace: Trace, places: Sequence[int]) -> list[int]:
+    return trace.live([trace.symbol(place) for place in places])
+
+
+def _order(trace: Trace, outputs: Sequence[int], known: set[int]) -> list[int]:
+    """Places, each after those that it is computed from, as they are reached from left to right."""
+    done: set[int] = set()
+    order = []
+    pending = [(place, False) for place in reversed(outputs)]
+    while pending:
+        place, is_ready = pending.pop()
+        if place in done:
+            continue
+        if is_ready or place in known or not trace.steps[place].args:
+            done.add(place)
+            order.append(place)
+            continue
+        pending.append((place, True))
+        pending += [(a, False) for a in reversed(trace.steps[place].args) if a not in done]
+    return order
+
+
+def _value(step: Step, args: list[Any]) -> Value:
+    """One constant from those that it is made of."""
+    if step.op is None:
+        return args[0] if args else step.value() if callable(step.value) else step.value
+    xs = [np.float64(x) if type(x) is float else x for x in args]
+    return canonical(step.op.forward(*xs, **step.attrs))
