@@ -6,12 +6,17 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
+from engine.graph.cost import Cost
+
 T = TypeVar("T")
 
 #: How the names of the threads begin.
 THREAD_NAME = "pullback-work"
 #: What a client is told to wait before it tries again.
 RETRY_AFTER_S = 1
+#: Python's share of an operation, in floating-point operations that NumPy does meanwhile.
+_FLOPS_PER_NODE = 500
+_BYTES_PER_FLOP = 8
 
 
 class OverloadedError(Exception):
@@ -20,6 +25,11 @@ class OverloadedError(Exception):
 
 class DeadlineExceededError(Exception):
     """The work was not finished in time."""
+
+
+def weight(cost: Cost) -> int:
+    """All of a cost in one figure: time goes into operations, into the memory of results, and into Python."""
+    return cost.flops + cost.bytes // _BYTES_PER_FLOP + cost.nodes * _FLOPS_PER_NODE
 
 
 class Workers:

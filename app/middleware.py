@@ -45,7 +45,7 @@ class Around:
     def __init__(self, settings: Settings) -> None:
         self._origins = tuple(origin.encode() for origin in settings.cors_origins)
         self._ids: list[str] = []
-        self.log = AccessLog() if settings.access_log else None
+        self._log = AccessLog() if settings.access_log else None
 
     def request_id(self, sent: bytes | None) -> str:
         """The id that a request has, or one for it."""
@@ -71,9 +71,14 @@ class Around:
 
     def note(self, scope: Scope, status: int, start: float, request_id: str) -> None:
         """Writes a request into the log, if there is one; `start` is when it began."""
-        if self.log is not None:
+        if self._log is not None:
             elapsed_s = time.perf_counter() - start
-            self.log.note(scope["method"], scope.get("raw_path") or b"", status, elapsed_s, request_id)
+            self._log.note(scope["method"], scope.get("raw_path") or b"", status, elapsed_s, request_id)
+
+    def close(self) -> None:
+        """Writes what waits to be logged."""
+        if self._log is not None:
+            self._log.flush()
 
 
 class Envelope:

@@ -36,8 +36,10 @@ _FASTAPIS = ("HTTPValidationError", "ValidationError")
 
 def body_of(model: type[BaseModel], examples: Mapping[str, Any]) -> dict[str, Any]:
     """The `requestBody` of a route."""
-    content = {"schema": {"$ref": schemas.SCHEMAS + model.__name__}, "examples": dict(examples)}
-    return {"requestBody": {"required": True, "content": {media.JSON: content}}}
+    schema = {"$ref": schemas.SCHEMAS + model.__name__}
+    # Examples are JSON: a reader of the other form would send them as they stand here.
+    contents = {media.JSON: {"schema": schema, "examples": dict(examples)}, media.MSGPACK: {"schema": schema}}
+    return {"requestBody": {"required": True, "content": contents}}
 
 
 def query_of(model: type[BaseModel]) -> dict[str, Any]:
@@ -62,7 +64,8 @@ def problems_of(*slugs: str) -> dict[int | str, dict[str, Any]]:
     by_status: dict[int | str, list[Kind]] = {}
     for slug in slugs:
         by_status.setdefault(BY_SLUG[slug].status, []).append(BY_SLUG[slug])
-    content = {media.PROBLEM: {"schema": {"$ref": f"{schemas.SCHEMAS}Problem"}}}
+    schema = {"$ref": f"{schemas.SCHEMAS}Problem"}
+    content = {media_type: {"schema": schema} for media_type in (media.PROBLEM, media.MSGPACK)}
     return {
         status: {"description": ", ".join(kind.slug for kind in kinds), "content": content}
         for status, kinds in by_status.items()
@@ -81,6 +84,10 @@ def document(app: FastAPI) -> dict[str, Any]:
             # FastAPI's own form of a 422, for parameters of a path: these are strings and cannot be wrong.
             if "HTTPValidationError" in str(route["responses"].get("422")):
                 del route["responses"]["422"]
+            for response in route["responses"].values():
+                content = response.get("content", {})
+                if media.JSON in content:
+                    content[media.MSGPACK] = content[media.JSON]
     components = found["components"]["schemas"] | own["$defs"]
     components = {name: schema for name, schema in components.items() if name not in _FASTAPIS}
     components |= {

@@ -8,20 +8,17 @@ from typing import Any
 
 import numpy as np
 
+from app.limits import weight
 from app.lru import Lru
 from app.programs import decode
 from app.questions import Question
 from app.registry import Registry
 from engine.errors import InvalidValueError
-from engine.graph.cost import Cost
 from engine.graph.evaluate import Prepared
 from engine.graph.names import normalized
 from engine.graph.request import Derivative
 from engine.values import FLOAT64, Value, aval
 
-#: Python's share of an operation, in floating-point operations that NumPy does meanwhile.
-_FLOPS_PER_NODE = 500
-_BYTES_PER_FLOP = 8
 #: Objects that stand for an entry.
 _ENTRY_BYTES = 1000
 #: A part of the bytes is for what is known of questions.
@@ -37,12 +34,12 @@ class Ready:
     """What was checked, without values.
 
     program: the id of the program.
-    flops: what a run costs, all in one figure.
+    weight: what a run costs, all in one figure.
     """
 
     prepared: Prepared | Derivative
     program: str
-    flops: int
+    weight: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,11 +137,6 @@ class Preparations:
         if question.program is None:
             return question.key, ""
         return question.key, self._registry.resolve(question.program)
-
-
-def weight(cost: Cost) -> int:
-    """All of a cost in one figure: time goes into operations, into the memory of results, and into Python."""
-    return cost.flops + cost.bytes // _BYTES_PER_FLOP + cost.nodes * _FLOPS_PER_NODE
 
 
 def _decoded(names: Any, given: Mapping[str, Any]) -> tuple[dict[str, Value], tuple[Any, ...]]:

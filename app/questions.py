@@ -7,7 +7,7 @@ import orjson
 
 from app.wire import msgpack
 from app.wire.media import JSON
-from app.wire.schemas import LARGEST_SEED
+from app.wire.schemas import LARGEST_SEED, PROGRAM_KEYS
 
 #: The forms of answers that can be written in every media type.
 _ENCODINGS = ("nested", "flat", "base64")
@@ -69,7 +69,7 @@ def take_apart(path: str, field: str, document: Any, media_type: str, answer_typ
         colons = len(document) - len(rest)
     if not (type(inputs) is type(along) is dict and _is_seed(seed) and _is_encoding(encoding, answer_type)):
         return None
-    if type(program) is not str and "program" in document:
+    if "program" in document and (type(program) is not str or not rest.keys().isdisjoint(PROGRAM_KEYS)):
         return None
     try:
         written = orjson.dumps(rest) if media_type == JSON else msgpack.encode(rest)

@@ -144,14 +144,6 @@ class Registry:
         if not self.store.delete_program(key):
             raise self._unknown(key)
 
-    def check(self, key: str) -> None:
-        """Makes sure that there is a program of this id or name.
-
-        Raises:
-            UnknownProgramError: there is none.
-        """
-        self.resolve(key)
-
     def resolve(self, key: str) -> str:
         """The id of the program of an id or a name.
 

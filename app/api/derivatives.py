@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -10,11 +11,14 @@ from pydantic import BaseModel
 
 from app import programs
 from app.api.calls import Call, answer, checked
+from app.api.endpoints import Endpoint, reader
+from app.limits import weight
 from app.openapi import CALL, body_of, problems_of
 from app.registry import Registry
 from app.settings import Settings
-from app.wire import answers, examples, schemas
-from app.wire.values import dumps, encode, encode_all
+from app.wire import answers, codecs, examples, schemas
+from app.wire.codecs import Message
+from app.wire.values import encode, encode_all
 from engine.graph import derivatives
 from engine.graph.check import Check, check
 from engine.numerical import Difference
@@ -114,16 +118,43 @@ KINDS = (
 )
 
 
-def _add(kind: _Kind) -> None:
-    async def respond(request: Request) -> Response:
-        def read(body: bytes, settings: Settings, registry: Registry) -> Call:
-            return _read(kind, body, settings, registry)
+def _prepare(kind: _Kind, request: Any, settings: Settings, registry: Registry) -> Any:
+    return programs.differentiate(
+        kind.compute,
+        request.source,
+        request.inputs,
+        directions={kind.directions: getattr(request, kind.directions)} if kind.directions else {},
+        options={name: getattr(request, name) for name in kind.options},
+        batched=request.batched,
+        train=request.train,
+        seed=request.seed,
+        limits=settings.program_limits(),
+        find=registry.graph,
+    )
 
+
+def _document(result: dict[str, Any], _: str, encoding: str, media_type: str) -> dict[str, Any]:
+    return encode_all(result, encoding, media_type)
+
+
+def _endpoint(kind: _Kind) -> Endpoint:
+    return Endpoint(f"/v1/{kind.name}", kind.directions, kind.request, partial(_prepare, kind), _document)
+
+
+#: A check compares runs of its own: nothing of it is run again on other values.
+ENDPOINTS = tuple(_endpoint(kind) for kind in KINDS if kind.name != "check")
+
+
+def _add(kind: _Kind) -> None:
+    endpoint = _endpoint(kind)
+
+    async def respond(request: Request) -> Response:
+        read = partial(_read_check, kind) if kind.name == "check" else reader(endpoint, request)
         return await answer(request, read, is_light=kind.is_light)
 
     respond.__doc__ = kind.doc
     router.add_api_route(
-        f"/v1/{kind.name}",
+        endpoint.path,
         respond,
         methods=["POST"],
         operation_id=kind.name,
@@ -139,38 +170,29 @@ for _kind in KINDS:
     _add(_kind)
 
 
-def _read(kind: _Kind, body: bytes, settings: Settings, registry: Registry) -> Call:
-    request = checked(kind.request, body, settings, registry)
-    prepared = programs.differentiate(
-        kind.compute,
-        request.source,
-        request.inputs,
-        directions={kind.directions: getattr(request, kind.directions)} if kind.directions else {},
-        options={name: getattr(request, name) for name in kind.options},
-        batched=request.batched,
-        train=request.train,
-        seed=request.seed,
-        limits=settings.program_limits(),
-        find=registry.graph,
+def _read_check(kind: _Kind, message: Message, settings: Settings, registry: Registry) -> Call:
+    request = checked(kind.request, message, settings, registry)
+    prepared: Check = _prepare(kind, request, settings, registry)
+    spoken = message.answer_type
+    return Call(
+        weight(prepared.cost), lambda: codecs.encode(spoken, _finding(prepared.run(), request.encoding, spoken))
     )
-    document = _finding if isinstance(prepared, Check) else encode_all
-    return Call(prepared.cost, lambda: dumps(document(prepared.run(), request.encoding)))
 
 
-def _finding(found: Any, encoding: str) -> dict[str, Any]:
+def _finding(found: Any, encoding: str, media_type: str) -> dict[str, Any]:
     return {
-        "values": encode_all(found.values, encoding),
+        "values": encode_all(found.values, encoding, media_type),
         "ok": found.ok,
-        "max_error": encode(found.max_error, "nested"),
-        "worst": None if found.worst is None else _difference(found.worst),
+        "max_error": encode(found.max_error, "nested", media_type),
+        "worst": None if found.worst is None else _difference(found.worst, media_type),
     }
 
 
-def _difference(worst: Difference) -> dict[str, Any]:
+def _difference(worst: Difference, media_type: str) -> dict[str, Any]:
     return {
         "order": worst.order,
         "input": worst.input,
         "index": worst.index,
-        "analytic": encode(worst.analytic, "nested"),
-        "numeric": encode(worst.numeric, "nested"),
+        "analytic": encode(worst.analytic, "nested", media_type),
+        "numeric": encode(worst.numeric, "nested", media_type),
     }

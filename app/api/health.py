@@ -5,13 +5,14 @@ from fastapi.responses import HTMLResponse, Response
 from starlette.exceptions import HTTPException
 
 from app import __version__
+from app.api.replies import reply_with
 from app.openapi import problems_of
 from app.readiness import Readiness
 from app.settings import Settings
 from app.wire import media
 from app.wire.answers import HealthAnswer, RootAnswer
+from app.wire.codecs import encode
 from app.wire.problems import BY_SLUG, page, problem
-from app.wire.values import dumps
 
 CONTRACT = 1
 
@@ -27,7 +28,6 @@ router = APIRouter()
 )
 async def get_root(request: Request) -> Response:
     """What this server is and what it allows."""
-    media.check_accept(request)
     settings: Settings = request.app.state.settings
     document = {
         "name": "pullback",
@@ -35,13 +35,13 @@ async def get_root(request: Request) -> Response:
         "contract": CONTRACT,
         "limits": settings.public_limits(),
     }
-    return Response(dumps(document), media_type=media.JSON)
+    return await reply_with(request, document)
 
 
 @router.get("/healthz", operation_id="get_health", summary="Alive?", response_model=HealthAnswer)
-async def get_health() -> Response:
+async def get_health(request: Request) -> Response:
     """Answers as long as the process does."""
-    return Response(dumps({"status": "alive"}), media_type=media.JSON)
+    return _status(request, "alive")
 
 
 @router.get(
@@ -58,7 +58,13 @@ async def get_readiness(request: Request) -> Response:
     readiness: Readiness = request.app.state.readiness
     if fault := await readiness.fault():
         return problem(request, "unavailable", fault)
-    return Response(dumps({"status": "ready"}), media_type=media.JSON)
+    return _status(request, "ready")
+
+
+def _status(request: Request, status: str) -> Response:
+    """How the server is, for probes too: they get an answer whatever they accept."""
+    media_type = media.MSGPACK if media.takes_msgpack_alone(media.accept_of(request)) else media.JSON
+    return Response(encode(media_type, {"status": status}), media_type=media_type)
 
 
 @router.get("/problems/{slug}", include_in_schema=False)

@@ -11,15 +11,12 @@ from app.openapi import CALL, body_of, problems_of
 from app.registry import Registry
 from app.settings import Settings
 from app.wire.answers import InferAnswer
+from app.wire.codecs import Message, encode
 from app.wire.examples import INFER
 from app.wire.schemas import InferRequest
-from app.wire.values import dumps
-from engine.graph.cost import Cost
 from engine.values import Aval
 
 router = APIRouter()
-
-_NOTHING = Cost(nodes=0, bytes=0, flops=0)
 
 
 @router.post(
@@ -35,9 +32,9 @@ async def infer(request: Request) -> Response:
     return await answer(request, read)
 
 
-def read(body: bytes, settings: Settings, registry: Registry) -> Call:
+def read(message: Message, settings: Settings, registry: Registry) -> Call:
     """Checks the body of a request."""
-    request = checked(InferRequest, body, settings, registry)
+    request = checked(InferRequest, message, settings, registry)
     found = programs.infer(
         request.source,
         request.inputs,
@@ -54,7 +51,7 @@ def read(body: bytes, settings: Settings, registry: Registry) -> Call:
         "cost": {"nodes": found.cost.nodes, "bytes": found.cost.bytes, "flops": found.cost.flops},
         "limits": settings.public_limits(),
     }
-    return Call(_NOTHING, lambda: dumps(document))
+    return Call(0, lambda: encode(message.answer_type, document))
 
 
 def _known(avals: dict[str, Aval]) -> dict[str, Any]:

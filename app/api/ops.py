@@ -5,13 +5,12 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Request
 from fastapi.responses import Response
 
+from app.api.replies import answer_type, reply_with
 from app.catalog import describe, describe_all
 from app.openapi import problems_of
-from app.wire import media
 from app.wire.answers import OperationAnswer, OperationsAnswer
 from app.wire.examples import OPERATION
 from app.wire.problems import problem
-from app.wire.values import dumps
 from engine.errors import UnknownOperationError
 from engine.table import lookup
 
@@ -27,8 +26,7 @@ router = APIRouter()
 )
 async def list_ops(request: Request) -> Response:
     """Every operation, and the kinds of layers, models, optimizers and hooks with their configuration."""
-    media.check_accept(request)
-    return Response(dumps(describe_all()), media_type=media.JSON)
+    return await reply_with(request, describe_all())
 
 
 @router.get(
@@ -40,9 +38,9 @@ async def list_ops(request: Request) -> Response:
 )
 async def get_op(request: Request, name: Annotated[str, Path(examples=[OPERATION])]) -> Response:
     """An operation by its name or an alias."""
-    media.check_accept(request)
+    answer_type(request)
     try:
         op = lookup(name)
     except UnknownOperationError as error:
         return problem(request, "unknown-path", error.detail)
-    return Response(dumps(describe(op)), media_type=media.JSON)
+    return await reply_with(request, describe(op))

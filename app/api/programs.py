@@ -10,19 +10,20 @@ from fastapi.responses import PlainTextResponse, Response
 
 from app import packing
 from app.api.calls import checked, receive
+from app.api.replies import answer_type, reply
 from app.graphviz import svg
 from app.limits import Workers
 from app.openapi import CALL, body_of, problems_of, query_of
 from app.registry import Registry
 from app.settings import Settings
 from app.stores import Listed, Program
-from app.wire import media
 from app.wire.answers import ProgramAnswer, ProgramDetailsAnswer, ProgramsAnswer
+from app.wire.codecs import Message, encode
 from app.wire.examples import MATYAS, REGISTER, RETIRED
+from app.wire.media import JSON
 from app.wire.schemas import ListRequest, PictureRequest, RegisterRequest, check_query
-from app.wire.values import dumps
 from engine.graph.picture import derivative, dot
-from engine.graph.write import text
+from engine.graph.write import document, text
 
 router = APIRouter()
 T = TypeVar("T")
@@ -46,11 +47,12 @@ _PICTURED = ("unknown-program", "invalid-request", "unknown-name", "not-differen
 )
 async def register_program(request: Request) -> Response:
     """Keeps a program, so that calls need only name it: 201 where it is new, 200 where it was there already."""
-    body = await receive(request)
+    message = await receive(request)
     settings: Settings = request.app.state.settings
-    program, is_new = await _with_registry(request, lambda registry: _register(body, settings, registry))
+    program, is_new = await _with_registry(request, lambda registry: _register(message, settings, registry))
     headers = {"Location": f"/v1/programs/{program.id}"}
-    return Response(dumps(_document(program)), 201 if is_new else 200, headers, media.JSON)
+    content = encode(message.answer_type, _document(program))
+    return await reply(request, content, message.answer_type, 201 if is_new else 200, headers)
 
 
 @router.get(
@@ -63,14 +65,14 @@ async def register_program(request: Request) -> Response:
 )
 async def list_programs(request: Request) -> Response:
     """A page of the registered programs, in the order in which they came."""
-    media.check_accept(request)
+    spoken = answer_type(request)
     query = check_query(ListRequest, request.query_params)
     page = await _with_registry(request, lambda registry: registry.page(query.limit, int(query.after or 0)))
     document = {
         "programs": [_document(program) for program in page.programs],
         "next": None if page.next is None else str(page.next),
     }
-    return Response(dumps(document), media_type=media.JSON)
+    return await reply(request, encode(spoken, document), spoken)
 
 
 @router.get(
@@ -82,9 +84,9 @@ async def list_programs(request: Request) -> Response:
 )
 async def get_program(request: Request, program: Annotated[str, Path(examples=[MATYAS])]) -> Response:
     """A program by its id or a name: its canonical graph, its infix text, what it expects and what is bound."""
-    media.check_accept(request)
-    content = await _with_registry(request, lambda registry: dumps(_details(registry, program)))
-    return Response(content, media_type=media.JSON)
+    spoken = answer_type(request)
+    content = await _with_registry(request, lambda registry: encode(spoken, _details(registry, program, spoken)))
+    return await reply(request, content, spoken)
 
 
 @router.get(
@@ -146,8 +148,8 @@ async def _with_registry(request: Request, work: Callable[[Registry], T]) -> T:
     return await workers.run(lambda: work(registry))
 
 
-def _register(body: bytes, settings: Settings, registry: Registry) -> tuple[Program, bool]:
-    request = checked(RegisterRequest, body, settings, registry)
+def _register(message: Message, settings: Settings, registry: Registry) -> tuple[Program, bool]:
+    request = checked(RegisterRequest, message, settings, registry)
     return registry.register(
         request.source, name=request.name, declared=request.inputs, bound=request.bind, replace=request.replace
     )
@@ -157,12 +159,12 @@ def _document(program: Program | Listed) -> dict[str, Any]:
     return {"id": program.id, "name": program.name, **packing.summary(program.summary)}
 
 
-def _details(registry: Registry, key: str) -> dict[str, Any]:
+def _details(registry: Registry, key: str, media_type: str) -> dict[str, Any]:
     program = registry.program(key)
     graph = registry.graph(program.id)
     return {
         **_document(program),
-        "graph": orjson.Fragment(packing.written(graph)),
+        "graph": orjson.Fragment(packing.written(graph)) if media_type == JSON else document(graph),
         "expr": text(graph),
         "bound": {name: {"shape": known.shape, "dtype": known.dtype} for name, known in program.bound.items()},
         "created_at": datetime.fromtimestamp(program.created_at or 0.0, UTC).isoformat(),

@@ -48,22 +48,36 @@ class _Range:
         return 0 if (self.kind, self.subtype) == ("*", "*") else -1
 
 
-def _ranges(accept: str) -> list[_Range]:
+def preferences(header: str) -> list[tuple[str, float]]:
+    """The items of a header such as `Accept` in lower case, each with its quality: 1 where it has none.
+
+    >>> preferences("gzip;q=0.5, *;q=0, br")
+    [('gzip', 0.5), ('*', 0.0), ('br', 1.0)]
+    """
     found = []
-    for item in accept.split(","):
+    for item in header.split(","):
         name, *parameters = (part.strip() for part in item.split(";"))
-        kind, _, subtype = name.lower().partition("/")
-        quality = 1.0
+        liked = 1.0
         for parameter in parameters:
             key, _, value = parameter.partition("=")
             if key.strip().lower() == "q":
-                try:
-                    quality = float(value)
-                except ValueError:
-                    quality = 0.0
-        if subtype:
-            found.append(_Range(kind, subtype, quality))
+                liked = _quality(value)
+        if name:
+            found.append((name.lower(), liked))
     return found
+
+
+def _quality(value: str) -> float:
+    try:
+        number = float(value)
+    except ValueError:
+        return 0.0
+    return number if 0 <= number <= 1 else 0.0
+
+
+def _ranges(accept: str) -> list[_Range]:
+    parts = ((name.partition("/"), liked) for name, liked in preferences(accept))
+    return [_Range(kind, subtype, liked) for (kind, _, subtype), liked in parts if subtype]
 
 
 def quality(accept: str, media_type: str) -> float:
@@ -117,14 +131,13 @@ def answer_type(accept: str, own: str = JSON) -> str:
     return best
 
 
-def problem_type(accept: str) -> str:
-    """The media type of a problem: JSON, but for a reader who takes MessagePack alone.
+def takes_msgpack_alone(accept: str) -> bool:
+    """Whether an `Accept` header takes MessagePack and no JSON of any kind.
 
-    >>> problem_type("application/msgpack"), problem_type("application/msgpack, */*;q=0.1")
-    ('application/msgpack', 'application/problem+json')
+    >>> takes_msgpack_alone("application/msgpack"), takes_msgpack_alone("application/msgpack, */*;q=0.1")
+    (True, False)
     """
-    is_json = quality(accept, PROBLEM) > 0 or quality(accept, JSON) > 0
-    return PROBLEM if is_json or not quality(accept, MSGPACK) else MSGPACK
+    return not any(quality(accept, json) for json in (JSON, PROBLEM)) and quality(accept, MSGPACK) > 0
 
 
 def accept_of(request: Request) -> str:
@@ -140,12 +153,12 @@ async def read_body(request: Request, limit: int) -> bytes:
     """
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > limit:
-        raise BodyTooLargeError(_too_large(f"has {int(declared):,} bytes", limit))
+        raise too_large(f"has {int(declared):,} bytes", limit)
     chunks, size = [], 0
     async for chunk in request.stream():
         size += len(chunk)
         if size > limit:
-            raise BodyTooLargeError(_too_large(f"goes on after {limit:,} bytes", limit))
+            raise too_large(f"goes on after {limit:,} bytes", limit)
         chunks.append(chunk)
     return b"".join(chunks)
 
@@ -174,5 +187,6 @@ async def _discard(receive: Receive) -> None:
         more = message.get("more_body", False)
 
 
-def _too_large(found: str, limit: int) -> str:
-    return f"the body {found}, the limit is {limit:,} (setting PULLBACK_MAX_BODY_BYTES)"
+def too_large(found: str, limit: int) -> BodyTooLargeError:
+    """The refusal of a body of which so much was `found`."""
+    return BodyTooLargeError(f"the body {found}, the limit is {limit:,} (setting PULLBACK_MAX_BODY_BYTES)")

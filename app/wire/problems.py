@@ -5,7 +5,6 @@ import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-import orjson
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
@@ -15,6 +14,7 @@ from app.limits import RETRY_AFTER_S, DeadlineExceededError, OverloadedError
 from app.registry import UnknownProgramError
 from app.stores import NameConflictError, StoreUnavailableError
 from app.wire import media
+from app.wire.codecs import encode
 from app.wire.document import MalformedBodyError
 from app.wire.schemas import LONGEST_NEAR
 from engine import errors
@@ -65,29 +65,34 @@ KINDS = (
         "body-too-large",
         413,
         "Body too large",
-        "The body has more bytes than the server reads. Large arrays are shortest as base64.",
+        "The body has more bytes than the server reads, or would have once inflated. Large arrays are shortest in "
+        "MessagePack, else as base64.",
         (media.BodyTooLargeError,),
     ),
     Kind(
         "unsupported-media-type",
         415,
         "Unsupported media type",
-        "The body's Content-Type is none that the server reads. Send Content-Type: application/json.",
+        "The body's Content-Type is none that the server reads. Send Content-Type: "
+        "application/json or application/msgpack, as it is or with Content-Encoding: gzip or zstd.",
         (media.UnsupportedMediaTypeError,),
     ),
     Kind(
         "not-acceptable",
         406,
         "Not acceptable",
-        "The Accept header leaves out every encoding that the server writes. Accept application/json, or leave it out.",
+        "The Accept header leaves out every encoding that the server writes: accept application/json or "
+        "application/msgpack, or leave it out. Or Accept-Encoding leaves out answers that are not compressed, and also "
+        "gzip and zstd.",
         (media.NotAcceptableError,),
     ),
     Kind(
         "malformed-body",
         400,
         "Malformed body",
-        "The body is not JSON: it does not parse, is not UTF-8, has a key twice in one object, or holds a bare NaN or "
-        'Infinity. Numbers that are not finite are written as "NaN", "Infinity" and "-Infinity".',
+        "The body is not what its Content-Type says: it does not parse, is not UTF-8, has a key twice in one object or "
+        "more after its end. JSON has no bare NaN or Infinity: numbers that are not finite are written as "
+        '"NaN", "Infinity" and "-Infinity". MessagePack has texts for keys, and no extension types.',
         (MalformedBodyError,),
     ),
     Kind(
@@ -245,7 +250,8 @@ def problem(
     headers = dict(headers or {})
     if kind.status == 503:
         headers["Retry-After"] = str(RETRY_AFTER_S)
-    return Response(orjson.dumps(document), kind.status, headers, media.PROBLEM)
+    media_type = media.MSGPACK if media.takes_msgpack_alone(media.accept_of(request)) else media.PROBLEM
+    return Response(encode(media_type, document), kind.status, headers, media_type)
 
 
 async def on_error(request: Request, error: Exception) -> Response:

@@ -17,6 +17,7 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails, PydanticCustomError
 
+from app.wire.media import JSON, MSGPACK
 from engine.errors import MAX_FAULTS, Fault, Faults, InvalidValueError, Loc
 from engine.graph.evaluate import HIGHEST_ORDER
 from engine.table import nearest
@@ -49,7 +50,8 @@ VALUE: dict[str, Any] = {
     ],
 }
 ARRAY_OBJECT: dict[str, Any] = {
-    "description": "An array with its dtype: `data` flat in C order, or `base64` of its little-endian bytes.",
+    "description": "An array with its dtype: `data` flat in C order, or `base64` of its little-endian bytes. "
+    "In MessagePack `data` may be these bytes themselves, as binary data.",
     "type": "object",
     "required": ["shape", "dtype"],
     "properties": {
@@ -156,7 +158,9 @@ class ProgramRequest(ProgramSource):
     seed: StrictInt | None = Field(
         None, ge=0, le=LARGEST_SEED, description="Where random operations draw from; needed where they are active."
     )
-    encoding: Literal["nested", "flat", "base64"] = Field("nested", description="The form of arrays in the answer.")
+    encoding: Literal["nested", "flat", "base64", "binary"] = Field(
+        "nested", description="The form of arrays in the answer; binary: in MessagePack alone."
+    )
 
 
 class EvaluateRequest(ProgramRequest):
@@ -279,8 +283,8 @@ Source = TypeVar("Source", bound=ProgramSource)
 Model = TypeVar("Model", bound=Body)
 
 
-def check(model: type[Source], document: Any) -> Source:
-    """The document as a request.
+def check(model: type[Source], document: Any, answer_type: str = JSON) -> Source:
+    """The document as a request whose answer is of this media type.
 
     Raises:
         InvalidValueError: with every field that is wrong.
@@ -292,6 +296,9 @@ def check(model: type[Source], document: Any) -> Source:
     if len(given) != 1:
         msg = f'exactly one of "expr", "graph" and "program" is expected; found {" and ".join(given) or "none"}'
         faults.add(InvalidValueError, msg)
+    if answer_type == JSON and document.get("encoding") == "binary" and "encoding" in model.model_fields:
+        msg = f'encoding is "binary", which JSON cannot carry; expected "base64", or Accept: {MSGPACK}'
+        faults.add(InvalidValueError, msg, ("encoding",))
     return _validated(model, document, faults)
 
 
@@ -344,5 +351,7 @@ _WORDS = {
 def _shown(value: Any) -> str:
     if isinstance(value, dict | list):
         return "an object" if isinstance(value, dict) else "a list"
+    if isinstance(value, memoryview):
+        return "binary data"
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 60 else f"{text[:57]}..."

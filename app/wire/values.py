@@ -1,4 +1,4 @@
-"""Values in answers: raw values -> documents in the four encodings; those of requests are read by engine.graph.literals."""
+"""Values in answers: raw values -> documents in the four encodings; requests are read by the engine's literals."""
 
 import base64
 import math
@@ -95,4 +95,4 @@ def _with_words(array: npt.NDArray[Any]) -> Any:
 def _little_endian(array: npt.NDArray[Any]) -> memoryview:
     """The bytes of an array, without a copy where it has them as they are wanted."""
     there = np.ascontiguousarray(array if sys.byteorder == "little" else array.byteswap())
-    return memoryview(there.reshape(-1).view(np.uint8))
+    return there.reshape(-1).view(np.uint8).data
