@@ -5,7 +5,8 @@ explains it. What is answered here is answered as the application would.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import orjson
@@ -44,8 +45,6 @@ _REFUSALS = (
     MemoryError,
     orjson.JSONDecodeError,
 )
-#: The headers that decide on the forms of bodies and answers.
-_OF_FORMS = (b"content-type", b"accept", b"accept-encoding", b"content-encoding")
 
 #: The media types of a body and its answer, and the codings that the answer may have.
 _Forms = tuple[str, str, str]
@@ -105,10 +104,13 @@ class HotPath:
             return
         message = await receive()
         body = message.get("body", b"")
-        content, coding = None, compression.IDENTITY
+        content: Any = None
+        coding = compression.IDENTITY
         if body and not message.get("more_body") and len(body) <= self._longest:
             try:
-                content = await self._content(endpoint, body, forms)
+                content = self._content(endpoint, body, forms)
+                if callable(content):
+                    content = await self._workers.run(content)
                 if content is not None and len(content) >= compression.SMALLEST_BYTES:
                     content, coding = await coded(content, forms[2], self._workers)
             except DeadlineExceededError as error:
@@ -133,29 +135,31 @@ class HotPath:
 
     def _forms_of(self, headers: dict[bytes, bytes]) -> _Forms | None:
         """In which forms a request comes and wants its answer; None where the application has to look."""
-        wanted = tuple(map(headers.get, _OF_FORMS))
-        if wanted not in self._forms:
+        get = headers.get
+        wanted = get(b"content-type"), get(b"accept"), get(b"accept-encoding"), get(b"content-encoding")
+        forms = self._forms.get(wanted)
+        if forms is None and wanted not in self._forms:
             if len(self._forms) >= _COMBINATIONS:
                 self._forms.clear()
-            self._forms[wanted] = _negotiated(*((value or b"").decode("latin-1") for value in wanted))
-        return self._forms[wanted]
+            forms = self._forms[wanted] = _negotiated(*((value or b"").decode("latin-1") for value in wanted))
+        return forms
 
-    async def _content(self, endpoint: Endpoint, body: bytes, forms: _Forms) -> bytes | None:
-        """The answer, None where there is none to be had here; tiny work is done at once, all else on a thread."""
+    def _content(self, endpoint: Endpoint, body: bytes, forms: _Forms) -> bytes | Callable[[], bytes | None] | None:
+        """The answer, or what gives it where this is no work for the event loop; None: there is none to be had here."""
         if len(body) > self._tiny_bytes:
-            return await self._workers.run(lambda: self._whole(endpoint, body, forms))
+            return partial(self._whole, endpoint, body, forms)
         question = self._question(endpoint, body, forms)
         if question is None:
             return None
         if question.program is not None:
             # The store may have to wait for its disk.
-            return await self._workers.run(lambda: self._found(endpoint, question, forms))
+            return partial(self._found, endpoint, question, forms)
         found = self._preparations.find(question)
         if found is None:
             return None
         if found.ready.weight <= self._tiny_weight:
             return endpoint.answer(found, question.encoding, forms[1])
-        return await self._workers.run(lambda: endpoint.answer(found, question.encoding, forms[1]))
+        return partial(endpoint.answer, found, question.encoding, forms[1])
 
     def _whole(self, endpoint: Endpoint, body: bytes, forms: _Forms) -> bytes | None:
         question = self._question(endpoint, body, forms)

@@ -1,7 +1,7 @@
 """Requests that were checked once and are run again and again on other values: a cache of what is ready to run."""
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -21,12 +21,13 @@ from engine.values import FLOAT64, Value, aval
 
 #: Objects that stand for an entry.
 _ENTRY_BYTES = 1000
-#: A part of the bytes is for what is known of questions.
-_SHARE_OF_NAMES = 8
+#: Values of so many forms a question is kept ready for.
+_MOST_FORMS = 64
 
 #: An input's name in the program, and the dtype that is declared of it.
 Name = tuple[str, "np.dtype[Any] | None"]
-Key = tuple[Any, ...]
+#: Of each value its shape and dtype, None for a float.
+Forms = tuple[Any, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,14 +36,24 @@ class Ready:
 
     program: the id of the program.
     weight: what a run costs, all in one figure.
+    nbytes: what it takes to keep it.
     """
 
     prepared: Prepared | Derivative
     program: str
     weight: int
+    nbytes: int
 
 
 @dataclass(frozen=True, slots=True)
+class Known:
+    """What is known of a question: its inputs in the order in which it has them, and what is ready by forms."""
+
+    names: tuple[Name, ...]
+    ready: Mapping[Forms, Ready]
+
+
+@dataclass(slots=True)
 class Found:
     """What is ready for a question, and the question's values."""
 
@@ -73,11 +84,9 @@ class Preparations:
 
     def __init__(self, registry: Registry, limit_entries: int, limit_bytes: int) -> None:
         self._registry = registry
-        of_names = limit_bytes // _SHARE_OF_NAMES
-        self.names: Lru[Key, tuple[Name, ...]] = Lru(limit_entries, of_names)
-        self.ready: Lru[Key, Ready] = Lru(limit_entries, limit_bytes - of_names)
+        self.kept: Lru[tuple[Any, ...], Known] = Lru(limit_entries, limit_bytes)
         self._lock = threading.Lock()
-        self._making: dict[Key, tuple[threading.Lock, int]] = {}
+        self._making: dict[tuple[Any, ...], tuple[threading.Lock, int]] = {}
 
     def find(self, question: Question) -> Found | None:
         """What is ready for a question; None where nothing is, or where its values are not right.
@@ -86,33 +95,41 @@ class Preparations:
             UnknownProgramError: it names a program that is not there.
             StoreUnavailableError: the store does not answer.
         """
-        key = self._key(question)
-        names = self.names.get(key)
-        if names is None:
+        program = "" if question.program is None else self._registry.resolve(question.program)
+        known = self.kept.get((question.key, program))
+        if known is None:
             return None
+        along: dict[str, Value] = {}
         try:
-            inputs, forms = _decoded(names, question.inputs)
-            along, more = _decoded([(normalized(name), None) for name in question.along], question.along)
+            inputs, forms = _decoded(known.names, question.inputs)
+            if question.along:
+                along, more = _directions(question)
+                forms += more
         except InvalidValueError:
             return None
-        ready = self.ready.get((key, forms, more))
+        ready = known.ready.get(forms)
         return None if ready is None else Found(ready, inputs, along, question.seed)
 
     def keep(self, question: Question, prepared: Prepared | Derivative) -> Ready:
         """Keeps what was prepared for a question and values of its forms."""
         graph = prepared.application.graph
-        ready = Ready(prepared.without_values(), self._registry.identify(graph), weight(prepared.cost))
+        nbytes = prepared.nbytes + sum(aval(value).nbytes for value in graph.bound.values()) + _ENTRY_BYTES
+        program = self._registry.identify(graph)
+        ready = Ready(prepared.without_values(), program, weight(prepared.cost), nbytes)
         dtypes = {declared.name: declared.dtype for declared in graph.inputs}
         names = tuple((name, dtypes.get(name)) for name in map(normalized, question.inputs))
-        # A name may have been moved meanwhile: what counts is the program that was prepared.
-        key = question.key, "" if question.program is None else ready.program
-        # The forms are those of what the engine was given; directions are read once more.
+        # The forms are those of what the engine was given; directions, which it has kept elsewhere, are read again.
         forms = tuple(_form(prepared.application.inputs[name]) for name, _ in names)
-        _, more = _decoded([(normalized(name), None) for name in question.along], question.along)
-        written = len(key[0][1]) + _ENTRY_BYTES
-        bound = sum(aval(value).nbytes for value in graph.bound.values())
-        self.names.put(key, names, written)
-        self.ready.put((key, forms, more), ready, written + prepared.nbytes + bound)
+        if question.along:
+            forms += _directions(question)[1]
+        # A name may have been moved meanwhile: what counts is the program that was prepared.
+        key = question.key, "" if question.program is None else program
+        with self._lock:
+            known = self.kept.get(key)
+            before = list(known.ready.items())[1 - _MOST_FORMS :] if known is not None else []
+            by_forms = {**dict(before), forms: ready}
+            size = _ENTRY_BYTES + len(question.key[1]) + sum(each.nbytes for each in by_forms.values())
+            self.kept.put(key, Known(names, by_forms), size)
         return ready
 
     @contextmanager
@@ -133,30 +150,28 @@ class Preparations:
                 else:
                     self._making[key] = lock, waiting - 1
 
-    def _key(self, question: Question) -> Key:
-        if question.program is None:
-            return question.key, ""
-        return question.key, self._registry.resolve(question.program)
+
+def _directions(question: Question) -> tuple[dict[str, Value], Forms]:
+    return _decoded([(normalized(name), None) for name in question.along], question.along)
 
 
-def _decoded(names: Any, given: Mapping[str, Any]) -> tuple[dict[str, Value], tuple[Any, ...]]:
+def _decoded(names: Sequence[Name], given: Mapping[str, Any]) -> tuple[dict[str, Value], Forms]:
     """Values by name, and the form of each.
 
     Raises:
         InvalidValueError: one is no value, or does not convert to the dtype of its name.
     """
     values: dict[str, Value] = {}
-    forms = []
+    forms: Forms = ()
     for (name, dtype), document in zip(names, given.values(), strict=True):
         if type(document) is float and (dtype is None or dtype is FLOAT64):
-            value = document
+            values[name] = document
+            forms += (None,)
         else:
-            value = decode(document, (), dtype)
-        values[name] = value
-        forms.append(_form(value))
-    return values, tuple(forms)
+            values[name] = value = decode(document, (), dtype)
+            forms += (_form(value),)
+    return values, forms
 
 
 def _form(value: Value) -> Any:
-    """Shape and dtype; None for a float, which most values are."""
     return None if type(value) is float else (value.shape, value.dtype)

@@ -15,7 +15,7 @@ _ENCODINGS = ("nested", "flat", "base64")
 _ARRAY_KEYS = 3
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Question:
     """A request but for how its program is called.
 
@@ -67,7 +67,9 @@ def take_apart(path: str, field: str, document: Any, media_type: str, answer_typ
     elif field:
         along = rest.pop(field, {})
         colons = len(document) - len(rest)
-    if not (type(inputs) is type(along) is dict and _is_seed(seed) and _is_encoding(encoding, answer_type)):
+    if type(inputs) is not dict or type(along) is not dict:
+        return None
+    if not (seed is None or _is_seed(seed)) or not (encoding in _ENCODINGS or _is_binary(encoding, answer_type)):
         return None
     if "program" in document and (type(program) is not str or not rest.keys().isdisjoint(PROGRAM_KEYS)):
         return None
@@ -77,19 +79,25 @@ def take_apart(path: str, field: str, document: Any, media_type: str, answer_typ
         # An integer beyond 64 bits, or nesting beyond what is written: neither is ever right.
         return None
     if media_type == JSON:
-        colons += written.count(b":") + len(inputs) + len(along) + _colons_of(inputs) + _colons_of(along)
+        colons += written.count(b":") + _colons_of(inputs)
+        if along:
+            colons += _colons_of(along)
     key = (path, written, (*inputs,), (*along,), seed is None)
     return Question(key, program, inputs, along, seed, encoding, colons)
 
 
 def _colons_of(values: dict[str, Any]) -> int:
-    """The colons inside of values that are right: those of array objects."""
-    return sum(_ARRAY_KEYS for value in values.values() if type(value) is dict)
+    """The colons of values by name that are right: only array objects have some inside."""
+    colons = len(values)
+    for value in values.values():
+        if type(value) is dict:
+            colons += _ARRAY_KEYS
+    return colons
 
 
 def _is_seed(seed: Any) -> bool:
-    return seed is None or (type(seed) is int and 0 <= seed <= LARGEST_SEED)
+    return type(seed) is int and 0 <= seed <= LARGEST_SEED
 
 
-def _is_encoding(encoding: Any, answer_type: str) -> bool:
-    return encoding in _ENCODINGS or (encoding == "binary" and answer_type != JSON)
+def _is_binary(encoding: Any, answer_type: str) -> bool:
+    return bool(encoding == "binary") and answer_type != JSON
