@@ -27,7 +27,9 @@ CLIENT_CLOSED_REQUEST = 499
 EXPOSED = "X-Request-ID, Retry-After, Idempotent-Replay, Pullback-Version"
 _PREFLIGHT = {
     "Access-Control-Allow-Methods": "GET, POST, PUT, PATCH, DELETE",
-    "Access-Control-Allow-Headers": "Accept, Authorization, Content-Type, Idempotency-Key, X-Request-ID",
+    "Access-Control-Allow-Headers": (
+        "Accept, Authorization, Content-Encoding, Content-Type, Idempotency-Key, X-Request-ID"
+    ),
     "Access-Control-Max-Age": "600",
 }
 _VERSION = (b"pullback-version", __version__.encode())

@@ -9,6 +9,7 @@ variable(1.648721270700128) variable(3.297442541400256)
 """
 
 from engine import functions, hooks, layers, models, numerical, optimizers, transforms
+from engine.compiled import compile, compiled, descent
 from engine.config import no_grad, test_mode
 from engine.graph.dot import dot
 from engine.random import normal, ones, ones_like, rand, randn, zeros, zeros_like
@@ -17,6 +18,9 @@ from engine.variable import Variable
 
 __all__ = [
     "Variable",
+    "compile",
+    "compiled",
+    "descent",
     "dot",
     "functions",
     "hooks",

@@ -19,7 +19,7 @@ from engine.errors import (
     NotScalarError,
     ShapeMismatchError,
 )
-from engine.symbol import Tracer
+from engine.symbol import Symbol, Tracer
 from engine.table import CALLS
 from engine.values import as_raw, canonical, dtype_of, shape_of
 from engine.variable import Variable
@@ -157,6 +157,9 @@ def only_element(y: Any) -> Any:
 def floating(x: Any) -> Any:
     """A value to be differentiated with respect to."""
     x = value_of(x)
+    if isinstance(x, Symbol) and x.aval.weak:
+        # A number that is differentiated has a dtype of its own, as on a tape.
+        x = x.recorder.cut(x)
     if dtype_of(x).kind != "f":
         raise NotDifferentiableError(f"an argument has dtype {dtype_of(x)}; expected a floating one to differentiate")
     return x

@@ -258,7 +258,8 @@ def operand(op: "Operation", x: Any) -> Any:
     """
     kind = type(x)
     if kind is Symbol and x.aval.weak:
-        return x.recorder.known(x)
+        known = x.recorder.known(x)
+        return x if known is None else known
     if kind is float or kind is Variable or kind is np.ndarray or kind is np.float64 or issubclass(kind, Tracer):
         return x
     return _literal(op, x)

@@ -48,6 +48,8 @@ class Operation:
         inline: that expression for code that is generated, `{0}` standing for the first operand; empty where `scalar`
             is called.
         ufunc: the function of NumPy's that `forward` is on floats; a result may be written over one of its operands.
+        begin, finish: `forward` in two parts, for rows that begin alike: finish(begin(*operands, **attrs)).
+        emit: (*avals, **attrs) -> what computes it from operands of these shapes and dtypes alone, in less time.
         is_fresh: its result never shares memory with an operand.
         vjps: for each operand (g, y, *operands, **attrs) -> its cotangent, or None where it has no derivative. The
             mechanism undoes broadcasting and promotion. Variadic rows have one `vjp` that gives all cotangents.
@@ -75,6 +77,9 @@ class Operation:
     forward: Callable[..., Any] | None = None
     scalar: Any = None
     ufunc: np.ufunc | None = None
+    begin: Callable[..., Any] | None = None
+    finish: Callable[..., Any] | None = None
+    emit: Callable[..., Callable[..., Any]] | None = None
     is_fresh: bool = False
     vjps: tuple[Vjp | None, ...] = ()
     vjp: Vjp | None = None

@@ -168,6 +168,7 @@ def reduction(
     has_identity: bool = True,
     domain: Domain = REAL,
     flops: int = 1,
+    emit: Callable[..., Callable[..., Any]] | None = None,
 ) -> Row:
     """A row that reduces over axes: forward is `(x, axes, keepdims)`, vjp `(g, y, x, axes, keepdims)`."""
 
@@ -191,6 +192,7 @@ def reduction(
         infer=infer,
         flops=lambda x, out, **attrs: flops * x.size,
         is_fresh=True,
+        emit=emit,
         batch=leading,
         domain=(domain,),
     )

@@ -12,7 +12,7 @@ from app.api.replies import answer_type, reply
 from app.limits import DeadlineExceededError, Workers
 from app.registry import Registry
 from app.settings import Settings
-from app.wire import compression, media
+from app.wire import bodies, compression, media
 from app.wire.codecs import Message
 from app.wire.schemas import PROGRAM_KEYS, ProgramSource, check
 from engine.errors import InvalidValueError
@@ -65,7 +65,7 @@ async def receive(request: Request) -> Message:
     settings: Settings = request.app.state.settings
     try:
         async with asyncio.timeout(settings.deadline_s):
-            body = await media.read_body(request, settings.max_body_bytes)
+            body = await bodies.read_body(request, settings.max_body_bytes)
     except TimeoutError:
         limit = f"{settings.deadline_s:g} s (setting PULLBACK_DEADLINE_S)"
         raise DeadlineExceededError(f"the body did not arrive within {limit}") from None

@@ -11,6 +11,7 @@ from app.readiness import Readiness
 from app.settings import Settings
 from app.wire import media
 from app.wire.answers import HealthAnswer, RootAnswer
+from app.wire.bodies import accept_of
 from app.wire.codecs import encode
 from app.wire.problems import BY_SLUG, page, problem
 
@@ -63,7 +64,7 @@ async def get_readiness(request: Request) -> Response:
 
 def _status(request: Request, status: str) -> Response:
     """How the server is, for probes too: they get an answer whatever they accept."""
-    media_type = media.MSGPACK if media.takes_msgpack_alone(media.accept_of(request)) else media.JSON
+    media_type = media.MSGPACK if media.takes_msgpack_alone(accept_of(request)) else media.JSON
     return Response(encode(media_type, {"status": status}), media_type=media_type)
 
 

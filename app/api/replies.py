@@ -8,6 +8,7 @@ from fastapi.responses import Response
 
 from app.limits import Workers
 from app.wire import media
+from app.wire.bodies import accept_of
 from app.wire.codecs import encode
 from app.wire.compression import IDENTITY, answer_coding, compressed
 
@@ -24,7 +25,7 @@ def answer_type(request: Request, own: str = media.JSON) -> str:
         NotAcceptableError: no form that it takes is written here.
     """
     answer_coding(_accept_encoding(request), 0)
-    return media.answer_type(media.accept_of(request), own)
+    return media.answer_type(accept_of(request), own)
 
 
 async def reply(

@@ -27,12 +27,15 @@ def parse(body: bytes, max_depth: int) -> Any:
         LimitExceededError: it is nested deeper than `max_depth`, found before any parser sees it.
         MalformedBodyError: it is no JSON, is not UTF-8, or has a key twice in one object.
     """
-    keys = _survey(body, max_depth)
+    marks = _marks(body)
+    # What is in strings counts too, so that these are bounds; most of the time they are enough.
+    is_flat = marks.count(b"[") + marks.count(b"{") <= max_depth
+    keys = marks.count(b":") if is_flat else _survey(marks, max_depth)
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise MalformedBodyError(_explain(body, error)) from None
-    if _has_more_keys(keys, document):
+    if _has_more_keys(keys, document) and (not is_flat or _has_more_keys(_survey(marks, max_depth), document)):
         _name_duplicate(body)
     return document
 
@@ -42,19 +45,26 @@ def too_deep(max_depth: int) -> LimitExceededError:
     return LimitExceededError(f"the body is nested deeper than {max_depth} levels (setting PULLBACK_MAX_DEPTH)")
 
 
-def _survey(body: bytes, max_depth: int) -> int:
+def _marks(body: bytes) -> bytes:
+    """The quotes, brackets and colons of a body, without those that are escaped."""
+    if b"\\" in body:
+        body = body.replace(b"\\\\", b"").replace(b'\\"', b"")
+    return body.translate(None, _NOT_MARKS)
+
+
+def _survey(marks: bytes, max_depth: int) -> int:
     """The number of keys, were it JSON, found without parsing.
 
     Raises:
         LimitExceededError: brackets, of whatever kind, are nested deeper than `max_depth`.
     """
     keys = depth = 0
-    for marks in _outside_strings(body):
-        keys += marks.count(b":")
-        opened = marks.count(b"[") + marks.count(b"{")
-        closed = len(marks) - marks.count(b":") - opened
+    for piece in _outside_strings(marks):
+        keys += piece.count(b":")
+        opened = piece.count(b"[") + piece.count(b"{")
+        closed = len(piece) - piece.count(b":") - opened
         if depth + opened > max_depth:
-            codes = np.frombuffer(marks.translate(None, b":"), np.uint8)
+            codes = np.frombuffer(piece.translate(None, b":"), np.uint8)
             # In ASCII the closing bracket of either kind is the opening one plus 2: bit 2 tells them apart.
             if depth + np.cumsum(np.where(codes & 0x04, -1, 1)).max() > max_depth:
                 raise too_deep(max_depth)
@@ -62,11 +72,8 @@ def _survey(body: bytes, max_depth: int) -> int:
     return keys
 
 
-def _outside_strings(body: bytes) -> Iterator[bytes]:
+def _outside_strings(marks: bytes) -> Iterator[bytes]:
     """The brackets and colons that are in no string, piece by piece: of many short strings, few are there at a time."""
-    if b"\\" in body:
-        body = body.replace(b"\\\\", b"").replace(b'\\"', b"")
-    marks = body.translate(None, _NOT_MARKS)
     inside = 0
     for start in range(0, len(marks), _CHUNK):
         parts = marks[start : start + _CHUNK].split(b'"')

@@ -14,6 +14,7 @@ from app.limits import RETRY_AFTER_S, DeadlineExceededError, OverloadedError
 from app.registry import UnknownProgramError
 from app.stores import NameConflictError, StoreUnavailableError
 from app.wire import media
+from app.wire.bodies import LingeringResponse, accept_of
 from app.wire.codecs import encode
 from app.wire.document import MalformedBodyError
 from app.wire.schemas import LONGEST_NEAR
@@ -250,7 +251,7 @@ def problem(
     headers = dict(headers or {})
     if kind.status == 503:
         headers["Retry-After"] = str(RETRY_AFTER_S)
-    media_type = media.MSGPACK if media.takes_msgpack_alone(media.accept_of(request)) else media.PROBLEM
+    media_type = media.MSGPACK if media.takes_msgpack_alone(accept_of(request)) else media.PROBLEM
     return Response(encode(media_type, document), kind.status, headers, media_type)
 
 
@@ -268,7 +269,7 @@ async def on_error(request: Request, error: Exception) -> Response:
 async def on_body_too_large(request: Request, error: Exception) -> Response:
     """The answer to a body that was not read to its end: the connection cannot be used for another request."""
     response = problem(request, "body-too-large", str(error), headers={"Connection": "close"})
-    return media.LingeringResponse(response.body, response.status_code, response.headers)
+    return LingeringResponse(response.body, response.status_code, response.headers)
 
 
 async def on_http_exception(request: Request, error: Exception) -> Response:

@@ -18,6 +18,8 @@ from engine.graph.interpret import interpret
 from engine.graph.ir import Graph
 from engine.graph.limits import Limits
 from engine.graph.names import quoted
+from engine.graph.plan import Plan
+from engine.graph.plans import Plans
 from engine.graph.trace import Stream, Trace
 from engine.symbol import Symbol, lowered
 from engine.table import CALLS, listed, nearest
@@ -32,6 +34,7 @@ class Application:
 
     batched: inputs whose leading axis is a batch; `rows` is its length, None without.
     seed: of random operations; each draws from a stream of its own, keyed by its place in the graph and by row.
+    plans: what keeps compiled code.
     """
 
     graph: Graph
@@ -41,6 +44,7 @@ class Application:
     train: bool
     seed: int | None
     limits: Limits
+    plans: Plans | None
 
     @property
     def names(self) -> dict[str, str]:
@@ -60,6 +64,10 @@ class Application:
         """An empty trace with this program's limits."""
         return Trace(self.limits)
 
+    def plan(self, trace: Trace, outputs: Sequence[Symbol]) -> Plan:
+        """How some values of a trace are computed."""
+        return Plan(trace, outputs) if self.plans is None else self.plans.plan(trace, outputs)
+
     def values(self) -> dict[str, Value]:
         """All inputs, bound ones too."""
         return self.inputs | self.graph.bound
@@ -73,6 +81,7 @@ def apply_to(
     train: bool = False,
     seed: int | None = None,
     limits: Limits | None = None,
+    plans: Plans | None = None,
     faults: Faults,
 ) -> Application:
     """A program with its inputs. What is wrong with them becomes faults; the result is of use where there are none."""
@@ -81,7 +90,7 @@ def apply_to(
         faults.add(InvalidValueError, "train: true with a random operation needs a seed (an integer)", ("seed",))
     rows = next((shape_of(inputs[name])[0] for name in batched if shape_of(inputs.get(name, 0.0))), None)
     in_order = {i.name: inputs[i.name] for i in graph.inputs if i.name in inputs}
-    return Application(graph, in_order, tuple(batched), rows, train, seed, limits or Limits())
+    return Application(graph, in_order, tuple(batched), rows, train, seed, limits or Limits(), plans)
 
 
 class View:

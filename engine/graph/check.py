@@ -88,7 +88,7 @@ def check(
     wrt: inputs or nodes; a node is moved by what is added to it.
     eps: the step, times the size of an element above 1.
     order: 2 also compares the derivative of the gradient along a direction.
-    options: batched, train, seed and limits, as of `evaluate.prepare`. All is computed in float64.
+    options: batched, train, seed, limits and plans, as of `evaluate.prepare`. All is computed in float64.
 
     Raises:
         AutogradError: of the kind that the wire contract names for the fault.
@@ -157,7 +157,7 @@ def _plans(
     if order == 2:
         view = View(application, trace, shifts=shifts, tangents=along)
         steps.append([_total(view.tangent(g), own[i]) for i, g in zip(wrt, gradients(view), strict=True)])
-    return [Plan(trace, part) for part in steps]
+    return [application.plan(trace, part) for part in steps]
 
 
 def _total(step: Symbol, is_own: bool) -> Symbol:

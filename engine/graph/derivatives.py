@@ -33,7 +33,7 @@ def vjp(
     """Cotangents of outputs (or nodes) carried back to `wrt`: {"values", "vjps"}.
 
     many: every cotangent has a leading axis of directions, and so has every result.
-    options: batched, train, seed and limits, as of `evaluate.prepare`.
+    options: batched, train, seed, limits and plans, as of `evaluate.prepare`.
 
     Raises:
         AutogradError: of the kind that the wire contract names for the fault.

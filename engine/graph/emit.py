@@ -23,9 +23,13 @@ FLOAT, TRUTH, ARRAY = "float", "truth", "array"
 _MODULES = {"np": np, "special": special}
 
 
+#: A line of code, and the operation that it computes.
+Line = tuple[str, str]
+
+
 @dataclass(slots=True)
 class Code:
-    """Lines of a function's body: for each the operation that it computes; and what the names in it are bound to."""
+    """Lines of code: for each the operation that it computes; and what the names in it are bound to."""
 
     lines: list[str] = field(default_factory=list)
     operations: list[str] = field(default_factory=list)
@@ -35,6 +39,11 @@ class Code:
         """One more line."""
         self.lines.append(line)
         self.operations.append(operation)
+
+    @property
+    def source(self) -> str:
+        """All lines."""
+        return "\n".join(self.lines) + "\n"
 
     def bound(self, prefix: str, value: Any) -> str:
         """A name of its own for a value."""
@@ -107,19 +116,21 @@ class Emitter:
         self.code = Code()
         self._steps = structure.steps
         self._forms = forms(structure.steps)
-        self._is_guarded = is_guarded
+        self.is_guarded = is_guarded
         self._buffers = buffers
+        self._beginnings: dict[Any, str] = {}
         self._texts = {n: f"x{k}" for k, n in enumerate(structure.inputs)}
         self._texts |= {n: f"c{k}" for k, n in enumerate(structure.constants)}
 
-    def emit(self, n: int) -> None:
-        """Writes one step."""
+    def emit(self, n: int) -> list[Line]:
+        """One step; what is known already, or is another under a name of its own, needs no line."""
         step = self._steps[n]
         if step.op is None:
             if n not in self._texts:
                 self._texts[n] = self._texts[step.args[0]] if step.args else self._number(step.value)
-            return
+            return []
         self._texts[n] = f"v{n}"
+        lines: list[Line] = []
         if step.stream is not None:
             function = self.code.bound(step.op.name, partial(_drawn, step))
             text = f"{function}(seed, {', '.join(self._array(a) for a in step.args)})"
@@ -128,13 +139,12 @@ class Emitter:
         elif calls_ufunc(step, self._steps):
             text = self._ufunc(step, self._buffers.get(n))
         else:
-            text = self._general(step)
-        self.code.add(f"v{n} = {text}", step.op.name)
+            text = self._general(step, lines)
+        return [*lines, (f"v{n} = {text}", step.op.name)]
 
-    def forget(self, n: int) -> None:
+    def forget(self, n: int) -> list[Line]:
         """Lets go of what a value holds."""
-        if self._texts[n].startswith("v"):
-            self.code.add(f"del {self._texts[n]}")
+        return [(f"del {self._texts[n]}", "")]
 
     def text(self, n: int) -> str:
         """What a value is called."""
@@ -160,18 +170,18 @@ class Emitter:
         if op.name == "where":
             # The condition is true or not, be it a float or a bool.
             args[0] = self._texts[step.args[0]]
-        if op.inline and not (self._is_guarded and "/" in op.inline):
+        if op.inline and not (self.is_guarded and "/" in op.inline):
             text: str = op.inline.format(*args)
             return text
         if op.scalar is None:
             function = self.code.bound(op.name, partial(_of_floats, op, step.attrs))
         elif step.attrs:
             function = self.code.bound(op.name, partial(op.scalar, **step.attrs))
-            if self._is_guarded:
+            if self.is_guarded:
                 function = self.code.bound(op.name, partial(_guarded, op, step.attrs))
         else:
             function = op.name
-            self.code.names[function] = op.call if self._is_guarded else op.scalar
+            self.code.names[function] = op.call if self.is_guarded else op.scalar
         return f"{function}({', '.join(args)})"
 
     def _float(self, n: int) -> str:
@@ -189,13 +199,30 @@ class Emitter:
         self.code.names[name] = _MODULES[name]
         return f"{name}.{ufunc.__name__}({', '.join(args)})"
 
-    def _general(self, step: Step) -> str:
+    def _begun(self, step: Step, args: list[str], lines: list[Line]) -> str:
+        """What several operations on the same operands begin with, computed once."""
+        key = (step.op.begin, step.args, repr(step.attrs))
+        if key not in self._beginnings:
+            name = f"w{len(self._beginnings)}"
+            attrs = [f"**{self.code.bound('attrs', step.attrs)}"] * bool(step.attrs)
+            begin = self.code.bound(f"begin_{step.op.name}", step.op.begin)
+            lines.append((f"{name} = {begin}({', '.join(args + attrs)})", step.op.name))
+            self._beginnings[key] = name
+        return self._beginnings[key]
+
+    def _general(self, step: Step, lines: list[Line]) -> str:
         op = step.op
         args = [self._array(a) for a in step.args]
-        function = f"{op.name}_array"
-        self.code.names[function] = op.forward
-        if step.attrs:
-            args.append(f"**{self.code.bound('attrs', step.attrs)}")
+        if op.begin is not None:
+            args = [self._begun(step, args, lines)]
+            function = self.code.bound(op.name, op.finish)
+        elif op.emit is not None and all(self._forms[a] == ARRAY for a in step.args):
+            function = self.code.bound(op.name, op.emit(*(self._steps[a].aval for a in step.args), **step.attrs))
+        else:
+            function = f"{op.name}_array"
+            self.code.names[function] = op.forward
+            if step.attrs:
+                args.append(f"**{self.code.bound('attrs', step.attrs)}")
         text = f"{function}({', '.join(args)})"
         if step.aval.dtype == FLOAT64:
             return text if step.aval.shape else f"float({text})"

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from engine.errors import Faults, InvalidValueError, NotSupportedError
 from engine.graph.application import Application, View, apply_to
@@ -19,7 +20,7 @@ from engine.graph.choices import (
 from engine.graph.cost import Cost, check_cost
 from engine.graph.ir import Graph
 from engine.graph.limits import Limits
-from engine.graph.plan import Plan
+from engine.graph.plans import Plans
 from engine.graph.ready import Direction, Ready
 from engine.graph.trace import Trace, as_graph
 from engine.symbol import Symbol
@@ -145,6 +146,7 @@ def prepare(
     train: bool = False,
     seed: int | None = None,
     limits: Limits | None = None,
+    plans: Plans | None = None,
 ) -> Prepared:
     """Checks a program with its inputs and finds its cost; nothing is computed.
 
@@ -157,12 +159,14 @@ def prepare(
         train: random operations are active; needs a seed where there are any.
         seed: of random operations; each draws from a stream of its own, keyed by its place in the graph and by row.
         limits: what it may cost.
+        plans: what keeps compiled code, to be shared by programs that compute alike.
 
     Raises:
         AutogradError: of the kind that the wire contract names for the fault.
     """
     faults = Faults()
-    application = apply_to(graph, inputs, batched=batched, train=train, seed=seed, limits=limits, faults=faults)
+    options: dict[str, Any] = {"batched": batched, "train": train, "seed": seed, "limits": limits, "plans": plans}
+    application = apply_to(graph, inputs, faults=faults, **options)
     names = application.names if isinstance(outputs, str) else chosen_outputs(application, outputs, faults)
     of = only_output(application, backward.of, ("backward",), faults) if backward else None
     if backward:
@@ -192,7 +196,7 @@ def prepare(
         if backward.create_graph:
             grad_graph = _grad_graph(form, trace, application)
     steps = form.steps()
-    plan = Plan(trace, steps)
+    plan = application.plan(trace, steps)
     who = "the program" if application.rows is None else f"a batch of {application.rows} rows"
     check_cost(plan.cost, application.limits, who)
     check_answer(steps, application.limits)

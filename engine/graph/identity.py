@@ -1,9 +1,9 @@
-"""Identity of programs: the public id, a hash of what is written, and the private key that caches go by."""
+"""Identity of programs: the public id, a hash of what is written."""
 
 import hashlib
 import struct
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -14,13 +14,6 @@ from engine.values import DTYPES, Value
 _TAG = b"pullback program 1\n"
 #: `p_` and so many hex digits.
 _DIGITS = 32
-
-
-class Structure(NamedTuple):
-    """A key that programs of one structure share, and the names of inputs in the order in which it numbers them."""
-
-    key: bytes
-    inputs: tuple[str, ...]
 
 
 def program_id(graph: Graph) -> str:
@@ -46,55 +39,6 @@ def program_id(graph: Graph) -> str:
     digest.update(_plain(sorted_items(graph.aliases)))
     digest.update(_plain(tuple((output.name, output.id) for output in graph.outputs)))
     return "p_" + digest.hexdigest()[:_DIGITS]
-
-
-def structural_key(graph: Graph) -> Structure:
-    """What two programs share that compute the same outputs by the same operations on the same inputs.
-
-    Names, declarations, the order of nodes and nodes that no output needs do not count. Inputs, bound ones too, are
-    numbered as they are read where each output in turn is computed from its operands, left to right; `inputs` tells
-    their names in that order, so that the values of both programs can be lined up. The values of bound ones do not
-    count. A random operation counts with its place in the program, which its stream of random numbers is keyed by.
-    Shapes and dtypes of inputs are the caller's to add.
-    """
-    makers = {i: (place, output) for place, node in enumerate(graph.nodes) for output, i in enumerate(node.ids)}
-    inputs: dict[str, int] = {}
-    numbers: dict[int, int] = {}
-    digest = hashlib.sha256(_TAG)
-
-    def source(name: str) -> bytes:
-        if name not in makers:
-            return _plain(inputs.setdefault(name, len(inputs)))
-        place, output = makers[name]
-        return _plain((numbers[place], output))
-
-    for place in _order(graph, makers):
-        node = graph.nodes[place]
-        args = [_literal(x) if isinstance(x, Literal) else source(x) for x in node.args]
-        is_random = node.op is not None and node.op.random
-        digest.update(_operation(node) + _sequence(args) + _plain(place if is_random else None))
-        numbers[place] = len(numbers)
-    digest.update(_sequence(source(output.id) for output in graph.outputs))
-    return Structure(digest.digest(), tuple(inputs))
-
-
-def _order(graph: Graph, makers: dict[str, tuple[int, int]]) -> list[int]:
-    """The places of the nodes that outputs need, each after those that it reads, as they are reached left to right."""
-    done: set[int] = set()
-    order = []
-    pending = [(makers[o.id][0], False) for o in reversed(graph.outputs) if o.id in makers]
-    while pending:
-        place, is_ready = pending.pop()
-        if place in done:
-            continue
-        if is_ready:
-            done.add(place)
-            order.append(place)
-            continue
-        pending.append((place, True))
-        read = (x for x in reversed(graph.nodes[place].args) if isinstance(x, str))
-        pending += [(makers[x][0], False) for x in read if x in makers]
-    return order
 
 
 def sorted_items(named: dict[str, Any]) -> tuple[tuple[str, Any], ...]:

@@ -169,7 +169,8 @@ def _array(leaves: list[Any], kinds: set[type], dtype: DType, shape: tuple[int, 
         except OverflowError:
             _fail_conversion(_first(leaves, lambda item: not -(2**63) <= item < 2**63), leaves, dtype, shape, loc)
     try:
-        array = np.array(leaves, BOOL if bool in kinds else FLOAT64)
+        # Unlike `np.array`, it does not look for a dtype first: a quarter less time.
+        array = np.fromiter(leaves, BOOL if bool in kinds else FLOAT64, len(leaves))
     except OverflowError:
         _fail_conversion(_first(leaves, _overflows), leaves, FLOAT64, shape, loc)
     if array.dtype == dtype:
@@ -261,7 +262,8 @@ def _from_bytes(data: memoryview, what: str, dtype: DType, shape: tuple[int, ...
     if dtype == BOOL and (np.frombuffer(data, np.uint8) > 1).any():
         _fail(f"{what} holds bytes other than 0 and 1; those of bool are these", loc)
     array = np.frombuffer(data, dtype.newbyteorder("<")).astype(dtype, copy=False)
-    return array.reshape(shape)
+    # What lies askew in a body is copied once: NumPy would copy it at every use, and round sums in another order.
+    return (array if array.flags.aligned else array.copy()).reshape(shape)
 
 
 def _fail(detail: str, loc: Loc) -> Never:

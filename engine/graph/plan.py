@@ -5,7 +5,7 @@ and nothing overflows; where Python raises, the same steps run once more in oper
 All else becomes calls of NumPy, which write into buffers that the plan keeps from one call to the next.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from types import TracebackType
 from typing import Any
@@ -15,7 +15,7 @@ import numpy as np
 from engine.errors import InvalidValueError
 from engine.graph.buffers import Buffers, last_reads
 from engine.graph.cost import cost_of
-from engine.graph.emit import ARRAY, Code, Emitter, forms, is_scalar
+from engine.graph.emit import ARRAY, Code, Emitter, Line, forms, is_scalar
 from engine.graph.structure import Structure
 from engine.graph.trace import Trace
 from engine.symbol import Symbol
@@ -33,10 +33,17 @@ INDENT = "    "
 
 
 class Program:
-    """The code of one structure; any number of plans share it, each with constants and names of its own."""
+    """The code of one structure; any number of plans share it, each with constants and names of its own.
 
-    def __init__(self, structure: Structure) -> None:
+    Args:
+        structure: what is computed.
+        carried: for a loop, the number of the input that each output is written to after every round; what depends on
+            none of these is computed once, before the first. Without, all is computed once.
+    """
+
+    def __init__(self, structure: Structure, carried: Sequence[int] = ()) -> None:
         self._structure = structure
+        self._carried = carried
         found = forms(structure.steps)
         self.is_scalar = not structure.constants and is_scalar(structure.steps)
         self.is_random = any(step.stream for step in structure.steps)
@@ -44,36 +51,73 @@ class Program:
         self._buffers = Buffers(structure)
         self._kept: list[tuple[Any, ...]] = []
         self._most_kept = min(_SETS_KEPT, _BYTES_KEPT // max(self._buffers.nbytes, 1))
-        self._function, self._code, self.source = self._compiled(is_guarded=not self.is_scalar)
+        self.function, self.code = self._compiled(is_guarded=not self.is_scalar)
         self.nbytes = _BYTES_PER_LINE * len(structure.steps) + self._most_kept * self._buffers.nbytes
 
+    @property
+    def source(self) -> str:
+        """The code."""
+        return self.code.source
+
     @cached_property
-    def _guarded(self) -> Any:
+    def guarded(self) -> Any:
+        """The function that gives what NumPy gives where Python raises."""
         return self._compiled(is_guarded=True)[0]
 
-    def _compiled(self, *, is_guarded: bool) -> tuple[Any, Code, str]:
+    def _compiled(self, *, is_guarded: bool) -> tuple[Any, Code]:
         structure, buffers = self._structure, self._buffers
         emitter = Emitter(structure, is_guarded=is_guarded, buffers=buffers.names)
         code = emitter.code
         parameters = [f"x{k}" for k in range(len(structure.inputs))]
         parameters += [f"c{k}" for k in range(len(structure.constants))]
-        parameters += ["seed"] * self.is_random + [f"b{k}" for k in range(len(buffers.forms))]
+        parameters += ["seed"] * self.is_random + ["steps"] * bool(self._carried)
+        parameters += [f"b{k}" for k in range(len(buffers.forms))]
         code.add(f"def plan({', '.join(parameters)}):")
-        done = self._forgotten()
-        for n in range(len(structure.steps)):
-            emitter.emit(n)
-            for a in done.get(n, ()):
-                emitter.forget(a)
-        if len(code.lines) > 1 and not self.is_scalar:
+        body = self._loop(emitter) if self._carried else self._straight(emitter)
+        if body and not self.is_scalar:
             code.names["errstate"] = np.errstate
-            code.lines[1:] = ['with errstate(all="ignore"):', *(INDENT + line for line in code.lines[1:])]
-            code.operations.insert(1, "")
-        code.lines[1:] = [INDENT + line for line in code.lines[1:]]
-        results = "".join(emitter.result(n) + ", " for n in structure.outputs)
-        code.add(f"{INDENT}return ({results})")
-        source = "\n".join(code.lines) + "\n"
-        exec(compile(source, FILE, "exec"), code.names)
-        return code.names["plan"], code, source
+            body = [('with errstate(all="ignore"):', ""), *((INDENT + line, name) for line, name in body)]
+        for line, name in body:
+            code.add(INDENT + line, name)
+        results = [f"x{k}" for k in self._carried] or [emitter.result(n) for n in structure.outputs]
+        code.add(f"{INDENT}return ({''.join(text + ', ' for text in results)})")
+        exec(compile(code.source, FILE, "exec"), code.names)
+        return code.names["plan"], code
+
+    def _straight(self, emitter: Emitter) -> list[Line]:
+        done = self._forgotten()
+        lines = []
+        for n in range(len(self._structure.steps)):
+            lines += emitter.emit(n)
+            for a in done.get(n, ()):
+                lines += emitter.forget(a)
+        return lines
+
+    def _loop(self, emitter: Emitter) -> list[Line]:
+        structure = self._structure
+        moving = {structure.inputs[k] for k in self._carried}
+        before: list[Line] = []
+        inside: list[Line] = []
+        for n, step in enumerate(structure.steps):
+            if not moving.isdisjoint(step.args) or step.stream is not None:
+                moving.add(n)
+            (inside if n in moving else before).extend(emitter.emit(n))
+        targets = ", ".join(f"x{k}" for k in self._carried)
+        values = ", ".join(emitter.result(n) for n in structure.outputs)
+        inside.append((f"{targets} = {values}", ""))
+        loop = [("for step in range(steps):", ""), *((INDENT + line, name) for line, name in inside)]
+        if not self.is_scalar or emitter.is_guarded:
+            return before + loop
+        emitter.code.names["guarded"] = lambda *given: self.guarded(*given)
+        # What was computed before the exception stays; the rest is done in operations that do not raise.
+        given = [f"x{k}" for k in range(len(structure.inputs))]
+        return [
+            ("step = 0", ""),
+            ("try:", ""),
+            *((INDENT + line, name) for line, name in before + loop),
+            ("except (ArithmeticError, ValueError):", ""),
+            (f"{INDENT}return guarded({', '.join(given)}, steps - step)", ""),
+        ]
 
     def _forgotten(self) -> dict[int, list[int]]:
         """For steps what nothing reads after them, where it is large and lies in no buffer."""
@@ -85,39 +129,36 @@ class Program:
                 found.setdefault(ends[n], []).append(n)
         return found
 
-    def __call__(self, given: Sequence[Value], seed: int = 0) -> list[Value]:
-        """The values, from those of the inputs and constants in order.
+    def __call__(self, given: Sequence[Any]) -> list[Value]:
+        """The values, from those of the inputs and constants in order, the seed and the number of rounds.
 
         Raises:
             InvalidValueError: data on which an operation is not defined, such as labels out of range.
         """
         if self.is_scalar:
             try:
-                return list(self._function(*given))
+                return list(self.function(*given))
             except (ArithmeticError, ValueError):
-                return list(self._guarded(*given))
+                return list(self.guarded(*given))
         try:
             buffers = self._kept.pop()
         except IndexError:
             buffers = self._buffers.allocate()
         try:
-            values = list(self._function(*given, *([seed] if self.is_random else []), *buffers))
+            return list(self.function(*given, *buffers))
         except (ValueError, TypeError, IndexError, ArithmeticError) as error:
             raise self._explained(error) from error
         finally:
             if len(self._kept) < self._most_kept:
                 self._kept.append(buffers)
-        for k in self.arrays:
-            values[k] = _result(values[k])
-        return values
 
     def _explained(self, error: Exception) -> InvalidValueError:
         """The error with the operation that raised it."""
         trace: TracebackType | None = error.__traceback__
         operation = ""
         while trace is not None:
-            if trace.tb_frame.f_code.co_filename == FILE:
-                operation = self._code.operations[trace.tb_lineno - 1]
+            if trace.tb_frame.f_code is self.function.__code__:
+                operation = self.code.operations[trace.tb_lineno - 1]
             trace = trace.tb_next
         return InvalidValueError(f"{operation}: {error}")
 
@@ -126,33 +167,48 @@ class Plan:
     """What is left of a trace to compute some values.
 
     cost: of one run, known before it.
+
+    Args:
+        trace: the steps.
+        outputs: the values.
+        compiled: what makes code of a structure, or finds it.
     """
 
-    def __init__(self, trace: Trace, outputs: Sequence[Symbol]) -> None:
+    def __init__(
+        self, trace: Trace, outputs: Sequence[Symbol], compiled: Callable[[Structure], Program] = Program
+    ) -> None:
         structure = Structure(trace, outputs)
         self.cost = cost_of(trace, structure.places)
         self._names = structure.names
-        self._constants = structure.constant_values
-        self._structure = structure
+        self._compiled = compiled
+        self._source: tuple[Trace, Structure] | None = (trace, structure)
+        self._made: tuple[Program, list[Value]] | None = None
 
-    @cached_property
-    def _program(self) -> Program:
-        return Program(self._structure)
+    def _ready(self) -> tuple[Program, list[Value]]:
+        """The code and the constants, made with the first use; the trace is let go then."""
+        source = self._source
+        if source is not None:
+            trace, structure = source
+            self._made = self._compiled(structure), structure.constant_values(trace)
+            self._source = None
+        assert self._made is not None
+        return self._made
 
     @property
     def source(self) -> str:
         """The code."""
-        return self._program.source
+        return self._ready()[0].source
 
     @property
     def nbytes(self) -> int:
         """What it takes to keep it."""
-        return self._program.nbytes + sum(aval(x).nbytes for x in self._values)
+        program, constants = self._ready()
+        return program.nbytes + sum(aval(x).nbytes for x in constants)
 
     @property
     def is_random(self) -> bool:
         """Whether a run draws random numbers."""
-        return self._program.is_random
+        return self._ready()[0].is_random
 
     def run(self, inputs: Mapping[str, Value], seed: int = 0) -> list[Value]:
         """The values, from those of the inputs by name; arrays are not to be written to.
@@ -160,11 +216,14 @@ class Plan:
         Raises:
             InvalidValueError: data on which an operation is not defined, such as labels out of range.
         """
-        return self._program([*[inputs[name] for name in self._names], *self._values], seed)
-
-    @cached_property
-    def _values(self) -> list[Value]:
-        return self._structure.constant_values()
+        program, constants = self._made or self._ready()
+        given = [inputs[name] for name in self._names]
+        if constants or program.is_random:
+            given += constants + [seed][: program.is_random]
+        values = program(given)
+        for k in program.arrays:
+            values[k] = _result(values[k])
+        return values
 
 
 def _result(value: Any) -> Value:

@@ -21,7 +21,6 @@ from engine.graph.choices import check_answer, check_direction, check_floating, 
 from engine.graph.cost import Cost, check_cost
 from engine.graph.ir import Graph
 from engine.graph.names import quoted
-from engine.graph.plan import Plan
 from engine.graph.ready import Direction, Ready
 from engine.graph.trace import Trace
 from engine.symbol import Symbol
@@ -226,7 +225,7 @@ class Request:
     def derivative(self, form: Form) -> Derivative:
         """The whole, once its cost is known to be within limits."""
         steps = _steps(form)
-        plan = Plan(self.trace, steps)
+        plan = self.application.plan(self.trace, steps)
         check_cost(plan.cost, self.application.limits)
         check_answer(steps, self.application.limits)
         return Derivative(Ready.of(plan, self.application, self._along), form)

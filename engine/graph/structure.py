@@ -28,12 +28,17 @@ class Structure:
     constants: numbers of what is no input but not in the code either: arrays, and what is made of these alone.
     outputs: numbers of the values.
     places: of the steps in the trace.
+
+    Args:
+        trace: the steps.
+        outputs: the values.
+        inputs: some that are to come first, needed or not.
     """
 
-    def __init__(self, trace: Trace, outputs: Sequence[Symbol]) -> None:
+    def __init__(self, trace: Trace, outputs: Sequence[Symbol], inputs: Sequence[Symbol] = ()) -> None:
         live = trace.live(outputs)
-        self._known = _known(trace, live)
-        self.places = _order(trace, [x.place for x in outputs], self._known)
+        known = _known(trace, live)
+        self.places = _order(trace, [x.place for x in (*inputs, *outputs)], known)
         numbers = {place: n for n, place in enumerate(self.places)}
         self.steps: list[Step] = []
         self.inputs: list[int] = []
@@ -45,7 +50,7 @@ class Structure:
                 self.inputs.append(n)
                 self.names.append(step.name)
                 step = Step(None, (), {}, step.aval)
-            elif place in self._known:
+            elif place in known:
                 if _is_array(step):
                     self.constants.append(n)
                     step = Step(None, (), {}, step.aval)
@@ -54,8 +59,6 @@ class Structure:
                 step = Step(step.op, args, step.attrs, step.aval, None, "", step.stream)
             self.steps.append(step)
         self.outputs = [numbers[x.place] for x in outputs]
-        self._trace: Trace | None = trace
-        self.length = sum(step.op is not None for step in self.steps)
 
     def key(self) -> bytes:
         """What structures share that are the same, with all shapes, dtypes, attributes and numbers in them."""
@@ -71,10 +74,8 @@ class Structure:
         digest.update(repr(self.outputs).encode())
         return digest.digest()
 
-    def constant_values(self) -> list[Value]:
-        """The values of the constants."""
-        trace = self._trace
-        assert trace is not None
+    def constant_values(self, trace: Trace) -> list[Value]:
+        """The values of the constants, from the trace that the structure is one of."""
         values: dict[int, Any] = {}
         needed = _needed(trace, [self.places[n] for n in self.constants])
         with np.errstate(all="ignore"):

@@ -19,6 +19,7 @@ from engine.symbol import Symbol
 from engine.table import CALLS
 from engine.values import FLOAT64, MAX_AXES, Aval, Value, frozen
 from engine.values import aval as raw_aval
+from engine.variable import Variable
 
 #: Operations that come to nothing new cost time as well: so many of them count as one.
 _RECORDED_PER_NODE = 3
@@ -109,7 +110,7 @@ class Trace:
 
     def cut(self, symbol: Symbol) -> Symbol:
         """The same value as a step that is equal to no other, to differentiate with respect to."""
-        return self._add(Step(None, (symbol.place,), {}, symbol.aval))
+        return self._add(Step(None, (symbol.place,), {}, symbol.aval._replace(weak=None)))
 
     def symbol(self, place: int) -> Symbol:
         """What stands for the value of a step."""
@@ -161,6 +162,11 @@ class Trace:
         if type(x) is Symbol and not (x.aval.weak is int and op.kind not in PROMOTING):
             return x
         x = operand(op, x)
+        if isinstance(x, Variable):
+            msg = f"{op.name}: a variable that is no argument; a function that is traced is given all that it uses"
+            raise InvalidValueError(msg)
+        if type(x) is Symbol:
+            return x
         if type(x) is int and op.kind not in PROMOTING:
             x = float(x)
         return self.constant(float(x) if type(x) is np.float64 else x, is_weak=type(x) in (float, int, bool))

@@ -1,5 +1,8 @@
 """Indexing: slices, taking by integers, and the additions at an index that are their derivatives."""
 
+import functools
+import operator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -103,6 +106,7 @@ slice: Row = primitive(
     "slice",
     ("x",),
     lambda x, index: x[_numpy_index(index)] if shape_of(x) else np.asarray(x)[_numpy_index(index)],
+    emit=lambda x, index: operator.itemgetter(_numpy_index(index)),
     kind="linear",
     batch=_slice_rows,
     attributes=(Attribute("index", INDEX),),
@@ -126,13 +130,31 @@ slice: Row = primitive(
 def _slice_add(x: Any, updates: Any, index: Index) -> Any:
     dtype = np.result_type(x, updates)
     y = np.array(x, dtype=dtype, order="C")
-    if any(isinstance(item, tuple) and item[0] == "ints" for item in index):
+    if _has_lists(index):
         _add_at(y, np.arange(y.size).reshape(y.shape)[_numpy_index(index)], updates)
     else:
         # With an ellipsis it is a view, also of one element: `y[index] += updates` would copy it onto itself once more.
         part = y[_numpy_index(index if Ellipsis in index else (*index, Ellipsis))]
         part += updates
     return y
+
+
+def _has_lists(index: Index) -> bool:
+    return any(isinstance(item, tuple) and item[0] == "ints" for item in index)
+
+
+def _emitted_slice_add(x: Aval, updates: Aval, index: Index) -> Callable[[Any, Any], Any]:
+    if _has_lists(index) or x.dtype != updates.dtype:
+        return functools.partial(_slice_add, index=index)
+    place = _numpy_index(index if Ellipsis in index else (*index, Ellipsis))
+
+    def add(x: Any, updates: Any) -> Any:
+        y = x.copy()
+        part = y[place]
+        part += updates
+        return y
+
+    return add
 
 
 def _add_at(y: Any, places: Any, updates: Any) -> None:
@@ -151,6 +173,7 @@ slice_add: Row = primitive(
     "slice_add",
     ("x", "updates"),
     _slice_add,
+    emit=_emitted_slice_add,
     kind="linear",
     is_fresh=True,
     batch=_slice_add_rows,

@@ -1,6 +1,6 @@
 """Losses, scores and dropout."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -64,9 +64,17 @@ mean_squared_error = composite(
 )
 
 
+def _whole(name: str, labels: Any) -> Any:
+    """Labels as integers."""
+    if labels.dtype.kind != "f":
+        return labels.astype(np.int64, copy=False)
+    whole = labels.astype(np.int64)
+    if not (whole == labels).all():
+        raise InvalidValueError(f"{name}: labels must be integers, got {labels[whole != labels].flat[0]}")
+    return whole
+
+
 def _check_range(name: str, labels: Any, classes: int, ignore_index: int) -> None:
-    if labels.dtype.kind == "f" and not (labels == np.rint(labels)).all():
-        raise InvalidValueError(f"{name}: labels must be integers, got {labels[labels != np.rint(labels)].flat[0]}")
     outside = (labels < 0) | (labels >= classes)
     if outside.any():
         wrong = labels[outside & (labels != ignore_index)]
@@ -75,7 +83,7 @@ def _check_range(name: str, labels: Any, classes: int, ignore_index: int) -> Non
 
 
 def _one_hot(labels: Any, classes: int, ignore_index: int) -> Any:
-    found = np.asarray(labels)
+    found = _whole("one_hot", np.asarray(labels))
     _check_range("one_hot", found, classes, ignore_index)
     return found[..., np.newaxis] == np.arange(classes)
 
@@ -103,31 +111,60 @@ def _check_labels(name: str, scores: Shape, labels: Shape) -> None:
         )
 
 
-def _cross_entropy(x: Any, t: Any, ignore_index: int) -> Any:
+class _Scores(NamedTuple):
+    """What the loss and its slope both begin with.
+
+    shifted: scores less the largest of their row; exps: e to their power, totals: its sums.
+    places: of the labels in the flat scores, row 0 where they are ignored. counts: which are not; None where none is.
+    """
+
+    shifted: Any
+    exps: Any
+    totals: Any
+    places: Any
+    counts: Any
+
+    @property
+    def number(self) -> int:
+        """How many labels count."""
+        return self.places.size if self.counts is None else max(int(np.count_nonzero(self.counts)), 1)
+
+
+def _scores(x: Any, t: Any, ignore_index: int) -> _Scores:
     _check_labels("cross_entropy", shape_of(x), shape_of(t))
     x = x if x.dtype.kind == "f" else x.astype(FLOAT64)
-    t = np.reshape(t, x.shape[:-1])
-    _check_range("cross_entropy", t, x.shape[-1], ignore_index)
-    counts = t != ignore_index
-    top = np.maximum.reduce(x, axis=-1, keepdims=True, initial=-np.inf)
-    shifted = x - np.where(np.isfinite(top), top, 0.0)
-    log_sum = np.log(np.add.reduce(np.exp(shifted), axis=-1))
-    rows = shifted.reshape(t.size, x.shape[-1])
-    at_label = rows[np.arange(t.size), np.where(counts, t, 0).astype(np.int64).ravel()].reshape(t.shape)
-    losses = np.where(counts, log_sum - at_label, 0.0)
-    return np.add.reduce(losses, axis=None) / x.dtype.type(max(np.count_nonzero(counts), 1))
+    classes = x.shape[-1]
+    labels = _whole("cross_entropy", np.asarray(t)).reshape(-1)
+    counts = None
+    if labels.size and not 0 <= labels.min() <= labels.max() < classes:
+        counts = labels != ignore_index
+        _check_range("cross_entropy", labels, classes, ignore_index)
+        labels = np.where(counts, labels, 0)
+    shifted = x - _finite(np.maximum.reduce(x, axis=-1, keepdims=True, initial=-np.inf))
+    exps = np.exp(shifted)
+    places = np.arange(0, labels.size * classes, classes or 1) + labels
+    return _Scores(shifted, exps, np.add.reduce(exps, axis=-1, keepdims=True), places, counts)
 
 
-def _slope(x: Any, t: Any, ignore_index: int) -> Any:
-    _check_labels("cross_entropy_slope", shape_of(x), shape_of(t))
-    x = x if x.dtype.kind == "f" else x.astype(FLOAT64)
-    _check_range("cross_entropy_slope", np.asarray(t), x.shape[-1], ignore_index)
-    counts = np.ravel(t) != ignore_index
-    rows = _softmax(x, -1).reshape(counts.size, x.shape[-1])
-    rows[np.arange(counts.size), np.where(counts, np.ravel(t), 0).astype(np.int64)] -= 1.0
-    rows /= max(np.count_nonzero(counts), 1)
-    rows[~counts] = 0.0
-    return rows.reshape(x.shape)
+def _finite(top: Any) -> Any:
+    return top if np.isfinite(top).all() else np.where(np.isfinite(top), top, 0.0)
+
+
+def _loss(scores: _Scores) -> Any:
+    losses = np.log(scores.totals).reshape(-1) - scores.shifted.reshape(-1)[scores.places]
+    if scores.counts is not None:
+        losses = np.where(scores.counts, losses, 0.0)
+    return np.add.reduce(losses) / losses.dtype.type(scores.number or 1)
+
+
+def _slope(scores: _Scores) -> Any:
+    slope = scores.exps / scores.totals
+    flat = slope.reshape(-1)
+    flat[scores.places] -= 1.0
+    slope /= scores.number or 1
+    if scores.counts is not None:
+        slope.reshape(scores.places.size, -1)[~scores.counts] = 0.0
+    return slope
 
 
 def _slope_vjp(g: Any, y: Any, x: Any, t: Any, ignore_index: int) -> Any:
@@ -177,7 +214,9 @@ def _slope_aval(x: Aval, t: Aval, ignore_index: int) -> Aval:
 cross_entropy_slope = primitive(
     "cross_entropy_slope",
     ("x", "t"),
-    _slope,
+    lambda x, t, ignore_index: _slope(_scores(x, t, ignore_index)),
+    begin=_scores,
+    finish=_slope,
     batch=_slope_rows,
     attributes=(Attribute("ignore_index", INT, -100),),
     vjps=(_slope_vjp, None),
@@ -196,7 +235,9 @@ def _cross_entropy_aval(x: Aval, t: Aval, ignore_index: int) -> Aval:
 cross_entropy = primitive(
     "cross_entropy",
     ("x", "t"),
-    _cross_entropy,
+    lambda x, t, ignore_index: _loss(_scores(x, t, ignore_index)),
+    begin=_scores,
+    finish=_loss,
     batch=_cross_entropy_rows,
     attributes=(Attribute("ignore_index", INT, -100),),
     vjps=(lambda g, y, x, t, ignore_index: g * cross_entropy_slope(x, t, ignore_index), None),

@@ -45,6 +45,7 @@ sum = reduction(
     "sum",
     lambda x, axes, keepdims: np.add.reduce(x, axis=axes, keepdims=keepdims),
     lambda g, y, x, axes, keepdims: _spread(g, x, axes),
+    emit=lambda x, axes, keepdims: lambda v: np.add.reduce(v, axis=axes, keepdims=keepdims),
     kind="linear",
     dtype=summed,
     doc="Sum over axes; 0 where there is nothing.",

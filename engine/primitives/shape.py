@@ -1,6 +1,8 @@
 """Reshaping, joining and repeating: what moves elements without changing them."""
 
 import math
+import operator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -48,6 +50,7 @@ reshape: Row = primitive(
     "reshape",
     ("x",),
     lambda x, shape: np.reshape(x, shape),
+    emit=lambda x, shape: operator.methodcaller("reshape", shape),
     kind="linear",
     batch=_reshape_rows,
     attributes=(Attribute("shape", SHAPE),),
@@ -77,6 +80,7 @@ transpose: Row = primitive(
     "transpose",
     ("x",),
     lambda x, axes: np.transpose(x, axes if axes is None or isinstance(axes, tuple) else (axes,)),
+    emit=lambda x, axes: operator.methodcaller("transpose", *_permutation(len(x.shape), axes)),
     kind="linear",
     batch=_transpose_rows,
     attributes=(OVER_AXES,),
@@ -135,9 +139,20 @@ def _target(name: str, small: Shape, large: Shape) -> Shape:
 def _sum_to(x: Any, shape: Shape) -> Any:
     x = np.asarray(x)
     x = x.astype(summed(x.dtype), copy=x.shape == shape)
-    lead = x.ndim - len(shape)
-    axes = (*range(lead), *(i + lead for i, n in enumerate(shape) if n == 1 and x.shape[i + lead] != 1))
+    axes = _summed_axes(x.shape, shape)
     return x.sum(axis=axes, keepdims=True).reshape(shape) if axes else x.reshape(shape)
+
+
+def _summed_axes(large: Shape, small: Shape) -> tuple[int, ...]:
+    lead = len(large) - len(small)
+    return (*range(lead), *(i + lead for i, n in enumerate(small) if n == 1 and large[i + lead] != 1))
+
+
+def _emitted_sum_to(x: Aval, shape: Shape) -> Callable[[Any], Any]:
+    axes = _summed_axes(x.shape, shape)
+    if x.dtype.kind == "f" and axes == tuple(range(len(x.shape) - len(shape))):
+        return lambda v: np.add.reduce(v, axes)
+    return lambda v: _sum_to(v, shape)
 
 
 def _sum_to_aval(x: Aval, shape: Shape) -> Aval:
@@ -160,6 +175,7 @@ sum_to: Row = primitive(
     "sum_to",
     ("x",),
     _sum_to,
+    emit=_emitted_sum_to,
     kind="linear",
     is_fresh=True,
     batch=_sum_rows,

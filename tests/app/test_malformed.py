@@ -127,7 +127,10 @@ ENVELOPE = [
     raw("media: plain text", "unsupported-media-type", "application/json", headers={"Content-Type": "text/plain"}),
     raw("media: XML", "unsupported-media-type", "application/json", headers={"Content-Type": "application/xml"}),
     raw("media: a form", "unsupported-media-type", "", headers={"Content-Type": "application/x-www-form-urlencoded"}),
-    raw("media: MessagePack in", "unsupported-media-type", "", headers={"Content-Type": "application/msgpack"}),
+    raw("media: CBOR", "unsupported-media-type", "application/msgpack", headers={"Content-Type": "application/cbor"}),
+    raw(
+        "media: JSON that says it is MessagePack", "malformed-body", "", headers={"Content-Type": "application/msgpack"}
+    ),
     raw("media: of infer", "unsupported-media-type", "", path="/v1/infer", headers={"Content-Type": "text/csv"}),
     raw(
         "media: before accept and body",
@@ -138,13 +141,14 @@ ENVELOPE = [
     ),
     raw("accept: HTML", "not-acceptable", "application/json", headers={**JSON_TYPE, "Accept": "text/html"}),
     raw("accept: an image", "not-acceptable", "", headers={**JSON_TYPE, "Accept": "image/png, image/*;q=0.5"}),
-    raw("accept: MessagePack", "not-acceptable", "", headers={**JSON_TYPE, "Accept": "application/msgpack"}),
+    raw("accept: CBOR", "not-acceptable", "application/msgpack", headers={**JSON_TYPE, "Accept": "application/cbor"}),
     raw("accept: JSON at weight 0", "not-acceptable", "", headers={**JSON_TYPE, "Accept": "application/json;q=0"}),
     raw("accept: before the body", "not-acceptable", "", b"{", headers={**JSON_TYPE, "Accept": "text/html"}),
 ]
 
 BODIES = [
     raw("body: empty", "malformed-body", "", b""),
+    raw("body: JSON for MessagePack", "malformed-body", "", headers={"Content-Type": "application/msgpack"}),
     raw("body: blank", "malformed-body", "", b" \n"),
     raw("body: truncated", "malformed-body", "", b'{"expr": "x", "inputs": {"x": 1'),
     raw("body: goes on after its end", "malformed-body", "", GOOD + b" {}"),

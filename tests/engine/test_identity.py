@@ -14,7 +14,7 @@ import pytest
 from engine.errors import InvalidValueError, UnknownNameError
 from engine.graph import Graph, build, parse
 from engine.graph.binding import bind
-from engine.graph.identity import program_id, structural_key
+from engine.graph.identity import program_id
 from engine.graph.write import declarations, document, text
 from tests.engine.graphs import quickly
 
@@ -273,60 +273,6 @@ def test_bound_programs_are_read_back_with_their_values() -> None:
         assert program_id(bind(again, program.bound)) == program_id(program)
 
 
-# The structural key
-
-ALIKE = {
-    "names": ("h = sin(x) * w; y = h + x", "g = sin(a) * b; g + a"),
-    "names of expressions": ("h = sin(x); h * w", "sin(x) * w"),
-    "the order of nodes": ("a = sin(x); b = cos(z); a * b", "b = cos(z); a = sin(x); a * b"),
-    "dead nodes": ("a = sin(x); b = cos(y); a * 2", "sin(x) * 2"),
-    "the order in which inputs are read": ("b = cos(y); a = sin(x); a * b", "a = sin(x); b = cos(y); a * b"),
-    "aliases": ("h = sin(x); g = h; g * g", "h = sin(x); h * h"),
-    "names of outputs": ("y = sin(x)", "sin(x)"),
-    "spellings": ("subtract(x, 1)", "x - 1"),
-    "random operations in their places": ("dropout(x) * 2", "h = dropout(z); y = h * 2"),
-    "a dead node after a random one": ("h = dropout(x); g = sin(x); h * 2", "dropout(x) * 2"),
-}
-UNLIKE = {
-    "an operation": ("sin(x)", "cos(x)"),
-    "an attribute": ("sum(x, 0)", "sum(x, 1)"),
-    "a literal": ("x * 2", "x * 2.0"),
-    "the sign of zero": ("x * 0.0", "x * -0.0"),
-    "a strong literal": ("x * 2.0", "x * array(2.0)"),
-    "one input for two": ("x * y", "x * x"),
-    "the order of operands": ("x / (x + y)", "y / (x + y)"),
-    "one node for two": ("h = sin(x); h * h", "sin(x) * sin(x)"),
-    "an output less": ("a = sin(x); b = cos(x); a, b", "a = sin(x); b = cos(x); a"),
-    "the order of outputs": ("a = sin(x); b = cos(x); a, b", "a = sin(x); b = cos(x); b, a"),
-    "another output of one node": ("p, q = split(x, 2); p", "p, q = split(x, 2); q"),
-    "an input for a node": ("a = sin(x); a, x", "a = sin(x); b = a; a, b"),
-    "the place of a random operation": ("g = sin(x); h = dropout(x); g * h", "h = dropout(x); g = sin(x); g * h"),
-    "a dead node before a random one": ("g = sin(x); h = dropout(x); h * 2", "dropout(x) * 2"),
-}
-
-
-@pytest.mark.parametrize(("one", "other"), ALIKE.values(), ids=ALIKE)
-def test_programs_of_one_structure_share_a_key(one: str, other: str) -> None:
-    assert structural_key(parse(one)).key == structural_key(parse(other)).key
-    assert program_id(parse(one)) != program_id(parse(other)) or one == "subtract(x, 1)"
-
-
-@pytest.mark.parametrize(("one", "other"), UNLIKE.values(), ids=UNLIKE)
-def test_programs_of_other_structures_do_not(one: str, other: str) -> None:
-    assert structural_key(parse(one)).key != structural_key(parse(other)).key
-
-
-def test_inputs_are_numbered_as_the_nodes_behind_the_outputs_read_them() -> None:
-    program = parse("dead = z * 2; a = sin(y); b = x * a; v * (b + w)", {"unused": {}})
-    assert structural_key(program).inputs == ("y", "x", "w", "v")
-    assert structural_key(parse("x, y")).inputs == ("x", "y")
-    assert structural_key(bind(program, {"y": 2.0})) == structural_key(program)
-
-
-def test_declarations_do_not_count_in_the_key() -> None:
-    assert structural_key(parse("x * 2", {"x": {"shape": [3]}})) == structural_key(parse("x * 2"))
-
-
 # Size
 
 
@@ -336,5 +282,4 @@ def test_long_programs_take_linear_time() -> None:
     assert len(program.nodes) > 10_000
     with quickly():
         program_id(program)
-        structural_key(program)
         document(program)

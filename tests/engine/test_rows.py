@@ -221,6 +221,17 @@ def test_a_trace_gives_the_bits_of_the_tape(op: Operation, example: Example, dty
         np.testing.assert_array_equal(actual, wanted)
 
 
+@pytest.mark.parametrize(("op", "example"), [case for case in CASES if case.values[0].emit or case.values[0].begin])
+def test_what_is_emitted_computes_what_forward_does(op: Operation, example: Example) -> None:
+    for dtype in (FLOAT64, FLOAT32):
+        values = [np.asarray(x, dtype) for x in operands(op, example)]
+        attrs = attributes(op, example)
+        expected = op.forward(*values, **attrs)
+        found = op.emit(*map(aval, values), **attrs)(*values) if op.emit else op.finish(op.begin(*values, **attrs))
+        assert np.asarray(found).dtype == np.asarray(expected).dtype
+        np.testing.assert_array_equal(found, expected)
+
+
 @pytest.mark.parametrize(("op", "example"), [case for case in CASES if case.values[0].is_fresh])
 def test_what_counts_as_fresh_shares_no_memory(op: Operation, example: Example) -> None:
     values = [np.asarray(x) for x in operands(op, example)]

@@ -1,0 +1,228 @@
+"""Compiled functions: Python functions of numbers and arrays, traced once for each form of arguments, run as code.
+
+>>> from engine import functions as F
+>>> from engine.transforms import value_and_grad
+>>> step = compile(value_and_grad(lambda x: F.square(F.exp(F.square(x)))))
+>>> step(0.5)
+(1.648721270700128, 3.297442541400256)
+"""
+
+import functools
+import inspect
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from numbers import Real
+from typing import Any
+
+from engine import trees
+from engine.errors import BadAttributeError, InvalidValueError
+from engine.graph.entry import Entry
+from engine.graph.plan import Program
+from engine.graph.structure import Structure
+from engine.graph.trace import Trace
+from engine.symbol import Symbol, Tracer
+from engine.transforms import grad
+from engine.values import FLOAT64, Aval, Value, as_raw, aval
+from engine.variable import Variable
+
+Function = Callable[..., Any]
+
+#: Forms of arguments that a compiled function keeps code for; those not used for longest give way.
+_FORMS_KEPT = 64
+
+
+def compile(f: Function) -> Function:
+    """The same function as code of its own, for loops and servers; `@compiled` is another name for it.
+
+    f: takes numbers, arrays, and nested lists, tuples and dicts of them, and returns such. It is called once for each
+        form of arguments (containers, shapes, dtypes, numbers or arrays) on symbols in place of values: it cannot
+        branch on values, and what else it reads - globals, what it closes over - counts as it was then. Transforms may
+        be inside (`compile(value_and_grad(loss))`) and outside.
+    Returns a function of the same arguments. Results are equal to those of `f` to a few units in the last place, and
+    belong to the caller. `f.source(*args)` is the code.
+
+    >>> @compiled
+    ... def energy(p):
+    ...     return p["m"] * p["v"] ** 2 / 2
+    >>> energy({"m": 2.0, "v": 3.0})
+    9.0
+    >>> print(energy.source({"m": 2.0, "v": 3.0}))
+    def plan(x0, x1):
+        v2 = x1 * x1
+        v3 = x0 * v2
+        v5 = v3 / 2.0
+        return (v5, )
+    <BLANKLINE>
+
+    Raises (when called):
+        InvalidValueError: the function branches on a value, uses a variable that is no argument, or takes or returns
+            what is no value.
+    """
+    return _Compiled(f).function()
+
+
+compiled = compile
+
+
+class _Compiled:
+    """A function and the code that was made of it, by form of arguments."""
+
+    def __init__(self, f: Function) -> None:
+        self._f = f
+        self._entries: OrderedDict[Any, Entry] = OrderedDict()
+        self._lock = threading.Lock()
+        self._names: dict[str, Any] = {"latest": self._by_position}
+
+    def function(self) -> Function:
+        """What users call: it hands on to the code for the last form of arguments, which finds out whether it fits."""
+        parameters = _plain_parameters(self._f)
+        if parameters is None:
+
+            def call(*args: Any, **keywords: Any) -> Any:
+                is_like_the_last = not keywords and len(args) == self._names.get("count")
+                return self._names["latest"](*args) if is_like_the_last else self._find(args, keywords)
+
+        else:
+            listed = ", ".join(parameters)
+            exec(f"def call({listed}):\n    return latest({listed})\n", self._names)
+            call = self._names["call"]
+        functools.update_wrapper(call, self._f)
+        call.source = lambda *args, **keywords: self._entry(args, keywords)[0].source  # type: ignore[attr-defined]
+        return call
+
+    def _by_position(self, *args: Any) -> Any:
+        return self._find(args, {})
+
+    def _find(self, args: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
+        if any(isinstance(leaf, Tracer) for leaf in trees.leaves((args, keywords))):
+            # Another transform is at work outside: it sees what the function does.
+            return self._f(*args, **keywords)
+        entry, values = self._entry(args, keywords)
+        if not keywords:
+            self._names.update(latest=entry.function, count=len(args))
+        return entry.run(values)
+
+    def _entry(self, args: tuple[Any, ...], keywords: dict[str, Any]) -> tuple[Entry, list[Value]]:
+        tree = (args, keywords)
+        values = [taken(leaf) for leaf in trees.leaves(tree)]
+        key = (_hashable(trees.form(tree)), tuple(aval(x) for x in values))
+        with self._lock:
+            if key not in self._entries:
+                self._entries[key] = self._traced(args, keywords, values)
+                if len(self._entries) > _FORMS_KEPT:
+                    self._entries.popitem(last=False)
+            self._entries.move_to_end(key)
+            return self._entries[key], values
+
+    def _traced(self, args: tuple[Any, ...], keywords: dict[str, Any], values: list[Value]) -> Entry:
+        trace = Trace()
+        symbols = [trace.input(f"x{k}", aval(x)) for k, x in enumerate(values)]
+        given_args, given_keywords = trees.filled((args, keywords), iter(symbols))
+        y = self._f(*given_args, **given_keywords)
+        outputs = [symbol_of(trace, leaf) for leaf in trees.leaves(y)]
+        avals = [symbol.aval for symbol in symbols]
+        return Entry(trace, outputs, args, avals, y, self._by_position)
+
+
+def taken(leaf: Any) -> Value:
+    """An argument as a raw value.
+
+    Raises:
+        InvalidValueError: it is none, or a variable.
+    """
+    if isinstance(leaf, Variable):
+        raise InvalidValueError("a compiled function takes numbers and arrays, no variables; give it `x.data`")
+    return as_raw(leaf)
+
+
+def symbol_of(trace: Trace, leaf: Any) -> Symbol:
+    """What a function returned, as a step of its trace."""
+    return leaf if isinstance(leaf, Symbol) else trace.constant(as_raw(leaf))
+
+
+def _plain_parameters(f: Function) -> list[str] | None:
+    """The names of parameters that can be called by position, all of them needed; None where it has any other."""
+    try:
+        parameters = list(inspect.signature(f).parameters.values())
+    except ValueError:
+        return None
+    if any(p.kind is not p.POSITIONAL_OR_KEYWORD or p.default is not p.empty or p.name == "latest" for p in parameters):
+        return None
+    return [p.name for p in parameters]
+
+
+def _hashable(form: Any) -> Any:
+    if isinstance(form, dict):
+        return (dict, *((key, _hashable(item)) for key, item in form.items()))
+    return tuple(map(_hashable, form)) if isinstance(form, tuple) else form
+
+
+def descent(loss: Function, argnums: int | tuple[int, ...] = 0) -> Function:
+    """Gradient descent as one piece of code: all its steps in one call.
+
+    loss: as of `transforms.grad`; traced once for each form of arguments, as by `compile`.
+    argnums: which arguments are moved.
+    Returns a function of the arguments of the loss, `learning_rate` and `steps`, that returns the arguments which were
+    moved after so many steps `x - learning_rate * gradient`, in their form.
+
+    >>> descend = descent(lambda x, y: (x - 3.0) ** 2 + (y + 1.0) ** 2, argnums=(0, 1))
+    >>> x, y = descend(0.0, 0.0, learning_rate=0.25, steps=60)
+    >>> round(x, 12), round(y, 12)
+    (3.0, -1.0)
+
+    Raises (when called):
+        BadAttributeError: steps is no integer from 0, learning_rate no number.
+        InvalidValueError, NotScalarError, NotDifferentiableError: as of `compile` and `transforms.grad`.
+    """
+    programs: OrderedDict[Any, Any] = OrderedDict()
+    lock = threading.Lock()
+    gradient = grad(loss, argnums)
+
+    @functools.wraps(loss)
+    def descend(*args: Any, learning_rate: Any, steps: int) -> Any:
+        if type(steps) is not int or steps < 0:
+            raise BadAttributeError(f"steps is {steps!r}; expected an integer from 0")
+        if isinstance(learning_rate, bool) or not isinstance(learning_rate, Real):
+            raise BadAttributeError(f"learning_rate is {learning_rate!r}; expected a number")
+        values = [taken(leaf) for leaf in trees.leaves(args)]
+        key = (_hashable(trees.form(args)), tuple(aval(x) for x in values))
+        with lock:
+            if key not in programs:
+                programs[key] = _Descent(gradient, argnums, args, values)
+                if len(programs) > _FORMS_KEPT:
+                    programs.popitem(last=False)
+            programs.move_to_end(key)
+            found = programs[key]
+        return found.run(args, values, float(learning_rate), steps)
+
+    return descend
+
+
+class _Descent:
+    """The code of a descent for one form of arguments."""
+
+    def __init__(self, gradient: Function, argnums: Any, args: tuple[Any, ...], values: list[Value]) -> None:
+        trace = Trace()
+        symbols = [trace.input(f"x{k}", aval(x)) for k, x in enumerate(values)]
+        rate = trace.input("rate", Aval((), FLOAT64, float))
+        given = trees.filled(args, iter(symbols))
+        self._places = [n % len(args) for n in argnums] if isinstance(argnums, tuple) else [argnums % len(args)]
+        self._is_single = not isinstance(argnums, tuple)
+        found = gradient(*given)
+        slopes = trees.leaves(found)
+        numbered = trees.filled(args, iter(range(len(values))))
+        moved = [k for place in self._places for k in trees.leaves(numbered[place])]
+        outputs = [symbols[k] - rate * symbol_of(trace, g) for k, g in zip(moved, slopes, strict=True)]
+        # Inputs come first, so that each output is written where its input stands, be that read or not.
+        structure = Structure(trace, outputs, inputs=[symbols[k] for k in moved])
+        self._program = Program(structure, carried=range(len(moved)))
+        self._constants = structure.constant_values(trace)
+        self._names = structure.names
+
+    def run(self, args: tuple[Any, ...], values: list[Value], rate: float, steps: int) -> Any:
+        """The arguments that were moved."""
+        given = {"rate": rate} | {f"x{k}": x for k, x in enumerate(values)}
+        found = self._program([*(given[name] for name in self._names), *self._constants, steps])
+        chosen = tuple(args[place] for place in self._places)
+        return trees.filled(chosen[0] if self._is_single else chosen, iter(found))
