@@ -16,7 +16,7 @@ from engine.errors import AutogradError, NotDifferentiableError, ProgramSyntaxEr
 
 if TYPE_CHECKING:
     from app.programs import ProgramLimits
-    from engine.graph.evaluate import Evaluation
+    from engine.graph.evaluate import Evaluation, Prepared
 
 USAGE_ERROR = 2
 #: As much of a long line is shown before the place of an error.
@@ -75,6 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--wrt", action="append", metavar="NAME", help="differentiate with respect to this alone")
     evaluate.add_argument("--order", type=int, default=1, metavar="N", help="how often to differentiate, by one input")
     evaluate.add_argument("--json", action="store_true", help="print a document as the server would answer")
+    evaluate.add_argument("--plan", action="store_true", help="print the code that is run, and nothing else")
     evaluate.set_defaults(command=_eval)
 
     dot = commands.add_parser(
@@ -106,7 +107,7 @@ def _options_first(words: list[str]) -> list[str]:
             rest += left
         elif name in ("--wrt", "--order"):
             options += [word] if equals else [word, *islice(left, 1)]
-        elif word in ("--json", "--help", "-h"):
+        elif word in ("--json", "--plan", "--help", "-h"):
             options.append(word)
         else:
             rest.append(word)
@@ -127,7 +128,11 @@ def _eval(given: argparse.Namespace) -> None:
     from app.wire.values import dumps, encode_all
 
     try:
-        result = _evaluate(given)
+        prepared = _prepared(given)
+        if given.plan:
+            print(prepared.source, end="")
+            return
+        result = prepared.run()
     except AutogradError as error:
         raise CommandError(f"{error.detail}{_caret(error, given.expr)}") from None
     if given.json:
@@ -141,18 +146,18 @@ def _eval(given: argparse.Namespace) -> None:
         print("\n".join(_lines(result)))
 
 
-def _evaluate(given: argparse.Namespace) -> "Evaluation":
+def _prepared(given: argparse.Namespace) -> "Prepared":
     """Values and, unless there are several outputs or one that has no gradient, gradients."""
     from app.programs import prepare, read
 
     source, inputs, limits = ("expr", given.expr), _inputs(given.inputs), _limits()
     if given.wrt or given.order != 1:
         options = {"wrt": given.wrt, "order": given.order}
-        return prepare(source, inputs, backward=options, limits=limits).run()
+        return prepare(source, inputs, backward=options, limits=limits)
     if len(read(source, limits).outputs) == 1:
         with suppress(NotDifferentiableError):
-            return prepare(source, inputs, backward={}, limits=limits).run()
-    return prepare(source, inputs, limits=limits).run()
+            return prepare(source, inputs, backward={}, limits=limits)
+    return prepare(source, inputs, limits=limits)
 
 
 def _dot(given: argparse.Namespace) -> None:

@@ -50,6 +50,7 @@ class Operation:
         ufunc: the function of NumPy's that `forward` is on floats; a result may be written over one of its operands.
         begin, finish: `forward` in two parts, for rows that begin alike: finish(begin(*operands, **attrs)).
         emit: (*avals, **attrs) -> what computes it from operands of these shapes and dtypes alone, in less time.
+        takes_out: what is emitted takes the array to write to as one more argument, which may be its first operand.
         is_fresh: its result never shares memory with an operand.
         vjps: for each operand (g, y, *operands, **attrs) -> its cotangent, or None where it has no derivative. The
             mechanism undoes broadcasting and promotion. Variadic rows have one `vjp` that gives all cotangents.
@@ -80,6 +81,7 @@ class Operation:
     begin: Callable[..., Any] | None = None
     finish: Callable[..., Any] | None = None
     emit: Callable[..., Callable[..., Any]] | None = None
+    takes_out: bool = False
     is_fresh: bool = False
     vjps: tuple[Vjp | None, ...] = ()
     vjp: Vjp | None = None

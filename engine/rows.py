@@ -47,6 +47,8 @@ def unary(
     aliases: tuple[str, ...] = (),
     symbol: str = "",
     flops: int = TRANSCENDENTAL,
+    begin: Callable[..., Any] | None = None,
+    finish: Callable[..., Any] | None = None,
 ) -> Row:
     """An elementwise row of one operand x: vjp is `(g, y, x) -> cotangent of x`, or None.
 
@@ -64,6 +66,8 @@ def unary(
         aliases=aliases,
         symbol=symbol,
         flops=flops,
+        begin=begin,
+        finish=finish,
         examples=tuple(ex(shape) for shape in _AXIS_SHAPES),
     )
 
@@ -122,6 +126,8 @@ def elementwise(
     symbol: str = "",
     kind: str = "elementwise",
     flops: int = 1,
+    begin: Callable[..., Any] | None = None,
+    finish: Callable[..., Any] | None = None,
 ) -> Row:
     """An elementwise row; the result's dtype follows from `dtype_operands` and the numbers in `dtype_attributes`.
 
@@ -146,6 +152,8 @@ def elementwise(
         scalar=scalar,
         ufunc=function if isinstance(function, np.ufunc) else None,
         is_fresh=True,
+        begin=begin,
+        finish=finish,
         vjps=vjps,
         infer=infer,
         flops=lambda *avals, out, **attrs: flops * out.size,

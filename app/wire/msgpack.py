@@ -1,4 +1,4 @@
-"""MessagePack: bytes -> a document whose binary parts are views of these bytes, and documents -> bytes.
+"""MessagePack: bytes -> a document whose large binary parts are views of these bytes, and documents -> bytes.
 
 Nothing is made by a length that is only announced: each item takes a byte or more, so what announces more items than
 there are bytes left is refused before its first item is read. Format: https://github.com/msgpack/msgpack.
@@ -38,12 +38,14 @@ _LENGTHS = {
 #: The tag that a short length is added to, and which lengths are short.
 _FIXED = {"map": (0x80, 16), "array": (0x90, 16), "str": (0xA0, 32), "bin": (0, 0)}
 _TAGS = {kind: [(tag, width) for tag, (its, width) in _LENGTHS.items() if its == kind] for kind in _FIXED}
+#: A view keeps the whole body: what is less of it than one part of so many is copied, for it may be kept for long.
+_LARGEST_SHARE = 16
 #: Lists of fewer numbers are read one by one.
 _SHORTEST_RUN = 16
 
 
 def decode(body: bytes, max_depth: int) -> Any:
-    """The document that `body` holds; what is binary in it is a memoryview of `body`.
+    """The document that `body` holds; what is binary in it is a memoryview of `body`, or bytes where it is short.
 
     Raises:
         LimitExceededError: it is nested deeper than `max_depth`.
@@ -103,7 +105,8 @@ class _Reader:
         if kind == "str":
             return self._text(length)
         if kind == "bin":
-            return self._bytes(length, "binary data")
+            data = self._bytes(length, "binary data")
+            return data if length * _LARGEST_SHARE >= len(self._body) else bytes(data)
         return self._list(length, depth + 1) if kind == "array" else self._map(length, depth + 1)
 
     def _number(self, tag: int) -> float:
@@ -165,6 +168,9 @@ class _Reader:
                     self._fail_short(at, f"a number of {width} bytes")
                 append(read(body, at + 1)[0])
                 self._at = at + width
+            elif tag in _CONSTANTS:
+                append(_CONSTANTS[tag])
+                self._at = at + 1
             else:
                 append(self.value(depth))
         return found

@@ -351,7 +351,7 @@ _WORDS = {
 def _shown(value: Any) -> str:
     if isinstance(value, dict | list):
         return "an object" if isinstance(value, dict) else "a list"
-    if isinstance(value, memoryview):
+    if isinstance(value, bytes | memoryview):
         return "binary data"
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 60 else f"{text[:57]}..."

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from engine.graph.emit import calls_ufunc
+from engine.graph.emit import writes_out
+from engine.graph.fuse import Group
 from engine.graph.structure import Structure
 from engine.graph.trace import Step
 from engine.values import FLOAT64, Aval
@@ -15,16 +16,28 @@ from engine.values import FLOAT64, Aval
 SMALLEST = 1024
 
 
-def last_reads(structure: Structure) -> list[int]:
-    """For each value the last step that reads its memory, be it through what may be a view of it."""
+#: Steps by number, and groups that are run together, in the order in which all is computed.
+Order = Sequence[int | Group]
+
+
+def last_reads(structure: Structure, order: Order) -> list[int]:
+    """For each value the last place in the order that reads its memory, be it through what may be a view of it."""
     steps = structure.steps
-    ends = list(range(len(steps)))
+    ends = [-1] * len(steps)
+    for place, item in enumerate(order):
+        for n in item.members if isinstance(item, Group) else (item,):
+            ends[n] = place
     for n in structure.outputs:
-        ends[n] = len(steps)
-    for n in reversed(range(len(steps))):
-        end = n if is_fresh(steps[n]) else ends[n]
-        for a in steps[n].args:
-            ends[a] = max(ends[a], end)
+        ends[n] = len(order)
+    for place in reversed(range(len(order))):
+        item = order[place]
+        if isinstance(item, Group):
+            for a in item.operands:
+                ends[a] = max(ends[a], place)
+        else:
+            end = place if is_fresh(steps[item]) else ends[item]
+            for a in steps[item].args:
+                ends[a] = max(ends[a], end)
     return ends
 
 
@@ -42,34 +55,41 @@ class Buffers:
     forms: shape and dtype of each buffer.
     """
 
-    def __init__(self, structure: Structure) -> None:
+    def __init__(self, structure: Structure, order: Order) -> None:
         self.names: dict[int, str] = {}
         self.forms: list[Aval] = []
-        steps, ends = structure.steps, last_reads(structure)
-        is_c = _laid_out_in_c(steps)
-        #: For each buffer the last step that reads what it holds.
-        until: list[int] = []
-        held: dict[int, int] = {}
-        for n, step in enumerate(steps):
-            if not calls_ufunc(step, steps) or step.aval.size < SMALLEST or not is_c[n]:
-                continue
-            if ends[n] >= len(steps):
-                continue
-            place = self._free(n, step, until, held)
-            until[place] = ends[n]
-            held[n] = place
-            self.names[n] = f"b{place}"
+        self._steps = structure.steps
+        self._last_place = len(order) - 1
+        self._ends = last_reads(structure, order)
+        #: For each buffer the last place in the order that reads what it holds.
+        self._until: list[int] = []
+        self._held: dict[int, int] = {}
+        is_c = _laid_out_in_c(self._steps)
+        for place, item in enumerate(order):
+            if isinstance(item, Group):
+                for n in item.results:
+                    self._assign(n, place, ())
+            elif writes_out(self._steps[item], self._steps) and is_c[item]:
+                self._assign(item, place, _may_overwrite(self._steps[item]))
 
-    def _free(self, n: int, step: Step, until: list[int], held: dict[int, int]) -> int:
+    def _assign(self, n: int, place: int, over: Sequence[int]) -> None:
+        step = self._steps[n]
+        if step.aval.size < SMALLEST or self._ends[n] > self._last_place:
+            return
         form = Aval(step.aval.shape, step.aval.dtype)
-        own = {held[a] for a in step.args if a in held} if step.op.ufunc.signature is None else set()
-        for place, known in enumerate(self.forms):
-            # Element by element, a result may be written over an operand that nothing reads later.
-            if known == form and (until[place] < n or (until[place] == n and place in own)):
-                return place
-        self.forms.append(form)
-        until.append(n)
-        return len(self.forms) - 1
+        own = {self._held[a] for a in over if a in self._held}
+        free = (
+            k
+            for k, known in enumerate(self.forms)
+            if known == form and (self._until[k] < place or (self._until[k] == place and k in own))
+        )
+        buffer = next(free, len(self.forms))
+        if buffer == len(self.forms):
+            self.forms.append(form)
+            self._until.append(place)
+        self._until[buffer] = self._ends[n]
+        self._held[n] = buffer
+        self.names[n] = f"b{buffer}"
 
     @property
     def nbytes(self) -> int:
@@ -81,6 +101,14 @@ class Buffers:
         return tuple(np.empty(form.shape, form.dtype) for form in self.forms)
 
 
+def _may_overwrite(step: Step) -> Sequence[int]:
+    """The operands over which a result may be written where nothing reads them later."""
+    if step.op.ufunc is None:
+        return step.args[:1]
+    # Element by element all of them; a product of matrices none.
+    return step.args if step.op.ufunc.signature is None else ()
+
+
 def _laid_out_in_c(steps: Sequence[Step]) -> list[bool]:
     """Which results NumPy would lay out row after row; in another layout sums over them may round otherwise."""
     found: list[bool] = []
@@ -90,5 +118,5 @@ def _laid_out_in_c(steps: Sequence[Step]) -> list[bool]:
         elif step.op.ufunc is not None and step.op.ufunc.signature is None:
             found.append(all(found[a] for a in step.args if len(steps[a].aval.shape) > 1))
         else:
-            found.append(step.op.ufunc is not None or step.op.name == "reshape")
+            found.append(step.op.ufunc is not None or step.op.takes_out)
     return found

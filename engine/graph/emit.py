@@ -14,6 +14,8 @@ import numpy as np
 from scipy import special
 
 from engine.dispatch import apply
+from engine.graph.fuse import Group
+from engine.graph.region import Region
 from engine.graph.structure import Structure
 from engine.graph.trace import Step
 from engine.values import BOOL, FLOAT64, Aval, canonical
@@ -93,6 +95,14 @@ def is_scalar(steps: Sequence[Step]) -> bool:
     )
 
 
+def writes_out(step: Step, steps: Sequence[Step]) -> bool:
+    """Whether the result of a step can be written to an array that is there."""
+    if calls_ufunc(step, steps):
+        return True
+    takes_out = step.op is not None and step.op.takes_out
+    return takes_out and step.aval.dtype == FLOAT64 and all(steps[a].aval == step.aval for a in step.args[:1])
+
+
 def calls_ufunc(step: Step, steps: Sequence[Step]) -> bool:
     """Whether a step is a call of one of NumPy's functions on doubles."""
     return bool(
@@ -119,10 +129,27 @@ class Emitter:
         self.is_guarded = is_guarded
         self._buffers = buffers
         self._beginnings: dict[Any, str] = {}
+        self.regions: list[str] = []
         self._texts = {n: f"x{k}" for k, n in enumerate(structure.inputs)}
         self._texts |= {n: f"c{k}" for k, n in enumerate(structure.constants)}
 
-    def emit(self, n: int) -> list[Line]:
+    def emit(self, item: int | Group) -> list[Line]:
+        """One step, or a group of steps that are run together."""
+        return self._region(item) if isinstance(item, Group) else self._step(item)
+
+    def _region(self, group: Group) -> list[Line]:
+        region = Region(self._steps, group)
+        self.regions.append(region.source)
+        function = self.code.bound("region", region.run)
+        for n in group.results:
+            self._texts[n] = f"v{n}"
+        results = "".join(f"{self._texts[n]}, " for n in group.results)
+        operands = ", ".join(self._texts[a] for a in group.operands)
+        targets = "".join(f"{self._buffers.get(n)}, " for n in group.results)
+        names = ", ".join(dict.fromkeys(self._steps[n].op.name for n in group.members))
+        return [(f"{results}= {function}([{operands}], None, ({targets}))", names)]
+
+    def _step(self, n: int) -> list[Line]:
         """One step; what is known already, or is another under a name of its own, needs no line."""
         step = self._steps[n]
         if step.op is None:
@@ -139,7 +166,7 @@ class Emitter:
         elif calls_ufunc(step, self._steps):
             text = self._ufunc(step, self._buffers.get(n))
         else:
-            text = self._general(step, lines)
+            text = self._general(n, lines)
         return [*lines, (f"v{n} = {text}", step.op.name)]
 
     def forget(self, n: int) -> list[Line]:
@@ -210,7 +237,8 @@ class Emitter:
             self._beginnings[key] = name
         return self._beginnings[key]
 
-    def _general(self, step: Step, lines: list[Line]) -> str:
+    def _general(self, n: int, lines: list[Line]) -> str:
+        step = self._steps[n]
         op = step.op
         args = [self._array(a) for a in step.args]
         if op.begin is not None:
@@ -218,6 +246,8 @@ class Emitter:
             function = self.code.bound(op.name, op.finish)
         elif op.emit is not None and all(self._forms[a] == ARRAY for a in step.args):
             function = self.code.bound(op.name, op.emit(*(self._steps[a].aval for a in step.args), **step.attrs))
+            if op.takes_out and n in self._buffers:
+                args.append(self._buffers[n])
         else:
             function = f"{op.name}_array"
             self.code.names[function] = op.forward

@@ -16,6 +16,7 @@ from engine.errors import InvalidValueError
 from engine.graph.buffers import Buffers, last_reads
 from engine.graph.cost import cost_of
 from engine.graph.emit import ARRAY, Code, Emitter, Line, forms, is_scalar
+from engine.graph.fuse import Group, fused
 from engine.graph.structure import Structure
 from engine.graph.trace import Trace
 from engine.symbol import Symbol
@@ -48,23 +49,25 @@ class Program:
         self.is_scalar = not structure.constants and is_scalar(structure.steps)
         self.is_random = any(step.stream for step in structure.steps)
         self.arrays = [k for k, n in enumerate(structure.outputs) if found[n] == ARRAY]
-        self._buffers = Buffers(structure)
+        needed = [*(structure.inputs[k] for k in carried), *structure.outputs]
+        self._order = fused(structure.steps, needed)
+        self._buffers = Buffers(structure, self._order)
         self._kept: list[tuple[Any, ...]] = []
         self._most_kept = min(_SETS_KEPT, _BYTES_KEPT // max(self._buffers.nbytes, 1))
-        self.function, self.code = self._compiled(is_guarded=not self.is_scalar)
+        self.function, self.code, self._regions = self._compiled(is_guarded=not self.is_scalar)
         self.nbytes = _BYTES_PER_LINE * len(structure.steps) + self._most_kept * self._buffers.nbytes
 
     @property
     def source(self) -> str:
-        """The code."""
-        return self.code.source
+        """The code, that of regions after it."""
+        return "\n".join([self.code.source, *self._regions])
 
     @cached_property
     def guarded(self) -> Any:
         """The function that gives what NumPy gives where Python raises."""
         return self._compiled(is_guarded=True)[0]
 
-    def _compiled(self, *, is_guarded: bool) -> tuple[Any, Code]:
+    def _compiled(self, *, is_guarded: bool) -> tuple[Any, Code, list[str]]:
         structure, buffers = self._structure, self._buffers
         emitter = Emitter(structure, is_guarded=is_guarded, buffers=buffers.names)
         code = emitter.code
@@ -82,15 +85,15 @@ class Program:
         results = [f"x{k}" for k in self._carried] or [emitter.result(n) for n in structure.outputs]
         code.add(f"{INDENT}return ({''.join(text + ', ' for text in results)})")
         exec(compile(code.source, FILE, "exec"), code.names)
-        return code.names["plan"], code
+        return code.names["plan"], code, emitter.regions
 
     def _straight(self, emitter: Emitter) -> list[Line]:
         done = self._forgotten()
         lines = []
-        for n in range(len(self._structure.steps)):
-            lines += emitter.emit(n)
-            for a in done.get(n, ()):
-                lines += emitter.forget(a)
+        for place, item in enumerate(self._order):
+            lines += emitter.emit(item)
+            for n in done.get(place, ()):
+                lines += emitter.forget(n)
         return lines
 
     def _loop(self, emitter: Emitter) -> list[Line]:
@@ -98,10 +101,16 @@ class Program:
         moving = {structure.inputs[k] for k in self._carried}
         before: list[Line] = []
         inside: list[Line] = []
-        for n, step in enumerate(structure.steps):
-            if not moving.isdisjoint(step.args) or step.stream is not None:
-                moving.add(n)
-            (inside if n in moving else before).extend(emitter.emit(n))
+        for item in self._order:
+            if isinstance(item, Group):
+                read, members, is_random = item.operands, item.members, False
+            else:
+                step = structure.steps[item]
+                read, members, is_random = step.args, (item,), step.stream is not None
+            is_moving = is_random or not moving.isdisjoint(read)
+            if is_moving:
+                moving.update(members)
+            (inside if is_moving else before).extend(emitter.emit(item))
         targets = ", ".join(f"x{k}" for k in self._carried)
         values = ", ".join(emitter.result(n) for n in structure.outputs)
         inside.append((f"{targets} = {values}", ""))
@@ -121,12 +130,13 @@ class Program:
 
     def _forgotten(self) -> dict[int, list[int]]:
         """For steps what nothing reads after them, where it is large and lies in no buffer."""
-        steps, ends = self._structure.steps, last_reads(self._structure)
+        steps, ends = self._structure.steps, last_reads(self._structure, self._order)
         found: dict[int, list[int]] = {}
-        for n, step in enumerate(steps):
-            is_own = step.op is not None and n not in self._buffers.names
-            if is_own and step.aval.nbytes >= _SMALLEST_FORGOTTEN and n < ends[n] < len(steps):
-                found.setdefault(ends[n], []).append(n)
+        for place, item in enumerate(self._order):
+            for n in item.results if isinstance(item, Group) else (item,):
+                is_own = steps[n].op is not None and n not in self._buffers.names
+                if is_own and steps[n].aval.nbytes >= _SMALLEST_FORGOTTEN and place < ends[n] < len(self._order):
+                    found.setdefault(ends[n], []).append(n)
         return found
 
     def __call__(self, given: Sequence[Any]) -> list[Value]:

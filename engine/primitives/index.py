@@ -1,6 +1,5 @@
 """Indexing: slices, taking by integers, and the additions at an index that are their derivatives."""
 
-import functools
 import operator
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +12,7 @@ from engine.errors import BadAttributeError, InvalidValueError, ShapeMismatchErr
 from engine.primitive import ex
 from engine.primitives.arithmetic import zeros_like
 from engine.rows import Row, broadcast_shapes, composite, normalize_axis, primitive, promote
-from engine.values import INT64, Aval, Shape, dtype_of, shape_of
+from engine.values import INT64, Aval, Shape, aval, dtype_of, shape_of
 
 Index = tuple[Any, ...]
 
@@ -127,32 +126,27 @@ slice: Row = primitive(
 )
 
 
-def _slice_add(x: Any, updates: Any, index: Index) -> Any:
-    dtype = np.result_type(x, updates)
-    y = np.array(x, dtype=dtype, order="C")
-    if _has_lists(index):
-        _add_at(y, np.arange(y.size).reshape(y.shape)[_numpy_index(index)], updates)
-    else:
-        # With an ellipsis it is a view, also of one element: `y[index] += updates` would copy it onto itself once more.
-        part = y[_numpy_index(index if Ellipsis in index else (*index, Ellipsis))]
-        part += updates
-    return y
-
-
 def _has_lists(index: Index) -> bool:
     return any(isinstance(item, tuple) and item[0] == "ints" for item in index)
 
 
-def _emitted_slice_add(x: Aval, updates: Aval, index: Index) -> Callable[[Any, Any], Any]:
-    if _has_lists(index) or x.dtype != updates.dtype:
-        return functools.partial(_slice_add, index=index)
-    place = _numpy_index(index if Ellipsis in index else (*index, Ellipsis))
+def _emitted_slice_add(x: Aval, updates: Aval, index: Index) -> Callable[..., Any]:
+    has_lists = _has_lists(index)
+    place = _numpy_index(index if has_lists or Ellipsis in index else (*index, Ellipsis))
+    dtype = promote((x, updates))
 
-    def add(x: Any, updates: Any) -> Any:
-        y = x.copy()
-        part = y[place]
-        part += updates
-        return y
+    def add(x: Any, updates: Any, out: Any = None) -> Any:
+        if out is None:
+            out = np.array(x, dtype=dtype, order="C")
+        elif out is not x:
+            np.copyto(out, x)
+        if has_lists:
+            _add_at(out, np.arange(out.size).reshape(out.shape)[place], updates)
+        else:
+            # With an ellipsis it is a view, also of one element, which `out[place] += updates` would copy onto itself.
+            part = out[place]
+            part += updates
+        return out
 
     return add
 
@@ -172,8 +166,9 @@ def _slice_add_aval(x: Aval, updates: Aval, index: Index) -> Aval:
 slice_add: Row = primitive(
     "slice_add",
     ("x", "updates"),
-    _slice_add,
+    lambda x, updates, index: _emitted_slice_add(aval(x), aval(updates), index)(x, updates),
     emit=_emitted_slice_add,
+    takes_out=True,
     kind="linear",
     is_fresh=True,
     batch=_slice_add_rows,

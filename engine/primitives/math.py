@@ -1,14 +1,15 @@
 """Powers, exponentials, trigonometric, hyperbolic and special functions."""
 
 import math
-from typing import Any
+import operator
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import special
 
 from engine.primitives.arithmetic import clip, div, zeros_like
 from engine.primitives.compare import equal, isfinite, logical_and, logical_not, where
-from engine.rows import POSITIVE, REAL, Domain, Row, binary, unary
+from engine.rows import POSITIVE, REAL, Domain, Row, binary, in_floating, unary
 
 UNIT: Domain = (-0.9, 0.9)
 
@@ -187,15 +188,66 @@ logaddexp = binary(
 
 def _sigmoid_of_float(x: float) -> float:
     e = math.exp(-math.fabs(x))
-    return 1.0 / (1.0 + e) if x >= 0.0 else e / (1.0 + e)
+    return (1.0 if x >= 0.0 else e) / (1.0 + e)
+
+
+def _sigmoid_slope_of_float(x: float) -> float:
+    e = math.exp(-math.fabs(x))
+    s = 1.0 + e
+    return e / (s * s)
+
+
+class _Sigmoid(NamedTuple):
+    """What the sigmoid and its slope begin with: exp(-x) and y = 1 / (1 + exp(-x)).
+
+    below: where exp(-x) overflows, None where it does nowhere; there y is exp(x).
+    """
+
+    exp: Any
+    y: Any
+    below: Any
+
+
+#: Below these exp(-x) overflows.
+_LOWEST = {np.dtype(np.float64): -709.0, np.dtype(np.float32): -88.0}
+
+
+@in_floating
+def _sigmoid_begun(x: Any) -> _Sigmoid:
+    e = np.negative(x)
+    lowest = _LOWEST[e.dtype]
+    below = None
+    # So written it holds for NaN, too.
+    if not np.minimum.reduce(x, axis=None, initial=0.0) >= lowest:
+        below = np.asarray(x) < lowest
+        e = np.where(below, 0.0, e)
+    e = np.exp(e)
+    y = 1.0 / (1.0 + e)
+    return _Sigmoid(e, y if below is None else np.where(below, np.exp(np.minimum(x, 0.0)), y), below)
+
+
+def _sigmoid_slope_finished(begun: _Sigmoid) -> Any:
+    mirrored = begun.exp * begun.y
+    return begun.y * (mirrored if begun.below is None else np.where(begun.below, 1.0, mirrored))
 
 
 sigmoid: Row = unary(
     "sigmoid",
-    special.expit,
-    lambda g, y, x: g * (y * sigmoid(-x)),
+    lambda x: _sigmoid_begun(x).y,
+    lambda g, y, x: g * sigmoid_slope(x),
     scalar=_sigmoid_of_float,
+    begin=_sigmoid_begun,
+    finish=operator.attrgetter("y"),
     doc="1 / (1 + exp(-x)), without overflow.",
+)
+sigmoid_slope: Row = unary(
+    "sigmoid_slope",
+    lambda x: _sigmoid_slope_finished(_sigmoid_begun(x)),
+    lambda g, y, x: -(g * (y * tanh(0.5 * x))),
+    scalar=_sigmoid_slope_of_float,
+    begin=_sigmoid_begun,
+    finish=_sigmoid_slope_finished,
+    doc="The derivative of sigmoid: sigmoid(x) * sigmoid(-x), exact where it is small.",
 )
 # np.logaddexp(x, 0) is the same, at five times the cost.
 softplus = unary(

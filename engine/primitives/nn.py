@@ -136,7 +136,8 @@ def _scores(x: Any, t: Any, ignore_index: int) -> _Scores:
     classes = x.shape[-1]
     labels = _whole("cross_entropy", np.asarray(t)).reshape(-1)
     counts = None
-    if labels.size and not 0 <= labels.min() <= labels.max() < classes:
+    may_ignore = 0 <= ignore_index < classes
+    if labels.size and (may_ignore or not 0 <= labels.min() <= labels.max() < classes):
         counts = labels != ignore_index
         _check_range("cross_entropy", labels, classes, ignore_index)
         labels = np.where(counts, labels, 0)
@@ -203,6 +204,7 @@ _LABELLED = (
     ex((3,), 1.0),
     ex((2, 2, 3), [[0.0, 1.0], [2.0, 0.0]]),
     ex((2, 3), [-100.0, -100.0]),
+    ex((4, 3), [0.0, 1.0, 2.0, 1.0], ignore_index=1),
 )
 
 

@@ -35,6 +35,10 @@ EVALUATED = [
     (["-x", "x=-1"], ["out = 1.0", "grad x = -1.0"]),
     (["2 * pi"], ["out = 6.283185307179586"]),
     (["x > 0", "x=[1, -1]"], ["out = [true,false]"]),
+    (
+        ["square(secret)", "--plan", "secret=2"],
+        ["def plan(x0):", "    v1 = x0 * x0", "    v3 = 2.0 * x0", "    return (v1, v3, )"],
+    ),
     (["a = x + 1; b = x - 1; a, b", "x=1"], ["a = 2.0", "b = 0.0"]),
     (["1 / x", "x=[0, 1]"], ['out = ["Infinity",1.0]', 'grad x = ["-Infinity",-1.0]']),
     (["x + 1", "x=-Infinity"], ['out = "-Infinity"', "grad x = 1.0"]),

@@ -318,6 +318,14 @@ def test_binary_data_is_copied_only_where_it_lies_askew(offset: int) -> None:
     assert found.flags.aligned and not found.flags.writeable
 
 
+def test_a_short_part_does_not_keep_the_whole_body() -> None:
+    document = {"short": bytes(1000), "long": bytes(1_000_000)}
+    found = decode(msgpack.packb(document), MAX_DEPTH)
+    assert found == document
+    assert type(found["short"]) is bytes
+    assert type(found["long"]) is memoryview
+
+
 LIST_32, MAP_32 = b"\xdd\xff\xff\xff\xff", b"\xdf\xff\xff\xff\xff"
 MALFORMED = {
     "nothing": (b"", "empty"),
