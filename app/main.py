@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import logging
+import os
 import signal
 import threading
 from collections.abc import AsyncIterator
@@ -13,6 +14,7 @@ from typing import Any
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.types import Message, Receive, Scope, Send
+from threadpoolctl import threadpool_limits
 
 from app import __version__, logs, openapi
 from app.api import derivatives, evaluate, health, infer, ops, programs
@@ -117,10 +119,16 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         raise
     if threading.current_thread() is threading.main_thread():
         _drain_on(signal.SIGTERM, app)
+    limits = app.state.settings
+    threads = max(1, (os.cpu_count() or 1) // (limits.max_concurrency * limits.workers))
+    # The threads of BLAS wait by spinning: those of several requests at once would fight for the processors.
+    blas = threadpool_limits(threads, user_api="blas")
+    _log.info("running on %s, %d threads for BLAS", type(asyncio.get_running_loop()).__module__, threads)
     # A document is a tree of many lists, none of them garbage: cycles are looked for more rarely.
     gc.freeze()
     gc.set_threshold(GC_THRESHOLD)
     yield
+    blas.restore_original_limits()
     app.state.draining = True
     app.state.workers.close()
     app.state.readiness.close()
