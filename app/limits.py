@@ -1,10 +1,13 @@
 """A bounded number of threads for work that would hold up the event loop, and a deadline for whoever waits."""
 
 import asyncio
+import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
+
+from threadpoolctl import threadpool_limits
 
 from engine.graph.cost import Cost
 
@@ -30,6 +33,17 @@ class DeadlineExceededError(Exception):
 def weight(cost: Cost) -> int:
     """All of a cost in one figure: time goes into operations, into the memory of results, and into Python."""
     return cost.flops + cost.bytes // _BYTES_PER_FLOP + cost.nodes * _FLOPS_PER_NODE
+
+
+def bound_blas(processes: int, threads: int) -> int:
+    """Lets BLAS use as many threads for a call as there are processors for each of our own, and says how many.
+
+    Its threads wait by spinning: those of several requests at once would fight for the processors.
+    """
+    allowed = max(1, (os.cpu_count() or 1) // (processes * threads))
+    # The limit holds for the process, in all its threads, until it is set again.
+    threadpool_limits(allowed, user_api="blas")  # type: ignore[no-untyped-call]
+    return allowed
 
 
 class Workers:

@@ -3,7 +3,6 @@
 import asyncio
 import gc
 import logging
-import os
 import signal
 import threading
 from collections.abc import AsyncIterator
@@ -14,12 +13,11 @@ from typing import Any
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.types import Message, Receive, Scope, Send
-from threadpoolctl import threadpool_limits
 
 from app import __version__, logs, openapi
 from app.api import derivatives, evaluate, health, infer, ops, programs
 from app.hotpath import HotPath
-from app.limits import Workers
+from app.limits import Workers, bound_blas
 from app.middleware import Around, Envelope
 from app.preparations import Preparations
 from app.readiness import Readiness
@@ -119,16 +117,13 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         raise
     if threading.current_thread() is threading.main_thread():
         _drain_on(signal.SIGTERM, app)
-    limits = app.state.settings
-    threads = max(1, (os.cpu_count() or 1) // (limits.max_concurrency * limits.workers))
-    # The threads of BLAS wait by spinning: those of several requests at once would fight for the processors.
-    blas = threadpool_limits(threads, user_api="blas")
-    _log.info("running on %s, %d threads for BLAS", type(asyncio.get_running_loop()).__module__, threads)
+    settings: Settings = app.state.settings
+    threads = bound_blas(settings.workers, settings.max_concurrency)
+    _log.info("running on %s, threads of BLAS: %d", type(asyncio.get_running_loop()).__module__, threads)
     # A document is a tree of many lists, none of them garbage: cycles are looked for more rarely.
     gc.freeze()
     gc.set_threshold(GC_THRESHOLD)
     yield
-    blas.restore_original_limits()
     app.state.draining = True
     app.state.workers.close()
     app.state.readiness.close()
