@@ -2,6 +2,7 @@
 # make test     the whole test suite (ARGS="-k softmax" ...)
 # make lint     ruff, mypy, import-linter; `make format` mends what can be mended
 # make bench    our figures beside those of HIPS autograd, JAX and NumPy by hand (ARGS=--write records them)
+# make soak     100,000 requests with new programs: what the memory does (ARGS="--requests N")
 # make lock     choose versions anew within pyproject.toml (ARGS=--upgrade for the newest)
 #
 # Each first brings its virtual environment up to date with its lock; that costs nothing where nothing changed.
@@ -31,7 +32,7 @@ if [ -z "$$python" ]; then \
 fi
 endef
 
-.PHONY: serve test lint format bench lock clean
+.PHONY: serve test lint format bench soak lock clean
 .DEFAULT_GOAL := test
 
 serve: $(VENV)/installed-lock
@@ -52,6 +53,9 @@ format: $(VENV)/installed-lock
 
 bench: $(VENV)/installed-lock $(BENCH)/.venv/installed-lock
 	$(VENV)/bin/python -m tests.benchmarks.run $(ARGS)
+
+soak: $(VENV)/installed-lock
+	$(VENV)/bin/python -m tests.benchmarks.soak $(ARGS)
 
 $(VENV)/installed-lock: requirements.lock pyproject.toml
 	@$(find_python); "$$python" .ci/install.py $(VENV) requirements.lock --editable
