@@ -62,6 +62,7 @@ class HotPath:
     """Answers what it can and hands on the rest.
 
     answered: how many requests it has answered itself.
+    templates: what is known of requests that differ in numbers alone.
 
     Args:
         app: who gets the rest.
@@ -93,7 +94,7 @@ class HotPath:
         self._tiny_bytes = settings.tiny_bytes
         self._tiny_weight = settings.tiny_flops
         self._max_depth = settings.max_depth
-        self._templates = Templates(settings.prepared_requests, settings.prepared_bytes)
+        self.templates = Templates(settings.prepared_requests, settings.prepared_bytes)
         self._forms: dict[tuple[bytes | None, ...], _Forms | None] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -158,7 +159,7 @@ class HotPath:
         if len(body) > self._tiny_bytes:
             return partial(self._whole, endpoint, body, forms)
         if forms.is_json:
-            content = self._templates.answer(endpoint.path, body)
+            content = self.templates.answer(endpoint.path, body)
             if content is not None:
                 return content
         question = self._question(endpoint, body, forms)
@@ -172,7 +173,7 @@ class HotPath:
             return None
         if found.ready.weight <= self._tiny_weight:
             if forms.is_json and not question.along and question.encoding == "nested":
-                self._templates.learn(endpoint, body, found)
+                self.templates.learn(endpoint, body, found)
             return endpoint.answer(found, question.encoding, forms.wanted)
         return partial(endpoint.answer, found, question.encoding, forms.wanted)
 

@@ -22,7 +22,7 @@ from engine.values import Value
 _INPUTS = b'"inputs"'
 #: A number as JSON has it, but for -0, which is an integer there and has no sign.
 _NUMBER = rb"(?:-?[1-9][0-9]*|0|-0(?=[.eE]))(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?"
-_STRING_OR_NUMBER = re.compile(rb'"[^"]*"|(' + _NUMBER + rb")")
+_STRING_OR_NUMBER = re.compile(rb'"[^"]*"|(-?[0-9][0-9.eE+-]*)')
 #: Objects that stand for a template.
 _TEMPLATE_BYTES = 4000
 

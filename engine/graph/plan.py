@@ -15,7 +15,7 @@ import numpy as np
 from engine.errors import InvalidValueError
 from engine.graph.buffers import Buffers, Order, last_reads
 from engine.graph.cost import cost_of
-from engine.graph.emit import ARRAY, Code, Emitter, Line, forms, is_scalar
+from engine.graph.emit import FLOAT, Code, Emitter, Line, forms, is_scalar
 from engine.graph.fuse import Group, fused
 from engine.graph.structure import Structure
 from engine.graph.trace import Trace
@@ -48,7 +48,7 @@ class Program:
         found = forms(structure.steps)
         self.is_scalar = not structure.constants and is_scalar(structure.steps)
         self.is_random = any(step.stream for step in structure.steps)
-        self.arrays = [k for k, n in enumerate(structure.outputs) if found[n] == ARRAY]
+        self.arrays = [k for k, n in enumerate(structure.outputs) if found[n] != FLOAT]
         needed = [*(structure.inputs[k] for k in carried), *structure.outputs]
         before, inside = self._divided(fused(structure.steps, needed))
         self._order, self._loop_begins = [*before, *inside], len(before)
