@@ -27,7 +27,8 @@ UNARY = (
     "neg abs square sqrt exp expm1 log log1p sin cos tan asin atan sinh cosh tanh asinh sigmoid softplus relu erf "
     "floor sign isnan isfinite logical_not gelu exp2 log10"
 ).split()
-BINARY = "add sub mul div maximum minimum pow hypot atan2 logaddexp less equal logical_and remainder".split()
+#: Without pow: on a tape an exponent is a number, which has other slopes around x**0 than one that is yet to come.
+BINARY = "add sub mul div maximum minimum hypot atan2 logaddexp less equal logical_and remainder".split()
 #: Operations that move elements, or take many to one; written for any number of axes.
 OTHERS: dict[str, Function] = {
     "sum": lambda x: F.sum(x),
@@ -46,6 +47,8 @@ OTHERS: dict[str, Function] = {
     "where": lambda x: F.where(x > 0, x * x, 0.5),
     "masked": lambda x: F.where(F.isfinite(x), x, -1.0),
     "power": lambda x: x**3 - x**-1,
+    "exponential": lambda x: 2.0**x,
+    "fraction": lambda x: F.abs(x) ** 1.5,
     "literals": lambda x: 2.0 * x - 1 + x / 3,
 }
 SPECIAL = [np.nan, np.inf, -np.inf, 0.0, -0.0, 5e-324, -2e-310, 1e308, -1e308, 745.0, 1.0]
