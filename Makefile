@@ -1,7 +1,8 @@
 # make serve    start the server on 127.0.0.1:8000 (ARGS="--port 9000" and the like are passed on)
 # make test     the whole test suite (ARGS="-k softmax" ...)
 # make lint     ruff, mypy, import-linter; `make format` mends what can be mended
-# make bench    our figures beside those of HIPS autograd, JAX and NumPy by hand (ARGS=--write records them)
+# make bench    our figures beside those of HIPS autograd, JAX, PyTorch, bare servers and code by hand, in ten minutes
+#               (ARGS=--write records them); `make bench-quick` in one, for a first look
 # make lock     choose versions anew within pyproject.toml (ARGS=--upgrade for the newest)
 #
 # Each first brings its virtual environment up to date with its lock; that costs nothing where nothing changed.
@@ -31,7 +32,7 @@ if [ -z "$$python" ]; then \
 fi
 endef
 
-.PHONY: serve test lint format bench lock clean
+.PHONY: serve test lint format bench bench-quick lock clean
 .DEFAULT_GOAL := test
 
 serve: $(VENV)/installed-lock
@@ -52,6 +53,9 @@ format: $(VENV)/installed-lock
 
 bench: $(VENV)/installed-lock $(BENCH)/.venv/installed-lock
 	$(VENV)/bin/python -m tests.benchmarks.run $(ARGS)
+
+bench-quick: ARGS += --quick
+bench-quick: bench
 
 $(VENV)/installed-lock: requirements.lock pyproject.toml
 	@$(find_python); "$$python" .ci/install.py $(VENV) requirements.lock --editable

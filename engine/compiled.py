@@ -53,9 +53,7 @@ def compile(f: Function) -> Function:
     9.0
     >>> print(energy.source({"m": 2.0, "v": 3.0}))
     def plan(x0, x1):
-        v2 = x1 * x1
-        v3 = x0 * v2
-        v5 = v3 / 2.0
+        v5 = (x0 * (x1 * x1)) / 2.0
         return (v5, )
     <BLANKLINE>
 

@@ -5,7 +5,8 @@ buffers `b0, ...`; numbers stand as Python prints them, and all else is bound to
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -22,6 +23,8 @@ from engine.values import BOOL, FLOAT64, Aval, canonical
 
 #: How a value stands in the code: as a Python float, as a Python bool, or as the array that NumPy makes of it.
 FLOAT, TRUTH, ARRAY = "float", "truth", "array"
+#: Longer expressions get a name.
+_LONGEST_INSIDE = 60
 _MODULES = {"np": np, "special": special}
 
 
@@ -95,6 +98,18 @@ def is_scalar(steps: Sequence[Step]) -> bool:
     )
 
 
+def _read_inside(structure: Structure, found: Sequence[str], named: Container[int]) -> set[int]:
+    """Numbers that are read once, where Python's numbers are computed: they can stand there without a name."""
+    reads: Counter[int] = Counter(structure.outputs)
+    inside: set[int] = set()
+    for step in structure.steps:
+        reads.update(step.args)
+        if step.op is not None and _is_scalar(step, [found[a] for a in step.args]):
+            once = [a for k, a in enumerate(step.args) if step.op.inline.count(f"{{{k}}}") <= 1]
+            inside.update(a for a in once if a not in named)
+    return {n for n in inside if reads[n] == 1}
+
+
 def writes_out(step: Step, steps: Sequence[Step]) -> bool:
     """Whether the result of a step can be written to an array that is there."""
     if calls_ufunc(step, steps):
@@ -120,9 +135,17 @@ class Emitter:
         structure: the steps.
         is_guarded: scalar operations are written so that they never raise, but give what NumPy gives at the edges.
         buffers: for numbers of steps the name of the array that the result is written to.
+        named: numbers of steps that get a name even if they are read only once.
     """
 
-    def __init__(self, structure: Structure, *, is_guarded: bool, buffers: Mapping[int, str]) -> None:
+    def __init__(
+        self,
+        structure: Structure,
+        *,
+        is_guarded: bool,
+        buffers: Mapping[int, str],
+        named: Container[int] = (),
+    ) -> None:
         self.code = Code()
         self._steps = structure.steps
         self._forms = forms(structure.steps)
@@ -130,6 +153,7 @@ class Emitter:
         self._buffers = buffers
         self._beginnings: dict[Any, str] = {}
         self.regions: list[str] = []
+        self._inside = _read_inside(structure, self._forms, named)
         self._texts = {n: f"x{k}" for k, n in enumerate(structure.inputs)}
         self._texts |= {n: f"c{k}" for k, n in enumerate(structure.constants)}
 
@@ -163,6 +187,9 @@ class Emitter:
             text = f"{function}(seed, {', '.join(self._array(a) for a in step.args)})"
         elif _is_scalar(step, [self._forms[a] for a in step.args]):
             text = self._scalar(step)
+            if n in self._inside and len(text) <= _LONGEST_INSIDE:
+                self._texts[n] = f"({text})"
+                return []
         elif calls_ufunc(step, self._steps):
             text = self._ufunc(step, self._buffers.get(n))
         else:

@@ -70,7 +70,10 @@ class Program:
 
     def _compiled(self, *, is_guarded: bool) -> tuple[Any, Code, list[str]]:
         structure, buffers = self._structure, self._buffers
-        emitter = Emitter(structure, is_guarded=is_guarded, buffers=buffers.names)
+        # What stands before a loop is not to be computed in it.
+        before = self._order[: self._loop_begins] if self._carried else ()
+        named = {item for item in before if not isinstance(item, Group)}
+        emitter = Emitter(structure, is_guarded=is_guarded, buffers=buffers.names, named=named)
         code = emitter.code
         parameters = [f"x{k}" for k in range(len(structure.inputs))]
         parameters += [f"c{k}" for k in range(len(structure.constants))]

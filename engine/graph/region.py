@@ -15,6 +15,11 @@ from engine.values import FLOAT64
 Array = npt.NDArray[Any]
 _FILE = "<region>"
 _INDENT = "    "
+#: NumPy's functions whose calls for one tile are long against the wait for the interpreter's lock between two calls.
+_LONG = frozenset(
+    "exp expm1 exp2 log log1p log2 log10 sqrt tan asin acos atan sinh cosh tanh asinh acosh atanh".split()
+    + "pow hypot atan2 erf erfc logaddexp sigmoid softplus gelu".split()
+)
 _PARTNERS = {"sin": "cos", "cos": "sin"}
 
 
@@ -37,6 +42,11 @@ class Region:
         self._is_array = [steps[n].aval.shape == group.shape for n in group.operands]
         #: For each result the dtype of an array, or None for a sum.
         self._dtypes = [steps[n].aval.dtype if steps[n].aval.shape else None for n in group.results]
+        # Threads that make short calls wait for each other longer than they compute.
+        calls = [steps[n].op.name for n in group.members]
+        self._is_for_threads = 2 * sum(name in _LONG for name in calls) >= len(calls) and _PARTNERS.keys().isdisjoint(
+            calls
+        )
         names = writer.names
         exec(compile(self.source, _FILE, "exec"), names)
         self._tile = names["tile"]
@@ -48,7 +58,8 @@ class Region:
 
         Args:
             values: arrays in any layout; numbers as NumPy is to take them.
-            threads: how many work, at most; all processors where None. The results do not depend on it.
+            threads: how many work, at most, where several are faster than one; all processors where None. The results
+                do not depend on it.
             out: for each result that is an array, one in C layout that it is written to and that shares no memory with
                 others or with the operands; where None, a new one.
         """
@@ -64,7 +75,7 @@ class Region:
         def run_tile(start: int, stop: int, scratch: list[Array]) -> tuple[Any, ...]:
             return tile(start, stop, operands, results, scratch)  # type: ignore[no-any-return]
 
-        parts = run_tiles(run_tile, self._size, self._scratch, threads)
+        parts = run_tiles(run_tile, self._size, self._scratch, threads if self._is_for_threads else 1)
         sums = iter(np.add.reduce(parts, axis=0).tolist() if parts else [0.0] * len(arrays))
         return [next(sums) if array is None else array for array in arrays]
 
@@ -163,13 +174,10 @@ class _Writer:
     def _emit_ufunc(self, n: int, given: list[str]) -> None:
         step = self._steps[n]
         self.names[step.op.name] = step.op.ufunc
-        if step.aval.dtype == FLOAT64:
+        if step.aval.dtype == FLOAT64 or n in self._results:
             # Element by element, a result may be written over an operand that is read for the last time.
             self._release(n)
-            given = [*given, self._target(n)]
-            self._lines.append(f"{step.op.name}({', '.join(given)})")
-        elif n in self._results:
-            self._lines.append(f"{step.op.name}({', '.join([*given, self._target(n)])})")
+            self._lines.append(f"{step.op.name}({', '.join(given)}, out={self._target(n)})")
         else:
             self._texts[n] = f"v{n}"
             self._lines.append(f"v{n} = {step.op.name}({', '.join(given)})")

@@ -6,7 +6,7 @@ otherwise. The trace itself folds constants and merges equal steps; steps that n
 """
 
 from collections.abc import Callable
-from math import copysign
+from math import copysign, frexp
 from typing import Any
 
 import numpy as np
@@ -14,12 +14,16 @@ import numpy as np
 from engine.dispatch import apply
 from engine.symbol import Symbol
 from engine.table import OPERATIONS
-from engine.values import Aval, canonical
+from engine.values import FLOAT64, Aval, canonical
 
 Rule = Callable[[Any, list[Symbol], dict[str, Any], Aval], Symbol | None]
 
 #: Elementwise operations of two operands that may be exchanged; which zero maximum takes depends on their order.
 COMMUTATIVE = {"add", "mul", "hypot", "logaddexp", "equal", "not_equal"}
+#: Products of constants stay below.
+_LARGE = 1e300
+#: Elementwise operations whose result IEEE 754 prescribes.
+_ROUNDED_ALIKE = {"add", "sub", "mul", "div", "neg", "square", "sqrt"}
 
 
 def rewritten(trace: Any, op: Any, xs: list[Symbol], attrs: dict[str, Any], out: Aval) -> Symbol | None:
@@ -30,6 +34,9 @@ def rewritten(trace: Any, op: Any, xs: list[Symbol], attrs: dict[str, Any], out:
     if op.kind in ("elementwise", "bilinear") and op.name not in ("matmul", "pow"):
         # NumPy has ways of its own for a power with one exponent.
         _see_through_broadcasts(trace, op, xs, attrs, out)
+        found = _repeated_result(trace, op, xs, attrs, out)
+        if found is not None:
+            return found
     rule = _RULES.get(op.name)
     return rule(trace, xs, attrs, out) if rule else None
 
@@ -43,6 +50,21 @@ def _see_through_broadcasts(trace: Any, op: Any, xs: list[Symbol], attrs: dict[s
             avals = [inner.aval if j == i else other.aval for j, other in enumerate(xs)]
             if op.infer(*avals, **attrs) == out._replace(weak=None):
                 xs[i] = inner
+
+
+def _repeated_result(trace: Any, op: Any, xs: list[Symbol], attrs: dict[str, Any], out: Aval) -> Symbol | None:
+    """What an operation that rounds alike for one element and many gives for numbers, some of them repeated."""
+    if op.name not in _ROUNDED_ALIKE or not out.shape:
+        return None
+    numbers = []
+    for x in xs:
+        step = trace.steps[x.place]
+        is_repeated = step.op is not None and step.op.name == "broadcast_to"
+        number = trace.symbol(step.args[0]) if is_repeated else x
+        if trace.known(number) is None or number.shape:
+            return None
+        numbers.append(number)
+    return _call("broadcast_to", _call(op.name, *numbers, **attrs), shape=out.shape)
 
 
 def _number(trace: Any, x: Symbol) -> float | None:
@@ -76,6 +98,26 @@ def _mul(trace: Any, xs: list[Symbol], attrs: dict[str, Any], out: Aval) -> Symb
         inner = _negated(trace, x)
         if inner is not None and x.dtype.kind == "f":
             return _call("neg", _call("mul", inner, other))
+        found = _doubled(trace, x, other)
+        if found is not None:
+            return found
+    return None
+
+
+def _doubled(trace: Any, x: Symbol, other: Symbol) -> Symbol | None:
+    """For `c * (2 * y)` the same as `(2 * c) * y`, where doubling comes first and is exact, or overflows in both.
+
+    That is so where |c| is at least 1; what is said of 2 holds for its powers.
+    """
+    step, c = trace.steps[x.place], _number(trace, other)
+    if c is None or not 1.0 <= abs(c) < _LARGE or step.op is None or step.op.name != "mul" or x.dtype != FLOAT64:
+        return None
+    for factor, y in (step.args, step.args[::-1]):
+        factor, y = trace.symbol(factor), trace.symbol(y)
+        number = _number(trace, factor)
+        if number is not None and number >= 1.0 and frexp(number)[0] == 0.5 and c * number < _LARGE:
+            is_weak = factor.aval.weak is not None and other.aval.weak is not None
+            return _call("mul", trace.constant(c * number, is_weak=is_weak), y)
     return None
 
 

@@ -1,7 +1,8 @@
 """Tiles: long arrays worked on in pieces that fit the cache, by several threads.
 
-NumPy lets go of the interpreter's lock while it computes. The threads are made once for the process; whoever asks works
-too, so that work is done however busy they are.
+NumPy lets go of the interpreter's lock while it computes, and takes it again after each call: threads pay where calls
+are long, such as those of exp or tanh, and cost time where they are short. The threads are made once for the process;
+whoever asks works too, so that work is done however busy they are.
 """
 
 import os

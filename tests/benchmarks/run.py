@@ -7,167 +7,148 @@ does falls on both. Nothing is asserted about time.
 
 import argparse
 import os
-import pickle
 import platform
 import statistics
-import subprocess
-import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 
 from tests.benchmarks import inputs
-from tests.benchmarks.report import Growth, Ladder, Peak, Result, Workload, report
+from tests.benchmarks.processes import ALLOCATOR, HERE, Worker
+from tests.benchmarks.report import RIVALS, Comparison, Figures, Growth, Ladder, Peak, Workload, report
+from tests.benchmarks.workloads import LADDERS, WORKLOADS
 
-HERE = Path(__file__).parent
-ROOT = HERE.parents[1]
-RIVAL_PYTHON = HERE / ".venv" / "bin" / "python"
 RESULTS = HERE / "RESULTS.md"
-
-#: The interpreter that has what a module of workloads needs.
-PYTHONS = {
-    "ours": sys.executable,
-    "programs": sys.executable,
-    "by_hand": sys.executable,
-    "hips": RIVAL_PYTHON,
-    "xla": RIVAL_PYTHON,
-}
-
-ROUNDS = 7
-ROUND_S = 0.25
-GROWTH_ROUNDS = 3
-# NPROC is what XLA makes its pool of threads from.
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS", "NPROC")
-# glibc gives freed memory back to the system, or keeps it, depending on what else lies in the heap; taking arrays of
-# megabytes anew in every step can double its time on either side. With these it keeps them, on all sides.
-ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": str(32 * 1024**2), "MALLOC_TRIM_THRESHOLD_": str(1024**3)}
-
-WORKLOADS = (
-    Workload("quickstart", "quickstart, forward + backward", target=0.2),
-    Workload("matyas", "Matyas, both gradients", target=0.1),
-    Workload("mlp", "MLP 64-128-10, batch 64, one SGD step", target=0.5),
-    Workload("elementwise", "sum(tanh(x)*exp(-x*x) + sin(x)), 1,000,000 elements"),
-    Workload("chain", "100,000 scalar operations, collector on"),
-    Workload("chain", "100,000 scalar operations, collector off", collector=False),
-    *(
-        Workload(function, title, target, ours="programs", rival=rival)
-        for function, title, target, rival in (
-            ("matyas_rows", "batched Matyas, value and both gradients of 100,000 rows: prepare + run", 1.3, "by_hand"),
-            ("matyas_rows_prepared", "the same, run alone", 1.3, "by_hand"),
-            ("rosenbrock", "Rosenbrock-100 Hessian: prepare + run", None, "xla"),
-            ("rosenbrock_prepared", "the same, run alone, which gives value and gradient too", 1.0, "xla"),
-            ("rosenbrock_whole_prepared", "Rosenbrock-100 value, gradient and Hessian: run alone", None, "xla"),
-            ("sine", "sin to order 6: prepare + run", None, "hips"),
-            ("sine_prepared", "the same, run alone", None, "hips"),
-            ("sine", "sin to order 6: prepare + run", None, "xla"),
-            ("sine_prepared", "the same, run alone", None, "xla"),
-            ("product", "Rosenbrock hvp, 1,000,000 dimensions: prepare + run", None, "xla"),
-            ("product_prepared", "the same, run alone", None, "xla"),
-        )
-    ),
-)
-
-#: What an operation may cost more in the longest than in the shortest, and still count as linear.
-LINEAR = 1.5
-TAPE_PHASES = ("forward", "backward", "freed")
-GRAPH_PHASES = ("trace and simplify", "gradient", "schedule")
-GRAPH_LENGTHS = (100, 1_000, 10_000)
-LADDERS = (
-    Ladder(
-        "ours",
-        "tape_growth",
-        "a chain of scalar operations on Pullback's tape",
-        TAPE_PHASES,
-        (1_000, 10_000, 100_000, 1_000_000),
-        LINEAR,
-    ),
-    Ladder("programs", "chain_growth", "a program that is one chain", GRAPH_PHASES, GRAPH_LENGTHS, LINEAR),
-    Ladder("programs", "sum_growth", "a program that is one wide sum", GRAPH_PHASES, GRAPH_LENGTHS, LINEAR),
-)
+#: What was found out about targets that are not met; written by hand.
+LIMITS = HERE / "LIMITS.md"
 
 
-class Worker:
-    """A process that holds one library and answers `worker.py`'s requests."""
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How long to measure: so many rounds of so many seconds, and so far up each ladder.
 
-    def __init__(self, library: str, threads: int) -> None:
-        self.process = subprocess.Popen(
-            [PYTHONS[library], "-m", "tests.benchmarks.worker", library],
-            cwd=ROOT,
-            env={**os.environ, **ALLOCATOR, **dict.fromkeys(THREAD_VARIABLES, str(threads))},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-        )
+    limit_s: a comparison whose steps are long has fewer rounds, so that they all take about as long as this.
+    """
+
+    rounds: int
+    round_s: float
+    limit_s: float
+    growth_rounds: int
+    rungs: int
+    #: numbers of programs that the server has cached
+    cached: tuple[int, ...]
+
+
+FULL = Effort(rounds=7, round_s=0.25, limit_s=30.0, growth_rounds=3, rungs=4, cached=(1, 10, 100, 1_000, 10_000))
+QUICK = Effort(rounds=3, round_s=0.02, limit_s=0.5, growth_rounds=1, rungs=2, cached=(1, 10, 100, 1_000))
+#: To see that everything runs.
+ONCE = Effort(rounds=1, round_s=0.0, limit_s=0.0, growth_rounds=1, rungs=2, cached=(1, 10))
+
+
+class Workers:
+    """The processes, each started when it is first needed, by module and number of threads."""
+
+    def __init__(self, threads: int) -> None:
+        self.threads = threads
+        self._stack = ExitStack()
+        self._workers: dict[tuple[str, int], Worker] = {}
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for pipe in (self.process.stdin, self.process.stdout):
-            assert pipe is not None
-            pipe.close()
-        self.process.wait()
+        self._stack.close()
 
-    def ask(self, request: str, *arguments: object) -> Any:
-        """Return the answer to one request."""
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        pickle.dump((request, arguments), self.process.stdin)
-        self.process.stdin.flush()
-        return pickle.load(self.process.stdout)
+    def __call__(self, module: str, threads: int | None = None) -> Worker:
+        """The one that holds a module and has as many threads, or the run's number."""
+        key = module, threads or self.threads
+        if key not in self._workers:
+            self._workers[key] = self._stack.enter_context(Worker(*key))
+        return self._workers[key]
 
 
-def compare(workload: Workload, ours: Worker, rival: Worker, *, quick: bool) -> Result:
-    """Time a workload on both sides, after their gradients were found equal."""
-    assert_same_gradients(workload, ours, rival)
-    sides = [(side, 1 if quick else steps_a_round(side, workload)) for side in (ours, rival)]
+#: From a module, and a number of threads where it is not the run's, to a worker.
+Finder = Callable[..., Worker]
+
+
+def measure(tables: Mapping[str, Sequence[Workload]], workers: Finder, effort: Effort) -> Figures:
+    """Take all figures."""
+    modules = dict.fromkeys(
+        module for workloads in tables.values() for each in workloads for module in (each.ours, each.rival)
+    )
+    ground = describe_ground([workers(module) for module in modules], effort)
+    serving = workers("serving")
+    return Figures(
+        ground,
+        {title: [compare(each, workers, effort) for each in workloads] for title, workloads in tables.items()},
+        serving.ask("call", "throughput", effort.rounds, 2 * effort.round_s),
+        measure_arrays(serving, effort),
+        serving.ask("call", "cached", effort.cached, effort.rounds, effort.round_s),
+        [(ladder, measure_growth(ladder, workers(ladder.module), effort)) for ladder in LADDERS],
+        measure_peaks(workers("programs")),
+    )
+
+
+def compare(workload: Workload, workers: Finder, effort: Effort) -> Comparison:
+    """Time a workload on both sides, after their results were found equal."""
+    sides = [workers(module, workload.threads) for module in (workload.ours, workload.rival)]
+    assert_same_results(workload, *sides)
+    steps, seconds = zip(*(steps_a_round(side, workload, effort) for side in sides), strict=True)
     rounds = [
-        [side.ask("seconds", workload.function, steps, workload.collector) for side, steps in sides]
-        for _ in range(1 if quick else ROUNDS)
+        [side.ask("seconds", workload.function, n, workload.collector) for side, n in zip(sides, steps, strict=True)]
+        for _ in range(max(1, min(effort.rounds, int(effort.limit_s / sum(seconds)))))
     ]
-    return Result(workload, [first for first, _ in rounds], [second for _, second in rounds])
+    ours, rival = map(list, zip(*rounds, strict=True))
+    return Comparison(workload.title, ours, RIVALS.get(workload.rival, workload.rival), rival, workload.target)
 
 
-def assert_same_ground(workers: Mapping[str, Worker]) -> None:
-    """Refuse to compare what differs in more than the library."""
-    first, *others = (worker.ask("describe") for worker in workers.values())
-    for other in others:
-        different = {key for key in first if first[key] != other[key]} - {"library"}
-        if different:
-            raise SystemExit(f"the environments differ in {', '.join(sorted(different))}: {first} and {other}")
-
-
-def assert_same_gradients(workload: Workload, ours: Worker, rival: Worker) -> None:
+def assert_same_results(workload: Workload, ours: Worker, rival: Worker) -> None:
     """Refuse to time two sides that do not compute the same."""
     pairs = zip(ours.ask("check", workload.function), rival.ask("check", workload.function), strict=True)
     for first, second in pairs:
         np.testing.assert_allclose(first, second, rtol=1e-9, atol=1e-12, err_msg=workload.title)
 
 
-def steps_a_round(side: Worker, workload: Workload) -> int:
-    """Return how many steps fill a round; the first, cold ones are not counted."""
+def steps_a_round(side: Worker, workload: Workload, effort: Effort) -> tuple[int, float]:
+    """Return how many steps fill a round, and how many seconds they take; the first, cold ones are not counted."""
     steps, once = 1, side.ask("seconds", workload.function, 1, workload.collector)
-    while steps * once < ROUND_S / 10:
+    while steps * once < effort.round_s / 10:
         steps *= 10
         once = side.ask("seconds", workload.function, steps, workload.collector)
-    return max(1, round(ROUND_S / once))
+    number = max(1, round(effort.round_s / once))
+    return number, number * once
 
 
-def measure_growth(ladder: Ladder, worker: Worker, *, quick: bool) -> list[Growth]:
+def measure_growth(ladder: Ladder, worker: Worker, effort: Effort) -> list[Growth]:
     """Time something of our own at growing length."""
-    lengths = ladder.lengths[:2] if quick else ladder.lengths
     found = []
     for collector in (False, True):
-        for operations in lengths:
-            rounds = [
-                worker.ask("growth", ladder.function, operations, collector)
-                for _ in range(1 if quick else GROWTH_ROUNDS)
-            ]
+        for operations in ladder.lengths[: effort.rungs]:
+            rounds = [worker.ask("growth", ladder.function, operations, collector) for _ in range(effort.growth_rounds)]
             first, second, third = (statistics.median(part) / operations for part in zip(*rounds, strict=True))
             found.append(Growth(operations, collector, (first, second, third)))
     return found
+
+
+def measure_arrays(serving: Worker, effort: Effort) -> list[Comparison]:
+    """Time large arrays over HTTP; of MessagePack, what comes on top of the work itself."""
+    found = serving.ask("call", "arrays", effort.rounds)
+    on_top = [ours - alone for ours, alone in zip(found["MessagePack"], found["in process"], strict=True)]
+    median_ms = 1e3 * statistics.median(found["in process"])
+    return [
+        Comparison(
+            f"MessagePack, on top of the {median_ms:.1f} ms in process",
+            on_top,
+            "bare ASGI echo of the same bytes",
+            found["echo"],
+            1.25,
+        ),
+        Comparison("JSON", found["JSON"], "orjson and NumPy both ways, in process", found["codec"], 1.5),
+    ]
 
 
 def measure_peaks(programs: Worker) -> list[Peak]:
@@ -182,19 +163,22 @@ def measure_peaks(programs: Worker) -> list[Peak]:
     ]
 
 
-def describe_ground(workers: Mapping[str, Worker], *, quick: bool) -> list[tuple[str, str]]:
-    """Return what the figures depend on."""
-    described = [worker.ask("describe") for worker in workers.values()]
+def describe_ground(workers: Sequence[Worker], effort: Effort) -> list[tuple[str, str]]:
+    """Return what the figures depend on; refuse to compare what differs in more than the library."""
+    first, *others = described = [worker.ask("describe") for worker in workers]
+    for other in others:
+        different = {key for key in first if first[key] != other[key]} - {"library"}
+        if different:
+            raise SystemExit(f"the environments differ in {', '.join(sorted(different))}: {first} and {other}")
     libraries = ", ".join(dict.fromkeys(answer["library"] for answer in described))
-    shared = {key: value for key, value in described[0].items() if key != "library"}
-    rounds = "one round of one step: no figure to quote" if quick else f"{ROUNDS}, the two sides in turn"
+    rounds = f"{effort.rounds} of {effort.round_s} s or one step, the two sides in turn"
     return [
         ("machine", f"{processor()}, {os.cpu_count()} cores, {platform.system()} {platform.machine()}"),
         ("compared", libraries),
-        *shared.items(),
+        *((key, value) for key, value in first.items() if key != "library"),
         ("OPENBLAS_CORETYPE", os.environ.get("OPENBLAS_CORETYPE", "not set")),
         ("allocator", ", ".join(f"{name}={value}" for name, value in ALLOCATOR.items())),
-        ("rounds", rounds),
+        ("rounds", rounds if effort is FULL else f"{rounds}: no figures to quote"),
         (
             "load average over the last minute",
             f"{os.getloadavg()[0]:.1f} (one process works at a time: above 1 is others)",
@@ -214,17 +198,13 @@ def main() -> None:
     """Compare, print and, where asked, record."""
     parser = argparse.ArgumentParser(description=__doc__)
     extent = parser.add_mutually_exclusive_group()
-    extent.add_argument("--quick", action="store_true", help="one step of each, to see that everything runs")
+    extent.add_argument("--quick", action="store_true", help="few and short rounds, in a minute")
     extent.add_argument("--write", action="store_true", help=f"record the figures in {RESULTS.name}")
-    parser.add_argument("--threads", type=int, default=1, help="threads of BLAS and XLA on each side (default 1)")
+    parser.add_argument("--threads", type=int, default=1, help="threads of each side, where a line does not say")
     options = parser.parse_args()
-    with ExitStack() as stack:
-        workers = {library: stack.enter_context(Worker(library, options.threads)) for library in PYTHONS}
-        assert_same_ground(workers)
-        results = [compare(w, workers[w.ours], workers[w.rival], quick=options.quick) for w in WORKLOADS]
-        ladders = [(x, measure_growth(x, workers[x.module], quick=options.quick)) for x in LADDERS]
-        peaks = measure_peaks(workers["programs"])
-        text = report(describe_ground(workers, quick=options.quick), results, ladders, peaks)
+    with Workers(options.threads) as workers:
+        figures = measure(WORKLOADS, workers, QUICK if options.quick else FULL)
+    text = report(figures, LIMITS.read_text())
     print(text, end="")
     if options.write:
         RESULTS.write_text(text)

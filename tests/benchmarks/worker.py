@@ -26,7 +26,7 @@ def describe(library: ModuleType) -> dict[str, str]:
         "Python": platform.python_version(),
         "NumPy": np.__version__,
         "BLAS": f"{blas['name']} {blas['version']}",
-        "BLAS threads": os.environ["OMP_NUM_THREADS"],
+        "threads of each side, where a line does not say": os.environ["OMP_NUM_THREADS"],
     }
 
 
@@ -43,6 +43,11 @@ def seconds(library: ModuleType, workload: str, number: int, collector: bool) ->
         for _ in range(number):
             step()
         return (time.perf_counter() - start) / number
+
+
+def call(library: ModuleType, function: str, *arguments: object) -> object:
+    """Return what a function of the module does."""
+    return getattr(library, function)(*arguments)
 
 
 def growth(library: ModuleType, function: str, operations: int, collector: bool) -> tuple[float, float, float]:
@@ -83,12 +88,15 @@ def flatten(values: object) -> list[object]:
     return [values]
 
 
-REQUESTS = {function.__name__: function for function in (describe, check, seconds, growth, peak)}
+REQUESTS = {function.__name__: function for function in (describe, check, seconds, call, growth, peak)}
 
 
 def main() -> None:
     """Answer until the pipe is closed."""
-    library = importlib.import_module(f"tests.benchmarks.{sys.argv[1]}")
+    module, *processors = sys.argv[1:]
+    if processors and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-int(processors[0]) :])
+    library = importlib.import_module(f"tests.benchmarks.{module}")
     while True:
         try:
             request, arguments = pickle.load(sys.stdin.buffer)

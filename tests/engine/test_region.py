@@ -145,18 +145,24 @@ def test_lengths_around_those_of_tiles(size: int) -> None:
 @pytest.mark.parametrize("threads", [1, 2, 3, 8, None])
 def test_threads_change_no_bit(threads: int | None) -> None:
     x = np.random.default_rng(5).uniform(-5.0, 5.0, 20 * LENGTH + 17)
-    total, slope = evaluate(chain, x, threads=threads)
-    single = evaluate(chain, x, threads=1)
-    assert total == single[0]
-    np.testing.assert_array_equal(slope, single[1])
-    np.testing.assert_allclose(total, plain(chain, x)[0], rtol=1e-12)
+
+    def slow(x: Any) -> list[Any]:
+        y = F.exp(F.tanh(x))
+        return [F.sum(y), F.tanh(y)]
+
+    for function in (chain, slow):
+        total, slope = evaluate(function, x, threads=threads)
+        single = evaluate(function, x, threads=1)
+        assert total == single[0]
+        np.testing.assert_array_equal(slope, single[1])
+        np.testing.assert_allclose(total, plain(function, x)[0], rtol=1e-12)
 
 
 def test_a_region_under_many_threads() -> None:
-    structure, items = fusion(chain, draw(0, 6 * LENGTH + 1))
+    structure, items = fusion(lambda x: [F.exp(F.tanh(x)), F.sum(F.tanh(F.exp(x)))], draw(0, 8 * LENGTH + 1))
     (group,) = groups(items)
     region = Region(structure.steps, group)
-    inputs = [np.random.default_rng(seed).uniform(-5.0, 5.0, 6 * LENGTH + 1) for seed in range(8)]
+    inputs = [np.random.default_rng(seed).uniform(-5.0, 5.0, 8 * LENGTH + 1) for seed in range(8)]
     expected = [region.run([x], 1) for x in inputs]
     begin = threading.Barrier(8)
 
