@@ -3,6 +3,7 @@
 # make lint     ruff, mypy, import-linter; `make format` mends what can be mended
 # make bench    our figures beside those of HIPS autograd, JAX, PyTorch, bare servers and code by hand, in ten minutes
 #               (ARGS=--write records them); `make bench-quick` in one, for a first look
+# make soak     100,000 requests with new programs: what the memory does (ARGS="--requests N")
 # make lock     choose versions anew within pyproject.toml (ARGS=--upgrade for the newest)
 #
 # Each first brings its virtual environment up to date with its lock; that costs nothing where nothing changed.
@@ -32,7 +33,7 @@ if [ -z "$$python" ]; then \
 fi
 endef
 
-.PHONY: serve test lint format bench bench-quick lock clean
+.PHONY: serve test lint format bench bench-quick soak lock clean
 .DEFAULT_GOAL := test
 
 serve: $(VENV)/installed-lock
@@ -56,6 +57,9 @@ bench: $(VENV)/installed-lock $(BENCH)/.venv/installed-lock
 
 bench-quick: ARGS += --quick
 bench-quick: bench
+
+soak: $(VENV)/installed-lock
+	$(VENV)/bin/python -m tests.benchmarks.soak $(ARGS)
 
 $(VENV)/installed-lock: requirements.lock pyproject.toml
 	@$(find_python); "$$python" .ci/install.py $(VENV) requirements.lock --editable

@@ -1,10 +1,15 @@
 """A bounded number of threads for work that would hold up the event loop, and a deadline for whoever waits."""
 
 import asyncio
+import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
+
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+from engine.graph.cost import Cost
 
 T = TypeVar("T")
 
@@ -12,6 +17,9 @@ T = TypeVar("T")
 THREAD_NAME = "pullback-work"
 #: What a client is told to wait before it tries again.
 RETRY_AFTER_S = 1
+#: Python's share of an operation, in floating-point operations that NumPy does meanwhile.
+_FLOPS_PER_NODE = 500
+_BYTES_PER_FLOP = 8
 
 
 class OverloadedError(Exception):
@@ -20,6 +28,22 @@ class OverloadedError(Exception):
 
 class DeadlineExceededError(Exception):
     """The work was not finished in time."""
+
+
+def weight(cost: Cost) -> int:
+    """All of a cost in one figure: time goes into operations, into the memory of results, and into Python."""
+    return cost.flops + cost.bytes // _BYTES_PER_FLOP + cost.nodes * _FLOPS_PER_NODE
+
+
+def bound_blas(processes: int, threads: int) -> int:
+    """Lets BLAS use as many threads for a call as there are processors for each of our own, and says how many.
+
+    Its threads wait by spinning: those of several requests at once would fight for the processors.
+    """
+    allowed = max(1, (os.cpu_count() or 1) // (processes * threads))
+    # The limit holds for the process, in all its threads, until it is set again.
+    threadpool_limits(allowed, user_api="blas")
+    return allowed
 
 
 class Workers:

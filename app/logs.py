@@ -1,13 +1,95 @@
 """Where the log goes when nobody else has said so: one line an event on standard error."""
 
+import asyncio
 import logging
+import time
+
+#: Lines about requests wait so long for others to be written with.
+FLUSH_S = 0.1
+#: So many are written at once without waiting.
+_MOST_WAITING = 1000
+
+_access = logging.getLogger("pullback.access")
+
+
+class _Formatter(logging.Formatter):
+    """Time, level and text; lines that are finished stay as they are."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The text of a record."""
+        return record.getMessage() if isinstance(record, _Lines) else super().format(record)
+
+
+class _Lines(logging.LogRecord):
+    """Several finished lines as one record."""
+
+    def __init__(self, lines: list[str]) -> None:
+        super().__init__(_access.name, logging.INFO, "", 0, "\n".join(lines), None, None)
+
+
+class _Handler(logging.StreamHandler):  # type: ignore[type-arg]
+    """The handler that is used where there is no other."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setFormatter(_Formatter("%(asctime)s %(levelname)s %(message)s"))
 
 
 def configure() -> None:
     """Gives the server's loggers a handler, unless they or the root have one."""
     logger = logging.getLogger("pullback")
     if not logger.hasHandlers():
-        handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-        logger.addHandler(handler)
+        logger.addHandler(_Handler())
         logger.setLevel(logging.INFO)
+
+
+class AccessLog:
+    """A line a request.
+
+    A record and a write for each would cost more than a tiny request: where the server's own handler writes the lines,
+    they are written several at a time. Handlers of others get a record each, at once.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: list[str] = []
+        self._second = -1
+        self._stamp = ""
+
+    def note(self, method: str, path: bytes, status: int, elapsed_s: float, request_id: str) -> None:
+        """Logs a request that was answered; it is called on an event loop."""
+        if not _access.isEnabledFor(logging.INFO):
+            return
+        shown = path.decode("ascii", "backslashreplace")
+        elapsed_ms = 1e3 * elapsed_s
+        if _own_handler() is None:
+            _access.info("%s %s %d %.1f ms %s", method, shown, status, elapsed_ms, request_id)
+            return
+        waiting = self._waiting
+        if not waiting:
+            asyncio.get_running_loop().call_later(FLUSH_S, self.flush)
+        waiting.append(f"{self._now()} INFO {method} {shown} {status} {elapsed_ms:.1f} ms {request_id}")
+        if len(waiting) >= _MOST_WAITING:
+            self.flush()
+
+    def flush(self) -> None:
+        """Writes the lines that wait."""
+        lines, self._waiting = self._waiting, []
+        handler = _own_handler()
+        if lines and handler is not None:
+            handler.handle(_Lines(lines))
+
+    def _now(self) -> str:
+        """The time as `logging` writes it."""
+        now = time.time()
+        second = int(now)
+        if second != self._second:
+            self._second, self._stamp = second, time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(second))
+        return f"{self._stamp},{int(1e3 * (now - second)):03d}"
+
+
+def _own_handler() -> _Handler | None:
+    """The server's own handler where it is the only one that lines about requests go to."""
+    if _access.handlers or not _access.propagate:
+        return None
+    handlers = logging.getLogger("pullback").handlers
+    return handlers[0] if len(handlers) == 1 and isinstance(handlers[0], _Handler) else None

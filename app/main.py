@@ -16,14 +16,17 @@ from starlette.types import Message, Receive, Scope, Send
 
 from app import __version__, logs, openapi
 from app.api import derivatives, evaluate, health, infer, ops, programs
-from app.limits import Workers
-from app.middleware import Envelope
+from app.hotpath import HotPath
+from app.limits import Workers, bound_blas
+from app.middleware import Around, Envelope
+from app.preparations import Preparations
 from app.readiness import Readiness
 from app.registry import Registry
 from app.settings import Settings, SettingsError, load_settings, unknown_variables
 from app.stores import Store, StoreError
 from app.wire.media import BodyTooLargeError
 from app.wire.problems import BY_ERROR, on_body_too_large, on_error, on_http_exception
+from engine.graph.plans import Plans
 
 _log = logging.getLogger("pullback")
 
@@ -36,6 +39,9 @@ class Pullback(FastAPI):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers a request, or starts and stops; a store that cannot be opened is one line and no traceback."""
+        if scope["type"] == "http":
+            await self.state.hot_path(scope, receive, send)
+            return
 
         async def in_one_line(message: Message) -> None:
             error = self.state.store_error
@@ -43,7 +49,11 @@ class Pullback(FastAPI):
                 message = {**message, "message": f"pullback: {error}"}
             await send(message)
 
-        await super().__call__(scope, receive, in_one_line if scope["type"] == "lifespan" else send)
+        await self.slowly(scope, receive, in_one_line if scope["type"] == "lifespan" else send)
+
+    async def slowly(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The way of a request through the framework, which knows all of them."""
+        await super().__call__(scope, receive, send)
 
     def openapi(self) -> dict[str, Any]:
         """The document, made once."""
@@ -51,7 +61,7 @@ class Pullback(FastAPI):
         return self.openapi_schema
 
 
-def create_app(settings: Settings | None = None) -> FastAPI:
+def create_app(settings: Settings | None = None) -> Pullback:
     """The application.
 
     Raises:
@@ -71,11 +81,22 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.state.settings = settings
     app.state.workers = Workers(settings.max_concurrency, settings.max_queue, settings.deadline_s)
-    app.state.registry = Registry(settings.new_store(), settings.program_limits(), settings.cache_bytes)
+    plans = Plans(settings.prepared_requests, settings.prepared_bytes)
+    app.state.registry = Registry(settings.new_store(), settings.program_limits(), settings.cache_bytes, plans)
+    app.state.preparations = Preparations(app.state.registry, settings.prepared_requests, settings.prepared_bytes)
     app.state.readiness = Readiness(app.state.registry.store)
     app.state.store_error = None
     app.state.draining = False
-    app.add_middleware(Envelope, settings=settings)
+    app.state.around = Around(settings)
+    app.state.hot_path = HotPath(
+        app.slowly,
+        [evaluate.ENDPOINT, *derivatives.ENDPOINTS],
+        app.state.preparations,
+        app.state.workers,
+        app.state.around,
+        settings,
+    )
+    app.add_middleware(Envelope, around=app.state.around)
     modules = (evaluate, derivatives, infer, programs, ops, health)
     for module in modules:
         app.include_router(module.router)
@@ -98,6 +119,9 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         raise
     if threading.current_thread() is threading.main_thread():
         _drain_on(signal.SIGTERM, app)
+    settings: Settings = app.state.settings
+    threads = bound_blas(settings.workers, settings.max_concurrency)
+    _log.info("running on %s, threads of BLAS: %d", type(asyncio.get_running_loop()).__module__, threads)
     # A document is a tree of many lists, none of them garbage: cycles are looked for more rarely.
     gc.freeze()
     gc.set_threshold(GC_THRESHOLD)
@@ -106,6 +130,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.workers.close()
     app.state.readiness.close()
     store.close()
+    app.state.around.close()
 
 
 def _drain_on(number: signal.Signals, app: FastAPI) -> None:
@@ -126,7 +151,7 @@ def _drain_on(number: signal.Signals, app: FastAPI) -> None:
     signal.signal(number, drain)
 
 
-def _app_from_environment() -> FastAPI:
+def _app_from_environment() -> Pullback:
     try:
         return create_app()
     except SettingsError as error:

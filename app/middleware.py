@@ -1,23 +1,26 @@
 """What surrounds every request: its id, the version header, CORS, a line in the log, and the last resort."""
 
-import logging
 import re
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import __version__
+from app.logs import AccessLog
 from app.settings import Settings
 from app.wire.problems import internal_error
 
-_access = logging.getLogger("pullback.access")
+#: Headers as ASGI has them.
+RawHeaders = list[tuple[bytes, bytes]]
 
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
+#: As many ids are made at a time: each look for randomness is a call of the system.
+_IDS_AT_ONCE, _ID_BYTES = 256, 8
 #: As nginx writes it: the client went away before there was an answer.
 CLIENT_CLOSED_REQUEST = 499
 
@@ -29,14 +32,63 @@ _PREFLIGHT = {
     ),
     "Access-Control-Max-Age": "600",
 }
+_VERSION = (b"pullback-version", __version__.encode())
+_SHARED = (b"access-control-expose-headers", EXPOSED.encode())
+_VARY = (b"vary", b"Origin")
+
+
+class Around:
+    """What is put on every answer and noted of it, whoever gives it.
+
+    Args:
+        settings: of which origins may call and whether there is a log of requests.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._origins = tuple(origin.encode() for origin in settings.cors_origins)
+        self._ids: list[str] = []
+        self._log = AccessLog() if settings.access_log else None
+
+    def request_id(self, sent: bytes | None) -> str:
+        """The id that a request has, or one for it."""
+        if sent is not None and _REQUEST_ID.fullmatch(sent):
+            return sent.decode()
+        try:
+            return self._ids.pop()
+        except IndexError:
+            drawn = secrets.token_hex(_ID_BYTES * _IDS_AT_ONCE)
+            self._ids = [drawn[i : i + 2 * _ID_BYTES] for i in range(2 * _ID_BYTES, len(drawn), 2 * _ID_BYTES)]
+            return drawn[: 2 * _ID_BYTES]
+
+    def headers(self, request_id: str, origin: bytes | None) -> RawHeaders:
+        """What an answer carries beside its own headers."""
+        headers = [(b"x-request-id", request_id.encode()), _VERSION]
+        if not self._origins:
+            return headers
+        if b"*" in self._origins:
+            return [*headers, (b"access-control-allow-origin", b"*"), _SHARED] if origin else headers
+        if origin in self._origins:
+            return [*headers, (b"access-control-allow-origin", origin), _SHARED, _VARY]
+        return [*headers, _VARY]
+
+    def note(self, scope: Scope, status: int, start: float, request_id: str) -> None:
+        """Writes a request into the log, if there is one; `start` is when it began."""
+        if self._log is not None:
+            elapsed_s = time.perf_counter() - start
+            self._log.note(scope["method"], scope.get("raw_path") or b"", status, elapsed_s, request_id)
+
+    def close(self) -> None:
+        """Writes what waits to be logged."""
+        if self._log is not None:
+            self._log.flush()
 
 
 class Envelope:
     """The one middleware, a plain ASGI callable: everything that every answer carries is put on here."""
 
-    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+    def __init__(self, app: ASGIApp, around: Around) -> None:
         self._app = app
-        self._settings = settings
+        self._around = around
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Passes a request on and sees to its answer."""
@@ -44,28 +96,23 @@ class Envelope:
             await self._app(scope, receive, send)
             return
         start, status = time.perf_counter(), 0
-        given = Headers(scope=scope)
-        request_id = _request_id(given)
-        added = {"X-Request-ID": request_id, "Pullback-Version": __version__, **self._cors(given)}
-        method = scope["method"]
+        given = dict(reversed(scope["headers"]))
+        request_id = self._around.request_id(given.get(b"x-request-id"))
+        added = self._around.headers(request_id, given.get(b"origin"))
+        original = scope
         # The server leaves out the body of the answer to a HEAD.
-        scope = {**scope, "method": "GET" if method == "HEAD" else method}
+        scope = {**scope, "method": "GET" if scope["method"] == "HEAD" else scope["method"]}
         scope["state"] = {**scope.get("state", {}), "request_id": request_id}
 
         async def complete(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = MutableHeaders(scope=message)
-                for name, value in added.items():
-                    if name == "Vary":
-                        headers.add_vary_header(value)
-                    else:
-                        headers[name] = value
+                message = {**message, "headers": _joined(message.get("headers", ()), added)}
             await send(message)
 
         try:
-            if "Access-Control-Allow-Origin" in added and _is_preflight(method, given):
+            if any(name == b"access-control-allow-origin" for name, _ in added) and _is_preflight(scope):
                 await Response(status_code=204, headers=_PREFLIGHT)(scope, receive, complete)
             else:
                 await self._app(scope, receive, complete)
@@ -77,28 +124,14 @@ class Envelope:
                 raise
             await response(scope, receive, complete)
         finally:
-            if self._settings.access_log:
-                path = scope.get("raw_path", b"").decode("ascii", "backslashreplace")
-                elapsed_ms = (time.perf_counter() - start) * 1e3
-                _access.info("%s %s %d %.1f ms %s", method, path, status, elapsed_ms, request_id)
-
-    def _cors(self, given: Headers) -> Mapping[str, str]:
-        allowed = self._settings.cors_origins
-        if not allowed:
-            return {}
-        origin = given.get("origin")
-        shared = {"Access-Control-Expose-Headers": EXPOSED}
-        if "*" in allowed:
-            return {"Access-Control-Allow-Origin": "*", **shared} if origin else {}
-        if origin in allowed:
-            return {"Access-Control-Allow-Origin": origin, **shared, "Vary": "Origin"}
-        return {"Vary": "Origin"}
+            self._around.note(original, status, start, request_id)
 
 
-def _request_id(given: Headers) -> str:
-    sent = given.get("x-request-id", "")
-    return sent if _REQUEST_ID.fullmatch(sent) else secrets.token_hex(8)
+def _joined(own: Iterable[tuple[bytes, bytes]], added: RawHeaders) -> RawHeaders:
+    """The headers of an answer with those that every answer has, which go before; what it varies with adds up."""
+    names = {name for name, _ in added if name != b"vary"}
+    return [*(item for item in own if item[0].lower() not in names), *added]
 
 
-def _is_preflight(method: str, given: Headers) -> bool:
-    return method == "OPTIONS" and "access-control-request-method" in given
+def _is_preflight(scope: Scope) -> bool:
+    return scope["method"] == "OPTIONS" and "access-control-request-method" in Headers(scope=scope)

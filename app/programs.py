@@ -31,6 +31,7 @@ from engine.graph.ir import Graph
 from engine.graph.limits import Limits
 from engine.graph.literals import decode_value, strong_value
 from engine.graph.names import name_fault, normalized, quoted
+from engine.graph.plans import Plans
 from engine.values import DTYPES, FLOAT64, MAX_AXES, Aval, Value, shape_of, stand_in
 
 #: Which of "expr", "graph" and "program" a request has, and what it holds.
@@ -137,6 +138,7 @@ def prepare(
     seed: int | None = None,
     limits: ProgramLimits,
     find: Find = nowhere,
+    plans: Plans | None = None,
 ) -> Prepared:
     """Checks all of a request to evaluate; nothing has run when this returns.
 
@@ -151,6 +153,7 @@ def prepare(
         seed: where they draw from.
         limits: what the program is held to.
         find: finds registered programs.
+        plans: keeps compiled code.
 
     Raises:
         AutogradError: the first kind of fault in the order of the wire's table, with all its places.
@@ -162,7 +165,7 @@ def prepare(
     prepared = None
     if graph is not None and values is not None:
         chosen = outputs if outputs is None or outputs == "all" else [normalized(name) for name in outputs]
-        running = _running(batched, train, seed, limits)
+        running = _running(batched, train, seed, limits, plans)
         preparing = partial(engine.prepare, graph, values, outputs=chosen, backward=options, **running)
         prepared = _attempt(preparing, found)
     if prepared is None or found:
@@ -182,6 +185,7 @@ def differentiate(
     seed: int | None = None,
     limits: ProgramLimits,
     find: Find = nowhere,
+    plans: Plans | None = None,
 ) -> Prepares:
     """Checks all of a request for derivatives; nothing has run when this returns.
 
@@ -191,7 +195,7 @@ def differentiate(
         inputs: the values of its inputs, as documents.
         directions: the cotangents, tangents or vectors under their argument's name: values by name, as documents.
         options: further arguments of `derivative`.
-        batched, train, seed, limits, find: as of `prepare`.
+        batched, train, seed, limits, find, plans: as of `prepare`.
 
     Raises:
         AutogradError: as `prepare`.
@@ -201,7 +205,7 @@ def differentiate(
     prepared = None
     if graph is not None and values is not None and None not in along.values():
         chosen = {key: _normalized(value) for key, value in options.items()}
-        running = _running(batched, train, seed, limits)
+        running = _running(batched, train, seed, limits, plans)
         prepared = _attempt(partial(derivative, graph, values, **along, **chosen, **running), found)
     if prepared is None or found:
         _fail(found)
@@ -278,10 +282,12 @@ def _given(
     return graph, _decode_inputs(inputs, graph, found, decoded), found
 
 
-def _running(batched: Sequence[str], train: bool, seed: int | None, limits: ProgramLimits) -> dict[str, Any]:
+def _running(
+    batched: Sequence[str], train: bool, seed: int | None, limits: ProgramLimits, plans: Plans | None = None
+) -> dict[str, Any]:
     """What the engine is told of how a program is to run."""
     names = [normalized(name) for name in batched]
-    return {"batched": names, "train": train, "seed": seed, "limits": limits.cost}
+    return {"batched": names, "train": train, "seed": seed, "limits": limits.cost, "plans": plans}
 
 
 def _attempt(work: Callable[[], Result], found: list[AutogradError]) -> Result | None:

@@ -1,8 +1,6 @@
 """Registered programs: from a request to a program in the store, and from an id or a name back to a graph."""
 
 import re
-import threading
-from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,6 +14,8 @@ from engine.graph.identity import program_id
 from engine.graph.ir import Graph
 from engine.graph.limits import check_limit
 from engine.graph.names import quoted
+from engine.graph.plans import Plans
+from engine.lru import Lru
 from engine.table import nearest
 from engine.values import aval
 
@@ -23,6 +23,8 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 _LONGEST_NAME = 200
 #: The objects of a graph have about so many times the bytes of its document.
 _BYTES_PER_CHARACTER = 15
+#: Of the smallest graphs there is room for many.
+_MOST_GRAPHS = 1_000_000
 
 
 class UnknownProgramError(Exception):
@@ -44,10 +46,11 @@ class Registry:
     program may have been deleted, or a name moved, by another process. What an id stands for never changes.
     """
 
-    def __init__(self, store: Store, limits: ProgramLimits, cache_bytes: int) -> None:
+    def __init__(self, store: Store, limits: ProgramLimits, cache_bytes: int, plans: Plans | None = None) -> None:
         self.store = store
+        self.plans = plans
         self._limits = limits
-        self._ready = _Graphs(cache_bytes)
+        self._ready: Lru[str, Graph] = Lru(_MOST_GRAPHS, cache_bytes)
         self._ids: WeakKeyDictionary[Graph, str] = WeakKeyDictionary()
 
     def register(
@@ -104,7 +107,7 @@ class Registry:
             UnknownProgramError: there is none.
             StoreUnavailableError: it is damaged.
         """
-        found = self._resolve(key)
+        found = self.resolve(key)
         graph = self._ready.get(found)
         if graph is None:
             program = self._load(key, found)
@@ -125,7 +128,7 @@ class Registry:
             UnknownProgramError: there is none.
             StoreUnavailableError: it is damaged.
         """
-        program = self._load(key, self._resolve(key))
+        program = self._load(key, self.resolve(key))
         packing.check_summary(program)
         return program if key == program.id else replace(program, name=key)
 
@@ -143,15 +146,12 @@ class Registry:
         if not self.store.delete_program(key):
             raise self._unknown(key)
 
-    def check(self, key: str) -> None:
-        """Makes sure that there is a program of this id or name.
+    def resolve(self, key: str) -> str:
+        """The id of the program of an id or a name.
 
         Raises:
             UnknownProgramError: there is none.
         """
-        self._resolve(key)
-
-    def _resolve(self, key: str) -> str:
         found = self.store.resolve_program(key)
         if found is None:
             raise self._unknown(key)
@@ -179,34 +179,6 @@ class Registry:
     def _unknown(self, key: str) -> UnknownProgramError:
         near = nearest(key[:_LONGEST_NAME], self.store.program_names())
         return UnknownProgramError(f"there is no program {quoted(key)}{near}")
-
-
-class _Graphs:
-    """Graphs by id; those that were not used for the longest time give way."""
-
-    def __init__(self, limit_bytes: int) -> None:
-        self._limit_bytes = limit_bytes
-        self._lock = threading.Lock()
-        self._kept: OrderedDict[str, tuple[Graph, int]] = OrderedDict()
-        self._bytes = 0
-
-    def get(self, key: str) -> Graph | None:
-        with self._lock:
-            if key not in self._kept:
-                return None
-            self._kept.move_to_end(key)
-            return self._kept[key][0]
-
-    def put(self, key: str, graph: Graph, size: int) -> None:
-        with self._lock:
-            # Another thread may have built the same meanwhile.
-            if key in self._kept or size > self._limit_bytes:
-                return
-            self._kept[key] = graph, size
-            self._bytes += size
-            while self._bytes > self._limit_bytes:
-                _, (_, freed) = self._kept.popitem(last=False)
-                self._bytes -= freed
 
 
 def name_fault(name: str) -> str:

@@ -71,6 +71,11 @@ class Settings(BaseSettings):
         256 * 2**20, ge=0, description="Bytes of registered programs that a process keeps ready to run."
     )
 
+    prepared_requests: int = Field(
+        10_000, ge=0, description="Requests of which a process keeps all but the values ready to run."
+    )
+    prepared_bytes: int = Field(256 * 2**20, ge=0, description="Bytes of what is kept for these.")
+
     deadline_s: float = Field(30, gt=0, description="Time that a request's work may take, waiting included.")
     max_concurrency: int = Field(
         min(os.cpu_count() or 1, 8), ge=1, description="Threads of a process for work that is not tiny."

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from fastapi import Request
 from fastapi.responses import Response
@@ -16,11 +16,7 @@ from app.wire import bodies, compression, media
 from app.wire.codecs import Message
 from app.wire.schemas import PROGRAM_KEYS, ProgramSource, check
 from engine.errors import InvalidValueError
-from engine.graph.cost import Cost
 
-#: Python's share of an operation, in floating-point operations that NumPy does meanwhile.
-_FLOPS_PER_NODE = 500
-_BYTES_PER_FLOP = 8
 #: What a body has in it that is not tiny however short it is: registered programs are read and written, and derivatives
 #: of derivatives grow. An escape may spell any of these.
 _NEVER_TINY = {
@@ -33,15 +29,10 @@ Model = TypeVar("Model", bound=ProgramSource)
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A request that was checked: what running it costs, and how to; `run` gives the answer's bytes."""
+    """A request that was checked: the weight of running it, and how to; `run` gives the answer's bytes."""
 
-    cost: Cost
+    weight: int
     run: Callable[[], bytes]
-
-    @property
-    def flops(self) -> int:
-        """All of the cost in one figure: time goes into operations, into the memory of results, and into Python."""
-        return self.cost.flops + self.cost.bytes // _BYTES_PER_FLOP + self.cost.nodes * _FLOPS_PER_NODE
 
 
 async def answer(
@@ -65,7 +56,7 @@ async def answer(
         content = await workers.run(lambda: read(message, settings, registry).run())
     else:
         call = read(message, settings, registry)
-        content = call.run() if call.flops <= settings.tiny_flops else await workers.run(call.run)
+        content = call.run() if call.weight <= settings.tiny_flops else await workers.run(call.run)
     return await reply(request, content, message.answer_type)
 
 
@@ -89,18 +80,22 @@ async def receive(request: Request) -> Message:
 
 
 def checked(model: type[Model], message: Message, settings: Settings, registry: Registry) -> Model:
-    """The body as a request.
+    """The body as a request; raises what `validated` raises."""
+    return validated(model, message.document(settings.max_depth), message.answer_type, registry)
+
+
+def validated(model: type[Model], document: Any, answer_type: str, registry: Registry) -> Model:
+    """A document as a request.
 
     Raises:
         UnknownProgramError: it names a program that is not there, which goes before all else that is wrong with it.
         InvalidValueError: with every field that is wrong.
     """
-    document = message.document(settings.max_depth)
     try:
-        return check(model, document, message.answer_type)
+        return check(model, document, answer_type)
     except InvalidValueError:
         if isinstance(document, dict) and [key for key in PROGRAM_KEYS if key in document] == ["program"]:
             named = document["program"]
             if isinstance(named, str):
-                registry.check(named)
+                registry.resolve(named)
         raise

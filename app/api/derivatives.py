@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -10,6 +11,8 @@ from pydantic import BaseModel
 
 from app import programs
 from app.api.calls import Call, answer, checked
+from app.api.endpoints import Endpoint, reader
+from app.limits import weight
 from app.openapi import CALL, body_of, problems_of
 from app.registry import Registry
 from app.settings import Settings
@@ -115,16 +118,44 @@ KINDS = (
 )
 
 
-def _add(kind: _Kind) -> None:
-    async def respond(request: Request) -> Response:
-        def read(message: Message, settings: Settings, registry: Registry) -> Call:
-            return _read(kind, message, settings, registry)
+def _prepare(kind: _Kind, request: Any, settings: Settings, registry: Registry) -> Any:
+    return programs.differentiate(
+        kind.compute,
+        request.source,
+        request.inputs,
+        directions={kind.directions: getattr(request, kind.directions)} if kind.directions else {},
+        options={name: getattr(request, name) for name in kind.options},
+        batched=request.batched,
+        train=request.train,
+        seed=request.seed,
+        limits=settings.program_limits(),
+        find=registry.graph,
+        plans=registry.plans,
+    )
 
+
+def _document(result: dict[str, Any], _: str, encoding: str, media_type: str) -> dict[str, Any]:
+    return encode_all(result, encoding, media_type)
+
+
+def _endpoint(kind: _Kind) -> Endpoint:
+    return Endpoint(f"/v1/{kind.name}", kind.directions, kind.request, partial(_prepare, kind), _document)
+
+
+#: A check compares runs of its own: nothing of it is run again on other values.
+ENDPOINTS = tuple(_endpoint(kind) for kind in KINDS if kind.name != "check")
+
+
+def _add(kind: _Kind) -> None:
+    endpoint = _endpoint(kind)
+
+    async def respond(request: Request) -> Response:
+        read = partial(_read_check, kind) if kind.name == "check" else reader(endpoint, request)
         return await answer(request, read, is_light=kind.is_light)
 
     respond.__doc__ = kind.doc
     router.add_api_route(
-        f"/v1/{kind.name}",
+        endpoint.path,
         respond,
         methods=["POST"],
         operation_id=kind.name,
@@ -140,23 +171,13 @@ for _kind in KINDS:
     _add(_kind)
 
 
-def _read(kind: _Kind, message: Message, settings: Settings, registry: Registry) -> Call:
+def _read_check(kind: _Kind, message: Message, settings: Settings, registry: Registry) -> Call:
     request = checked(kind.request, message, settings, registry)
-    prepared = programs.differentiate(
-        kind.compute,
-        request.source,
-        request.inputs,
-        directions={kind.directions: getattr(request, kind.directions)} if kind.directions else {},
-        options={name: getattr(request, name) for name in kind.options},
-        batched=request.batched,
-        train=request.train,
-        seed=request.seed,
-        limits=settings.program_limits(),
-        find=registry.graph,
-    )
-    document = _finding if isinstance(prepared, Check) else encode_all
+    prepared: Check = _prepare(kind, request, settings, registry)
     spoken = message.answer_type
-    return Call(prepared.cost, lambda: codecs.encode(spoken, document(prepared.run(), request.encoding, spoken)))
+    return Call(
+        weight(prepared.cost), lambda: codecs.encode(spoken, _finding(prepared.run(), request.encoding, spoken))
+    )
 
 
 def _finding(found: Any, encoding: str, media_type: str) -> dict[str, Any]:

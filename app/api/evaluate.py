@@ -1,21 +1,22 @@
 """POST /v1/evaluate: forward and backward in one call."""
 
+from collections.abc import Callable
 from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from app import programs
-from app.api.calls import Call, answer, checked
+from app.api.calls import answer
+from app.api.endpoints import Endpoint, reader
 from app.openapi import CALL, body_of, problems_of
 from app.registry import Registry
 from app.settings import Settings
 from app.wire.answers import EvaluateAnswer
-from app.wire.codecs import Message, encode
 from app.wire.examples import EVALUATE
 from app.wire.schemas import EvaluateRequest
 from app.wire.values import encode_all
-from engine.graph.evaluate import Evaluation
+from engine.graph.evaluate import Evaluation, Prepared
 
 router = APIRouter()
 
@@ -30,13 +31,11 @@ router = APIRouter()
 )
 async def evaluate(request: Request) -> Response:
     """Runs a program forward and, with `backward`, backward, in one call and without state."""
-    return await answer(request, read)
+    return await answer(request, reader(ENDPOINT, request))
 
 
-def read(message: Message, settings: Settings, registry: Registry) -> Call:
-    """Checks the body of a request."""
-    request = checked(EvaluateRequest, message, settings, registry)
-    prepared = programs.prepare(
+def _prepare(request: EvaluateRequest, settings: Settings, registry: Registry) -> Prepared:
+    return programs.prepare(
         request.source,
         request.inputs,
         outputs=request.outputs,
@@ -47,24 +46,11 @@ def read(message: Message, settings: Settings, registry: Registry) -> Call:
         seed=request.seed,
         limits=settings.program_limits(),
         find=registry.graph,
+        plans=registry.plans,
     )
 
-    gradient = None if prepared.grad_graph is None else registry.pack(prepared.grad_graph)
-    if gradient is not None:
-        # Another request may take the room meanwhile; most of the time this spares the work.
-        registry.store.check_room(*gradient)
 
-    def run() -> bytes:
-        document = _document(prepared.run(), request.encoding, message.answer_type)
-        document["program"] = registry.identify(prepared.application.graph)
-        if gradient is not None:
-            document["grad_program"] = registry.store.add_program(*gradient, replace=False)[0].id
-        return encode(message.answer_type, document)
-
-    return Call(prepared.cost, run)
-
-
-def _document(result: Evaluation, encoding: str, media_type: str) -> dict[str, Any]:
+def _document(result: Evaluation, program: str, encoding: str, media_type: str) -> dict[str, Any]:
     document: dict[str, Any] = {"values": encode_all(result.values, encoding, media_type)}
     if result.grads is not None:
         document["grads"] = encode_all(result.grads, encoding, media_type)
@@ -72,4 +58,18 @@ def _document(result: Evaluation, encoding: str, media_type: str) -> dict[str, A
         document["higher"] = encode_all(result.higher, encoding, media_type)
     if result.node_grads is not None:
         document["node_grads"] = encode_all(result.node_grads, encoding, media_type)
+    document["program"] = program
     return document
+
+
+def _storing(prepared: Prepared, registry: Registry) -> Callable[[], dict[str, Any]]:
+    """What stores the program of the gradients, once it is known that there is room for it."""
+    if prepared.grad_graph is None:
+        return dict
+    gradient = registry.pack(prepared.grad_graph)
+    # Another request may take the room meanwhile; most of the time this spares the work.
+    registry.store.check_room(*gradient)
+    return lambda: {"grad_program": registry.store.add_program(*gradient, replace=False)[0].id}
+
+
+ENDPOINT = Endpoint("/v1/evaluate", "backward", EvaluateRequest, _prepare, _document, _storing)

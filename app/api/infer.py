@@ -14,12 +14,9 @@ from app.wire.answers import InferAnswer
 from app.wire.codecs import Message, encode
 from app.wire.examples import INFER
 from app.wire.schemas import InferRequest
-from engine.graph.cost import Cost
 from engine.values import Aval
 
 router = APIRouter()
-
-_NOTHING = Cost(nodes=0, bytes=0, flops=0)
 
 
 @router.post(
@@ -54,7 +51,7 @@ def read(message: Message, settings: Settings, registry: Registry) -> Call:
         "cost": {"nodes": found.cost.nodes, "bytes": found.cost.bytes, "flops": found.cost.flops},
         "limits": settings.public_limits(),
     }
-    return Call(_NOTHING, lambda: encode(message.answer_type, document))
+    return Call(0, lambda: encode(message.answer_type, document))
 
 
 def _known(avals: dict[str, Aval]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from app.limits import Workers
 from app.wire import media
 from app.wire.bodies import accept_of
 from app.wire.codecs import encode
-from app.wire.compression import answer_coding, compressed
+from app.wire.compression import IDENTITY, answer_coding, compressed
 
 #: Which headers of a request decide on the form of an answer.
 VARY = "Accept, Accept-Encoding"
@@ -36,21 +36,23 @@ async def reply(
     headers: Mapping[str, str] | None = None,
 ) -> Response:
     """An answer of so many bytes, compressed where that was asked for, and on a thread where they are many."""
-    accepted = _accept_encoding(request)
     all_headers = dict(headers or {})
-    if answer_coding(accepted, len(content)) != "identity":
-        if len(content) <= _INLINE_BYTES:
-            content, coding = compressed(content, accepted)
-        else:
-            workers: Workers = request.app.state.workers
-            whole = content
-            content, coding = await workers.run(lambda: compressed(whole, accepted))
-        if coding != "identity":
-            all_headers["Content-Encoding"] = coding
+    content, coding = await coded(content, _accept_encoding(request), request.app.state.workers)
+    if coding != IDENTITY:
+        all_headers["Content-Encoding"] = coding
     if request.method == "GET" or "Content-Encoding" in all_headers:
         # Others are not cached, so that nobody has to know.
         all_headers["Vary"] = VARY
     return Response(content, status, all_headers, media_type)
+
+
+async def coded(content: bytes, accepted: str, workers: Workers) -> tuple[bytes, str]:
+    """An answer as it is sent to who accepts these codings, and the coding of that."""
+    if answer_coding(accepted, len(content)) == IDENTITY:
+        return content, IDENTITY
+    if len(content) <= _INLINE_BYTES:
+        return compressed(content, accepted)
+    return await workers.run(lambda: compressed(content, accepted))
 
 
 async def reply_with(request: Request, document: Any) -> Response:

@@ -4,6 +4,7 @@ import base64
 import math
 import sys
 from collections.abc import Mapping
+from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,12 @@ def dumps(document: Any) -> bytes:
 
 def encode_all(values: Mapping[str, Any], encoding: str, media_type: str = JSON) -> dict[str, Any]:
     """Every value in a mapping, in its lists and in its mappings, encoded."""
+    if encoding == "nested":
+        # Most values are finite numbers.
+        return {
+            name: value if type(value) is float and isfinite(value) else _encode_any(value, encoding, media_type)
+            for name, value in values.items()
+        }
     return {name: _encode_any(value, encoding, media_type) for name, value in values.items()}
 
 

@@ -28,7 +28,7 @@ BOUND = {"a": [1.5, 2.5]}
 @pytest.fixture
 def app(tmp_path: Path) -> Iterator[FastAPI]:
     """A server that keeps no graphs ready."""
-    app = create_app(Settings(data_dir=tmp_path, cache_bytes=0))
+    app = create_app(Settings(data_dir=tmp_path, cache_bytes=0, prepared_requests=0))
     yield app
     app.state.registry.store.close()
 

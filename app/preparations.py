@@ -1,0 +1,177 @@
+"""Requests that were checked once and are run again and again on other values: a cache of what is ready to run."""
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from app.limits import weight
+from app.programs import decode
+from app.questions import Question
+from app.registry import Registry
+from engine.errors import InvalidValueError
+from engine.graph.evaluate import Prepared
+from engine.graph.names import normalized
+from engine.graph.request import Derivative
+from engine.lru import Lru
+from engine.values import FLOAT64, Value, aval
+
+#: Objects that stand for an entry.
+_ENTRY_BYTES = 1000
+#: Values of so many forms a question is kept ready for.
+_MOST_FORMS = 64
+
+#: An input's name in the program, and the dtype that is declared of it.
+Name = tuple[str, "np.dtype[Any] | None"]
+#: Of each value its shape and dtype, None for a float.
+Forms = tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """What was checked, without values.
+
+    program: the id of the program.
+    weight: what a run costs, all in one figure.
+    nbytes: what it takes to keep it.
+    """
+
+    prepared: Prepared | Derivative
+    program: str
+    weight: int
+    nbytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is known of a question: its inputs in the order in which it has them, and what is ready by forms."""
+
+    names: tuple[Name, ...]
+    ready: Mapping[Forms, Ready]
+
+
+@dataclass(slots=True)
+class Found:
+    """What is ready for a question, and the question's values."""
+
+    ready: Ready
+    inputs: Mapping[str, Value]
+    along: Mapping[str, Value]
+    seed: int | None
+
+    def run(self) -> Any:
+        """The result.
+
+        Raises:
+            InvalidValueError: of values that this cannot be run on.
+        """
+        return self.ready.prepared.run(self.inputs, along=self.along, seed=self.seed)
+
+
+class Preparations:
+    """Keeps what was prepared for a question, for values of each form.
+
+    Whatever an id of a program stands for never changes, but a name may be moved and a program deleted: the store is
+    asked for it each time. Errors are not kept.
+
+    Args:
+        registry: finds registered programs.
+        limit_entries, limit_bytes: how much is kept.
+    """
+
+    def __init__(self, registry: Registry, limit_entries: int, limit_bytes: int) -> None:
+        self._registry = registry
+        self.kept: Lru[tuple[Any, ...], Known] = Lru(limit_entries, limit_bytes)
+        self._lock = threading.Lock()
+        self._making: dict[tuple[Any, ...], tuple[threading.Lock, int]] = {}
+
+    def find(self, question: Question) -> Found | None:
+        """What is ready for a question; None where nothing is, or where its values are not right.
+
+        Raises:
+            UnknownProgramError: it names a program that is not there.
+            StoreUnavailableError: the store does not answer.
+        """
+        program = "" if question.program is None else self._registry.resolve(question.program)
+        known = self.kept.get((question.key, program))
+        if known is None:
+            return None
+        along: dict[str, Value] = {}
+        try:
+            inputs, forms = _decoded(known.names, question.inputs)
+            if question.along:
+                along, more = _directions(question)
+                forms += more
+        except InvalidValueError:
+            return None
+        ready = known.ready.get(forms)
+        return None if ready is None else Found(ready, inputs, along, question.seed)
+
+    def keep(self, question: Question, prepared: Prepared | Derivative) -> Ready:
+        """Keeps what was prepared for a question and values of its forms."""
+        graph = prepared.application.graph
+        nbytes = prepared.nbytes + sum(aval(value).nbytes for value in graph.bound.values()) + _ENTRY_BYTES
+        program = self._registry.identify(graph)
+        ready = Ready(prepared.without_values(), program, weight(prepared.cost), nbytes)
+        dtypes = {declared.name: declared.dtype for declared in graph.inputs}
+        names = tuple((name, dtypes.get(name)) for name in map(normalized, question.inputs))
+        # The forms are those of what the engine was given; directions, which it has kept elsewhere, are read again.
+        forms = tuple(_form(prepared.application.inputs[name]) for name, _ in names)
+        if question.along:
+            forms += _directions(question)[1]
+        # A name may have been moved meanwhile: what counts is the program that was prepared.
+        key = question.key, "" if question.program is None else program
+        with self._lock:
+            known = self.kept.get(key)
+            before = list(known.ready.items())[1 - _MOST_FORMS :] if known is not None else []
+            by_forms = {**dict(before), forms: ready}
+            size = _ENTRY_BYTES + len(question.key[1]) + sum(each.nbytes for each in by_forms.values())
+            self.kept.put(key, Known(names, by_forms), size)
+        return ready
+
+    @contextmanager
+    def making(self, question: Question) -> Iterator[None]:
+        """While one prepares an answer to a question, others who would do the same wait."""
+        key = question.key
+        with self._lock:
+            lock, waiting = self._making.get(key) or (threading.Lock(), 0)
+            self._making[key] = lock, waiting + 1
+        try:
+            with lock:
+                yield
+        finally:
+            with self._lock:
+                lock, waiting = self._making[key]
+                if waiting == 1:
+                    del self._making[key]
+                else:
+                    self._making[key] = lock, waiting - 1
+
+
+def _directions(question: Question) -> tuple[dict[str, Value], Forms]:
+    return _decoded([(normalized(name), None) for name in question.along], question.along)
+
+
+def _decoded(names: Sequence[Name], given: Mapping[str, Any]) -> tuple[dict[str, Value], Forms]:
+    """Values by name, and the form of each.
+
+    Raises:
+        InvalidValueError: one is no value, or does not convert to the dtype of its name.
+    """
+    values: dict[str, Value] = {}
+    forms: Forms = ()
+    for (name, dtype), document in zip(names, given.values(), strict=True):
+        if type(document) is float and (dtype is None or dtype is FLOAT64):
+            values[name] = document
+            forms += (None,)
+        else:
+            values[name] = value = decode(document, (), dtype)
+            forms += (_form(value),)
+    return values, forms
+
+
+def _form(value: Value) -> Any:
+    return None if type(value) is float else (value.shape, value.dtype)

@@ -1,0 +1,282 @@
+"""The hot path answers what it answers as the application would, and nothing else."""
+
+from __future__ import annotations
+
+import json
+import struct
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from app.main import Pullback
+from app.wire import examples
+from app.wire.media import JSON, MSGPACK
+from tests.app.hot import Document, Sent, ask, ask_all, new_app, sent
+
+EXAMPLES: dict[str, tuple[str, Document]] = {
+    f"{path} {name}": (f"/v1/{path}", example["value"])
+    for path, group in (
+        ("evaluate", examples.EVALUATE),
+        ("vjp", examples.VJP),
+        ("jvp", examples.JVP),
+        ("jacobian", examples.JACOBIAN),
+        ("hessian", examples.HESSIAN),
+        ("hvp", examples.HVP),
+    )
+    for name, example in group.items()
+}
+KEPT = [name for name in EXAMPLES if name != "evaluate create_graph"]
+QUICKSTART = {"expr": "square(exp(square(x)))", "inputs": {"x": 0.5}, "backward": True}
+MEDIA = (JSON, MSGPACK)
+
+
+def with_programs(**settings: Any) -> Pullback:
+    """An application that has the programs which the examples name."""
+    app = new_app(**settings)
+    for example in examples.REGISTER.values():
+        assert ask(app, sent("/v1/programs", example["value"])).status in (200, 201)
+    return app
+
+
+@pytest.fixture(scope="module")
+def hot() -> Pullback:
+    return with_programs()
+
+
+@pytest.fixture(scope="module")
+def cold() -> Pullback:
+    """Nothing is kept here: each request is checked from the beginning."""
+    return with_programs(prepared_requests=0)
+
+
+def answered(app: Pullback, request: Sent) -> int:
+    """How many of this request the hot path answers itself."""
+    before = app.state.hot_path.answered
+    ask(app, request)
+    found: int = app.state.hot_path.answered - before
+    return found
+
+
+@pytest.mark.parametrize("media_type", MEDIA)
+@pytest.mark.parametrize("name", KEPT)
+def test_what_was_asked_before_is_answered_at_once(cold: Pullback, name: str, media_type: str) -> None:
+    app = with_programs()
+    path, document = EXAMPLES[name]
+    request = sent(path, document, media_type)
+    assert [answered(app, request) for _ in range(3)] == [0, 1, 1]
+    assert ask(app, request) == ask(cold.slowly, request)
+    assert len(app.state.preparations.kept) == 1
+
+
+def test_what_stores_something_is_never_answered_at_once() -> None:
+    app = new_app()
+    request = sent(*EXAMPLES["evaluate create_graph"])
+    assert [answered(app, request) for _ in range(3)] == [0, 0, 0]
+    assert not len(app.state.preparations.kept)
+
+
+def test_values_encodings_and_seeds_are_not_part_of_a_question() -> None:
+    app = new_app()
+    dropout: Document = {"expr": "dropout(x, 0.5)", "inputs": {"x": [1, 2, 3, 4]}, "train": True}
+    requests = [sent("/v1/evaluate", {**dropout, "seed": seed, "encoding": "flat"}) for seed in range(5)]
+    requests += [sent("/v1/evaluate", {**dropout, "seed": 7, "inputs": {"x": [i, -i, 0.5, i]}}) for i in range(5)]
+    assert sum(answered(app, request) for request in requests) == 9
+    reference = new_app(prepared_requests=0)
+    assert ask_all(app, requests) == ask_all(reference.slowly, requests)
+
+
+# Both ways
+
+numbers = (
+    st.floats(allow_nan=False, allow_infinity=False)
+    | st.integers(-(2**70), 2**70)
+    | st.integers(-3, 3)
+    | st.sampled_from(["NaN", "Infinity", "-Infinity", True, None, "text", 0.5, -0.0, 1e39])
+)
+
+
+@st.composite
+def like(draw: st.DrawFn, value: Any) -> Any:
+    """A value much like another: mostly of the same form."""
+    if isinstance(value, list) and draw(st.integers(0, 9)):
+        return [draw(like(item)) for item in value]
+    if isinstance(value, dict) and draw(st.integers(0, 5)):
+        return {**value, **({"data": draw(like(value["data"]))} if "data" in value else {})}
+    return draw(st.floats(-4, 4) if draw(st.integers(0, 5)) else numbers)
+
+
+JUNK = st.sampled_from([None, True, 0, 1.5, "x", [], {}, ["x"], {"x": 1}, "all", "binary", "flat", -1, 2**64])
+FIELDS = "expr graph program inputs outputs backward nograd train seed batched encoding wrt of many tangents".split()
+
+
+@st.composite
+def variants(draw: st.DrawFn) -> tuple[str, Document, Document]:
+    """A path, a request that is right, and one like it: of other values, or not right at all."""
+    path, document = EXAMPLES[draw(st.sampled_from(sorted(EXAMPLES)))]
+    varied = dict(document)
+    for field in ("inputs", "cotangents", "tangents", "vectors"):
+        if field in varied:
+            varied[field] = {name: draw(like(value)) for name, value in varied[field].items()}
+    if isinstance(varied.get("backward"), dict) and "cotangent" in varied["backward"]:
+        cotangent = draw(like(varied["backward"]["cotangent"]))
+        varied["backward"] = {**varied["backward"], "cotangent": cotangent}
+    for _ in range(draw(st.sampled_from([0, 0, 0, 1, 2]))):
+        field = draw(st.sampled_from([*FIELDS, *document, "unknown"]))
+        if draw(st.booleans()):
+            varied[field] = draw(JUNK)
+        else:
+            varied.pop(field, None)
+    return path, document, varied
+
+
+ACCEPTED = st.sampled_from([b"", b"*/*", b"application/json", b"application/msgpack", b"text/html", b"*/*, x/y;q=0"])
+CODINGS = st.sampled_from([b"", b"gzip", b"identity;q=0, gzip", b"identity;q=0"])
+
+
+@st.composite
+def spellings(draw: st.DrawFn, document: Document) -> bytes:
+    """JSON of a document, with spaces, escapes, keys twice and bad ends."""
+    text = json.dumps(document, ensure_ascii=draw(st.booleans()), indent=draw(st.sampled_from([None, 0, 1])))
+    match draw(st.integers(0, 12)):
+        case 0:
+            text = text.replace('"x"', '"x": 1, "x"')
+        case 1:
+            text = text.replace(":", "\\u003a", 1)
+        case 2:
+            text = text.replace('{"', '{"expr": "x:y", "', 1)
+        case 3:
+            text = text.replace("x", "\\u0078")
+        case 4:
+            text = text[: draw(st.integers(0, len(text)))]
+        case 5:
+            text = text.replace("[", "[" * draw(st.integers(1, 120)))
+        case 6:
+            text = text + draw(st.sampled_from([" ", "x", "{}", "\x00"]))
+        case 7:
+            text = text.replace('"inputs"', draw(st.sampled_from(['"inputs": {}, "inputs"', '"in:puts": 1, "inputs"'])))
+    return text.encode()
+
+
+@given(st.data())
+@settings(max_examples=400, derandomize=True, suppress_health_check=list(HealthCheck))
+def test_both_ways_agree(hot: Pullback, cold: Pullback, data: st.DataObject) -> None:
+    path, right, varied = data.draw(variants())
+    media_type, accept, coding = data.draw(st.sampled_from(MEDIA)), data.draw(ACCEPTED), data.draw(CODINGS)
+    headers = [(name, value) for name, value in ((b"accept", accept), (b"accept-encoding", coding)) if value]
+    ask(hot, sent(path, right, media_type))
+    try:
+        request = sent(path, varied, media_type, *headers)
+    except (TypeError, struct.error):
+        # An integer that this media type has no form for.
+        request = sent(path, right, media_type, *headers)
+    if media_type == JSON:
+        body = data.draw(spellings(varied))
+        request = Sent(path, body, (*request.headers[:-1], (b"content-length", b"%d" % len(body))))
+    [first, second] = ask_all(hot, [request, request])
+    expected = ask(cold.slowly, request)
+    assert (first, second) == (expected, expected)
+
+
+# What is not its business
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"method": "GET"},
+        {"method": "HEAD"},
+        {"method": "OPTIONS"},
+        {"method": "PUT"},
+        {"path": "/v1/evaluat"},
+        {"path": "/v1/infer"},
+        {"path": "/v1/check"},
+        {"pieces": 3},
+        {"body": b""},
+        {"body": b"{"},
+        {"headers": ()},
+        {"headers": ((b"content-type", b"application/json"), (b"content-type", b"application/json"))},
+        {"headers": ((b"content-type", b"application/json"), (b"expect", b"100-continue"))},
+        {"headers": ((b"content-type", b"application/json"), (b"content-length", b"99999999999"))},
+        {"headers": ((b"content-type", b"application/json"), (b"content-encoding", b"gzip"))},
+    ],
+    ids=str,
+)
+def test_what_is_unusual_is_handed_on(hot: Pullback, cold: Pullback, changed: Document) -> None:
+    request = sent("/v1/evaluate", QUICKSTART)
+    ask(hot, request)
+    fields = {name: getattr(request, name) for name in ("path", "body", "headers", "method", "pieces")}
+    fields |= changed
+    fields["headers"] = (*(h for h in fields["headers"] if h[0] != b"x-request-id"), (b"x-request-id", b"same"))
+    unusual = Sent(**fields)
+    assert answered(hot, unusual) == 0
+    assert ask(hot, unusual) == ask(cold.slowly, unusual)
+
+
+def test_depth_below_what_values_may_have_leaves_all_to_the_application() -> None:
+    app = new_app(max_depth=20)
+    request = sent("/v1/evaluate", QUICKSTART)
+    assert [answered(app, request) for _ in range(2)] == [0, 0]
+
+
+def test_origins_and_request_ids_are_as_the_application_has_them() -> None:
+    origin = "https://sheet.example"
+    app, reference = new_app(cors_origins=(origin,)), new_app(cors_origins=(origin,), prepared_requests=0)
+    for sender in (origin, "https://other.example"):
+        request = sent("/v1/evaluate", QUICKSTART, JSON, (b"origin", sender.encode()))
+        first, second = ask_all(app, [request, request])
+        assert first == second == ask(reference.slowly, request)
+        assert ((b"access-control-allow-origin", origin.encode()) in first.headers) == (sender == origin)
+    assert app.state.hot_path.answered == 3
+    bad = Sent("/v1/evaluate", request.body, ((b"content-type", b"application/json"), (b"x-request-id", b"a b")))
+    ids = {dict(answer.headers)[b"x-request-id"] for answer in ask_all(app, [bad] * 600)}
+    assert len(ids) == 600 and all(len(name) == 16 for name in ids)
+
+
+# What may change between two requests
+
+
+def test_a_name_that_moves_and_a_program_that_goes_are_seen_at_once() -> None:
+    app = new_app()
+    call = sent("/v1/evaluate", {"program": "f", "inputs": {"x": 3.0}})
+
+    def register(expr: str) -> str:
+        answer = ask(app, sent("/v1/programs", {"expr": expr, "name": "f", "replace": True}))
+        found: str = answer.document["id"]
+        return found
+
+    def value() -> Any:
+        return [answer.document["values"] for answer in ask_all(app, [call] * 3)]
+
+    register("x * 2")
+    assert value() == [{"out": 6.0}] * 3
+    second = register("x * 5")
+    assert value() == [{"out": 15.0}] * 3
+    register("x * 2")
+    assert value() == [{"out": 6.0}] * 3
+    by_id = sent("/v1/evaluate", {"program": second, "inputs": {"x": 3.0}})
+    assert answered(app, by_id) == 1
+    assert ask(app, Sent(f"/v1/programs/{second}", b"", method="DELETE")).status == 204
+    assert ask(app, by_id).status == 404
+    assert app.state.hot_path.answered == 8
+
+
+@pytest.mark.parametrize("media_type", MEDIA)
+def test_values_that_cannot_be_run_on_are_refused_with_the_same_words(media_type: str) -> None:
+    app, reference = new_app(), new_app(prepared_requests=0)
+    call = {"expr": "cross_entropy(x, t)", "inputs": {"x": [[1, 2], [3, 4]], "t": [0, 1]}, "backward": {"wrt": ["x"]}}
+    assert [answered(app, sent("/v1/evaluate", call, media_type)) for _ in range(2)] == [0, 1]
+    wrong = sent("/v1/evaluate", {**call, "inputs": {"x": [[1, 2], [3, 4]], "t": [0, 9]}}, media_type)
+    assert ask(app, wrong) == ask(app.slowly, wrong) == ask(reference.slowly, wrong)
+    assert ask(app, wrong).status == 422
+
+
+def test_a_deadline_is_a_504_here_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    app = new_app(tiny_bytes=0)
+    request = sent("/v1/evaluate", QUICKSTART)
+    assert [answered(app, request) for _ in range(2)] == [0, 1]
+    monkeypatch.setattr(app.state.workers, "_deadline_s", 1e-9)
+    refused = ask(app, request)
+    assert (refused.status, refused.document["type"]) == (504, "/problems/deadline-exceeded")
+    assert dict(refused.headers)[b"x-request-id"] == b"same"
