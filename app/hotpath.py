@@ -7,7 +7,7 @@ explains it. What is answered here is answered as the application would.
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 from starlette.requests import Request
@@ -22,6 +22,7 @@ from app.questions import Question
 from app.registry import UnknownProgramError
 from app.settings import Settings
 from app.stores import StoreUnavailableError
+from app.templates import Templates
 from app.wire import compression, media, msgpack
 from app.wire.document import MalformedBodyError
 from app.wire.media import JSON
@@ -46,8 +47,15 @@ _REFUSALS = (
     orjson.JSONDecodeError,
 )
 
-#: The media types of a body and its answer, and the codings that the answer may have.
-_Forms = tuple[str, str, str]
+
+class _Forms(NamedTuple):
+    """The media types of a body and its answer, the codings that the answer may have, and the answer's own header."""
+
+    given: str
+    wanted: str
+    accept_encoding: str
+    is_json: bool
+    content_type: tuple[bytes, bytes]
 
 
 class HotPath:
@@ -85,6 +93,7 @@ class HotPath:
         self._tiny_bytes = settings.tiny_bytes
         self._tiny_weight = settings.tiny_flops
         self._max_depth = settings.max_depth
+        self._templates = Templates(settings.prepared_requests, settings.prepared_bytes)
         self._forms: dict[tuple[bytes | None, ...], _Forms | None] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -112,7 +121,7 @@ class HotPath:
                 if callable(content):
                     content = await self._workers.run(content)
                 if content is not None and len(content) >= compression.SMALLEST_BYTES:
-                    content, coding = await coded(content, forms[2], self._workers)
+                    content, coding = await coded(content, forms.accept_encoding, self._workers)
             except DeadlineExceededError as error:
                 await self._refuse(scope, headers, start, send, error)
                 return
@@ -122,7 +131,7 @@ class HotPath:
             await self._app(scope, _replaying(message, receive), send)
             return
         self.answered += 1
-        own = [(b"content-length", b"%d" % len(content)), (b"content-type", forms[1].encode())]
+        own = [(b"content-length", b"%d" % len(content)), forms.content_type]
         if coding != compression.IDENTITY:
             own += [(b"content-encoding", coding.encode()), (b"vary", VARY.encode())]
         request_id = self._around.request_id(headers.get(b"x-request-id"))
@@ -148,6 +157,10 @@ class HotPath:
         """The answer, or what gives it where this is no work for the event loop; None: there is none to be had here."""
         if len(body) > self._tiny_bytes:
             return partial(self._whole, endpoint, body, forms)
+        if forms.is_json:
+            content = self._templates.answer(endpoint.path, body)
+            if content is not None:
+                return content
         question = self._question(endpoint, body, forms)
         if question is None:
             return None
@@ -158,8 +171,10 @@ class HotPath:
         if found is None:
             return None
         if found.ready.weight <= self._tiny_weight:
-            return endpoint.answer(found, question.encoding, forms[1])
-        return partial(endpoint.answer, found, question.encoding, forms[1])
+            if forms.is_json and not question.along and question.encoding == "nested":
+                self._templates.learn(endpoint, body, found)
+            return endpoint.answer(found, question.encoding, forms.wanted)
+        return partial(endpoint.answer, found, question.encoding, forms.wanted)
 
     def _whole(self, endpoint: Endpoint, body: bytes, forms: _Forms) -> bytes | None:
         question = self._question(endpoint, body, forms)
@@ -167,11 +182,11 @@ class HotPath:
 
     def _found(self, endpoint: Endpoint, question: Question, forms: _Forms) -> bytes | None:
         found = self._preparations.find(question)
-        return None if found is None else endpoint.answer(found, question.encoding, forms[1])
+        return None if found is None else endpoint.answer(found, question.encoding, forms.wanted)
 
     def _question(self, endpoint: Endpoint, body: bytes, forms: _Forms) -> Question | None:
         """What a body asks, if no key stands twice in it; this much is all that is left to check of what is known."""
-        media_type, answer_type, _ = forms
+        media_type, answer_type = forms.given, forms.wanted
         if media_type != JSON:
             return endpoint.question(msgpack.decode(body, self._max_depth), media_type, answer_type)
         question = endpoint.question(orjson.loads(body), media_type, answer_type)
@@ -200,7 +215,10 @@ def _negotiated(content_type: str, accept: str, accept_encoding: str, content_en
         is_plain = not content_encoding and compression.answer_coding(accept_encoding, 0) == compression.IDENTITY
     except (media.UnsupportedMediaTypeError, media.NotAcceptableError):
         return None
-    return (media_type, answer_type, accept_encoding) if is_plain else None
+    if not is_plain:
+        return None
+    is_json = media_type == JSON == answer_type
+    return _Forms(media_type, answer_type, accept_encoding, is_json, (b"content-type", answer_type.encode()))
 
 
 def _replaying(message: Message, receive: Receive) -> Receive:

@@ -35,12 +35,17 @@ GC_THRESHOLD = 100_000
 
 
 class Pullback(FastAPI):
-    """FastAPI but for the OpenAPI document, which has what the routes read and write themselves, and for the start."""
+    """FastAPI but for the OpenAPI document, which has what the routes read and write themselves, and for the start.
+
+    hot_path: what requests come to first.
+    """
+
+    hot_path: HotPath
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers a request, or starts and stops; a store that cannot be opened is one line and no traceback."""
         if scope["type"] == "http":
-            await self.state.hot_path(scope, receive, send)
+            await self.hot_path(scope, receive, send)
             return
 
         async def in_one_line(message: Message) -> None:
@@ -88,7 +93,7 @@ def create_app(settings: Settings | None = None) -> Pullback:
     app.state.store_error = None
     app.state.draining = False
     app.state.around = Around(settings)
-    app.state.hot_path = HotPath(
+    app.hot_path = HotPath(
         app.slowly,
         [evaluate.ENDPOINT, *derivatives.ENDPOINTS],
         app.state.preparations,

@@ -1,7 +1,8 @@
 """Forward and backward of a program: everything is checked and its cost known before anything runs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Any
 
 from engine.errors import Faults, InvalidValueError, NotSupportedError
@@ -21,7 +22,7 @@ from engine.graph.cost import Cost, check_cost
 from engine.graph.ir import Graph
 from engine.graph.limits import Limits
 from engine.graph.plans import Plans
-from engine.graph.ready import Direction, Ready
+from engine.graph.ready import Direction, OfNumbers, Ready
 from engine.graph.trace import Trace, as_graph
 from engine.symbol import Symbol
 from engine.values import FLOAT32, Aval, Value, aval
@@ -63,7 +64,7 @@ class Prepared:
     avals: dict[str, Aval]
     grad_graph: Graph | None
     _ready: Ready
-    _form: "_Form"
+    _names: "_Names"
 
     @property
     def application(self) -> Application:
@@ -111,15 +112,34 @@ class Prepared:
         Raises:
             InvalidValueError: a value of another name, shape or dtype; data on which an operation is not defined.
         """
-        found = iter(self._ready.run(inputs, along, seed))
-        form = self._form
-        values = {name: next(found) for name in form.values}
-        if form.grads is None:
-            return Evaluation(values)
-        grads = {name: next(found) for name in form.grads}
-        higher = {name: [grads[name], *(next(found) for _ in rest)] for name, rest in form.higher.items()}
-        retained = None if form.node_grads is None else {name: next(found) for name in form.node_grads}
-        return Evaluation(values, grads, higher or None, retained)
+        return self.result(self._ready.run(inputs, along, seed))
+
+    @property
+    def of_numbers(self) -> OfNumbers | None:
+        """For a program of numbers alone the inputs that it reads, and what computes the values that `result` takes."""
+        return self._ready.of_numbers
+
+    def result(self, values: Iterable[Value]) -> Evaluation:
+        """What was asked for, put together from what the plan computes."""
+        found = iter(values)
+        names = self._names
+        outputs = {name: next(found) for name in names.values}
+        if names.grads is None:
+            return Evaluation(outputs)
+        grads = {name: next(found) for name in names.grads}
+        higher = {name: [grads[name], *islice(found, rest)] for name, rest in names.higher.items()}
+        retained = None if names.node_grads is None else {name: next(found) for name in names.node_grads}
+        return Evaluation(outputs, grads, higher or None, retained)
+
+
+@dataclass(frozen=True, slots=True)
+class _Names:
+    """What the values of an answer are called, in order; of higher derivatives how many there are beyond the first."""
+
+    values: tuple[str, ...]
+    grads: tuple[str, ...] | None
+    higher: dict[str, int]
+    node_grads: tuple[str, ...] | None
 
 
 @dataclass(slots=True)
@@ -134,6 +154,15 @@ class _Form:
     def steps(self) -> list[Symbol]:
         rest = [step for steps in self.higher.values() for step in steps]
         return [*self.values.values(), *(self.grads or {}).values(), *rest, *(self.node_grads or {}).values()]
+
+    def names(self) -> _Names:
+        """The same without the steps, which hold all of their trace."""
+        return _Names(
+            tuple(self.values),
+            None if self.grads is None else tuple(self.grads),
+            {name: len(rest) for name, rest in self.higher.items()},
+            None if self.node_grads is None else tuple(self.node_grads),
+        )
 
 
 def prepare(
@@ -200,7 +229,7 @@ def prepare(
     who = "the program" if application.rows is None else f"a batch of {application.rows} rows"
     check_cost(plan.cost, application.limits, who)
     check_answer(steps, application.limits)
-    return Prepared(view.avals, grad_graph, Ready.of(plan, application, along), form)
+    return Prepared(view.avals, grad_graph, Ready.of(plan, application, along), form.names())
 
 
 def _differentiate(

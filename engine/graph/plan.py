@@ -187,6 +187,7 @@ class Plan:
     """What is left of a trace to compute some values.
 
     cost: of one run, known before it.
+    names: of the inputs that it reads.
 
     Args:
         trace: the steps.
@@ -199,7 +200,7 @@ class Plan:
     ) -> None:
         structure = Structure(trace, outputs)
         self.cost = cost_of(trace, structure.places)
-        self._names = structure.names
+        self.names = structure.names
         self._compiled = compiled
         self._source: tuple[Trace, Structure] | None = (trace, structure)
         self._made: tuple[Program, list[Value]] | None = None
@@ -226,6 +227,12 @@ class Plan:
         return program.nbytes + sum(aval(x).nbytes for x in constants)
 
     @property
+    def of_numbers(self) -> Callable[[Sequence[float]], list[Value]] | None:
+        """For a plan of numbers alone what computes the values from those of the inputs in the order of `names`."""
+        program, _ = self._ready()
+        return program if program.is_scalar and not program.arrays else None
+
+    @property
     def is_random(self) -> bool:
         """Whether a run draws random numbers."""
         return self._ready()[0].is_random
@@ -237,7 +244,7 @@ class Plan:
             InvalidValueError: data on which an operation is not defined, such as labels out of range.
         """
         program, constants = self._made or self._ready()
-        given = [inputs[name] for name in self._names]
+        given = [inputs[name] for name in self.names]
         if constants or program.is_random:
             given += constants + [seed][: program.is_random]
         values = program(given)

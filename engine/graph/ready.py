@@ -1,6 +1,6 @@
 """Ready: a plan with what it is run on, the same plan again and again with other values."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,6 +12,9 @@ from engine.graph.names import quoted
 from engine.graph.plan import Plan
 from engine.table import nearest
 from engine.values import FLOAT64, Value, aval
+
+#: The names of inputs, and what computes all values from numbers in that order.
+OfNumbers = tuple[Sequence[str], Callable[[Sequence[float]], list[Value]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,12 @@ class Ready:
         forms = {key: (known.shape, known.dtype) for key, known in avals.items()}
         directions = {name: direction for name, (direction, _) in (along or {}).items()}
         return cls(plan, application, application.graph.bound | given, forms, directions)
+
+    @property
+    def of_numbers(self) -> OfNumbers | None:
+        """The plan by itself, where it is one of numbers alone and nothing is given along."""
+        computed = self.plan.of_numbers
+        return None if computed is None or self.directions else (self.plan.names, computed)
 
     def without_values(self) -> "Ready":
         """The same without values of inputs and directions: every run has to be given all of them."""

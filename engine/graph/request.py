@@ -1,6 +1,6 @@
 """Request: what all calls for derivatives check, and the directions that they are given."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,13 +21,13 @@ from engine.graph.choices import check_answer, check_direction, check_floating, 
 from engine.graph.cost import Cost, check_cost
 from engine.graph.ir import Graph
 from engine.graph.names import quoted
-from engine.graph.ready import Direction, Ready
+from engine.graph.ready import Direction, OfNumbers, Ready
 from engine.graph.trace import Trace
 from engine.symbol import Symbol
 from engine.table import CALLS, nearest
 from engine.values import FLOAT32, Aval, Value, aval, shape_of
 
-#: Names to steps, to any depth.
+#: Names to steps, or to None, to any depth.
 Form = Mapping[str, Any]
 
 
@@ -70,11 +70,25 @@ class Derivative:
         seed: int | None = None,
     ) -> dict[str, Any]:
         """The values; arguments as of `evaluate.Prepared.run`, `along` are cotangents, tangents or vectors by name."""
-        return _filled(self._form, iter(self._ready.run(inputs, along, seed)))
+        return self.result(self._ready.run(inputs, along, seed))
+
+    @property
+    def of_numbers(self) -> OfNumbers | None:
+        """As of `evaluate.Prepared`."""
+        return self._ready.of_numbers
+
+    def result(self, values: Iterable[Value]) -> dict[str, Any]:
+        """What was asked for, put together from what the plan computes."""
+        return _filled(self._form, iter(values))
 
 
 def _filled(form: Form, values: Any) -> dict[str, Any]:
     return {name: _filled(x, values) if isinstance(x, Mapping) else next(values) for name, x in form.items()}
+
+
+def _names(form: Form) -> Form:
+    """The same without the steps, which hold all of their trace."""
+    return {name: _names(x) if isinstance(x, Mapping) else None for name, x in form.items()}
 
 
 def _steps(form: Form) -> list[Symbol]:
@@ -228,7 +242,7 @@ class Request:
         plan = self.application.plan(self.trace, steps)
         check_cost(plan.cost, self.application.limits)
         check_answer(steps, self.application.limits)
-        return Derivative(Ready.of(plan, self.application, self._along), form)
+        return Derivative(Ready.of(plan, self.application, self._along), _names(form))
 
 
 def _along(known: Aval, start: int, total: int) -> Callable[[], Value]:

@@ -53,9 +53,9 @@ def cold() -> Pullback:
 
 def answered(app: Pullback, request: Sent) -> int:
     """How many of this request the hot path answers itself."""
-    before = app.state.hot_path.answered
+    before = app.hot_path.answered
     ask(app, request)
-    found: int = app.state.hot_path.answered - before
+    found: int = app.hot_path.answered - before
     return found
 
 
@@ -228,7 +228,7 @@ def test_origins_and_request_ids_are_as_the_application_has_them() -> None:
         first, second = ask_all(app, [request, request])
         assert first == second == ask(reference.slowly, request)
         assert ((b"access-control-allow-origin", origin.encode()) in first.headers) == (sender == origin)
-    assert app.state.hot_path.answered == 3
+    assert app.hot_path.answered == 3
     bad = Sent("/v1/evaluate", request.body, ((b"content-type", b"application/json"), (b"x-request-id", b"a b")))
     ids = {dict(answer.headers)[b"x-request-id"] for answer in ask_all(app, [bad] * 600)}
     assert len(ids) == 600 and all(len(name) == 16 for name in ids)
@@ -259,7 +259,7 @@ def test_a_name_that_moves_and_a_program_that_goes_are_seen_at_once() -> None:
     assert answered(app, by_id) == 1
     assert ask(app, Sent(f"/v1/programs/{second}", b"", method="DELETE")).status == 204
     assert ask(app, by_id).status == 404
-    assert app.state.hot_path.answered == 8
+    assert app.hot_path.answered == 8
 
 
 @pytest.mark.parametrize("media_type", MEDIA)

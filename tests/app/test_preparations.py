@@ -70,7 +70,7 @@ def test_threads_over_many_programs_get_their_own_results() -> None:
 
     with ThreadPoolExecutor(THREADS) as pool:
         list(pool.map(many, range(THREADS)))
-    assert app.state.hot_path.answered > THREADS * 20
+    assert app.hot_path.answered > THREADS * 20
     assert len(app.state.preparations.kept) <= PROGRAMS * 2
 
 

@@ -1,0 +1,126 @@
+"""Templates: what is known of requests that differ in the numbers of their inputs alone.
+
+Of a body that is like one before, letter by letter but for these numbers, nothing has to be parsed or checked but them;
+and the answer is that of before with other numbers in it.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import isfinite
+from typing import Any
+
+import orjson
+
+from app.api.endpoints import Endpoint
+from app.preparations import Found
+from app.wire.media import JSON
+from app.wire.values import dumps, encode
+from engine.lru import Lru
+from engine.values import Value
+
+_INPUTS = b'"inputs"'
+#: A number as JSON has it, but for -0, which is an integer there and has no sign.
+_NUMBER = rb"(?:-?[1-9][0-9]*|0|-0(?=[.eE]))(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?"
+_STRING_OR_NUMBER = re.compile(rb'"[^"]*"|(' + _NUMBER + rb")")
+#: Objects that stand for a template.
+_TEMPLATE_BYTES = 4000
+
+#: The path, and what stands in the body before and after the inputs.
+_Key = tuple[str, bytes, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class _Template:
+    """One request and its answer.
+
+    inputs: what the inputs look like; a group for each number.
+    order: which of the numbers the program reads, in order.
+    compute: from these to all values.
+    pieces: of the answer.
+    shown: which piece is which of the values.
+    """
+
+    inputs: re.Pattern[bytes]
+    order: Sequence[int]
+    compute: Callable[[Sequence[float]], list[Value]]
+    pieces: Sequence[bytes]
+    shown: Sequence[tuple[int, int]]
+
+    def answer(self, given: bytes) -> bytes | None:
+        """The answer for inputs that look like that."""
+        found = self.inputs.fullmatch(given)
+        if found is None:
+            return None
+        numbers = [float(text) for text in found.groups()]
+        for number in numbers:
+            if not isfinite(number):
+                return None
+        values = self.compute([numbers[k] for k in self.order])
+        written = list(self.pieces)
+        for place, k in self.shown:
+            value = values[k]
+            written[place] = orjson.dumps(value if isfinite(value) else encode(value, "nested"))
+        return b"".join(written)
+
+
+class Templates:
+    """Templates by what stands around the numbers.
+
+    Args:
+        limit_entries, limit_bytes: how much is kept; what was not used for the longest time gives way.
+    """
+
+    def __init__(self, limit_entries: int, limit_bytes: int) -> None:
+        self.kept: Lru[_Key, _Template] = Lru(limit_entries, limit_bytes)
+
+    def answer(self, path: str, body: bytes) -> bytes | None:
+        """The answer to a body that is like one before, None for any other."""
+        start = body.find(_INPUTS)
+        end = body.find(b"}", start)
+        if start < 0 or end < 0:
+            return None
+        template = self.kept.get((path, body[:start], body[end:]))
+        return None if template is None else template.answer(body[start:end])
+
+    def learn(self, endpoint: Endpoint, body: bytes, found: Found) -> None:
+        """Keeps what is known of a JSON body with a program of its own, and of its answer as nested JSON."""
+        computed = found.ready.prepared.of_numbers
+        # Without a backslash each quotation mark begins or ends a string: the only "inputs" is the field.
+        is_plain = body.count(_INPUTS) == 1 and b"\\" not in body
+        if computed is None or not is_plain or any(type(value) is not float for value in found.inputs.values()):
+            return
+        names, compute = computed
+        start = body.find(_INPUTS)
+        end = body.find(b"}", start)
+        inputs = _around_numbers(body[start:end])
+        if len(inputs) != len(found.inputs) + 1:
+            return
+        places = {name: k for k, name in enumerate(found.inputs)}
+        pattern = (b"(%s)" % _NUMBER).join(map(re.escape, inputs))
+        pieces, shown = _around_values(endpoint, found)
+        template = _Template(re.compile(pattern), [places[name] for name in names], compute, pieces, shown)
+        size = _TEMPLATE_BYTES + 4 * len(body) + sum(map(len, pieces))
+        self.kept.put((endpoint.path, body[:start], body[end:]), template, size)
+
+
+def _around_numbers(text: bytes) -> list[bytes]:
+    """What stands before, between and after numbers that are in no string."""
+    pieces, end = [], 0
+    for found in _STRING_OR_NUMBER.finditer(text):
+        if found[1] is not None:
+            pieces.append(text[end : found.start()])
+            end = found.end()
+    return [*pieces, text[end:]]
+
+
+def _around_values(endpoint: Endpoint, found: Found) -> tuple[list[bytes], list[tuple[int, int]]]:
+    """The pieces of an answer, and which of them is which value."""
+    prepared: Any = found.ready.prepared
+    count = len(prepared.of_numbers[1]([1.0] * len(prepared.of_numbers[0])))
+    # Numbers that no name contains: each stands where its value will.
+    marks = [float(f"1.{k:06d}e-300") for k in range(1, count + 1)]
+    places = {dumps(mark): k for k, mark in enumerate(marks)}
+    document = endpoint.document(prepared.result(marks), found.ready.program, "nested", JSON)
+    written = re.split(b"(%s)" % b"|".join(map(re.escape, places)), dumps(document))
+    return written, [(place, places[written[place]]) for place in range(1, len(written), 2)]
