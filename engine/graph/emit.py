@@ -26,6 +26,8 @@ FLOAT, TRUTH, ARRAY = "float", "truth", "array"
 #: Longer expressions get a name.
 _LONGEST_INSIDE = 60
 _MODULES = {"np": np, "special": special}
+#: Operators that Python and NumPy compute alike.
+_EXACT = ("+", "-", "*", "/")
 
 
 #: A line of code, and the operation that it computes.
@@ -87,6 +89,9 @@ def _is_scalar(step: Step, given: Sequence[str]) -> bool:
         return False
     if FLOAT not in given:
         return step.aval.dtype == BOOL and bool(step.op.inline) and not step.op.is_differentiable
+    if TRUTH in given and step.op.is_differentiable and step.op.symbol not in _EXACT and step.op.name != "where":
+        # Beside an array of one bool the tape takes NumPy's function, which may round or choose otherwise.
+        return False
     return step.aval.dtype == FLOAT64 or (step.aval.dtype == BOOL and step.op.scalar is not None)
 
 
