@@ -73,8 +73,11 @@ class Buffers:
         #: For each buffer the last place in the order that reads what it holds.
         self._until: list[int] = []
         self._held: dict[int, int] = {}
+        self._expiring: dict[int, list[int]] = {}
+        self._waiting: dict[Aval, list[int]] = {}
         is_c = _laid_out_in_c(self._steps)
         for place, item in enumerate(order):
+            self._release(place)
             if isinstance(item, Group):
                 for n in item.results:
                     self._assign(n, place, ())
@@ -86,19 +89,29 @@ class Buffers:
         if step.aval.size < SMALLEST or self._ends[n] > self._last_place:
             return
         form = Aval(step.aval.shape, step.aval.dtype)
-        own = {self._held[a] for a in over if a in self._held}
-        free = (
-            k
-            for k, known in enumerate(self.forms)
-            if known == form and (self._until[k] < place or (self._until[k] == place and k in own))
-        )
-        buffer = next(free, len(self.forms))
-        if buffer == len(self.forms):
+        buffer = self._free(form, place, over)
+        if buffer is None:
+            buffer = len(self.forms)
             self.forms.append(form)
             self._until.append(place)
         self._until[buffer] = self._ends[n]
+        self._expiring.setdefault(self._ends[n], []).append(buffer)
         self._held[n] = buffer
         self.names[n] = f"b{buffer}"
+
+    def _free(self, form: Aval, place: int, over: Sequence[int]) -> int | None:
+        """A buffer of that form that nothing reads from here on; one used lately, for it is in the cache."""
+        for a in over:
+            if a in self._held and self.forms[self._held[a]] == form and self._until[self._held[a]] == place:
+                return self._held[a]
+        waiting = self._waiting.get(form, [])
+        return waiting.pop() if waiting else None
+
+    def _release(self, place: int) -> None:
+        """Takes back what was read for the last time before that place."""
+        for buffer in self._expiring.pop(place - 1, ()):
+            if self._until[buffer] == place - 1:
+                self._waiting.setdefault(self.forms[buffer], []).append(buffer)
 
     @property
     def nbytes(self) -> int:

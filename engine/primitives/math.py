@@ -214,21 +214,24 @@ _LOWEST = {np.dtype(np.float64): -709.0, np.dtype(np.float32): -88.0}
 
 @in_floating
 def _sigmoid_begun(x: Any) -> _Sigmoid:
-    e = np.negative(x)
+    e = np.asarray(np.negative(x))
     lowest = _LOWEST[e.dtype]
     below = None
     # So written it holds for NaN, too.
     if not np.minimum.reduce(x, axis=None, initial=0.0) >= lowest:
         below = np.asarray(x) < lowest
         e = np.where(below, 0.0, e)
-    e = np.exp(e)
-    y = 1.0 / (1.0 + e)
+    e = np.exp(e, out=e)
+    y = np.asarray(1.0 + e)
+    np.divide(1.0, y, out=y)
     return _Sigmoid(e, y if below is None else np.where(below, np.exp(np.minimum(x, 0.0)), y), below)
 
 
 def _sigmoid_slope_finished(begun: _Sigmoid) -> Any:
-    mirrored = begun.exp * begun.y
-    return begun.y * (mirrored if begun.below is None else np.where(begun.below, 1.0, mirrored))
+    mirrored = np.asarray(begun.exp * begun.y)
+    if begun.below is not None:
+        mirrored = np.where(begun.below, 1.0, mirrored)
+    return np.multiply(begun.y, mirrored, out=mirrored)
 
 
 sigmoid: Row = unary(
