@@ -60,7 +60,8 @@ def _without_plain_numbers(body: bytes) -> bytes:
     codes = np.frombuffer(body, np.uint8)
     pieces = codes[: len(codes) // _PIECE * _PIECE].reshape(-1, _PIECE)
     has_more = (pieces.max(axis=1) > ord("9")) | (pieces.min(axis=1) < ord("+"))
-    return pieces[has_more].tobytes() + body[pieces.size :]
+    kept: bytes = pieces[has_more].tobytes()
+    return kept + body[pieces.size :]
 
 
 def _survey(marks: bytes, max_depth: int) -> int:

@@ -9,6 +9,7 @@ import binascii
 import math
 from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
+from operator import countOf
 from types import EllipsisType
 from typing import Any, Never
 
@@ -118,7 +119,7 @@ def _flattened(value: list[Any], loc: Loc) -> tuple[list[Any], tuple[int, ...], 
     """The elements of nested lists, their shape, and the types of elements."""
     level = value
     shape: tuple[int, ...] = (len(value),)
-    kinds = set(map(type, level))
+    kinds = _kinds(level)
     while list in kinds:
         if len(kinds) > 1 or len(set(map(len, level))) > 1:
             _fail_ragged(level, shape, loc)
@@ -126,8 +127,14 @@ def _flattened(value: list[Any], loc: Loc) -> tuple[list[Any], tuple[int, ...], 
             _fail(f"lists are nested deeper than {MAX_AXES} axes", loc)
         shape = (*shape, len(level[0]))
         level = list(chain.from_iterable(level))
-        kinds = set(map(type, level))
+        kinds = _kinds(level)
     return level, shape, kinds
+
+
+def _kinds(items: list[Any]) -> set[type]:
+    """The types of some values; mostly there is one, and to count it is faster than to collect all."""
+    first = type(items[0]) if items else float
+    return {first} if countOf(map(type, items), first) == len(items) > 0 else set(map(type, items))
 
 
 def _fail_ragged(level: list[Any], shape: tuple[int, ...], loc: Loc) -> Never:
