@@ -4,6 +4,7 @@ Whatever cannot be answered here, be it wrong, new or unusual, is handed on as i
 explains it. What is answered here is answered as the application would.
 """
 
+import asyncio
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -26,7 +27,7 @@ from app.templates import Templates
 from app.wire import compression, media, msgpack
 from app.wire.document import MalformedBodyError
 from app.wire.media import JSON
-from app.wire.problems import on_error
+from app.wire.problems import internal_error, on_error
 from engine.errors import AutogradError
 from engine.values import MAX_AXES
 
@@ -37,6 +38,7 @@ _DIGITS = len(str(_LONGEST))
 _DEEPEST = MAX_AXES + 3
 #: As many combinations of headers are remembered.
 _COMBINATIONS = 256
+_DEADLINE = "PULLBACK_DEADLINE_S"
 _REFUSALS = (
     AutogradError,
     MalformedBodyError,
@@ -62,12 +64,12 @@ class HotPath:
     """Answers what it can and hands on the rest.
 
     answered: how many requests it has answered itself.
-    templates: what is known of requests that differ in numbers alone.
 
     Args:
         app: who gets the rest.
         endpoints: what may be answered here.
         preparations: what was checked before.
+        templates: what is known by its letters.
         workers: threads for what is not tiny.
         around: what every answer carries.
         settings: the limits.
@@ -78,6 +80,7 @@ class HotPath:
         app: ASGIApp,
         endpoints: Sequence[Endpoint],
         preparations: Preparations,
+        templates: Templates,
         workers: Workers,
         around: Around,
         settings: Settings,
@@ -94,7 +97,8 @@ class HotPath:
         self._tiny_bytes = settings.tiny_bytes
         self._tiny_weight = settings.tiny_flops
         self._max_depth = settings.max_depth
-        self.templates = Templates(settings.prepared_requests, settings.prepared_bytes)
+        self._deadline_s = settings.deadline_s
+        self.templates = templates
         self._forms: dict[tuple[bytes | None, ...], _Forms | None] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -112,7 +116,13 @@ class HotPath:
         if forms is None or len(headers.get(b"content-length", b"")) > _DIGITS:
             await self._app(scope, receive, send)
             return
-        message = await receive()
+        try:
+            async with asyncio.timeout(self._deadline_s):
+                message = await receive()
+        except TimeoutError:
+            late = DeadlineExceededError(f"the body did not arrive within {self._deadline_s:g} s (setting {_DEADLINE})")
+            await self._refuse(scope, headers, start, send, late)
+            return
         body = message.get("body", b"")
         content: Any = None
         coding = compression.IDENTITY
@@ -123,11 +133,12 @@ class HotPath:
                     content = await self._workers.run(content)
                 if content is not None and len(content) >= compression.SMALLEST_BYTES:
                     content, coding = await coded(content, forms.accept_encoding, self._workers)
-            except DeadlineExceededError as error:
-                await self._refuse(scope, headers, start, send, error)
-                return
             except _REFUSALS:
                 content = None
+            except Exception as error:  # noqa: BLE001 - it is logged and answered
+                # Late, or a bug: the application would begin anew, or hide it.
+                await self._refuse(scope, headers, start, send, error)
+                return
         if content is None:
             await self._app(scope, _replaying(message, receive), send)
             return
@@ -196,12 +207,14 @@ class HotPath:
         return question
 
     async def _refuse(
-        self, scope: Scope, headers: dict[bytes, bytes], start: float, send: Send, error: DeadlineExceededError
+        self, scope: Scope, headers: dict[bytes, bytes], start: float, send: Send, error: Exception
     ) -> None:
-        """Says that the time is over: the application would begin anew."""
+        """Says that the time is over, or that there is a bug."""
         request_id = self._around.request_id(headers.get(b"x-request-id"))
         scope = {**scope, "state": {**scope.get("state", {}), "request_id": request_id}}
-        response = await on_error(Request(scope), error)
+        request = Request(scope)
+        is_late = isinstance(error, DeadlineExceededError)
+        response = await on_error(request, error) if is_late else internal_error(request, error)
         response.raw_headers += self._around.headers(request_id, headers.get(b"origin"))
         try:
             await response(scope, _nothing, send)

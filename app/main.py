@@ -24,12 +24,15 @@ from app.readiness import Readiness
 from app.registry import Registry
 from app.settings import Settings, SettingsError, load_settings, unknown_variables
 from app.stores import Store, StoreError
+from app.templates import Templates
 from app.wire.media import BodyTooLargeError
 from app.wire.problems import BY_ERROR, on_body_too_large, on_error, on_http_exception
 from engine.graph.plans import Plans
 
 _log = logging.getLogger("pullback")
 
+#: What was checked, what is compiled and what is known by its letters share the bytes that are allowed for it.
+KEPT_IN = 3
 #: New containers between two looks; CPython's own 700 would read a body of many short lists five times as long.
 GC_THRESHOLD = 100_000
 
@@ -86,9 +89,11 @@ def create_app(settings: Settings | None = None) -> Pullback:
     )
     app.state.settings = settings
     app.state.workers = Workers(settings.max_concurrency, settings.max_queue, settings.deadline_s)
-    plans = Plans(settings.prepared_requests, settings.prepared_bytes)
+    plans = Plans(settings.prepared_requests, settings.prepared_bytes // KEPT_IN)
     app.state.registry = Registry(settings.new_store(), settings.program_limits(), settings.cache_bytes, plans)
-    app.state.preparations = Preparations(app.state.registry, settings.prepared_requests, settings.prepared_bytes)
+    app.state.preparations = Preparations(
+        app.state.registry, settings.prepared_requests, settings.prepared_bytes // KEPT_IN
+    )
     app.state.readiness = Readiness(app.state.registry.store)
     app.state.store_error = None
     app.state.draining = False
@@ -97,6 +102,7 @@ def create_app(settings: Settings | None = None) -> Pullback:
         app.slowly,
         [evaluate.ENDPOINT, *derivatives.ENDPOINTS],
         app.state.preparations,
+        Templates(settings.prepared_requests, settings.prepared_bytes // KEPT_IN),
         app.state.workers,
         app.state.around,
         settings,

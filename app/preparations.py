@@ -1,8 +1,8 @@
 """Requests that were checked once and are run again and again on other values: a cache of what is ready to run."""
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,11 +12,11 @@ from app.limits import weight
 from app.programs import decode
 from app.questions import Question
 from app.registry import Registry
+from engine.caches import Lru
 from engine.errors import InvalidValueError
 from engine.graph.evaluate import Prepared
 from engine.graph.names import normalized
 from engine.graph.request import Derivative
-from engine.lru import Lru
 from engine.values import FLOAT64, Value, aval
 
 #: Objects that stand for an entry.
@@ -86,7 +86,6 @@ class Preparations:
         self._registry = registry
         self.kept: Lru[tuple[Any, ...], Known] = Lru(limit_entries, limit_bytes)
         self._lock = threading.Lock()
-        self._making: dict[tuple[Any, ...], tuple[threading.Lock, int]] = {}
 
     def find(self, question: Question) -> Found | None:
         """What is ready for a question; None where nothing is, or where its values are not right.
@@ -132,23 +131,9 @@ class Preparations:
             self.kept.put(key, Known(names, by_forms), size)
         return ready
 
-    @contextmanager
-    def making(self, question: Question) -> Iterator[None]:
+    def making(self, question: Question) -> AbstractContextManager[None]:
         """While one prepares an answer to a question, others who would do the same wait."""
-        key = question.key
-        with self._lock:
-            lock, waiting = self._making.get(key) or (threading.Lock(), 0)
-            self._making[key] = lock, waiting + 1
-        try:
-            with lock:
-                yield
-        finally:
-            with self._lock:
-                lock, waiting = self._making[key]
-                if waiting == 1:
-                    del self._making[key]
-                else:
-                    self._making[key] = lock, waiting - 1
+        return self.kept.making(question.key)
 
 
 def _directions(question: Question) -> tuple[dict[str, Value], Forms]:

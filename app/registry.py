@@ -9,13 +9,13 @@ from weakref import WeakKeyDictionary
 from app import packing
 from app.programs import ProgramLimits, Source, read_bound
 from app.stores import Listed, Program, Store, damaged
+from engine.caches import Lru
 from engine.errors import InvalidValueError, LimitExceededError
 from engine.graph.identity import program_id
 from engine.graph.ir import Graph
 from engine.graph.limits import check_limit
 from engine.graph.names import quoted
 from engine.graph.plans import Plans
-from engine.lru import Lru
 from engine.table import nearest
 from engine.values import aval
 

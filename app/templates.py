@@ -16,7 +16,7 @@ from app.api.endpoints import Endpoint
 from app.preparations import Found
 from app.wire.media import JSON
 from app.wire.values import dumps, encode
-from engine.lru import Lru
+from engine.caches import Lru
 from engine.values import Value
 
 _INPUTS = b'"inputs"'
@@ -100,7 +100,7 @@ class Templates:
         pattern = (b"(%s)" % _NUMBER).join(map(re.escape, inputs))
         pieces, shown = _around_values(endpoint, found)
         template = _Template(re.compile(pattern), [places[name] for name in names], compute, pieces, shown)
-        size = _TEMPLATE_BYTES + 4 * len(body) + sum(map(len, pieces))
+        size = _TEMPLATE_BYTES + 4 * len(body) + sum(map(len, pieces)) + found.ready.nbytes
         self.kept.put((endpoint.path, body[:start], body[end:]), template, size)
 
 

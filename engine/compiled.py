@@ -9,15 +9,14 @@
 
 import functools
 import inspect
-import threading
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 
 from engine import trees
 from engine.attributes import NATURAL, NUMBER, Attribute
+from engine.caches import Lru
 from engine.calls import choose, next_level
 from engine.errors import InvalidValueError
 from engine.graph.entry import Entry
@@ -30,10 +29,19 @@ from engine.values import FLOAT64, Aval, Value, as_raw, aval
 from engine.variable import Variable
 
 Function = Callable[..., Any]
-Code = TypeVar("Code")
+
+
+class Sized(Protocol):
+    """What takes memory."""
+
+    nbytes: int
+
+
+Code = TypeVar("Code", bound=Sized)
 
 #: Forms of arguments that a compiled function keeps code for; those not used for longest give way.
 _FORMS_KEPT = 64
+_BYTES_KEPT = 2**28
 
 
 def compile(f: Function) -> Function:
@@ -72,20 +80,12 @@ class _Forms(Generic[Code]):
     """Code by form of arguments, made once for each; any number of threads may ask."""
 
     def __init__(self) -> None:
-        self._made: OrderedDict[Any, Code] = OrderedDict()
-        # A function may call itself while it is traced, on constants of another form.
-        self._lock = threading.RLock()
+        self._made: Lru[Any, Code] = Lru(_FORMS_KEPT, _BYTES_KEPT)
 
     def get(self, tree: Any, avals: list[Aval], make: Callable[[], Code]) -> Code:
         """The code for arguments in these containers, of these shapes and dtypes."""
         key = (_hashable(trees.form(tree)), *avals)
-        with self._lock:
-            if key not in self._made:
-                self._made[key] = make()
-                if len(self._made) > _FORMS_KEPT:
-                    self._made.popitem(last=False)
-            self._made.move_to_end(key)
-            return self._made[key]
+        return self._made.found_or_made(key, make, lambda code: code.nbytes)
 
 
 class _Compiled:
@@ -256,6 +256,7 @@ class _Descent:
         # Inputs come first, so that each output is written where its input stands, be that read or not.
         structure = Structure(trace, outputs, inputs=[symbols[k] for k in moved])
         self._program = Program(structure, carried=range(len(moved))) if moved else None
+        self.nbytes = 0 if self._program is None else self._program.nbytes
         self._constants = structure.constant_values(trace)
         self._names = structure.names
 

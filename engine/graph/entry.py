@@ -45,6 +45,7 @@ class Entry:
         self._constants = structure.constant_values(trace)
         self._leaves = [int(name[1:]) for name in structure.names]
         self._form = y
+        self.nbytes = self._program.nbytes
         found, numbers = forms(structure.steps), structure.outputs
         #: What may be a view of an argument, a constant or another result is copied.
         self._copied = [

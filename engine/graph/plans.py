@@ -1,12 +1,11 @@
 """Plans that share code: programs that compute alike are compiled once, whatever their names are."""
 
-import threading
 from collections.abc import Sequence
 
+from engine.caches import Lru
 from engine.graph.plan import Plan, Program
 from engine.graph.structure import Structure
 from engine.graph.trace import Trace
-from engine.lru import Lru
 from engine.symbol import Symbol
 
 
@@ -27,8 +26,6 @@ class Plans:
 
     def __init__(self, limit_entries: int, limit_bytes: int) -> None:
         self.programs: Lru[bytes, Program] = Lru(limit_entries, limit_bytes)
-        self._lock = threading.Lock()
-        self._making: dict[bytes, threading.Lock] = {}
 
     def plan(self, trace: Trace, outputs: Sequence[Symbol]) -> Plan:
         """The plan of some values of a trace; as code, that of another which computes alike."""
@@ -36,19 +33,4 @@ class Plans:
 
     def program(self, structure: Structure) -> Program:
         """The code of a structure. Where many ask for the same, one compiles it and the others wait."""
-        key = structure.key()
-        found = self.programs.get(key)
-        if found is not None:
-            return found
-        with self._lock:
-            making = self._making.setdefault(key, threading.Lock())
-        try:
-            with making:
-                found = self.programs.get(key)
-                if found is None:
-                    found = Program(structure)
-                    self.programs.put(key, found, found.nbytes)
-                return found
-        finally:
-            with self._lock:
-                self._making.pop(key, None)
+        return self.programs.found_or_made(structure.key(), lambda: Program(structure), lambda made: made.nbytes)

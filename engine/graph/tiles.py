@@ -73,8 +73,10 @@ def run_tiles(tile: Tile, size: int, scratch: int, threads: int | None = None) -
 
 
 def processors() -> int:
-    """How many processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """How many processors this process may use; fewer where OMP_NUM_THREADS says so, as for BLAS."""
+    found = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    allowed = os.environ.get("OMP_NUM_THREADS", "")
+    return min(found, int(allowed)) if allowed.isdecimal() and int(allowed) else found
 
 
 @cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import struct
 from typing import Any
@@ -11,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app.main import Pullback
+from app.preparations import Found
 from app.wire import examples
 from app.wire.media import JSON, MSGPACK
 from tests.app.hot import Document, Sent, ask, ask_all, new_app, sent
@@ -280,3 +282,48 @@ def test_a_deadline_is_a_504_here_as_well(monkeypatch: pytest.MonkeyPatch) -> No
     refused = ask(app, request)
     assert (refused.status, refused.document["type"]) == (504, "/problems/deadline-exceeded")
     assert dict(refused.headers)[b"x-request-id"] == b"same"
+
+
+# What goes wrong
+
+
+def test_a_bug_is_answered_as_a_problem_and_logged(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = new_app()
+    request = sent("/v1/evaluate", {"expr": "sum(x)", "inputs": {"x": [1.0, 2.0]}})
+    assert ask_all(app, [request] * 2)[1].document["values"] == {"out": 3.0}
+
+    def broken(self: Found) -> Any:
+        raise KeyError("a bug")
+
+    monkeypatch.setattr(Found, "run", broken)
+    answer = ask(app, request)
+    assert (answer.status, answer.document["type"]) == (500, "/problems/internal-error")
+    assert {b"x-request-id", b"pullback-version"} <= dict(answer.headers).keys()
+    assert "a bug" in caplog.text
+
+
+def test_a_body_that_does_not_come_is_not_waited_for() -> None:
+    app = new_app(deadline_s=0.2)
+    request = sent("/v1/evaluate", QUICKSTART)
+    answers: list[Any] = []
+
+    async def receive() -> Any:
+        await asyncio.sleep(60)
+
+    async def send(message: Any) -> None:
+        answers.append(message)
+
+    scope = {
+        "type": "http",
+        "http_version": "1.1",
+        "method": "POST",
+        "scheme": "http",
+        "path": request.path,
+        "raw_path": request.path.encode(),
+        "query_string": b"",
+        "headers": list(request.headers),
+    }
+    asyncio.run(asyncio.wait_for(app(scope, receive, send), 30))
+    assert answers[0]["status"] == 504

@@ -112,7 +112,27 @@ def test_what_fails_to_compile_keeps_nobody_waiting(monkeypatch: pytest.MonkeyPa
         with pytest.raises(MemoryError):
             prepared.run()
     assert prepared.run().values["out"] == np.sin(0.5)
-    assert not plans._making
+    assert len(plans.programs) == 1
+
+
+def test_one_at_a_time_also_where_nothing_can_be_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    plans, at_work, most = Plans(100, 1), [], []
+
+    def slowly(structure: Structure) -> Program:
+        at_work.append(structure)
+        most.append(len(at_work))
+        made = Program(structure)
+        at_work.pop()
+        return made
+
+    monkeypatch.setattr("engine.graph.plans.Program", slowly)
+    text = "; ".join(f"x{i + 1} = sin(x{i})" for i in range(300))
+    threads = [threading.Thread(target=prepare(parse(text), {"x0": 0.5}, plans=plans).run) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == [1] * 8
 
 
 def test_bounded_in_entries_and_bytes() -> None:
