@@ -74,7 +74,7 @@ class Settings(BaseSettings):
     prepared_requests: int = Field(
         10_000, ge=0, description="Requests of which a process keeps all but the values ready to run."
     )
-    prepared_bytes: int = Field(256 * 2**20, ge=0, description="Bytes of what is kept for these.")
+    prepared_bytes: int = Field(512 * 2**20, ge=0, description="Bytes of what is kept for these.")
 
     deadline_s: float = Field(30, gt=0, description="Time that a request's work may take, waiting included.")
     max_concurrency: int = Field(
