@@ -16,14 +16,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.endpoints import Endpoint
 from app.api.replies import VARY, coded
+from app.hot.preparations import Preparations
+from app.hot.questions import Question
+from app.hot.templates import Templates
 from app.limits import DeadlineExceededError, OverloadedError, Workers
 from app.middleware import Around
-from app.preparations import Preparations
-from app.questions import Question
 from app.registry import UnknownProgramError
 from app.settings import Settings
 from app.stores import StoreUnavailableError
-from app.templates import Templates
 from app.wire import compression, media, msgpack
 from app.wire.document import MalformedBodyError
 from app.wire.media import JSON

@@ -31,7 +31,7 @@ from engine.graph.ir import Graph
 from engine.graph.limits import Limits
 from engine.graph.literals import decode_value, strong_value
 from engine.graph.names import name_fault, normalized, quoted
-from engine.graph.plans import Plans
+from engine.graph.plan import Plans
 from engine.values import DTYPES, FLOAT64, MAX_AXES, Aval, Value, shape_of, stand_in
 
 #: Which of "expr", "graph" and "program" a request has, and what it holds.

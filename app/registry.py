@@ -15,7 +15,7 @@ from engine.graph.identity import program_id
 from engine.graph.ir import Graph
 from engine.graph.limits import check_limit
 from engine.graph.names import quoted
-from engine.graph.plans import Plans
+from engine.graph.plan import Plans
 from engine.table import nearest
 from engine.values import aval
 

@@ -19,9 +19,9 @@ from engine.attributes import NATURAL, NUMBER, Attribute
 from engine.caches import Lru
 from engine.calls import choose, next_level
 from engine.errors import InvalidValueError
-from engine.graph.entry import Entry
-from engine.graph.plan import Program
-from engine.graph.structure import Structure
+from engine.graph.codegen.entry import Entry
+from engine.graph.codegen.program import Program
+from engine.graph.codegen.structure import Structure
 from engine.graph.trace import FOREIGN, Trace
 from engine.symbol import Symbol, Tracer
 from engine.transforms import grad

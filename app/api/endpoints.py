@@ -8,9 +8,9 @@ from typing import Any
 from fastapi import Request
 
 from app.api.calls import Call, validated
+from app.hot.preparations import Found, Preparations
+from app.hot.questions import Question, take_apart
 from app.limits import weight
-from app.preparations import Found, Preparations
-from app.questions import Question, take_apart
 from app.registry import Registry
 from app.settings import Settings
 from app.wire.codecs import Message, encode

@@ -18,8 +18,7 @@ from engine.graph.interpret import interpret
 from engine.graph.ir import Graph
 from engine.graph.limits import Limits
 from engine.graph.names import quoted
-from engine.graph.plan import Plan
-from engine.graph.plans import Plans
+from engine.graph.plan import Plan, Plans
 from engine.graph.trace import Stream, Trace
 from engine.symbol import Symbol, lowered
 from engine.table import CALLS, listed, nearest

@@ -21,7 +21,7 @@ from engine.graph.choices import (
 from engine.graph.cost import Cost, check_cost
 from engine.graph.ir import Graph
 from engine.graph.limits import Limits
-from engine.graph.plans import Plans
+from engine.graph.plan import Plans
 from engine.graph.ready import Direction, OfNumbers, Ready
 from engine.graph.trace import Trace, as_graph
 from engine.symbol import Symbol

@@ -1,7 +1,7 @@
-"""The order in which a document's nodes are evaluated, and the cycles that leave none."""
+"""Orders in which all is computed after what it is computed from, and the cycles that leave none."""
 
 import heapq
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 #: Nodes of a cycle that a message names.
 _LONGEST_CYCLE = 20
@@ -31,6 +31,28 @@ def in_order(reads: Sequence[set[int]]) -> tuple[list[int], list[int]]:
             if not waits[j]:
                 heapq.heappush(ready, j)
     return order, [i for i, n in enumerate(waits) if n]
+
+
+def reached(outputs: Sequence[int], reads: Callable[[int], Iterable[int]]) -> list[int]:
+    """Places, each after those that it reads, in the order in which they are reached from left to right.
+
+    >>> reached([3, 1], {3: [2, 0], 2: [], 1: [], 0: []}.__getitem__)
+    [2, 0, 3, 1]
+    """
+    done: set[int] = set()
+    order = []
+    pending = [(place, False) for place in reversed(outputs)]
+    while pending:
+        place, is_ready = pending.pop()
+        if place in done:
+            continue
+        if is_ready:
+            done.add(place)
+            order.append(place)
+            continue
+        pending.append((place, True))
+        pending += [(a, False) for a in reversed([*reads(place)]) if a not in done]
+    return order
 
 
 def cycles(reads: Sequence[set[int]], stuck: Sequence[int]) -> list[list[int]]:

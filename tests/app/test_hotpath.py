@@ -11,8 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from app.hot.preparations import Found
 from app.main import Pullback
-from app.preparations import Found
 from app.wire import examples
 from app.wire.media import JSON, MSGPACK
 from tests.app.hot import Document, Sent, ask, ask_all, new_app, sent

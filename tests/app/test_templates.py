@@ -7,8 +7,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from app.hot.templates import Templates
 from app.main import Pullback
-from app.templates import Templates
 from app.wire.media import JSON
 from tests.app.hot import Sent, ask, new_app
 

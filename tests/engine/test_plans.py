@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from engine.graph import parse
+from engine.graph.codegen.program import Program
+from engine.graph.codegen.structure import Structure
 from engine.graph.evaluate import Backward, prepare
-from engine.graph.plan import Program
-from engine.graph.plans import Plans
-from engine.graph.structure import Structure
+from engine.graph.plan import Plans
 
 ALIKE = {
     "names": ("h = sin(x) * w; y = h + x", "g = sin(a) * b; g + a"),
@@ -82,7 +82,7 @@ def test_constants_and_names_are_not_shared() -> None:
 
 def test_many_who_ask_at_once_wait_for_one(monkeypatch: pytest.MonkeyPatch) -> None:
     plans, made, start = Plans(100, 2**30), [], threading.Barrier(16)
-    monkeypatch.setattr("engine.graph.plans.Program", lambda structure: (made.append(structure), Program(structure))[1])
+    monkeypatch.setattr("engine.graph.plan.Program", lambda structure: (made.append(structure), Program(structure))[1])
     found: list[float] = []
 
     def ask() -> None:
@@ -108,7 +108,7 @@ def test_what_fails_to_compile_keeps_nobody_waiting(monkeypatch: pytest.MonkeyPa
         raise MemoryError
 
     with monkeypatch.context() as patch:
-        patch.setattr("engine.graph.plans.Program", out_of_memory)
+        patch.setattr("engine.graph.plan.Program", out_of_memory)
         with pytest.raises(MemoryError):
             prepared.run()
     assert prepared.run().values["out"] == np.sin(0.5)
@@ -125,7 +125,7 @@ def test_one_at_a_time_also_where_nothing_can_be_kept(monkeypatch: pytest.Monkey
         at_work.pop()
         return made
 
-    monkeypatch.setattr("engine.graph.plans.Program", slowly)
+    monkeypatch.setattr("engine.graph.plan.Program", slowly)
     text = "; ".join(f"x{i + 1} = sin(x{i})" for i in range(300))
     threads = [threading.Thread(target=prepare(parse(text), {"x0": 0.5}, plans=plans).run) for _ in range(8)]
     for thread in threads:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from engine import Variable
 from engine import functions as F
 from engine.compiled import compile
-from engine.graph.buffers import SMALLEST
+from engine.graph.codegen.buffers import SMALLEST
 from engine.graph.evaluate import Backward, prepare
 from engine.graph.expression import parse
 from engine.graph.plan import Plan

@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine import functions as F
-from engine.graph import tiles
-from engine.graph.fuse import Group, fused
-from engine.graph.region import Region
-from engine.graph.structure import Structure
+from engine.graph.codegen import tiles
+from engine.graph.codegen.fuse import Group, fused
+from engine.graph.codegen.region import Region
+from engine.graph.codegen.structure import Structure
 from engine.graph.trace import Trace
 from engine.values import aval
 

@@ -11,8 +11,8 @@ from engine import Variable, trees
 from engine import functions as F
 from engine.compiled import compile
 from engine.errors import AutogradError
-from engine.graph.plan import Program
-from engine.graph.structure import Structure
+from engine.graph.codegen.program import Program
+from engine.graph.codegen.structure import Structure
 from engine.graph.trace import Trace
 from engine.primitive import Operation
 from engine.table import rows

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from engine.graph.emit import writes_out
-from engine.graph.fuse import Group
-from engine.graph.structure import Structure
+from engine.graph.codegen.forms import writes_out
+from engine.graph.codegen.fuse import Group
+from engine.graph.codegen.structure import Structure
 from engine.graph.trace import Step
 from engine.values import FLOAT64, Aval
 

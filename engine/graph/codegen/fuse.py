@@ -6,6 +6,7 @@ What is computed element by element, over arrays of one shape, can be; and so ca
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from engine.graph.order import reached
 from engine.graph.trace import Step
 from engine.values import BOOL, FLOAT64, Aval, Shape
 
@@ -147,19 +148,11 @@ def _group(steps: Sequence[Step], members: Sequence[int], read: set[int], shape:
 
 def _order(steps: Sequence[Step], outputs: Sequence[int], group_of: dict[int, Group]) -> list[int | Group]:
     """Steps and groups, each after what it reads."""
-    done: set[int] = set()
-    order: list[int | Group] = []
-    pending = [(n, False) for n in reversed(outputs)]
-    while pending:
-        n, is_ready = pending.pop()
-        if n in done:
-            continue
-        group = group_of.get(n)
-        if is_ready:
-            order.append(n if group is None else group)
-            done.update([n] if group is None else group.members)
-            continue
-        pending.append((n, True))
-        args = steps[n].args if group is None else group.operands
-        pending += [(a, False) for a in reversed(args) if a not in done]
-    return order
+    # A group stands where its first member does.
+    place = {n: group.members[0] for n, group in group_of.items()}
+
+    def read(n: int) -> list[int]:
+        args = group_of[n].operands if n in group_of else steps[n].args
+        return [place.get(a, a) for a in args]
+
+    return [group_of.get(n, n) for n in reached([place.get(n, n) for n in outputs], read)]

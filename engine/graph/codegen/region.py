@@ -6,15 +6,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from engine import sincos
-from engine.graph.fuse import Group, operands_of_member
-from engine.graph.tiles import run_tiles
+from engine.graph.codegen import sincos
+from engine.graph.codegen.code import INDENT, defined
+from engine.graph.codegen.fuse import Group, operands_of_member
+from engine.graph.codegen.tiles import run_tiles
 from engine.graph.trace import Step
 from engine.values import FLOAT64
 
 Array = npt.NDArray[Any]
-_FILE = "<region>"
-_INDENT = "    "
 #: NumPy's functions whose calls for one tile are long against the wait for the interpreter's lock between two calls.
 _LONG = frozenset(
     "exp expm1 exp2 log log1p log2 log10 sqrt tan asin acos atan sinh cosh tanh asinh acosh atanh".split()
@@ -47,9 +46,7 @@ class Region:
         self._is_for_threads = 2 * sum(name in _LONG for name in calls) >= len(calls) and _PARTNERS.keys().isdisjoint(
             calls
         )
-        names = writer.names
-        exec(compile(self.source, _FILE, "exec"), names)
-        self._tile = names["tile"]
+        self._tile = defined(self.source, writer.names)
 
     def run(
         self, values: Sequence[Any], threads: int | None = None, out: Sequence[Array | None] | None = None
@@ -136,10 +133,10 @@ class _Writer:
         head += self._unpacked("y", len(arrays), "results")
         head += self._unpacked("s", self.scratch, "scratch")
         body = [*self._lines, f"return ({''.join(text + ', ' for text in sums)})"]
-        return "\n".join([*head, *(_INDENT + line for line in body)]) + "\n"
+        return "\n".join([*head, *(INDENT + line for line in body)]) + "\n"
 
     def _unpacked(self, prefix: str, count: int, name: str) -> list[str]:
-        return [f"{_INDENT}{''.join(f'{prefix}{k}, ' for k in range(count))}= {name}"] if count else []
+        return [f"{INDENT}{''.join(f'{prefix}{k}, ' for k in range(count))}= {name}"] if count else []
 
     def _emit(self, n: int) -> None:
         step = self._steps[n]

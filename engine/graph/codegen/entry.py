@@ -6,10 +6,12 @@ from typing import Any
 import numpy as np
 
 from engine import trees
-from engine.graph.buffers import is_fresh
-from engine.graph.emit import ARRAY, Code, Emitter, forms
-from engine.graph.plan import FILE, INDENT, Program
-from engine.graph.structure import Structure
+from engine.graph.codegen.buffers import is_fresh
+from engine.graph.codegen.code import INDENT, Code
+from engine.graph.codegen.emit import Emitter
+from engine.graph.codegen.forms import ARRAY, forms
+from engine.graph.codegen.program import Program
+from engine.graph.codegen.structure import Structure
 from engine.graph.trace import Trace
 from engine.symbol import Symbol
 from engine.values import FLOAT64, Aval, Value
@@ -96,8 +98,7 @@ class Entry:
             code.add(f"{2 * INDENT}pass")
         code.add(f"{INDENT}{''.join(text + ', ' for text in outputs) or '()'} = results({given})")
         code.add(f"{INDENT}return {self._packed(code, outputs)}")
-        exec(compile(code.source, FILE, "exec"), code.names)
-        function: Function = code.names["entry"]
+        function: Function = code.function()
         return function
 
     def _packed(self, code: Code, texts: Sequence[str]) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 
 from app.api.endpoints import Endpoint
-from app.preparations import Found
+from app.hot.preparations import Found
 from app.wire.media import JSON
 from app.wire.values import dumps, encode
 from engine.caches import Lru

@@ -7,7 +7,6 @@ buffers `b0, ...`; numbers stand as Python prints them, and all else is bound to
 import math
 from collections import Counter
 from collections.abc import Container, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -15,92 +14,17 @@ import numpy as np
 from scipy import special
 
 from engine.dispatch import apply
-from engine.graph.fuse import Group
-from engine.graph.region import Region
-from engine.graph.structure import Structure
+from engine.graph.codegen.code import Code, Line
+from engine.graph.codegen.forms import ARRAY, TRUTH, calls_ufunc, forms, on_numbers
+from engine.graph.codegen.fuse import Group
+from engine.graph.codegen.region import Region
+from engine.graph.codegen.structure import Structure
 from engine.graph.trace import Step
-from engine.values import BOOL, FLOAT64, Aval, canonical
+from engine.values import FLOAT64, canonical
 
-#: How a value stands in the code: as a Python float, as a Python bool, or as the array that NumPy makes of it.
-FLOAT, TRUTH, ARRAY = "float", "truth", "array"
 #: Longer expressions get a name.
 _LONGEST_INSIDE = 60
 _MODULES = {"np": np, "special": special}
-#: Operators that Python and NumPy compute alike.
-_EXACT = ("+", "-", "*", "/")
-
-
-#: A line of code, and the operation that it computes.
-Line = tuple[str, str]
-
-
-@dataclass(slots=True)
-class Code:
-    """Lines of code: for each the operation that it computes; and what the names in it are bound to."""
-
-    lines: list[str] = field(default_factory=list)
-    operations: list[str] = field(default_factory=list)
-    names: dict[str, Any] = field(default_factory=dict)
-
-    def add(self, line: str, operation: str = "") -> None:
-        """One more line."""
-        self.lines.append(line)
-        self.operations.append(operation)
-
-    @property
-    def source(self) -> str:
-        """All lines."""
-        return "\n".join(self.lines) + "\n"
-
-    def bound(self, prefix: str, value: Any) -> str:
-        """A name of its own for a value."""
-        name = f"{prefix}_{len(self.names)}"
-        self.names[name] = value
-        return name
-
-
-def forms(steps: Sequence[Step]) -> list[str]:
-    """How each value stands in the code."""
-    found: list[str] = []
-    for step in steps:
-        if step.op is None:
-            form = found[step.args[0]] if step.args else _form(step.aval)
-        elif step.aval.dtype == BOOL and _is_scalar(step, [found[a] for a in step.args]):
-            form = TRUTH
-        else:
-            form = FLOAT if _is_float(step.aval) else ARRAY
-        found.append(form)
-    return found
-
-
-def _form(aval: Aval) -> str:
-    if aval.weak is bool:
-        return TRUTH
-    return FLOAT if _is_float(aval) else ARRAY
-
-
-def _is_float(aval: Aval) -> bool:
-    return not aval.shape and aval.dtype == FLOAT64
-
-
-def _is_scalar(step: Step, given: Sequence[str]) -> bool:
-    """Whether a step is computed on Python's numbers."""
-    if step.aval.shape or step.stream is not None or ARRAY in given:
-        return False
-    if FLOAT not in given:
-        return step.aval.dtype == BOOL and bool(step.op.inline) and not step.op.is_differentiable
-    if TRUTH in given and step.op.is_differentiable and step.op.symbol not in _EXACT and step.op.name != "where":
-        # Beside an array of one bool the tape takes NumPy's function, which may round or choose otherwise.
-        return False
-    return step.aval.dtype == FLOAT64 or (step.aval.dtype == BOOL and step.op.scalar is not None)
-
-
-def is_scalar(steps: Sequence[Step]) -> bool:
-    """Whether all is computed on Python's numbers, by functions of these alone."""
-    found = forms(steps)
-    return ARRAY not in found and all(
-        _is_scalar(step, [found[a] for a in step.args]) and step.op.scalar is not None for step in steps if step.op
-    )
 
 
 def _read_inside(structure: Structure, found: Sequence[str], named: Container[int]) -> set[int]:
@@ -109,28 +33,10 @@ def _read_inside(structure: Structure, found: Sequence[str], named: Container[in
     inside: set[int] = set()
     for step in structure.steps:
         reads.update(step.args)
-        if step.op is not None and _is_scalar(step, [found[a] for a in step.args]):
+        if step.op is not None and on_numbers(step, [found[a] for a in step.args]):
             once = [a for k, a in enumerate(step.args) if step.op.inline.count(f"{{{k}}}") <= 1]
             inside.update(a for a in once if a not in named)
     return {n for n in inside if reads[n] == 1}
-
-
-def writes_out(step: Step, steps: Sequence[Step]) -> bool:
-    """Whether the result of a step can be written to an array that is there."""
-    if calls_ufunc(step, steps):
-        return True
-    takes_out = step.op is not None and step.op.takes_out
-    return takes_out and step.aval.dtype == FLOAT64 and all(steps[a].aval == step.aval for a in step.args[:1])
-
-
-def calls_ufunc(step: Step, steps: Sequence[Step]) -> bool:
-    """Whether a step is a call of one of NumPy's functions on doubles."""
-    return bool(
-        step.op is not None
-        and step.op.ufunc is not None
-        and step.aval.shape
-        and all(steps[a].aval.dtype == FLOAT64 for a in step.args)
-    )
 
 
 class Emitter:
@@ -190,7 +96,7 @@ class Emitter:
         if step.stream is not None:
             function = self.code.bound(step.op.name, partial(_drawn, step))
             text = f"{function}(seed, {', '.join(self._array(a) for a in step.args)})"
-        elif _is_scalar(step, [self._forms[a] for a in step.args]):
+        elif on_numbers(step, [self._forms[a] for a in step.args]):
             text = self._scalar(step)
             if n in self._inside and len(text) <= _LONGEST_INSIDE:
                 self._texts[n] = f"({text})"

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from engine.dispatch import apply
+from engine.graph.order import reached
 from engine.graph.trace import Step, Trace
 from engine.symbol import Symbol
 from engine.values import Aval, Value
@@ -39,7 +40,9 @@ class Structure:
     def __init__(self, trace: Trace, outputs: Sequence[Symbol], inputs: Sequence[Symbol] = ()) -> None:
         live = trace.live(outputs)
         known = _known(trace, live)
-        self.places = _order(trace, [x.place for x in (*inputs, *outputs)], known)
+        self.places = reached(
+            [x.place for x in (*inputs, *outputs)], lambda place: () if place in known else trace.steps[place].args
+        )
         numbers = {place: n for n, place in enumerate(self.places)}
         self.steps: list[Step] = []
         self.inputs: list[int] = []
@@ -112,24 +115,6 @@ def _known(trace: Trace, live: Sequence[int]) -> set[int]:
 
 def _needed(trace: Trace, places: Sequence[int]) -> list[int]:
     return trace.live([trace.symbol(place) for place in places])
-
-
-def _order(trace: Trace, outputs: Sequence[int], known: set[int]) -> list[int]:
-    """Places, each after those that it is computed from, as they are reached from left to right."""
-    done: set[int] = set()
-    order = []
-    pending = [(place, False) for place in reversed(outputs)]
-    while pending:
-        place, is_ready = pending.pop()
-        if place in done:
-            continue
-        if is_ready or place in known or not trace.steps[place].args:
-            done.add(place)
-            order.append(place)
-            continue
-        pending.append((place, True))
-        pending += [(a, False) for a in reversed(trace.steps[place].args) if a not in done]
-    return order
 
 
 def _operand(known: Aval, value: Value) -> Value:

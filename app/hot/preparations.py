@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from app.hot.questions import Question
 from app.limits import weight
 from app.programs import decode
-from app.questions import Question
 from app.registry import Registry
 from engine.caches import Lru
 from engine.errors import InvalidValueError
