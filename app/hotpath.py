@@ -182,7 +182,7 @@ class HotPath:
         found = self._preparations.find(question)
         if found is None:
             return None
-        if found.ready.weight <= self._tiny_weight:
+        if found.kept.weight <= self._tiny_weight:
             if forms.is_json and not question.along and question.encoding == "nested":
                 self.templates.learn(endpoint, body, found)
             return endpoint.answer(found, question.encoding, forms.wanted)

@@ -46,7 +46,7 @@ class Endpoint:
 
     def answer(self, found: Found, encoding: str, answer_type: str) -> bytes:
         """Runs what was found ready."""
-        return encode(answer_type, self.document(found.run(), found.ready.program, encoding, answer_type))
+        return encode(answer_type, self.document(found.run(), found.kept.program, encoding, answer_type))
 
 
 def reader(endpoint: Endpoint, request: Request) -> Callable[[Message, Settings, Registry], Call]:
@@ -85,7 +85,7 @@ def read(
                 ready, encoding = prepared()
                 kept = preparations.keep(question, ready)
                 return Call(kept.weight, lambda: run(ready, kept.program, encoding))
-    return Call(found.ready.weight, partial(_explained, endpoint, found, question, spoken, prepared))
+    return Call(found.kept.weight, partial(_explained, endpoint, found, question, spoken, prepared))
 
 
 def _explained(
@@ -96,4 +96,4 @@ def _explained(
         return endpoint.answer(found, question.encoding, spoken)
     except AutogradError:
         ready, encoding = prepared()
-        return encode(spoken, endpoint.document(ready.run(), found.ready.program, encoding, spoken))
+        return encode(spoken, endpoint.document(ready.run(), found.kept.program, encoding, spoken))

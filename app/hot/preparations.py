@@ -14,13 +14,12 @@ from app.programs import decode
 from app.registry import Registry
 from engine.caches import Lru
 from engine.errors import InvalidValueError
-from engine.graph.evaluate import Prepared
 from engine.graph.names import normalized
-from engine.graph.request import Derivative
-from engine.values import FLOAT64, Value, aval
+from engine.graph.ready import Checked, Ready
+from engine.values import FLOAT64, Value
 
 #: Objects that stand for an entry.
-_ENTRY_BYTES = 1000
+_ENTRY_BYTES = 2500
 #: Values of so many forms a question is kept ready for.
 _MOST_FORMS = 64
 
@@ -31,7 +30,7 @@ Forms = tuple[Any, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Ready:
+class Kept:
     """What was checked, without values.
 
     program: the id of the program.
@@ -39,7 +38,7 @@ class Ready:
     nbytes: what it takes to keep it.
     """
 
-    prepared: Prepared | Derivative
+    ready: Ready[Any]
     program: str
     weight: int
     nbytes: int
@@ -47,17 +46,17 @@ class Ready:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What is known of a question: its inputs in the order in which it has them, and what is ready by forms."""
+    """What is known of a question: its inputs in the order in which it has them, and what is kept by forms."""
 
     names: tuple[Name, ...]
-    ready: Mapping[Forms, Ready]
+    kept: Mapping[Forms, Kept]
 
 
 @dataclass(slots=True)
 class Found:
-    """What is ready for a question, and the question's values."""
+    """What is kept for a question, and the question's values."""
 
-    ready: Ready
+    kept: Kept
     inputs: Mapping[str, Value]
     along: Mapping[str, Value]
     seed: int | None
@@ -68,7 +67,7 @@ class Found:
         Raises:
             InvalidValueError: of values that this cannot be run on.
         """
-        return self.ready.prepared.run(self.inputs, along=self.along, seed=self.seed)
+        return self.kept.ready.run(self.inputs, along=self.along, seed=self.seed)
 
 
 class Preparations:
@@ -106,30 +105,32 @@ class Preparations:
                 forms += more
         except InvalidValueError:
             return None
-        ready = known.ready.get(forms)
-        return None if ready is None else Found(ready, inputs, along, question.seed)
+        kept = known.kept.get(forms)
+        return None if kept is None else Found(kept, inputs, along, question.seed)
 
-    def keep(self, question: Question, prepared: Prepared | Derivative) -> Ready:
+    def keep(self, question: Question, checked: Checked[Any]) -> Kept:
         """Keeps what was prepared for a question and values of its forms."""
-        graph = prepared.application.graph
-        nbytes = prepared.nbytes + sum(aval(value).nbytes for value in graph.bound.values()) + _ENTRY_BYTES
+        graph = checked.application.graph
         program = self._registry.identify(graph)
-        ready = Ready(prepared.without_values(), program, weight(prepared.cost), nbytes)
+        ready = checked.ready.without_values()
+        kept = Kept(ready, program, weight(checked.cost), ready.nbytes + _ENTRY_BYTES)
         dtypes = {declared.name: declared.dtype for declared in graph.inputs}
         names = tuple((name, dtypes.get(name)) for name in map(normalized, question.inputs))
         # The forms are those of what the engine was given; directions, which it has kept elsewhere, are read again.
-        forms = tuple(_form(prepared.application.inputs[name]) for name, _ in names)
+        forms = tuple(_form(checked.application.inputs[name]) for name, _ in names)
         if question.along:
             forms += _directions(question)[1]
         # A name may have been moved meanwhile: what counts is the program that was prepared.
-        key = question.key, "" if question.program is None else program
+        path, written, *rest = question.key
+        # Bytes that were written piece by piece take several times their length.
+        key = (path, bytes(bytearray(written)), *rest), "" if question.program is None else program
         with self._lock:
             known = self.kept.get(key)
-            before = list(known.ready.items())[1 - _MOST_FORMS :] if known is not None else []
-            by_forms = {**dict(before), forms: ready}
+            before = list(known.kept.items())[1 - _MOST_FORMS :] if known is not None else []
+            by_forms = {**dict(before), forms: kept}
             size = _ENTRY_BYTES + len(question.key[1]) + sum(each.nbytes for each in by_forms.values())
             self.kept.put(key, Known(names, by_forms), size)
-        return ready
+        return kept
 
     def making(self, question: Question) -> AbstractContextManager[None]:
         """While one prepares an answer to a question, others who would do the same wait."""

@@ -8,7 +8,6 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import isfinite
-from typing import Any
 
 import orjson
 
@@ -17,6 +16,7 @@ from app.hot.preparations import Found
 from app.wire.media import JSON
 from app.wire.values import dumps, encode
 from engine.caches import Lru
+from engine.graph.ready import OfNumbers
 from engine.values import Value
 
 _INPUTS = b'"inputs"'
@@ -85,7 +85,7 @@ class Templates:
 
     def learn(self, endpoint: Endpoint, body: bytes, found: Found) -> None:
         """Keeps what is known of a JSON body with a program of its own, and of its answer as nested JSON."""
-        computed = found.ready.prepared.of_numbers
+        computed = found.kept.ready.of_numbers
         # Without a backslash each quotation mark begins or ends a string: the only "inputs" is the field.
         is_plain = body.count(_INPUTS) == 1 and b"\\" not in body
         if computed is None or not is_plain or any(type(value) is not float for value in found.inputs.values()):
@@ -98,9 +98,9 @@ class Templates:
             return
         places = {name: k for k, name in enumerate(found.inputs)}
         pattern = (b"(%s)" % _NUMBER).join(map(re.escape, inputs))
-        pieces, shown = _around_values(endpoint, found)
+        pieces, shown = _around_values(endpoint, found, computed)
         template = _Template(re.compile(pattern), [places[name] for name in names], compute, pieces, shown)
-        size = _TEMPLATE_BYTES + 4 * len(body) + sum(map(len, pieces)) + found.ready.nbytes
+        size = _TEMPLATE_BYTES + 4 * len(body) + sum(map(len, pieces)) + found.kept.nbytes
         self.kept.put((endpoint.path, body[:start], body[end:]), template, size)
 
 
@@ -114,13 +114,13 @@ def _around_numbers(text: bytes) -> list[bytes]:
     return [*pieces, text[end:]]
 
 
-def _around_values(endpoint: Endpoint, found: Found) -> tuple[list[bytes], list[tuple[int, int]]]:
+def _around_values(endpoint: Endpoint, found: Found, computed: OfNumbers) -> tuple[list[bytes], list[tuple[int, int]]]:
     """The pieces of an answer, and which of them is which value."""
-    prepared: Any = found.ready.prepared
-    count = len(prepared.of_numbers[1]([1.0] * len(prepared.of_numbers[0])))
+    names, compute = computed
+    count = len(compute([1.0] * len(names)))
     # Numbers that no name contains: each stands where its value will.
     marks = [float(f"1.{k:06d}e-300") for k in range(1, count + 1)]
     places = {dumps(mark): k for k, mark in enumerate(marks)}
-    document = endpoint.document(prepared.result(marks), found.ready.program, "nested", JSON)
+    document = endpoint.document(found.kept.ready.result(marks), found.kept.program, "nested", JSON)
     written = re.split(b"(%s)" % b"|".join(map(re.escape, places)), dumps(document))
     return written, [(place, places[written[place]]) for place in range(1, len(written), 2)]

@@ -1,7 +1,7 @@
 """Forward and backward of a program: everything is checked and its cost known before anything runs."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
@@ -18,11 +18,11 @@ from engine.graph.choices import (
     free_name,
     only_output,
 )
-from engine.graph.cost import Cost, check_cost
+from engine.graph.cost import check_cost
 from engine.graph.ir import Graph
 from engine.graph.limits import Limits
 from engine.graph.plan import Plans
-from engine.graph.ready import Direction, OfNumbers, Ready
+from engine.graph.ready import Checked, Direction, ready
 from engine.graph.trace import Trace, as_graph
 from engine.symbol import Symbol
 from engine.values import FLOAT32, Aval, Value, aval
@@ -54,8 +54,8 @@ class Evaluation:
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
-    """A program that was checked with its inputs; `run` computes.
+class Prepared(Checked[Evaluation]):
+    """A program that was checked with its inputs; `run` computes. What can be given `along` is another `cotangent`.
 
     avals: shape and dtype of every input and node, for one row.
     grad_graph: with create_graph, a program of the gradients.
@@ -63,73 +63,11 @@ class Prepared:
 
     avals: dict[str, Aval]
     grad_graph: Graph | None
-    _ready: Ready
-    _names: "_Names"
-
-    @property
-    def application(self) -> Application:
-        """The program with its inputs."""
-        return self._ready.application
 
     @property
     def rows(self) -> int | None:
         """The length of the batch."""
         return self.application.rows
-
-    @property
-    def cost(self) -> Cost:
-        """Of one run."""
-        return self._ready.plan.cost
-
-    @property
-    def nbytes(self) -> int:
-        """What it takes to keep it, but for the values."""
-        return self._ready.plan.nbytes
-
-    @property
-    def source(self) -> str:
-        """The code that is run."""
-        return self._ready.plan.source
-
-    def without_values(self) -> "Prepared":
-        """The same without values of inputs, to be kept; every run has to be given all of them."""
-        return replace(self, _ready=self._ready.without_values())
-
-    def run(
-        self,
-        inputs: Mapping[str, Value] | None = None,
-        *,
-        along: Mapping[str, Value] | None = None,
-        seed: int | None = None,
-    ) -> Evaluation:
-        """Computes values and gradients.
-
-        Args:
-            inputs: values in place of those that it was prepared with, of the same shapes and dtypes.
-            along: another `cotangent`.
-            seed: another seed of random operations.
-
-        Raises:
-            InvalidValueError: a value of another name, shape or dtype; data on which an operation is not defined.
-        """
-        return self.result(self._ready.run(inputs, along, seed))
-
-    @property
-    def of_numbers(self) -> OfNumbers | None:
-        """For a program of numbers alone the inputs that it reads, and what computes the values that `result` takes."""
-        return self._ready.of_numbers
-
-    def result(self, values: Iterable[Value]) -> Evaluation:
-        """What was asked for, put together from what the plan computes."""
-        found = iter(values)
-        names = self._names
-        outputs = {name: next(found) for name in names.values}
-        if names.grads is None:
-            return Evaluation(outputs)
-        grads = {name: next(found) for name in names.grads}
-        higher = {name: [grads[name], *islice(found, rest)] for name, rest in names.higher.items()}
-        retained = None if names.node_grads is None else {name: next(found) for name in names.node_grads}
-        return Evaluation(outputs, grads, higher or None, retained)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +78,17 @@ class _Names:
     grads: tuple[str, ...] | None
     higher: dict[str, int]
     node_grads: tuple[str, ...] | None
+
+    def evaluation(self, values: Iterable[Value]) -> Evaluation:
+        """What was asked for, put together from what the plan computes."""
+        found = iter(values)
+        outputs = {name: next(found) for name in self.values}
+        if self.grads is None:
+            return Evaluation(outputs)
+        grads = {name: next(found) for name in self.grads}
+        higher = {name: [grads[name], *islice(found, rest)] for name, rest in self.higher.items()}
+        retained = None if self.node_grads is None else {name: next(found) for name in self.node_grads}
+        return Evaluation(outputs, grads, higher or None, retained)
 
 
 @dataclass(slots=True)
@@ -229,7 +178,7 @@ def prepare(
     who = "the program" if application.rows is None else f"a batch of {application.rows} rows"
     check_cost(plan.cost, application.limits, who)
     check_answer(steps, application.limits)
-    return Prepared(view.avals, grad_graph, Ready.of(plan, application, along), form.names())
+    return Prepared(application, ready(plan, application, form.names().evaluation, along), view.avals, grad_graph)
 
 
 def _differentiate(

@@ -1,18 +1,20 @@
 """Ready: a plan with what it is run on, the same plan again and again with other values."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from engine.config import test_mode
 from engine.errors import InvalidValueError
 from engine.graph.application import Application
 from engine.graph.choices import narrow_fault
+from engine.graph.cost import Cost
 from engine.graph.names import quoted
 from engine.graph.plan import Plan
 from engine.table import nearest
 from engine.values import FLOAT64, Value, aval
 
+Result = TypeVar("Result")
 #: The names of inputs, and what computes all values from numbers in that order.
 OfNumbers = tuple[Sequence[str], Callable[[Sequence[float]], list[Value]]]
 
@@ -27,46 +29,48 @@ class Direction:
 
 
 @dataclass(frozen=True, slots=True)
-class Ready:
-    """What was checked.
+class Ready(Generic[Result]):
+    """What is left of a program that was checked: all that a run needs, and nothing else.
 
     values: of all inputs of the plan, by their names there; those that were left out have to be given.
     forms: shapes and dtypes of what may be given.
     directions: what can be given along, by name.
+    result: what was asked for, put together from what the plan computes.
+    train: random operations are active.
+    seed: of these.
     """
 
     plan: Plan
-    application: Application
     values: dict[str, Value]
     forms: dict[str, Any]
     directions: dict[str, Direction]
+    result: Callable[[Iterable[Value]], Result]
+    train: bool
+    seed: int
 
-    @classmethod
-    def of(
-        cls, plan: Plan, application: Application, along: Mapping[str, tuple[Direction, Value]] | None = None
-    ) -> "Ready":
-        """A plan with the inputs of an application and the values of directions."""
-        given = application.inputs | {direction.key: value for direction, value in (along or {}).values()}
-        avals = {key: aval(value) for key, value in given.items()}
-        forms = {key: (known.shape, known.dtype) for key, known in avals.items()}
-        directions = {name: direction for name, (direction, _) in (along or {}).items()}
-        return cls(plan, application, application.graph.bound | given, forms, directions)
+    @property
+    def nbytes(self) -> int:
+        """What it takes to keep it."""
+        return self.plan.nbytes + sum(aval(value).nbytes for value in self.values.values())
 
     @property
     def of_numbers(self) -> OfNumbers | None:
-        """The plan by itself, where it is one of numbers alone and nothing is given along."""
+        """The inputs that it reads and what computes the values that `result` takes, where all are numbers."""
         computed = self.plan.of_numbers
         return None if computed is None or self.directions else (self.plan.names, computed)
 
-    def without_values(self) -> "Ready":
+    def without_values(self) -> "Ready[Result]":
         """The same without values of inputs and directions: every run has to be given all of them."""
-        bound = self.application.graph.bound
-        return replace(self, application=replace(self.application, inputs={}), values=dict(bound))
+        return replace(self, values={name: value for name, value in self.values.items() if name not in self.forms})
 
     def run(
-        self, inputs: Mapping[str, Value] | None, along: Mapping[str, Value] | None, seed: int | None
-    ) -> list[Value]:
-        """What the plan computes.
+        self,
+        inputs: Mapping[str, Value] | None = None,
+        *,
+        along: Mapping[str, Value] | None = None,
+        seed: int | None = None,
+    ) -> Result:
+        """Computes.
 
         Args:
             inputs: values in place of those that are kept, of the same shapes and dtypes.
@@ -84,14 +88,14 @@ class Ready:
                 values[self._checked(name, value, name in self.forms)] = value
             for name, value in (along or {}).items():
                 values[self._directed(name, value)] = value
-        if len(values) < len(self.forms) + len(self.application.graph.bound):
+        if not self.forms.keys() <= values.keys():
             missing = next(name for name in self.forms if name not in values)
             raise InvalidValueError(f"{quoted(missing)} is missing: the program was prepared without values")
-        number = seed if seed is not None else self.application.seed or 0
-        if self.application.train or not self.plan.is_random:
-            return self.plan.run(values, number)
+        number = self.seed if seed is None else seed
+        if self.train or not self.plan.is_random:
+            return self.result(self.plan.run(values, number))
         with test_mode():
-            return self.plan.run(values, number)
+            return self.result(self.plan.run(values, number))
 
     def _directed(self, name: str, value: Value) -> str:
         if name not in self.directions:
@@ -114,3 +118,46 @@ class Ready:
                 f"{quoted(name)} is {given.dtype}{list(given.shape)}; the program was prepared for {dtype}{list(shape)}"
             )
         return name
+
+
+@dataclass(frozen=True, slots=True)
+class Checked(Generic[Result]):
+    """A program that was checked with its inputs, and what is ready to be run of it."""
+
+    application: Application
+    ready: Ready[Result]
+
+    @property
+    def cost(self) -> Cost:
+        """Of one run."""
+        return self.ready.plan.cost
+
+    @property
+    def source(self) -> str:
+        """The code that is run."""
+        return self.ready.plan.source
+
+    def run(
+        self,
+        inputs: Mapping[str, Value] | None = None,
+        *,
+        along: Mapping[str, Value] | None = None,
+        seed: int | None = None,
+    ) -> Result:
+        """Computes; arguments and errors as of `Ready.run`."""
+        return self.ready.run(inputs, along=along, seed=seed)
+
+
+def ready(
+    plan: Plan,
+    application: Application,
+    result: Callable[[Iterable[Value]], Result],
+    along: Mapping[str, tuple[Direction, Value]],
+) -> Ready[Result]:
+    """A plan with the inputs of an application and the values of directions."""
+    given = application.inputs | {direction.key: value for direction, value in along.values()}
+    avals = {key: aval(value) for key, value in given.items()}
+    forms = {key: (known.shape, known.dtype) for key, known in avals.items()}
+    directions = {name: direction for name, (direction, _) in along.items()}
+    values = application.graph.bound | given
+    return Ready(plan, values, forms, directions, result, application.train, application.seed or 0)

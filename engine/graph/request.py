@@ -1,7 +1,7 @@
 """Request: what all calls for derivatives check, and the directions that they are given."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,12 +16,12 @@ from engine.errors import (
     ShapeMismatchError,
     UnknownNameError,
 )
-from engine.graph.application import Application, View, apply_to
+from engine.graph.application import View, apply_to
 from engine.graph.choices import check_answer, check_direction, check_floating, check_known, chosen_wrt
-from engine.graph.cost import Cost, check_cost
+from engine.graph.cost import check_cost
 from engine.graph.ir import Graph
 from engine.graph.names import quoted
-from engine.graph.ready import Direction, OfNumbers, Ready
+from engine.graph.ready import Checked, Direction, ready
 from engine.graph.trace import Trace
 from engine.symbol import Symbol
 from engine.table import CALLS, nearest
@@ -31,59 +31,14 @@ from engine.values import FLOAT32, Aval, Value, aval, shape_of
 Form = Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Derivative:
-    """What was checked; `run` computes a document of values by name, nested as the steps are."""
-
-    _ready: Ready
-    _form: Form
-
-    @property
-    def application(self) -> Application:
-        """The program with its inputs."""
-        return self._ready.application
-
-    @property
-    def cost(self) -> Cost:
-        """Of one run."""
-        return self._ready.plan.cost
-
-    @property
-    def nbytes(self) -> int:
-        """What it takes to keep it, but for the values."""
-        return self._ready.plan.nbytes
-
-    @property
-    def source(self) -> str:
-        """The code that is run."""
-        return self._ready.plan.source
-
-    def without_values(self) -> "Derivative":
-        """The same without values of inputs and directions, to be kept; every run has to be given all of them."""
-        return replace(self, _ready=self._ready.without_values())
-
-    def run(
-        self,
-        inputs: Mapping[str, Value] | None = None,
-        *,
-        along: Mapping[str, Value] | None = None,
-        seed: int | None = None,
-    ) -> dict[str, Any]:
-        """The values; arguments as of `evaluate.Prepared.run`, `along` are cotangents, tangents or vectors by name."""
-        return self.result(self._ready.run(inputs, along, seed))
-
-    @property
-    def of_numbers(self) -> OfNumbers | None:
-        """As of `evaluate.Prepared`."""
-        return self._ready.of_numbers
-
-    def result(self, values: Iterable[Value]) -> dict[str, Any]:
-        """What was asked for, put together from what the plan computes."""
-        return _filled(self._form, iter(values))
+#: What was checked; `run` computes a document of values by name, nested as the steps are. What is given `along` are
+#: cotangents, tangents or vectors by name.
+Derivative = Checked[dict[str, Any]]
 
 
-def _filled(form: Form, values: Any) -> dict[str, Any]:
-    return {name: _filled(x, values) if isinstance(x, Mapping) else next(values) for name, x in form.items()}
+def _filled(form: Form, values: Iterable[Value]) -> dict[str, Any]:
+    found = iter(values)
+    return {name: _filled(x, found) if isinstance(x, Mapping) else next(found) for name, x in form.items()}
 
 
 def _names(form: Form) -> Form:
@@ -242,7 +197,7 @@ class Request:
         plan = self.application.plan(self.trace, steps)
         check_cost(plan.cost, self.application.limits)
         check_answer(steps, self.application.limits)
-        return Derivative(Ready.of(plan, self.application, self._along), _names(form))
+        return Checked(self.application, ready(plan, self.application, partial(_filled, _names(form)), self._along))
 
 
 def _along(known: Aval, start: int, total: int) -> Callable[[], Value]:

@@ -79,7 +79,8 @@ class Trace:
         self.steps: list[Step] = []
         self.operations = self._recorded = 0
         self.free_of_minus_zero: set[int] = set()
-        self._seen: dict[Any, Symbol] = {}
+        #: Places, not symbols: those hold the trace, and a cycle would keep its constants until the collector comes.
+        self._seen: dict[Any, int] = {}
         #: By id, arrays that somebody may still write to, with the copies that stand for them.
         self._copies: dict[int, tuple[Value, Value]] = {}
 
@@ -89,19 +90,15 @@ class Trace:
 
     def shared_input(self, name: str, aval: Aval) -> Symbol:
         """An input that is one step, however often it is asked for, so that what is made of it is merged."""
-        key = ("input", name)
-        if key not in self._seen:
-            self._seen[key] = self.input(name, aval)
-        return self._seen[key]
+        return self._once(("input", name), lambda: self.input(name, aval))
 
     def constant(self, value: Value, is_weak: bool = False) -> Symbol:
         """A value that is known; `is_weak` for a Python number that takes the dtype of what it meets."""
         known = raw_aval(value)
         known = known if is_weak else known._replace(weak=None)
-        key = _bits(value, known)
-        if key not in self._seen:
-            self._seen[key] = self._add(Step(None, (), {}, self._checked(known, "a literal"), value=value))
-        return self._seen[key]
+        return self._once(
+            _bits(value, known), lambda: self._add(Step(None, (), {}, self._checked(known, "a literal"), value=value))
+        )
 
     def made(self, aval: Aval, make: Callable[[], Value]) -> Symbol:
         """A constant that is made when the trace is run."""
@@ -158,9 +155,15 @@ class Trace:
         if op.name in COMMUTATIVE:
             places.sort()
         key = (op.name, tuple(places), tuple((k, _attribute_bits(v)) for k, v in attrs.items()))
-        if key not in self._seen:
-            self._seen[key] = self._append(op, symbols, attrs, out)
-        return self._seen[key]
+        return self._once(key, lambda: self._append(op, symbols, attrs, out))
+
+    def _once(self, key: Any, write: Callable[[], Symbol]) -> Symbol:
+        place = self._seen.get(key)
+        if place is not None:
+            return self.symbol(place)
+        symbol = write()
+        self._seen[key] = symbol.place
+        return symbol
 
     def _operand(self, op: Any, x: Any) -> Symbol:
         if type(x) is Symbol and x.recorder is self and not (x.aval.weak is int and op.kind not in PROMOTING):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 import threading
+import tracemalloc
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -99,7 +101,41 @@ def test_one_question_is_kept_ready_for_a_bounded_number_of_forms() -> None:
     requests = [sent("/v1/evaluate", {"expr": "sum(x)", "inputs": {"x": [1.0] * n}}) for n in range(1, 201)]
     assert [answer.document["values"]["out"] for answer in ask_all(app, requests)] == [float(n) for n in range(1, 201)]
     [(known, _)] = app.state.preparations.kept._kept.values()
-    assert len(known.ready) == 64
+    assert len(known.kept) == 64
+
+
+def many(k: int) -> list[float]:
+    return [k + i / 1000 for i in range(2000)]
+
+
+PRODUCT = {"op": "mul", "args": ["x", "c"]}
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        lambda k: {"expr": f"x * {k}"},
+        lambda k: {"expr": f"sum(x * {many(k)})"},
+        lambda k: {"graph": {"nodes": [{"id": "c", "value": many(k)}, {"id": "y", **PRODUCT}]}},
+        lambda k: {"expr": " + ".join(f"sin(x * {number})" for number in many(k)[:200])},
+    ],
+    ids=["small", "text", "graph", "nodes"],
+)
+def test_what_is_kept_counts_for_what_it_takes(program: Callable[[int], dict[str, Any]]) -> None:
+    app = new_app()
+
+    def kept(numbers: range) -> int:
+        for k in numbers:
+            assert ask(app, sent("/v1/evaluate", {**program(k), "inputs": {"x": 0.5}})).status == 200
+        counted: int = app.state.preparations.kept.nbytes
+        return counted
+
+    before = kept(range(5))
+    tracemalloc.start()
+    counted = kept(range(5, 25)) - before
+    taken, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert 0 < taken < 1.5 * counted
 
 
 @pytest.mark.skipif(not LINUX, reason="memory is read from /proc")
