@@ -69,8 +69,8 @@ async def receive(request: Request) -> Message:
     except TimeoutError:
         limit = f"{settings.deadline_s:g} s (setting PULLBACK_DEADLINE_S)"
         raise DeadlineExceededError(f"the body did not arrive within {limit}") from None
-    coding = compression.request_coding(request.headers.get("content-encoding", ""))
-    media_type = media.request_type(request.headers.get("content-type", ""))
+    coding = compression.request_coding(",".join(request.headers.getlist("content-encoding")))
+    media_type = media.request_type(*request.headers.getlist("content-type"))
     wanted = answer_type(request, media_type)
     if coding != compression.IDENTITY:
         workers: Workers = request.app.state.workers

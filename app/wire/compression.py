@@ -28,17 +28,19 @@ _ZSTD_OPTIONS = {zstd.DecompressionParameter.window_log_max.value: 23}
 
 
 def request_coding(content_encoding: str) -> str:
-    """The coding of a body, by its `Content-Encoding` header.
+    """The coding of a body, by its `Content-Encoding` headers, joined by commas.
 
     Raises:
         UnsupportedMediaTypeError: it is none that is read here, or several.
+
+    >>> request_coding("X-GZIP"), request_coding("")
+    ('gzip', 'identity')
     """
-    coding = content_encoding.strip().lower() or IDENTITY
-    if coding == "x-gzip":
-        return GZIP
-    if coding not in (IDENTITY, *CODINGS):
-        known = ", ".join((*CODINGS, "none"))
-        raise UnsupportedMediaTypeError(f"Content-Encoding is {content_encoding!r}; expected one of {known}")
+    codings = [coding for item in content_encoding.split(",") if (coding := item.strip().lower())] or [IDENTITY]
+    coding = GZIP if codings[0] == "x-gzip" else codings[0]
+    if len(codings) > 1 or coding not in (IDENTITY, *CODINGS):
+        known = " or ".join(CODINGS)
+        raise UnsupportedMediaTypeError(f"Content-Encoding is {content_encoding!r}; expected {known}, once, or none")
     return coding
 
 

@@ -83,15 +83,19 @@ def quality(accept: str, media_type: str) -> float:
     return liked
 
 
-def request_type(content_type: str) -> str:
-    """The media type of a body, by its `Content-Type` header.
+def request_type(*content_types: str) -> str:
+    """The media type of a body, by its `Content-Type` header, which may stand there again with the same words.
 
     Raises:
-        UnsupportedMediaTypeError: it is none that is read here, or of another charset.
+        UnsupportedMediaTypeError: it is none that is read here, or of another charset, or there are several.
 
     >>> request_type("application/JSON; charset=utf-8")
     'application/json'
     """
+    if len(set(content_types)) > 1:
+        shown = " and ".join(map(repr, content_types))
+        raise UnsupportedMediaTypeError(f"Content-Type is {shown}; expected one, {' or '.join(SPOKEN)}")
+    content_type = content_types[0] if content_types else ""
     name, _, parameters = content_type.partition(";")
     media_type = name.strip().lower()
     if media_type not in SPOKEN:

@@ -74,8 +74,9 @@ KINDS = (
         "unsupported-media-type",
         415,
         "Unsupported media type",
-        "The body's Content-Type is none that the server reads. Send Content-Type: "
-        "application/json or application/msgpack, as it is or with Content-Encoding: gzip or zstd.",
+        "The body's Content-Type is none that the server reads, or there are several that differ. Send one "
+        "Content-Type, application/json or application/msgpack, and the body as it is or compressed once, with one "
+        "Content-Encoding, gzip or zstd.",
         (media.UnsupportedMediaTypeError,),
     ),
     Kind(
