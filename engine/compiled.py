@@ -189,7 +189,8 @@ def _plain_parameters(f: Function) -> list[str] | None:
 
 def _hashable(form: Any) -> Any:
     if isinstance(form, dict):
-        return (dict, *((key, _hashable(item)) for key, item in form.items()))
+        # 1, True and 1.0 are equal keys.
+        return (dict, *((type(key), key, _hashable(item)) for key, item in form.items()))
     return tuple(map(_hashable, form)) if isinstance(form, tuple) else form
 
 

@@ -3,14 +3,22 @@
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from engine.errors import InvalidValueError
 
-def leaves(tree: Any, like: Any = None) -> list[Any]:
+#: Containers inside of containers.
+_DEEPEST = 100
+
+
+def leaves(tree: Any, like: Any = None, depth: int = 0) -> list[Any]:
     """The values in it, from left to right; those of a dict in its order, or in that of another tree of its form.
 
     >>> leaves({"w": [1.0, 2.0], "b": (3.0, None)})
     [1.0, 2.0, 3.0]
     >>> leaves({"a": 1.0, "b": 2.0}, like={"b": 0.0, "a": 0.0})
     [2.0, 1.0]
+
+    Raises:
+        InvalidValueError: it is nested too deep, as one that contains itself is.
     """
     if tree is None:
         return []
@@ -20,7 +28,9 @@ def leaves(tree: Any, like: Any = None) -> list[Any]:
         items = zip(tree, [None] * len(tree) if like is None else like, strict=True)
     else:
         return [tree]
-    return [leaf for item, other in items for leaf in leaves(item, other)]
+    if depth == _DEEPEST:
+        raise InvalidValueError(f"lists, tuples or dicts are nested more than {_DEEPEST} deep, or contain themselves")
+    return [leaf for item, other in items for leaf in leaves(item, other, depth + 1)]
 
 
 def paths(tree: Any, before: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:

@@ -441,6 +441,21 @@ def test_a_function_that_calls_itself_on_constants() -> None:
     assert_same(f(np.ones(3)), np.full(3, 2.0))
 
 
+def test_equal_keys_of_other_types_are_another_form() -> None:
+    g = compile(lambda d: {key: value * 2.0 for key, value in d.items()})
+    for _ in range(2):
+        for key in (1, True, 1.0):
+            [(found, value)] = g({key: 3.0}).items()
+            assert (type(found), value) == (type(key), 6.0)
+
+
+def test_what_contains_itself_is_refused() -> None:
+    endless: list[Any] = [1.0]
+    endless.append(endless)
+    with pytest.raises(InvalidValueError, match="nested more than 100 deep, or contain themselves"):
+        compile(lambda p: p[0])(endless)
+
+
 # Text is never code.
 
 

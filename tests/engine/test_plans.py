@@ -142,3 +142,15 @@ def test_bounded_in_entries_and_bytes() -> None:
             prepare(parse(f"x * {n}.5"), {"x": 0.5}, plans=plans).run()
             assert 0 < len(plans.programs) <= limits[0]
             assert plans.programs.nbytes <= limits[1]
+
+
+def test_a_fault_of_the_code_itself_is_not_put_down_to_the_data() -> None:
+    ready = prepare(parse("cumulative_sum(x)"), {"x": np.array([2.0, 1.0])}).ready
+    program, _ = ready.plan._ready()
+
+    def faulty(*given: Any) -> Any:
+        raise TypeError("a bug")
+
+    program.function = faulty
+    with pytest.raises(TypeError, match="a bug"):
+        ready.run()

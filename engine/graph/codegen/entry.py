@@ -137,7 +137,12 @@ class _Reader:
             self._unless(f"{text} is None")
         elif isinstance(tree, dict):
             keys = [self._code.bound("key", key) for key in tree]
-            self._unless(f"type({text}) is dict and list({text}) == [{', '.join(keys)}]")
+            condition = f"type({text}) is dict and list({text}) == [{', '.join(keys)}]"
+            if any(type(key) is not str for key in tree):
+                # 1, True and 1.0 are equal keys.
+                kinds = ", ".join(self._code.bound("kind", type(key)) for key in tree)
+                condition += f" and [*map(type, {text})] == [{kinds}]"
+            self._unless(condition)
             self._inside([(item, f"{text}[{key}]") for key, item in zip(keys, tree.values(), strict=True)])
         elif isinstance(tree, list | tuple):
             kind = self._code.bound("container", type(tree))

@@ -162,7 +162,7 @@ class Program:
             buffers = self._buffers.allocate()
         try:
             return list(self.function(*given, *buffers))
-        except (ValueError, TypeError, IndexError, ArithmeticError) as error:
+        except (ValueError, IndexError, ArithmeticError) as error:
             raise self._explained(error) from error
         finally:
             if len(self._kept) < self._most_kept:
