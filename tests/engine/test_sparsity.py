@@ -9,6 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from engine import compile as compiled
+from engine import functions as F
 from engine import transforms
 from engine.graph import sparsity
 from engine.graph.derivatives import hessian, jacobian
@@ -245,3 +247,38 @@ def test_a_plan_takes_other_values() -> None:
     with dense():
         expected = hessian(ROSENBROCK, {"x": point(2)}).run()["hessian"]["x"]["x"]
     assert_same(found.run({"x": point(2)})["hessian"]["x"]["x"], expected)
+
+
+def rosenbrock(x: Any) -> Any:
+    return F.sum(100.0 * (x[1:] - x[:-1] ** 2) ** 2 + (1.0 - x[:-1]) ** 2)
+
+
+def test_compiled_hessians_take_few_directions() -> None:
+    x = point(1)
+    step = compiled(transforms.hessian(rosenbrock))
+    assert "scatter_add" in step.source(x)
+    assert_same(step(x), transforms.hessian(rosenbrock)(x))
+
+
+def test_compiled_hessians_of_several_arguments_and_of_what_was_computed() -> None:
+    def loss(p: Any, y: Any) -> Any:
+        return F.sum(p["a"][1:] ** 3 * p["a"][:-1] * y[1:]) + F.sum(y * F.sin(p["b"]))
+
+    def computed(p: Any, y: Any) -> Any:
+        negated = {"a": -p["a"], "b": p["b"]}
+        return transforms.hessian(lambda q, z: loss({"a": -q["a"], "b": q["b"]}, -z), (0, 1))(negated, -y)
+
+    def twice(x: Any) -> Any:
+        return transforms.hessian(lambda a, b: F.sum(a[1:] * b[:-1] ** 2), (0, 1))(x, x)
+
+    p, y = {"a": point(1), "b": point(2)}, point(3)
+    for f, args in ((transforms.hessian(loss, (0, 1)), (p, y)), (computed, (p, y)), (twice, (point(1),))):
+        assert "scatter_add" in compiled(f).source(*args)
+        for found, expected in zip(leaves(compiled(f)(*args)), leaves(f(*args)), strict=True):
+            assert_same(found, expected)
+
+
+def leaves(tree: Any) -> list[Any]:
+    if isinstance(tree, dict):
+        tree = list(tree.values())
+    return [leaf for part in tree for leaf in leaves(part)] if isinstance(tree, list | tuple) else [tree]
