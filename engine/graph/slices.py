@@ -21,20 +21,28 @@ _MOST_PARTS = 64
 def slice_sum(trace: Any, x: Symbol, other: Symbol) -> Symbol | None:
     """For `x + other`, where `other` adds to zeros at a slice and `x` holds no -0.0, the same without the zeros."""
     zeros, updates, attrs = _slice_of_zeros(trace, other)
-    if zeros is None or x.aval != other.aval or not _is_free_of_minus_zero(trace, x):
+    before = _updated(trace, x)
+    if zeros is None or before is None or x.aval != other.aval:
         return None
     # A list of integers may name a place twice; both updates would be added one by one.
     if any(isinstance(item, tuple) and item[0] == "ints" for item in attrs["index"]):
         return None
-    found: Symbol | None = _side_by_side(trace, x, other) if x.dtype == FLOAT64 else None
+    updated = before + updates.aval.size
+    found: Symbol | None = None
+    if updated == x.aval.size and x.dtype == FLOAT64:
+        found = _side_by_side(trace, x, other)
     if found is None:
         found = CALLS["slice_add"](x, updates, **attrs)
-    trace.free_of_minus_zero.add(found.place)
+    trace.updated[found.place] = updated
     return found
 
 
-def _is_free_of_minus_zero(trace: Any, x: Symbol) -> bool:
-    return x.place in trace.free_of_minus_zero or _slice_of_zeros(trace, x)[0] is not None
+def _updated(trace: Any, x: Symbol) -> int | None:
+    """How many elements were updated in a sum of updates to slices of zeros, None for any other value."""
+    if x.place in trace.updated:
+        return int(trace.updated[x.place])
+    zeros, updates, _ = _slice_of_zeros(trace, x)
+    return None if zeros is None else updates.aval.size
 
 
 def _slice_of_zeros(trace: Any, x: Symbol) -> tuple[Symbol | None, Symbol, dict[str, Any]]:
