@@ -47,6 +47,8 @@ def parts(structure: Structure, wholes: Collection[int], candidates: Collection[
         wholes: numbers of steps that join arrays, in buffers.
         candidates: numbers of steps that can be written to any array.
     """
+    if not wholes:
+        return {}
     reads = Counter(a for step in structure.steps for a in step.args)
     found: dict[int, Part] = {}
     for whole in wholes:
