@@ -21,6 +21,7 @@ from engine.errors import (
     NotSupportedError,
 )
 from engine.graph import evaluate as engine
+from engine.graph.application import Running
 from engine.graph.binding import bind
 from engine.graph.build import build
 from engine.graph.cost import Cost
@@ -284,7 +285,7 @@ def _given(
 
 def _running(
     batched: Sequence[str], train: bool, seed: int | None, limits: ProgramLimits, plans: Plans | None = None
-) -> dict[str, Any]:
+) -> Running:
     """What the engine is told of how a program is to run."""
     names = [normalized(name) for name in batched]
     return {"batched": names, "train": train, "seed": seed, "limits": limits.cost, "plans": plans}

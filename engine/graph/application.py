@@ -6,7 +6,7 @@ Levels, from the trace up: directions (many cotangents or tangents at once), row
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 from engine.autodiff import Forward, Tape, Taped
 from engine.backward import gradients
@@ -27,13 +27,28 @@ from engine.values import FLOAT64, Aval, Value, aval, shape_of, stand_in
 _DIRECTIONS, _ROWS, _TANGENTS, _TAPE = 1, 2, 3, 4
 
 
+class Running(TypedDict, total=False):
+    """How a program is run; every call that takes one accepts these.
+
+    batched: inputs whose leading axis is a batch; the answer is that of one run a row, stacked.
+    train: random operations are active; needs a seed where there are any.
+    seed: of random operations; each draws from a stream of its own, keyed by its place in the graph and by row.
+    limits: what it may cost.
+    plans: what keeps compiled code, to be shared by programs that compute alike.
+    """
+
+    batched: Sequence[str]
+    train: bool
+    seed: int | None
+    limits: Limits | None
+    plans: Plans | None
+
+
 @dataclass(frozen=True, slots=True)
 class Application:
-    """A program and the inputs that it is run on, checked.
+    """A program and the inputs that it is run on, checked; fields as of `Running`.
 
-    batched: inputs whose leading axis is a batch; `rows` is its length, None without.
-    seed: of random operations; each draws from a stream of its own, keyed by its place in the graph and by row.
-    plans: what keeps compiled code.
+    rows: the length of the batch, None without.
     """
 
     graph: Graph
@@ -72,24 +87,17 @@ class Application:
         return self.inputs | self.graph.bound
 
 
-def apply_to(
-    graph: Graph,
-    inputs: Mapping[str, Value],
-    *,
-    batched: Sequence[str] = (),
-    train: bool = False,
-    seed: int | None = None,
-    limits: Limits | None = None,
-    plans: Plans | None = None,
-    faults: Faults,
-) -> Application:
+def apply_to(graph: Graph, inputs: Mapping[str, Value], faults: Faults, **running: Unpack[Running]) -> Application:
     """A program with its inputs. What is wrong with them becomes faults; the result is of use where there are none."""
+    batched = tuple(running.get("batched", ()))
+    train, seed = running.get("train", False), running.get("seed")
     _check_inputs(graph, inputs, batched, faults)
     if train and seed is None and any(node.op is not None and node.op.random for node in graph.nodes):
         faults.add(InvalidValueError, "train: true with a random operation needs a seed (an integer)", ("seed",))
     rows = next((shape_of(inputs[name])[0] for name in batched if shape_of(inputs.get(name, 0.0))), None)
     in_order = {i.name: inputs[i.name] for i in graph.inputs if i.name in inputs}
-    return Application(graph, in_order, tuple(batched), rows, train, seed, limits or Limits(), plans)
+    limits = running.get("limits") or Limits()
+    return Application(graph, in_order, batched, rows, train, seed, limits, running.get("plans"))
 
 
 def one_row(application: Application) -> Application:

@@ -3,12 +3,12 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
 from engine.errors import Faults, InvalidValueError, Loc
-from engine.graph.application import Application, View, apply_to
+from engine.graph.application import Application, Running, View, apply_to
 from engine.graph.choices import check_known, chosen_wrt
 from engine.graph.cost import Cost, check_cost
 from engine.graph.ir import Graph
@@ -81,20 +81,20 @@ def check(
     wrt: Sequence[str] | None = None,
     eps: float = 1e-6,
     order: int = 1,
-    **options: Any,
+    **running: Unpack[Running],
 ) -> Check:
     """A check of the gradients of a program's floating outputs, added up, as `backward` gives them.
 
     wrt: inputs or nodes; a node is moved by what is added to it.
     eps: the step, times the size of an element above 1.
     order: 2 also compares the derivative of the gradient along a direction.
-    options: batched, train, seed, limits and plans, as of `evaluate.prepare`. All is computed in float64.
+    running: batched, train, seed, limits and plans, see `Running`. All is computed in float64.
 
     Raises:
         AutogradError: of the kind that the wire contract names for the fault.
     """
     faults = Faults()
-    application = apply_to(graph, inputs, faults=faults, **options)
+    application = apply_to(graph, inputs, faults, **running)
     check_known("wrt", wrt or (), application, ("wrt",), faults)
     _check_numbers(eps, order, faults)
     faults.check()

@@ -7,10 +7,10 @@ no element depends on is then exactly 0.0, also beside infinities, where 0.0 * i
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Unpack
 
 from engine.errors import Fault, InvalidValueError, LimitExceededError
-from engine.graph.application import View
+from engine.graph.application import Running, View
 from engine.graph.basis import Basis
 from engine.graph.choices import chosen_outputs, only_output
 from engine.graph.ir import Graph
@@ -29,17 +29,17 @@ def vjp(
     *,
     wrt: Sequence[str] | None = None,
     many: bool = False,
-    **options: Any,
+    **running: Unpack[Running],
 ) -> Derivative:
     """Cotangents of outputs (or nodes) carried back to `wrt`: {"values", "vjps"}.
 
     many: every cotangent has a leading axis of directions, and so has every result.
-    options: batched, train, seed, limits and plans, as of `evaluate.prepare`.
+    running: batched, train, seed, limits and plans, see `Running`.
 
     Raises:
         AutogradError: of the kind that the wire contract names for the fault.
     """
-    request = Request(graph, inputs, options)
+    request = Request(graph, inputs, running)
     request.check_names("cotangents", cotangents, request.application.known)
     request.check_wrt(wrt)
     view = request.view(directions=request.directions("cotangents", cotangents, many))
@@ -57,10 +57,10 @@ def jvp(
     *,
     outputs: Sequence[str] | None = None,
     many: bool = False,
-    **options: Any,
+    **running: Unpack[Running],
 ) -> Derivative:
     """Tangents of inputs (or nodes) carried to outputs: {"values", "jvps"}. Arguments as of `vjp`."""
-    request = Request(graph, inputs, options)
+    request = Request(graph, inputs, running)
     names = chosen_outputs(request.application, outputs, request.faults)
     request.check_names("tangents", tangents, request.application.known)
     m = request.directions("tangents", tangents, many)
@@ -79,7 +79,7 @@ def jacobian(
     of: str | None = None,
     wrt: Sequence[str] | None = None,
     mode: str = "auto",
-    **options: Any,
+    **running: Unpack[Running],
 ) -> Derivative:
     """All derivatives of outputs: {"values", "jacobian": {output: {name: value}}}, of shapes output + input.
 
@@ -90,7 +90,7 @@ def jacobian(
     Raises:
         LimitExceededError: the matrix, or the way to it, is beyond a limit; products with it are not.
     """
-    request = Request(graph, inputs, options)
+    request = Request(graph, inputs, running)
     if mode not in MODES:
         msg = f"mode is {quoted(mode)}; expected one of {', '.join(MODES)}"
         request.faults.add(InvalidValueError, msg, ("mode",))
@@ -119,10 +119,10 @@ def hessian(
     *,
     of: str | None = None,
     wrt: Sequence[str] | None = None,
-    **options: Any,
+    **running: Unpack[Running],
 ) -> Derivative:
     """All second derivatives of one element: {"values", "hessian": {name: {name: value}}, "grads"}."""
-    request = Request(graph, inputs, options)
+    request = Request(graph, inputs, running)
     root = only_output(request.application, of, (), request.faults)
     request.check_wrt(wrt)
     plain = request.view()
@@ -159,10 +159,10 @@ def hvp(
     of: str | None = None,
     wrt: Sequence[str] | None = None,
     many: bool = False,
-    **options: Any,
+    **running: Unpack[Running],
 ) -> Derivative:
     """Products of the Hessian with vectors, without the matrix: {"values", "hvp", "grads"}. Arguments as of `vjp`."""
-    request = Request(graph, inputs, options)
+    request = Request(graph, inputs, running)
     root = only_output(request.application, of, (), request.faults)
     request.check_wrt(wrt)
     request.check_names("vectors", vectors, request.application.known)

@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any
+from typing import Unpack
 
 from engine.errors import Faults, InvalidValueError, NotSupportedError
-from engine.graph.application import Application, View, apply_to
+from engine.graph.application import Application, Running, View, apply_to
 from engine.graph.autodiff import derivatives
 from engine.graph.choices import (
     check_answer,
@@ -20,8 +20,6 @@ from engine.graph.choices import (
 )
 from engine.graph.cost import check_cost
 from engine.graph.ir import Graph
-from engine.graph.limits import Limits
-from engine.graph.plan import Plans
 from engine.graph.ready import Checked, Direction, ready
 from engine.graph.trace import Trace, as_graph
 from engine.symbol import Symbol
@@ -120,11 +118,7 @@ def prepare(
     *,
     outputs: Sequence[str] | str | None = None,
     backward: Backward | None = None,
-    batched: Sequence[str] = (),
-    train: bool = False,
-    seed: int | None = None,
-    limits: Limits | None = None,
-    plans: Plans | None = None,
+    **running: Unpack[Running],
 ) -> Prepared:
     """Checks a program with its inputs and finds its cost; nothing is computed.
 
@@ -133,18 +127,13 @@ def prepare(
         inputs: a raw value for each of its inputs.
         outputs: names to return: None for the program's, "all" for every node.
         backward: what to differentiate; None for forward only.
-        batched: inputs whose leading axis is a batch; the answer is that of one run a row, stacked.
-        train: random operations are active; needs a seed where there are any.
-        seed: of random operations; each draws from a stream of its own, keyed by its place in the graph and by row.
-        limits: what it may cost.
-        plans: what keeps compiled code, to be shared by programs that compute alike.
+        running: batched, train, seed, limits and plans, see `Running`.
 
     Raises:
         AutogradError: of the kind that the wire contract names for the fault.
     """
     faults = Faults()
-    options: dict[str, Any] = {"batched": batched, "train": train, "seed": seed, "limits": limits, "plans": plans}
-    application = apply_to(graph, inputs, faults=faults, **options)
+    application = apply_to(graph, inputs, faults, **running)
     names = application.names if isinstance(outputs, str) else chosen_outputs(application, outputs, faults)
     of = only_output(application, backward.of, ("backward",), faults) if backward else None
     if backward:

@@ -14,7 +14,7 @@ from engine.errors import (
     ShapeMismatchError,
     UnknownNameError,
 )
-from engine.graph.application import View, apply_to, one_row
+from engine.graph.application import Running, View, apply_to, one_row
 from engine.graph.basis import Basis
 from engine.graph.choices import check_answer, check_direction, check_floating, check_known, chosen_wrt
 from engine.graph.cost import check_cost
@@ -53,9 +53,9 @@ def _steps(form: Form) -> list[Symbol]:
 class Request:
     """What all of them have in common: the checks, one trace, and the extra inputs that directions are."""
 
-    def __init__(self, graph: Graph, inputs: Mapping[str, Value], options: Mapping[str, Any]) -> None:
+    def __init__(self, graph: Graph, inputs: Mapping[str, Value], running: Running) -> None:
         self.faults = Faults()
-        self.application = apply_to(graph, inputs, faults=self.faults, **options)
+        self.application = apply_to(graph, inputs, self.faults, **running)
         self.trace: Trace = self.application.trace()
         self._along: dict[str, tuple[Direction, Value]] = {}
 

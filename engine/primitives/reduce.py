@@ -14,8 +14,9 @@ from engine.primitives.arithmetic import abs as abs_
 from engine.primitives.arithmetic import div, square
 from engine.primitives.compare import equal, where
 from engine.primitives.index import slice as slice_
+from engine.primitives.join import concat, flip
 from engine.primitives.math import exp, sqrt
-from engine.primitives.shape import broadcast_to, concat, flip, reshape, transpose
+from engine.primitives.shape import broadcast_to, reshape, transpose
 from engine.rows import (
     KEEPDIMS,
     OVER_AXES,

@@ -112,7 +112,7 @@ def sum_growth(nodes: int) -> tuple[float, float, float]:
 
 def growth(graph: Graph, of: str) -> tuple[float, float, float]:
     """Return the seconds to trace a program with one input x, to differentiate and to schedule it."""
-    application = apply_to(graph, {"x": inputs.CHAIN_X}, faults=Faults())
+    application = apply_to(graph, {"x": inputs.CHAIN_X}, Faults())
     trace = application.trace()
     start = time.perf_counter()
     view = View(application, trace)

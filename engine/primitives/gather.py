@@ -1,0 +1,188 @@
+"""Taking by integers, and the addition at integers that is its derivative."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from engine.attributes import AXIS, INDICES, Attribute
+from engine.batching import flattened, loop, permuted, raised, repeated, reshaped
+from engine.errors import BadAttributeError, InvalidValueError, ShapeMismatchError
+from engine.primitive import ex
+from engine.primitives.arithmetic import zeros_like
+from engine.primitives.index import add_at
+from engine.rows import Row, broadcast_shapes, composite, normalize_axis, primitive, promote
+from engine.values import INT64, Aval, dtype_of, shape_of
+
+
+def _as_indices(name: str, indices: Any, length: int) -> Any:
+    """Integers, from floats with integral values too, within bounds.
+
+    Raises:
+        InvalidValueError: a value that is not integral, or out of range.
+    """
+    found = np.asarray(indices)
+    whole = found.astype(INT64) if found.dtype.kind != "f" else np.where(np.isfinite(found), found, 0.5).astype(INT64)
+    if found.dtype.kind == "f" and not np.array_equal(whole, found):
+        raise InvalidValueError(f"{name}: indices must be integers, got {found[whole != found].flat[0]!s}")
+    if whole.size and not (-length <= whole.min() and whole.max() < length):
+        wrong = whole[(whole < -length) | (whole >= length)].flat[0]
+        raise InvalidValueError(f"{name}: index {wrong} is out of range for an axis of length {length}")
+    return whole
+
+
+def _take(x: Any, indices: Any, axis: int | None) -> Any:
+    x = np.asarray(x)
+    length = x.size if axis is None else x.shape[axis]
+    return np.take(x, _as_indices("take", indices, length), axis=axis)
+
+
+def _emitted_take(x: Aval, indices: Aval, axis: int | None) -> Callable[..., Any]:
+    def found(x: Any, indices: Any) -> Any:
+        try:
+            return x.take(indices, axis)
+        except IndexError:
+            # The same again, for an error that says more.
+            return _take(x, indices, axis)
+
+    return found if indices.dtype == INT64 else partial(_take, axis=axis)
+
+
+def _take_aval(x: Aval, indices: Aval, axis: int | None) -> Aval:
+    if axis is None:
+        return Aval(indices.shape, x.dtype)
+    a = normalize_axis("take", axis, len(x.shape))
+    return Aval((*x.shape[:a], *indices.shape, *x.shape[a + 1 :]), x.dtype)
+
+
+_TAKE = (
+    ex((4,), [0, 0, 3]),
+    ex((3, 4), [[0.0, 2.0], [1.0, 1.0]], axis=1),
+    ex((3, 4), 5),
+    ex((3, 4), -1, axis=0),
+    ex((3,), (0,), axis=0),
+    ex((2, 0), [1], axis=0),
+)
+
+
+def _take_rows(op: Any, rows: int, xs: Any, batched: Any, attrs: dict[str, Any]) -> Any:
+    (x, indices), axis = xs, attrs["axis"]
+    if all(batched):
+        return loop(op, rows, xs, batched, attrs)
+    if batched[0]:
+        return (
+            take(flattened(x, rows), indices, axis=1)
+            if axis is None
+            else take(x, indices, axis=axis % (len(shape_of(x)) - 1) + 1)
+        )
+    y = take(x, indices, axis=axis)
+    a = 0 if axis is None else axis % len(shape_of(x))
+    return permuted(y, (a, *range(a), *range(a + 1, len(shape_of(y))))) if a else y
+
+
+def _scatter_add_rows(op: Any, rows: int, xs: Any, batched: Any, attrs: dict[str, Any]) -> Any:
+    if batched[1]:
+        return loop(op, rows, xs, batched, attrs)
+    x, updates = (v if b else repeated(v, rows) for v, b in zip(xs[::2], batched[::2], strict=True))
+    shape, axis = shape_of(x), attrs["axis"]
+    place = _take_aval(Aval(shape[1:], dtype_of(x)), Aval(shape_of(xs[1]), INT64), axis).shape
+    updates = raised(updates, len(place))
+    if axis is None:
+        return reshaped(scatter_add(flattened(x, rows), xs[1], updates, axis=1), shape)
+    return scatter_add(x, xs[1], updates, axis=axis % (len(shape) - 1) + 1)
+
+
+take: Row = primitive(
+    "take",
+    ("x", "indices"),
+    _take,
+    emit=_emitted_take,
+    kind="linear",
+    batch=_take_rows,
+    attributes=(Attribute("axis", AXIS, None),),
+    vjps=(lambda g, y, x, indices, axis: scatter_add(zeros_like(x), indices, g, axis=axis), None),
+    infer=_take_aval,
+    examples=_TAKE,
+    doc="Elements at integer places along an axis (of the flattened array where none is given).",
+)
+
+
+def _scatter_add(x: Any, indices: Any, updates: Any, axis: int | None) -> Any:
+    x = np.asarray(x)
+    y = np.array(x, dtype=np.result_type(x, updates), order="C")
+    found = _as_indices("scatter_add", indices, y.size if axis is None else y.shape[axis])
+    add_at(y, np.take(np.arange(y.size).reshape(y.shape), found, axis=axis), updates)
+    return y
+
+
+def _emitted_scatter_add(x: Aval, indices: Aval, updates: Aval, axis: int | None) -> Callable[..., Any]:
+    dtype = promote((x, updates))
+
+    def added(x: Any, indices: Any, updates: Any) -> Any:
+        y = np.array(x, dtype=dtype, order="C")
+        try:
+            np.add.at(y.reshape(-1), indices, updates)
+        except IndexError:
+            return _scatter_add(x, indices, updates, axis)
+        return y
+
+    is_flat = indices.dtype == INT64 and (axis is None or len(x.shape) == 1)
+    return added if is_flat else partial(_scatter_add, axis=axis)
+
+
+def _scatter_add_aval(x: Aval, indices: Aval, updates: Aval, axis: int | None) -> Aval:
+    place = _take_aval(x, indices, axis).shape
+    if broadcast_shapes("scatter_add", [place, updates.shape]) != place:
+        raise ShapeMismatchError(f"scatter_add: updates of shape {updates.shape} do not fit places of shape {place}")
+    return Aval(x.shape, promote((x, updates)))
+
+
+scatter_add: Row = primitive(
+    "scatter_add",
+    ("x", "indices", "updates"),
+    _scatter_add,
+    emit=_emitted_scatter_add,
+    kind="linear",
+    batch=_scatter_add_rows,
+    attributes=(Attribute("axis", AXIS, None),),
+    vjps=(
+        lambda g, y, x, indices, updates, axis: g,
+        None,
+        lambda g, y, x, indices, updates, axis: take(g, indices, axis=axis),
+    ),
+    infer=_scatter_add_aval,
+    examples=(
+        ex((4,), [0, 0, 3], (3,)),
+        ex((3, 4), [[0.0, 2.0], [1.0, 1.0]], (3, 2, 2), axis=1),
+        ex((3, 4), 5, ()),
+        ex((3, 4), -1, (4,), axis=0),
+    ),
+    doc="x with `updates` added at integer places along an axis; a place named twice gets both.",
+)
+
+
+def _get_item(x: Any, axis: int, indices: Any) -> Any:
+    shape = shape_of(x)
+    length = shape[normalize_axis("get_item", axis, len(shape))]
+    found = np.array(indices, dtype=np.int64)
+    wrong = found[(found < -length) | (found >= length)]
+    if wrong.size:
+        raise BadAttributeError(f"get_item: index {wrong[0]} is out of range for axis {axis} of length {length}")
+    return take(x, found, axis=axis)
+
+
+get_item = composite(
+    "get_item",
+    ("x",),
+    _get_item,
+    attributes=(Attribute("axis", AXIS), Attribute("indices", INDICES)),
+    examples=(
+        ex((2, 3), axis=0, indices=[0, 0, 1]),
+        ex((2, 3, 2), axis=1, indices=[1]),
+        ex((2, 3), axis=-1, indices=2),
+        ex((3,), axis=0, indices=[]),
+        ex((0, 2), axis=1, indices=[1]),
+    ),
+    doc="Elements at fixed integer places along an axis.",
+)
