@@ -3,9 +3,9 @@
 import asyncio
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
@@ -44,6 +44,37 @@ def bound_blas(processes: int, threads: int) -> int:
     # The limit holds for the process, in all its threads, until it is set again.
     threadpool_limits(allowed, user_api="blas")
     return allowed
+
+
+async def in_time(waited: Awaitable[T], deadline_s: float) -> T:
+    """What `waited` gives. A timer costs more than most answers: where nothing has to be waited for, none is set.
+
+    Raises:
+        TimeoutError: it does not come within so many seconds.
+    """
+    steps = waited.__await__()
+    try:
+        first = next(steps)
+    except StopIteration as end:
+        found: T = end.value
+        return found
+    async with asyncio.timeout(deadline_s):
+        return await _Rest(steps, first)
+
+
+class _Rest(Generic[T]):
+    """What is left of something awaited that has begun, and now waits for `first`."""
+
+    def __init__(self, steps: Generator[Any, Any, T], first: Any) -> None:
+        self._steps = steps
+        self._first = first
+
+    def __await__(self) -> Generator[Any, Any, T]:
+        try:
+            yield self._first
+            return (yield from self._steps)
+        finally:
+            self._steps.close()
 
 
 class Workers:
