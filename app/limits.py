@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar
 
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
+from engine.graph.codegen import tiles
 from engine.graph.cost import Cost
 
 T = TypeVar("T")
@@ -36,13 +37,14 @@ def weight(cost: Cost) -> int:
 
 
 def bound_blas(processes: int, threads: int) -> int:
-    """Lets BLAS use as many threads for a call as there are processors for each of our own, and says how many.
+    """Lets BLAS, and tiles, use as many threads for a call as there are processors for each of our own; says how many.
 
-    Its threads wait by spinning: those of several requests at once would fight for the processors.
+    Those of several requests at once would fight for the processors, the more so as BLAS's threads wait by spinning.
     """
     allowed = max(1, (os.cpu_count() or 1) // (processes * threads))
-    # The limit holds for the process, in all its threads, until it is set again.
+    # The limits hold for the process, in all its threads, until they are set again.
     threadpool_limits(allowed, user_api="blas")
+    tiles.bound_threads(allowed)
     return allowed
 
 
