@@ -159,12 +159,12 @@ def push(op: Any, xs: Sequence[Any], tangents: Sequence[Any], y: Any, attrs: dic
     applies itself, a bilinear one substitutes each operand, and any other transposes its vjp.
     """
     tangents = [lowered(t) for t in tangents]
-    moved = [i for i, t in enumerate(tangents) if t is not None and _is_smooth(op, i)]
+    moved = [i for i, t in enumerate(tangents) if t is not None and is_smooth(op, i)]
     if not moved or not op.is_differentiable or dtype_of(y).kind != "f":
         return None
     if op.kind == "linear":
         full = [
-            x if not _is_smooth(op, i) else CALLS["zeros_like"](x) if t is None else t
+            x if not is_smooth(op, i) else CALLS["zeros_like"](x) if t is None else t
             for i, (x, t) in enumerate(zip(xs, tangents, strict=True))
         ]
         return _like(apply(op, tuple(full), attrs), y)
@@ -183,7 +183,8 @@ def push(op: Any, xs: Sequence[Any], tangents: Sequence[Any], y: Any, attrs: dic
     return total
 
 
-def _is_smooth(op: Any, i: int) -> bool:
+def is_smooth(op: Any, i: int) -> bool:
+    """Whether a row has a derivative in one of its operands."""
     return op.vjp is not None or op.vjps[i] is not None
 
 

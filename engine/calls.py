@@ -19,6 +19,8 @@ from engine.errors import (
     NotScalarError,
     ShapeMismatchError,
 )
+from engine.graph.basis import Basis
+from engine.graph.sparsity import SMALLEST, pattern
 from engine.symbol import Symbol, Tracer
 from engine.table import CALLS
 from engine.values import as_raw, canonical, dtype_of, shape_of
@@ -79,28 +81,62 @@ class ReverseCall:
 
 
 def jacobian_by_columns(f: Function, args: Sequence[Any], keywords: dict[str, Any], argnums: Any, has_aux: bool) -> Any:
-    """The Jacobian, by one batched forward pass for each leaf of the arguments."""
+    """The Jacobian, by a batched forward pass for each leaf of the arguments, or one of few directions for all."""
     chosen, places = choose(args, argnums)
     xs = [floating(x) for x in trees.leaves(chosen)]
-    columns: list[list[Any]] = []
-    y = aux = None
-    for k, x in enumerate(xs):
-        batch, forward = Batch(next_level(), size(x)), Forward(next_level())
-        duals = [forward.pair(x, batch.wrap(directions(x)) if i == k else None) for i, x in enumerate(xs)]
+
+    def call(values: Sequence[Any]) -> tuple[Any, Any]:
         full = list(args)
-        given = trees.filled(chosen, iter(duals))
+        given = trees.filled(chosen, iter(values))
         for place, value in zip(places, given if isinstance(argnums, list | tuple) else [given], strict=True):
             full[place] = value
-        y, aux = with_aux(f, f(*full, **keywords), has_aux)
-        pairs = [forward.parts(value_of(leaf)) for leaf in trees.leaves(y)]
-        for primal, _ in pairs:
-            check_floating(primal)
-        tangents = [batch.unwrap(zeros(p) if t is None else t) for p, t in pairs]
-        aux = trees.filled(aux, iter([forward.parts(leaf)[0] for leaf in trees.leaves(aux)]))
-        columns.append([directions_last(t, x) for t in tangents])
-    found = [trees.filled(chosen, iter([plain(column[n]) for column in columns])) for n in range(len(trees.leaves(y)))]
-    result = trees.filled(y, iter(found))
+        return with_aux(f, f(*full, **keywords), has_aux)
+
+    basis = _shared_basis(xs, call)
+    if basis is not None:
+        steps = basis.steps(lambda _: ())
+        y, aux, tangents = _pushed(call, xs, [steps[str(k)] for k in range(len(xs))], basis.count)
+        starts = np.cumsum([0, *map(size, tangents)]) // basis.count
+        blocks = [basis.columns(t, int(start)) for t, start in zip(tangents, starts, strict=False)]
+        rows = [[block[str(k)] for k in range(len(xs))] for block in blocks]
+    else:
+        columns = []
+        for k, x in enumerate(xs):
+            seeds = [directions(x) if i == k else None for i in range(len(xs))]
+            y, aux, tangents = _pushed(call, xs, seeds, size(x))
+            columns.append([directions_last(t, x) for t in tangents])
+        rows = [[column[n] for column in columns] for n in range(len(tangents))]
+    result = trees.filled(y, iter([trees.filled(chosen, map(plain, row)) for row in rows]))
     return (result, aux) if has_aux else result
+
+
+def _pushed(
+    call: Callable[[Sequence[Any]], tuple[Any, Any]], xs: Sequence[Any], tangents: Sequence[Any], count: int
+) -> tuple[Any, Any, list[Any]]:
+    """The result along so many directions, aux, and for each leaf of the result all its tangents."""
+    batch, forward = Batch(next_level(), count), Forward(next_level())
+    duals = [forward.pair(x, None if t is None else batch.wrap(t)) for x, t in zip(xs, tangents, strict=True)]
+    y, aux = call(duals)
+    pairs = [forward.parts(value_of(leaf)) for leaf in trees.leaves(y)]
+    for primal, _ in pairs:
+        check_floating(primal)
+    aux = trees.filled(aux, iter([forward.parts(leaf)[0] for leaf in trees.leaves(aux)]))
+    return y, aux, [batch.unwrap(zeros(p) if t is None else t) for p, t in pairs]
+
+
+def _shared_basis(xs: Sequence[Any], call: Callable[[Sequence[Any]], tuple[Any, Any]]) -> Basis | None:
+    """Directions that elements of several arguments share, where a trace shows that they can."""
+    if size(list(xs)) < SMALLEST or any(type(x) is not Symbol or x.recorder is not xs[0].recorder for x in xs):
+        return None
+    trace = xs[0].recorder
+    are_inputs = all(trace.steps[x.place].name for x in xs) and len({x.place for x in xs}) == len(xs)
+    # What is computed from any other step may have been simplified to what does not read it.
+    alone = xs if are_inputs else [trace.cut(x) for x in xs]
+    ys = [value_of(leaf) for leaf in trees.leaves(call(alone)[0])]
+    if any(type(y) is not Symbol or y.recorder is not trace for y in ys):
+        return None
+    basis = Basis(trace, {str(k): x.aval for k, x in enumerate(xs)}, None, pattern(trace, ys, alone))
+    return basis if basis.is_shared else None
 
 
 def directions(x: Any) -> Any:

@@ -186,7 +186,8 @@ def jacobian(f: Function, argnums: int | Sequence[int] = 0, mode: str = "auto", 
 def hessian(f: Function, argnums: int | Sequence[int] = 0, has_aux: bool = False) -> Function:
     """All second derivatives of a function of one element: the forward Jacobian of its gradient.
 
-    Arguments and errors as of `grad`. In the form of the argument, in each place the form of the argument again.
+    Arguments and errors as of `grad`. In the form of the argument, in each place the form of the argument again. Inside
+    of `compile` a sparse one takes few directions, and what can only be zero is exactly 0.0.
 
     >>> print(hessian(lambda x: x[0] ** 2 * x[1])(np.array([1.0, 2.0])))
     [[4. 2.]

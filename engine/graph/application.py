@@ -5,7 +5,7 @@ Levels, from the trace up: directions (many cotangents or tangents at once), row
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from engine.autodiff import Forward, Tape, Taped
@@ -22,7 +22,7 @@ from engine.graph.plan import Plan, Plans
 from engine.graph.trace import Stream, Trace
 from engine.symbol import Symbol, lowered
 from engine.table import CALLS, listed, nearest
-from engine.values import FLOAT64, Aval, Value, aval, shape_of
+from engine.values import FLOAT64, Aval, Value, aval, shape_of, stand_in
 
 _DIRECTIONS, _ROWS, _TANGENTS, _TAPE = 1, 2, 3, 4
 
@@ -92,6 +92,16 @@ def apply_to(
     return Application(graph, in_order, tuple(batched), rows, train, seed, limits or Limits(), plans)
 
 
+def one_row(application: Application) -> Application:
+    """The same program for one row of a batch; only shapes and dtypes of its inputs are of use."""
+    avals = {name: aval(x) for name, x in application.inputs.items()}
+    inputs = {
+        name: stand_in(known._replace(shape=known.shape[name in application.batched :]))
+        for name, known in avals.items()
+    }
+    return replace(application, inputs=inputs, batched=(), rows=None)
+
+
 class View:
     """A program interpreted on a trace.
 
@@ -115,7 +125,7 @@ class View:
         shifts: Mapping[str, Symbol] | None = None,
     ) -> None:
         self.application = application
-        self._trace = trace
+        self.trace = trace
         self._directions = None if directions is None else Batch(_DIRECTIONS, directions)
         self._rows = None if application.rows is None else Batch(_ROWS, application.rows)
         self._forward = Forward(_TANGENTS)
@@ -130,7 +140,7 @@ class View:
             self.values: dict[str, Any] = interpret(application.graph, bound | given, self)
 
     def _given(self, name: str, value: Value) -> Any:
-        return self._trace.shared_input(name, aval(value)._replace(weak=None))
+        return self.trace.shared_input(name, aval(value)._replace(weak=None))
 
     def _bound(self, name: str, value: Value, is_differentiated: bool) -> Any:
         given = self._given(name, value)
@@ -157,7 +167,7 @@ class View:
 
     def constant(self, value: Value, is_weak: bool) -> Any:
         """A step of the trace; on the tape where it may be differentiated."""
-        return self.result("", self._trace.constant(value, is_weak))
+        return self.result("", self.trace.constant(value, is_weak))
 
     def result(self, name: str, value: Any) -> Any:
         """A node's value; one that is made of constants is on the tape as well, but for weak numbers."""
@@ -174,13 +184,13 @@ class View:
             inner = value._data
             batch = self._rows
             whole = batch.unwrap(inner) if batch is not None else inner
-            value._data = batch.wrap(self._trace.cut(whole)) if batch is not None else self._trace.cut(whole)
+            value._data = batch.wrap(self.trace.cut(whole)) if batch is not None else self.trace.cut(whole)
         return value
 
     def random(self, place: int, args: tuple[Any, ...]) -> tuple[tuple[Any, ...], Stream]:
         """Every row draws numbers of its own, also where the operand is the same for all."""
         if self._rows is not None and self.application.train:
-            ones = self._rows.wrap(self._trace.filled(1.0, Aval((self._rows.rows,), FLOAT64)))
+            ones = self._rows.wrap(self.trace.filled(1.0, Aval((self._rows.rows,), FLOAT64)))
             args = tuple(x if x.dtype.kind != "f" else x * ones.astype(str(x.dtype)) for x in args)
         return args, Stream(place)
 
@@ -219,7 +229,7 @@ class View:
         """The tangent of a value or gradient, with both axes."""
         primal, tangent = self._forward.parts(self._tape.data(value))
         if tangent is None:
-            tangent = self._trace.filled(0.0, Aval(shape_of(primal), primal.dtype))
+            tangent = self.trace.filled(0.0, Aval(shape_of(primal), primal.dtype))
         return self.directions(tangent)
 
     def gradients(self, roots: Sequence[tuple[str, Any]], wanted: Sequence[str]) -> list[Any]:
@@ -241,11 +251,11 @@ class View:
 
     def _zeros(self, name: str) -> Any:
         known = self.aval(name)
-        return self._trace.filled(0.0, known if known.is_floating else known._replace(dtype=FLOAT64))
+        return self.trace.filled(0.0, known if known.is_floating else known._replace(dtype=FLOAT64))
 
     def ones(self, name: str) -> Symbol:
         """The cotangent of a sum over a value's elements."""
-        return self._trace.filled(1.0, self.aval(name)._replace(weak=None))
+        return self.trace.filled(1.0, self.aval(name)._replace(weak=None))
 
 
 def _differentiated(graph: Graph) -> set[str]:

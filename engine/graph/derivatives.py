@@ -1,22 +1,23 @@
 """Products with Jacobians and Hessians, and the matrices themselves, of a program: checked and costed before they run.
 
 Each is one interpretation of the program, on a tape for cotangents, with tangents for directions, or both; several
-directions at once are an axis more, never a loop.
+directions at once are an axis more, never a loop. Matrices that are sparse take few directions (see `sparsity`): what
+no element depends on is then exactly 0.0, also beside infinities, where 0.0 * inf would be NaN.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from engine.errors import Fault, InvalidValueError, LimitExceededError
 from engine.graph.application import View
+from engine.graph.basis import Basis
 from engine.graph.choices import chosen_outputs, only_output
 from engine.graph.ir import Graph
 from engine.graph.names import quoted
 from engine.graph.request import Derivative, Request
 from engine.symbol import Symbol
-from engine.table import CALLS
-from engine.values import Aval, Value
+from engine.values import Value
 
 MODES = ("auto", "reverse", "forward")
 
@@ -83,7 +84,8 @@ def jacobian(
     """All derivatives of outputs: {"values", "jacobian": {output: {name: value}}}, of shapes output + input.
 
     mode: "reverse" costs a pass back an element of the outputs, "forward" a pass an element of the inputs, "auto" takes
-    the cheaper.
+        the cheaper. Elements that no element of the other side has in common share a pass where that at least halves
+        their number.
 
     Raises:
         LimitExceededError: the matrix, or the way to it, is beyond a limit; products with it are not.
@@ -97,12 +99,17 @@ def jacobian(
     plain = request.view()
     chosen = request.chosen(plain, wrt)
     smooth = request.smooth(plain, names, "of", of is not None)
-    rows = sum(plain.aval(i).size for i in smooth.values())
-    columns = sum(plain.aval(i).size for i in chosen.values())
-    forward = mode == "forward" or (mode == "auto" and columns < rows)
+    above = {i: plain.aval(i) for i in smooth.values()}
+    below = {i: plain.aval(i) for i in chosen.values()}
     with _suggesting("vjp gives its products from the left, jvp those from the right"):
         request.check_matrices(plain, smooth.values(), chosen.values())
-        found = _forward(request, smooth, chosen, plain) if forward else _reverse(request, smooth, chosen, plain)
+        known = request.pattern(plain, below, lambda view: [view.step(i) for i in above])
+        columns = request.basis(below, known)
+        rows = request.basis(above, None if known is None else known.transposed())
+        if mode == "forward" or (mode == "auto" and columns.count < rows.count):
+            found = _forward(request, smooth, chosen, columns)
+        else:
+            found = _reverse(request, smooth, chosen, rows)
         return request.derivative({"values": request.outputs(plain, names), "jacobian": found})
 
 
@@ -121,19 +128,25 @@ def hessian(
     plain = request.view()
     chosen = request.chosen(plain, wrt)
     root = request.check_one(plain, root)
-    blocks: dict[str, dict[str, Symbol]] = {name: {} for name in chosen}
+    avals = {i: plain.aval(i) for i in chosen.values()}
     with _suggesting("hvp gives its products with vectors"):
         request.check_matrices(plain, chosen.values(), chosen.values())
-        avals = {i: plain.aval(i) for i in chosen.values()}
-        total = sum(known.size for known in avals.values())
-        view = request.view(directions=total, tangents=request.basis(avals, "tangents"))
-        for name, g in zip(chosen, view.gradients([(root, view.ones(root))], list(chosen.values())), strict=True):
-            blocks[name] = request.by_name(view.tangent(g), avals, chosen)
-        [*grads] = plain.gradients([(root, plain.ones(root))], list(chosen.values()))
+        [*slopes] = plain.gradients([(root, plain.ones(root))], [*avals])
+        known = request.pattern(
+            plain,
+            avals,
+            lambda view: slopes if view is plain else view.gradients([(root, view.ones(root))], [*avals]),
+        )
+        basis = request.basis(avals, known)
+        view = request.view(directions=basis.count, tangents=basis.steps(lambda i: request.rows(i, "tangents")))
+        found = view.gradients([(root, view.ones(root))], [*avals])
+        starts = _starts(view, avals)
+        blocks = {i: basis.columns(view.tangent(g), starts[i]) for i, g in zip(avals, found, strict=True)}
+        grads = dict(zip(avals, map(plain.primal, slopes), strict=True))
         document = {
             "values": request.outputs(plain),
-            "hessian": blocks,
-            "grads": dict(zip(chosen, map(plain.primal, grads), strict=True)),
+            "hessian": {name: {other: blocks[i][j] for other, j in chosen.items()} for name, i in chosen.items()},
+            "grads": {name: grads[i] for name, i in chosen.items()},
         }
         return request.derivative(document)
 
@@ -169,43 +182,35 @@ def hvp(
 
 
 def _reverse(
-    request: Request, names: Mapping[str, str], wrt: Mapping[str, str], plain: View
+    request: Request, names: Mapping[str, str], wrt: Mapping[str, str], basis: Basis
 ) -> dict[str, dict[str, Symbol]]:
     """One pass back along all elements of the outputs at once."""
-    avals = {i: plain.aval(i) for i in names.values()}
-    total = sum(known.size for known in avals.values())
-    view = request.view(directions=total)
-    roots = [(i, view.directed(step)) for i, step in request.basis(avals, "cotangents").items()]
-    grads = [view.directions(g) for g in view.gradients(roots, list(wrt.values()))]
-    found: dict[str, dict[str, Symbol]] = {}
-    places: dict[str, slice] = {}
-    start = 0
-    for i, known in avals.items():
-        places[i] = slice(start, start + known.size)
-        start += known.size
-    for name, i in names.items():
-        parts = [g if len(avals) == 1 else g[places[i]] for g in grads]
-        found[name] = {x: _first(g, avals[i], request.application.rows) for x, g in zip(wrt, parts, strict=True)}
-    return found
-
-
-def _first(step: Symbol, known: Aval, rows: int | None) -> Symbol:
-    """A result with its axis of directions in the shape of what they are directions of, after that of rows."""
-    if rows is not None:
-        step = CALLS["transpose"](step, (1, 0, *range(2, step.ndim)))
-    lead = () if rows is None else (rows,)
-    found: Symbol = CALLS["reshape"](step, (*lead, *known.shape, *step.shape[len(lead) + 1 :]))
-    return found
+    view = request.view(directions=basis.count)
+    steps = basis.steps(lambda i: request.rows(i, "cotangents"))
+    grads = view.gradients([(i, view.directed(step)) for i, step in steps.items()], list(wrt.values()))
+    starts = _starts(view, wrt.values())
+    blocks = {x: basis.first(view.directions(g), starts[i]) for (x, i), g in zip(wrt.items(), grads, strict=True)}
+    return {name: {x: block[i] for x, block in blocks.items()} for name, i in names.items()}
 
 
 def _forward(
-    request: Request, names: Mapping[str, str], wrt: Mapping[str, str], plain: View
+    request: Request, names: Mapping[str, str], wrt: Mapping[str, str], basis: Basis
 ) -> dict[str, dict[str, Symbol]]:
     """One pass along all elements of the inputs at once."""
-    avals = {i: plain.aval(i) for i in wrt.values()}
-    total = sum(known.size for known in avals.values())
-    view = request.view(directions=total, tangents=request.basis(avals, "tangents"))
-    return {name: request.by_name(view.tangent(view.values[i]), avals, wrt) for name, i in names.items()}
+    view = request.view(directions=basis.count, tangents=basis.steps(lambda i: request.rows(i, "tangents")))
+    starts = _starts(view, names.values())
+    blocks = {name: basis.columns(view.tangent(view.values[i]), starts[i]) for name, i in names.items()}
+    return {name: {x: block[i] for x, i in wrt.items()} for name, block in blocks.items()}
+
+
+def _starts(view: View, names: Iterable[str]) -> dict[str, int]:
+    """The place of each value's first element where all elements stand one after another, each value once."""
+    found: dict[str, int] = {}
+    start = 0
+    for i in dict.fromkeys(names):
+        found[i] = start
+        start += view.aval(i).size
+    return found
 
 
 @contextmanager

@@ -4,8 +4,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-import numpy as np
-
 from engine.errors import (
     Faults,
     InvalidValueError,
@@ -16,12 +14,14 @@ from engine.errors import (
     ShapeMismatchError,
     UnknownNameError,
 )
-from engine.graph.application import View, apply_to
+from engine.graph.application import View, apply_to, one_row
+from engine.graph.basis import Basis
 from engine.graph.choices import check_answer, check_direction, check_floating, check_known, chosen_wrt
 from engine.graph.cost import check_cost
 from engine.graph.ir import Graph
 from engine.graph.names import quoted
 from engine.graph.ready import Checked, Direction, ready
+from engine.graph.sparsity import Pattern, pattern
 from engine.graph.trace import Trace
 from engine.symbol import Symbol
 from engine.table import CALLS, nearest
@@ -149,32 +149,23 @@ class Request:
         is_shared = any(x.name == i for x in self.application.graph.inputs) and i not in self.application.batched
         return () if rows is None or (is_shared and field != "cotangents") else (rows,)
 
-    def basis(self, avals: Mapping[str, Aval], field: str) -> dict[str, Symbol]:
-        """Directions along each element of some values, one value after another: the others stay where they are."""
-        total = sum(known.size for known in avals.values())
-        found: dict[str, Symbol] = {}
-        start = 0
-        for i, known in avals.items():
-            step = self.trace.made(Aval((total, *known.shape), known.dtype), _along(known, start, total))
-            rows = self.rows(i, field)
-            if rows:
-                wide = CALLS["reshape"](step, (total, 1, *known.shape))
-                step = CALLS["broadcast_to"](wide, (total, *rows, *known.shape))
-            found[i] = step
-            start += known.size
-        return found
+    def pattern(
+        self, plain: View, below: Mapping[str, Aval], above: Callable[[View], Sequence[Symbol]]
+    ) -> Pattern | None:
+        """Where the Jacobian of some steps of a view, which is that of one row, can be other than zero.
 
-    def by_name(self, step: Symbol, avals: Mapping[str, Aval], names: Mapping[str, str]) -> dict[str, Symbol]:
-        """A result along a basis: for each name of what it is made of its axis at the end, in its shape and dtype."""
-        moved = CALLS["transpose"](step, (*range(1, step.ndim), 0))
-        columns: dict[str, Symbol] = {}
-        start = 0
-        for i, known in avals.items():
-            part = moved if len(avals) == 1 else moved[..., start : start + known.size]
-            part = CALLS["reshape"](part, (*step.shape[1:], *known.shape))
-            columns[i] = part if part.dtype == known.dtype else CALLS["astype"](part, str(known.dtype))
-            start += known.size
-        return {name: columns[i] for name, i in names.items()}
+        plain: the program on the trace. below: what is moved, by name.
+        """
+        nodes = below.keys() - {x.name for x in self.application.graph.inputs}
+        if nodes or self.application.rows is not None:
+            # What is computed from a node may have been simplified to what does not read it.
+            alone = one_row(self.application)
+            plain = View(alone, alone.trace(), cut=[*nodes])
+        return pattern(plain.trace, above(plain), [plain.step(i) for i in below])
+
+    def basis(self, avals: Mapping[str, Aval], known: Pattern | None) -> Basis:
+        """Directions along the elements of some values, by name; `known` has a column for each."""
+        return Basis(self.trace, avals, self.application.rows, known)
 
     def check_matrices(self, view: View, above: Any, below: Any) -> None:
         """Refuses matrices that are too large before anything of their size is written down."""
@@ -198,10 +189,3 @@ class Request:
         check_cost(plan.cost, self.application.limits)
         check_answer(steps, self.application.limits)
         return Checked(self.application, ready(plan, self.application, partial(_filled, _names(form)), self._along))
-
-
-def _along(known: Aval, start: int, total: int) -> Callable[[], Value]:
-    def make() -> Value:
-        return np.eye(total, known.size, -start, known.dtype).reshape((total, *known.shape))
-
-    return make

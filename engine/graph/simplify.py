@@ -9,9 +9,8 @@ from collections.abc import Callable
 from math import copysign, frexp
 from typing import Any
 
-import numpy as np
-
 from engine.dispatch import apply
+from engine.graph.slices import slice_sum
 from engine.symbol import Symbol
 from engine.table import OPERATIONS
 from engine.values import FLOAT64, Aval, canonical
@@ -140,39 +139,10 @@ def _add(trace: Any, xs: list[Symbol], attrs: dict[str, Any], out: Aval) -> Symb
         inner = _negated(trace, other)
         if inner is not None and other.dtype.kind == "f":
             return _call("sub", x, inner)
-        found = _slice_sum(trace, x, other)
+        found = slice_sum(trace, x, other)
         if found is not None:
             return found
     return None
-
-
-def _slice_sum(trace: Any, x: Symbol, other: Symbol) -> Symbol | None:
-    """What is added to zeros at a slice, and then to `x`, is added to it at once where `x` holds no -0.0."""
-    zeros, updates, attrs = _slice_of_zeros(trace, other)
-    if zeros is None or x.aval != other.aval or not _is_free_of_minus_zero(trace, x):
-        return None
-    # A list of integers may name a place twice; both updates would be added one by one.
-    if any(isinstance(item, tuple) and item[0] == "ints" for item in attrs["index"]):
-        return None
-    found = _call("slice_add", x, updates, **attrs)
-    trace.free_of_minus_zero.add(found.place)
-    return found
-
-
-def _is_free_of_minus_zero(trace: Any, x: Symbol) -> bool:
-    return x.place in trace.free_of_minus_zero or _slice_of_zeros(trace, x)[0] is not None
-
-
-def _slice_of_zeros(trace: Any, x: Symbol) -> tuple[Symbol | None, Symbol, dict[str, Any]]:
-    """The operands and attributes of an addition to zeros at a slice; sums of 0.0 and anything are never -0.0."""
-    step = trace.steps[x.place]
-    if step.op is None or step.op.name != "slice_add":
-        return None, x, {}
-    zeros, updates = map(trace.symbol, step.args)
-    base = trace.steps[zeros.place]
-    value = trace.known(trace.symbol(base.args[0]) if base.op is not None and base.op.name == "broadcast_to" else zeros)
-    is_zero = value is not None and not np.any(value) and not np.any(np.signbit(value))
-    return (zeros if is_zero else None), updates, step.attrs
 
 
 def _sub(trace: Any, xs: list[Symbol], attrs: dict[str, Any], out: Aval) -> Symbol | None:

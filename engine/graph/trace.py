@@ -70,7 +70,7 @@ class Step:
 class Trace:
     """Steps in the order in which they were recorded; places count from 0.
 
-    free_of_minus_zero: places of values of which simplification has found out that no element is -0.0.
+    updated: places of sums of updates to slices of zeros, none of which holds -0.0: how many elements were updated.
     """
 
     def __init__(self, limits: Limits | None = None, level: int = 0) -> None:
@@ -78,7 +78,7 @@ class Trace:
         self.limits = limits or Limits()
         self.steps: list[Step] = []
         self.operations = self._recorded = 0
-        self.free_of_minus_zero: set[int] = set()
+        self.updated: dict[int, int] = {}
         #: Places, not symbols: those hold the trace, and a cycle would keep its constants until the collector comes.
         self._seen: dict[Any, int] = {}
         #: By id, arrays that somebody may still write to, with the copies that stand for them.

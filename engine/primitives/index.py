@@ -2,6 +2,7 @@
 
 import operator
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -207,6 +208,17 @@ def _take(x: Any, indices: Any, axis: int | None) -> Any:
     return np.take(x, _as_indices("take", indices, length), axis=axis)
 
 
+def _emitted_take(x: Aval, indices: Aval, axis: int | None) -> Callable[..., Any]:
+    def found(x: Any, indices: Any) -> Any:
+        try:
+            return x.take(indices, axis)
+        except IndexError:
+            # The same again, for an error that says more.
+            return _take(x, indices, axis)
+
+    return found if indices.dtype == INT64 else partial(_take, axis=axis)
+
+
 def _take_aval(x: Aval, indices: Aval, axis: int | None) -> Aval:
     if axis is None:
         return Aval(indices.shape, x.dtype)
@@ -255,6 +267,7 @@ take: Row = primitive(
     "take",
     ("x", "indices"),
     _take,
+    emit=_emitted_take,
     kind="linear",
     batch=_take_rows,
     attributes=(Attribute("axis", AXIS, None),),
@@ -273,6 +286,21 @@ def _scatter_add(x: Any, indices: Any, updates: Any, axis: int | None) -> Any:
     return y
 
 
+def _emitted_scatter_add(x: Aval, indices: Aval, updates: Aval, axis: int | None) -> Callable[..., Any]:
+    dtype = promote((x, updates))
+
+    def added(x: Any, indices: Any, updates: Any) -> Any:
+        y = np.array(x, dtype=dtype, order="C")
+        try:
+            np.add.at(y.reshape(-1), indices, updates)
+        except IndexError:
+            return _scatter_add(x, indices, updates, axis)
+        return y
+
+    is_flat = indices.dtype == INT64 and (axis is None or len(x.shape) == 1)
+    return added if is_flat else partial(_scatter_add, axis=axis)
+
+
 def _scatter_add_aval(x: Aval, indices: Aval, updates: Aval, axis: int | None) -> Aval:
     place = _take_aval(x, indices, axis).shape
     if broadcast_shapes("scatter_add", [place, updates.shape]) != place:
@@ -284,6 +312,7 @@ scatter_add: Row = primitive(
     "scatter_add",
     ("x", "indices", "updates"),
     _scatter_add,
+    emit=_emitted_scatter_add,
     kind="linear",
     batch=_scatter_add_rows,
     attributes=(Attribute("axis", AXIS, None),),

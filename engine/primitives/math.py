@@ -208,18 +208,18 @@ class _Sigmoid(NamedTuple):
     below: Any
 
 
-#: Below these exp(-x) overflows.
-_LOWEST = {np.dtype(np.float64): -709.0, np.dtype(np.float32): -88.0}
+#: Above these exp overflows.
+_HIGHEST = {np.dtype(np.float64): 709.0, np.dtype(np.float32): 88.0}
 
 
 @in_floating
 def _sigmoid_begun(x: Any) -> _Sigmoid:
     e = np.asarray(np.negative(x))
-    lowest = _LOWEST[e.dtype]
+    highest = _HIGHEST[e.dtype]
     below = None
     # So written it holds for NaN, too.
-    if not np.minimum.reduce(x, axis=None, initial=0.0) >= lowest:
-        below = np.asarray(x) < lowest
+    if not np.maximum.reduce(e, axis=None, initial=0.0) <= highest:
+        below = e > highest
         e = np.where(below, 0.0, e)
     e = np.exp(e, out=e)
     y = np.asarray(1.0 + e)

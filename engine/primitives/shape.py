@@ -253,8 +253,10 @@ def _concat_vjp(g: Any, y: Any, *xs: Any, axis: int) -> tuple[Any, ...]:
 concat = primitive(
     "concat",
     ("x",),
-    lambda *xs, axis: np.concatenate(xs, axis=axis),
+    # Row after row, as plans lay it out; left to itself NumPy follows the operands.
+    lambda *xs, axis: np.ascontiguousarray(np.concatenate(xs, axis=axis)),
     kind="linear",
+    is_fresh=True,
     variadic=True,
     attributes=(Attribute("axis", AXIS, 0),),
     vjp=_concat_vjp,

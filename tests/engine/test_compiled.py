@@ -564,3 +564,10 @@ def test_memory_is_flat() -> None:
         assert tracemalloc.get_traced_memory()[0] - before < 20_000
     finally:
         tracemalloc.stop()
+
+
+def test_compiled_gathers_refuse_what_is_out_of_range() -> None:
+    x, places = np.arange(4.0), np.array([0, 4])
+    for f in (lambda x, places: F.take(x, places), lambda x, places: F.scatter_add(x, places, 1.0)):
+        with pytest.raises(InvalidValueError, match="index 4 is out of range for an axis of length 4"):
+            compiled(f)(x, places)

@@ -45,6 +45,8 @@ OTHERS: dict[str, Function] = {
     "stop": lambda x: F.stop_gradient(x) * x,
     "float32": lambda x: F.astype(x, "float32"),
     "where": lambda x: F.where(x > 0, x * x, 0.5),
+    "joined rows": lambda x: F.concat([x[:2] * 2.0, F.tanh(x[2:])]) if shape_of(x) else x,
+    "joined columns": lambda x: F.concat([F.exp(x[..., 1:]), -x[..., :1]], axis=-1) if shape_of(x) else x,
     "masked": lambda x: F.where(F.isfinite(x), x, -1.0),
     "power": lambda x: x**3 - x**-1,
     "exponential": lambda x: 2.0**x,

@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from engine.graph.codegen.forms import writes_out
 from engine.graph.codegen.fuse import Group
+from engine.graph.codegen.parts import is_joined, parts
 from engine.graph.codegen.structure import Structure
 from engine.graph.trace import Step
 from engine.values import FLOAT64, Aval
@@ -76,17 +77,37 @@ class Buffers:
         self._expiring: dict[int, list[int]] = {}
         self._waiting: dict[Aval, list[int]] = {}
         is_c = _laid_out_in_c(self._steps)
+        single = [n for n in order if not isinstance(n, Group)]
+        written = {n for n in single if writes_out(self._steps[n], self._steps) and is_c[n]}
+        joined = [n for n in single if is_joined(self._steps[n]) and self._is_kept(n)]
+        self._parts = parts(structure, joined, {n for n in written if self._ends[n] <= self._last_place})
+        for a, part in self._parts.items():
+            self._ends[part.whole] = max(self._ends[part.whole], self._ends[a])
         for place, item in enumerate(order):
             self._release(place)
             if isinstance(item, Group):
                 for n in item.results:
                     self._assign(n, place, ())
-            elif writes_out(self._steps[item], self._steps) and is_c[item]:
+            elif item in self._parts:
+                self._place(item, place)
+            elif item in written:
                 self._assign(item, place, _may_overwrite(self._steps[item]))
+            elif is_joined(self._steps[item]):
+                self._assign(item, place, ())
+
+    def _is_kept(self, n: int) -> bool:
+        """Whether a value gets a buffer: it is large, and not handed out."""
+        return self._steps[n].aval.size >= SMALLEST and self._ends[n] <= self._last_place
+
+    def _place(self, n: int, place: int) -> None:
+        """A part of a whole is written into the buffer of that; the first one takes it."""
+        part = self._parts[n]
+        self._assign(part.whole, place, ())
+        self.names[n] = self.names[part.whole] + part.span
 
     def _assign(self, n: int, place: int, over: Sequence[int]) -> None:
         step = self._steps[n]
-        if step.aval.size < SMALLEST or self._ends[n] > self._last_place:
+        if n in self.names or not self._is_kept(n):
             return
         form = Aval(step.aval.shape, step.aval.dtype)
         buffer = self._free(form, place, over)
@@ -144,8 +165,15 @@ def _laid_out_in_c(steps: Sequence[Step]) -> list[bool]:
     for step in steps:
         if len(step.aval.shape) <= 1 or step.op is None:
             found.append(all(found[a] for a in step.args))
-        elif step.op.ufunc is not None and step.op.ufunc.signature is None:
+        elif _keeps_layout(step):
             found.append(all(found[a] for a in step.args if len(steps[a].aval.shape) > 1))
         else:
-            found.append(step.op.ufunc is not None or step.op.takes_out)
+            found.append(step.op.ufunc is not None or step.op.takes_out or is_joined(step))
     return found
+
+
+def _keeps_layout(step: Step) -> bool:
+    """Whether NumPy lays a result out as the operands are."""
+    if step.op.name == "slice":
+        return not any(isinstance(item, tuple) and item[0] == "ints" for item in step.attrs["index"])
+    return step.op.kind == "elementwise" or (step.op.ufunc is not None and step.op.ufunc.signature is None)

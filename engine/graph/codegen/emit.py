@@ -17,6 +17,7 @@ from engine.dispatch import apply
 from engine.graph.codegen.code import Code, Line
 from engine.graph.codegen.forms import ARRAY, TRUTH, calls_ufunc, forms, on_numbers
 from engine.graph.codegen.fuse import Group
+from engine.graph.codegen.parts import is_joined, spans
 from engine.graph.codegen.region import Region
 from engine.graph.codegen.structure import Structure
 from engine.graph.trace import Step
@@ -58,6 +59,7 @@ class Emitter:
         named: Container[int] = (),
     ) -> None:
         self.code = Code()
+        self._structure = structure
         self._steps = structure.steps
         self._forms = forms(structure.steps)
         self.is_guarded = is_guarded
@@ -101,6 +103,8 @@ class Emitter:
             if n in self._inside and len(text) <= _LONGEST_INSIDE:
                 self._texts[n] = f"({text})"
                 return []
+        elif is_joined(step) and n in self._buffers:
+            text = self._joined(n, lines)
         elif calls_ufunc(step, self._steps):
             text = self._ufunc(step, self._buffers.get(n))
         else:
@@ -163,6 +167,15 @@ class Emitter:
             return f"{self.code.bound(step.op.name, ufunc)}({', '.join(args)})"
         self.code.names[name] = _MODULES[name]
         return f"{name}.{ufunc.__name__}({', '.join(args)})"
+
+    def _joined(self, n: int, lines: list[Line]) -> str:
+        """The buffer of what is joined; operands that were not computed in it are copied."""
+        buffer = self._buffers[n]
+        for a, span in spans(self._structure, n):
+            if self._buffers.get(a) != buffer + span:
+                self.code.names["np"] = np
+                lines.append((f"np.copyto({buffer}{span}, {self._texts[a]})", "concat"))
+        return buffer
 
     def _begun(self, step: Step, args: list[str], lines: list[Line]) -> str:
         """What several operations on the same operands begin with, computed once."""

@@ -18,6 +18,7 @@ from engine.graph.codegen.code import INDENT, Code, Line
 from engine.graph.codegen.emit import Emitter
 from engine.graph.codegen.forms import FLOAT, forms, is_scalar
 from engine.graph.codegen.fuse import Group, fused
+from engine.graph.codegen.products import with_products_joined
 from engine.graph.codegen.structure import Structure
 from engine.values import Value
 
@@ -40,7 +41,7 @@ class Program:
     """
 
     def __init__(self, structure: Structure, carried: Sequence[int] = ()) -> None:
-        self._structure = structure
+        self._structure = structure = with_products_joined(structure)
         self._carried = carried
         found = forms(structure.steps)
         self.is_scalar = not structure.constants and is_scalar(structure.steps)

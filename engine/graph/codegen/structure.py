@@ -6,7 +6,9 @@ as they are reached where each value in turn is computed from its operands, left
 
 import hashlib
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from copy import copy
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -63,6 +65,27 @@ class Structure:
                 step = Step(step.op, args, step.attrs, step.aval, None, "", step.stream)
             self.steps.append(step)
         self.outputs = [numbers[x.place] for x in outputs]
+
+    def replaced(self, steps: Sequence[Step], stand_for: Mapping[int, int]) -> "Structure":
+        """The same values by other steps, which are no longer those of a trace.
+
+        steps: the own ones, and others behind them, whose operands may be any.
+        stand_for: for numbers of steps those of the ones that stand for them.
+        """
+
+        def args(n: int) -> tuple[int, ...]:
+            return tuple(stand_for.get(a, a) for a in steps[n].args)
+
+        outputs = [stand_for.get(n, n) for n in self.outputs]
+        order = reached([*self.inputs, *self.constants, *outputs], args)
+        numbers = {old: n for n, old in enumerate(order)}
+        found = copy(self)
+        found.places = []
+        found.steps = [replace(steps[old], args=tuple(numbers[a] for a in args(old))) for old in order]
+        found.inputs = [numbers[n] for n in self.inputs]
+        found.constants = [numbers[n] for n in self.constants]
+        found.outputs = [numbers[n] for n in outputs]
+        return found
 
     def key(self) -> bytes:
         """What structures share that are the same, with all shapes, dtypes, attributes and numbers in them."""
