@@ -4,14 +4,13 @@ Whatever cannot be answered here, be it wrong, new or unusual, is handed on as i
 explains it. What is answered here is answered as the application would.
 """
 
-import asyncio
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
 import orjson
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.endpoints import Endpoint
@@ -19,8 +18,8 @@ from app.api.replies import VARY, coded
 from app.hot.preparations import Preparations
 from app.hot.questions import Question
 from app.hot.templates import Templates
-from app.limits import DeadlineExceededError, OverloadedError, Workers
-from app.middleware import Around
+from app.limits import DeadlineExceededError, OverloadedError, Workers, in_time
+from app.middleware import CLIENT_CLOSED_REQUEST, Around
 from app.registry import UnknownProgramError
 from app.settings import Settings
 from app.stores import StoreUnavailableError
@@ -102,61 +101,35 @@ class HotPath:
         self._forms: dict[tuple[bytes | None, ...], _Forms | None] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers a request, or hands it on."""
+        """Answers a request, or hands it on: by path and method, then headers, then the body, then what is known."""
         endpoint = self._endpoints.get(scope["path"])
         if endpoint is None or scope["method"] != "POST" or scope.get("root_path"):
             await self._app(scope, receive, send)
             return
         start = time.perf_counter()
-        given = scope["headers"]
-        headers = dict(given)
-        forms = None
-        if len(headers) == len(given) and b"expect" not in headers:
-            forms = self._forms_of(headers)
-        if forms is None or len(headers.get(b"content-length", b"")) > _DIGITS:
+        headers = dict(scope["headers"])
+        forms = None if len(headers) < len(scope["headers"]) else self._forms_of(headers)
+        if forms is None:
             await self._app(scope, receive, send)
             return
         try:
-            async with asyncio.timeout(self._deadline_s):
-                message = await receive()
-        except TimeoutError:
-            late = DeadlineExceededError(f"the body did not arrive within {self._deadline_s:g} s (setting {_DEADLINE})")
-            await self._refuse(scope, headers, start, send, late)
+            message = await self._body(receive)
+            answer = await self._answer(endpoint, message, forms)
+        except Exception as error:  # noqa: BLE001 - it is logged and answered
+            # Late, or a bug: the application would begin anew, or hide it.
+            await self._refuse(scope, headers, start, send, error)
             return
-        body = message.get("body", b"")
-        content: Any = None
-        coding = compression.IDENTITY
-        if body and not message.get("more_body") and len(body) <= self._longest:
-            try:
-                content = self._content(endpoint, body, forms)
-                if callable(content):
-                    content = await self._workers.run(content)
-                if content is not None and len(content) >= compression.SMALLEST_BYTES:
-                    content, coding = await coded(content, forms.accept_encoding, self._workers)
-            except _REFUSALS:
-                content = None
-            except Exception as error:  # noqa: BLE001 - it is logged and answered
-                # Late, or a bug: the application would begin anew, or hide it.
-                await self._refuse(scope, headers, start, send, error)
-                return
-        if content is None:
+        if answer is None:
             await self._app(scope, _replaying(message, receive), send)
             return
         self.answered += 1
-        own = [(b"content-length", b"%d" % len(content)), forms.content_type]
-        if coding != compression.IDENTITY:
-            own += [(b"content-encoding", coding.encode()), (b"vary", VARY.encode())]
-        request_id = self._around.request_id(headers.get(b"x-request-id"))
-        own += self._around.headers(request_id, headers.get(b"origin"))
-        try:
-            await send({"type": "http.response.start", "status": 200, "headers": own})
-            await send({"type": "http.response.body", "body": content})
-        finally:
-            self._around.note(scope, 200, start, request_id)
+        await self._reply(scope, headers, start, send, forms, *answer)
 
     def _forms_of(self, headers: dict[bytes, bytes]) -> _Forms | None:
         """In which forms a request comes and wants its answer; None where the application has to look."""
         get = headers.get
+        if b"expect" in headers or len(get(b"content-length", b"")) > _DIGITS:
+            return None
         wanted = get(b"content-type"), get(b"accept"), get(b"accept-encoding"), get(b"content-encoding")
         forms = self._forms.get(wanted)
         if forms is None and wanted not in self._forms:
@@ -164,6 +137,39 @@ class HotPath:
                 self._forms.clear()
             forms = self._forms[wanted] = _negotiated(*((value or b"").decode("latin-1") for value in wanted))
         return forms
+
+    async def _body(self, receive: Receive) -> Message:
+        """The first piece of the body, in most cases all of it.
+
+        Raises:
+            DeadlineExceededError: it does not arrive.
+        """
+        try:
+            return await in_time(receive(), self._deadline_s)
+        except TimeoutError:
+            limit = f"{self._deadline_s:g} s (setting {_DEADLINE})"
+            raise DeadlineExceededError(f"the body did not arrive within {limit}") from None
+
+    async def _answer(self, endpoint: Endpoint, message: Message, forms: _Forms) -> tuple[bytes, str] | None:
+        """The answer and its coding; None where the application has to look.
+
+        Raises:
+            DeadlineExceededError: the work takes too long.
+        """
+        body = message.get("body", b"")
+        if not body or message.get("more_body") or len(body) > self._longest:
+            return None
+        try:
+            content = self._content(endpoint, body, forms)
+            if callable(content):
+                content = await self._workers.run(content)
+            if content is None:
+                return None
+            if len(content) < compression.SMALLEST_BYTES:
+                return content, compression.IDENTITY
+            return await coded(content, forms.accept_encoding, self._workers)
+        except _REFUSALS:
+            return None
 
     def _content(self, endpoint: Endpoint, body: bytes, forms: _Forms) -> bytes | Callable[[], bytes | None] | None:
         """The answer, or what gives it where this is no work for the event loop; None: there is none to be had here."""
@@ -205,6 +211,31 @@ class HotPath:
         if question is None or body.count(b":") != question.colons or b"\\u" in body:
             return None
         return question
+
+    async def _reply(
+        self,
+        scope: Scope,
+        headers: dict[bytes, bytes],
+        start: float,
+        send: Send,
+        forms: _Forms,
+        content: bytes,
+        coding: str,
+    ) -> None:
+        """Sends an answer."""
+        own = [(b"content-length", b"%d" % len(content)), forms.content_type]
+        if coding != compression.IDENTITY:
+            own += [(b"content-encoding", coding.encode()), (b"vary", VARY.encode())]
+        request_id = self._around.request_id(headers.get(b"x-request-id"))
+        own += self._around.headers(request_id, headers.get(b"origin"))
+        status = 200
+        try:
+            await send({"type": "http.response.start", "status": status, "headers": own})
+            await self._around.send(send, {"type": "http.response.body", "body": content})
+        except ClientDisconnect:
+            status = CLIENT_CLOSED_REQUEST
+        finally:
+            self._around.note(scope, status, start, request_id)
 
     async def _refuse(
         self, scope: Scope, headers: dict[bytes, bytes], start: float, send: Send, error: Exception

@@ -3,12 +3,13 @@
 import asyncio
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
+from engine.graph.codegen import tiles
 from engine.graph.cost import Cost
 
 T = TypeVar("T")
@@ -36,14 +37,46 @@ def weight(cost: Cost) -> int:
 
 
 def bound_blas(processes: int, threads: int) -> int:
-    """Lets BLAS use as many threads for a call as there are processors for each of our own, and says how many.
+    """Lets BLAS, and tiles, use as many threads for a call as there are processors for each of our own; says how many.
 
-    Its threads wait by spinning: those of several requests at once would fight for the processors.
+    Those of several requests at once would fight for the processors, the more so as BLAS's threads wait by spinning.
     """
     allowed = max(1, (os.cpu_count() or 1) // (processes * threads))
-    # The limit holds for the process, in all its threads, until it is set again.
+    # The limits hold for the process, in all its threads, until they are set again.
     threadpool_limits(allowed, user_api="blas")
+    tiles.bound_threads(allowed)
     return allowed
+
+
+async def in_time(waited: Awaitable[T], deadline_s: float) -> T:
+    """What `waited` gives. A timer costs more than most answers: where nothing has to be waited for, none is set.
+
+    Raises:
+        TimeoutError: it does not come within so many seconds.
+    """
+    steps = waited.__await__()
+    try:
+        first = next(steps)
+    except StopIteration as end:
+        found: T = end.value
+        return found
+    async with asyncio.timeout(deadline_s):
+        return await _Rest(steps, first)
+
+
+class _Rest(Generic[T]):
+    """What is left of something awaited that has begun, and now waits for `first`."""
+
+    def __init__(self, steps: Generator[Any, Any, T], first: Any) -> None:
+        self._steps = steps
+        self._first = first
+
+    def __await__(self) -> Generator[Any, Any, T]:
+        try:
+            yield self._first
+            return (yield from self._steps)
+        finally:
+            self._steps.close()
 
 
 class Workers:

@@ -11,6 +11,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import __version__
+from app.limits import in_time
 from app.logs import AccessLog
 from app.settings import Settings
 from app.wire.problems import internal_error
@@ -21,7 +22,9 @@ RawHeaders = list[tuple[bytes, bytes]]
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
 #: As many ids are made at a time: each look for randomness is a call of the system.
 _IDS_AT_ONCE, _ID_BYTES = 256, 8
-#: As nginx writes it: the client went away before there was an answer.
+#: So much of an answer at most waits with the server while a client does not read; less than this would take longer.
+PIECE_BYTES = 256 * 2**10
+#: As nginx writes it: the client went away before there was an answer, or all of it.
 CLIENT_CLOSED_REQUEST = 499
 
 EXPOSED = "X-Request-ID, Retry-After, Idempotent-Replay, Pullback-Version"
@@ -38,13 +41,14 @@ _VARY = (b"vary", b"Origin")
 
 
 class Around:
-    """What is put on every answer and noted of it, whoever gives it.
+    """What is put on every answer and noted of it, whoever gives it, and how it is sent.
 
     Args:
-        settings: of which origins may call and whether there is a log of requests.
+        settings: of which origins may call, how long a client may take to read, and whether there is a log of requests.
     """
 
     def __init__(self, settings: Settings) -> None:
+        self._deadline_s = settings.deadline_s
         self._origins = tuple(origin.encode() for origin in settings.cors_origins)
         self._ids: list[str] = []
         self._log = AccessLog() if settings.access_log else None
@@ -70,6 +74,25 @@ class Around:
         if origin in self._origins:
             return [*headers, (b"access-control-allow-origin", origin), _SHARED, _VARY]
         return [*headers, _VARY]
+
+    async def send(self, send: Send, message: Message) -> None:
+        """Sends a part of an answer; a long one in pieces, of which a client has to take each in time.
+
+        Raises:
+            ClientDisconnect: it did not: who does not read is as good as gone.
+        """
+        body = message.get("body", b"")
+        if len(body) <= PIECE_BYTES:
+            await send(message)
+            return
+        try:
+            for start in range(0, len(body), PIECE_BYTES):
+                stop = start + PIECE_BYTES
+                more_body = stop < len(body) or message.get("more_body", False)
+                piece = {"type": message["type"], "body": body[start:stop], "more_body": more_body}
+                await in_time(send(piece), self._deadline_s)
+        except TimeoutError:
+            raise ClientDisconnect from None
 
     def note(self, scope: Scope, status: int, start: float, request_id: str) -> None:
         """Writes a request into the log, if there is one; `start` is when it began."""
@@ -109,7 +132,7 @@ class Envelope:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 message = {**message, "headers": _joined(message.get("headers", ()), added)}
-            await send(message)
+            await self._around.send(send, message)
 
         try:
             if any(name == b"access-control-allow-origin" for name, _ in added) and _is_preflight(scope):

@@ -76,7 +76,12 @@ class Settings(BaseSettings):
     )
     prepared_bytes: int = Field(512 * 2**20, ge=0, description="Bytes of what is kept for these.")
 
-    deadline_s: float = Field(30, gt=0, description="Time that a request's work may take, waiting included.")
+    deadline_s: float = Field(
+        30,
+        gt=0,
+        description="Time that a request's work may take, waiting included; also for its body to arrive, and for the "
+        "client to take each 256 KiB of an answer.",
+    )
     max_concurrency: int = Field(
         min(os.cpu_count() or 1, 8), ge=1, description="Threads of a process for work that is not tiny."
     )

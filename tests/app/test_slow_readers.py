@@ -1,0 +1,163 @@
+"""Clients that do not read their answers: each piece of a long one has to be taken within the deadline."""
+
+import asyncio
+import socket
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.limits import in_time
+from app.middleware import PIECE_BYTES, Around
+from tests.app.conftest import start_server
+from tests.app.hot import App, Document, Sent, ask, new_app, sent
+
+#: The body is short, the answer long.
+LONG = sent("/v1/evaluate", {"expr": "broadcast_to(x, [1000, 300])", "inputs": {"x": 0.1}})
+
+
+# Waiting
+
+
+def test_what_is_there_is_taken_without_a_timer(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def there() -> int:
+        return 3
+
+    def no_timer(delay_s: float) -> Any:
+        raise AssertionError("a timer")
+
+    monkeypatch.setattr(asyncio, "timeout", no_timer)
+    assert asyncio.run(in_time(there(), 0)) == 3
+
+
+def test_what_is_not_there_is_waited_for() -> None:
+    async def later() -> list[int]:
+        found = []
+        for k in range(3):
+            await asyncio.sleep(0)
+            found.append(k)
+        return found
+
+    assert asyncio.run(in_time(later(), 30)) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("pause", [0, 1], ids=["at once", "later"])
+def test_what_is_raised_is_raised(pause: int) -> None:
+    async def broken() -> None:
+        for _ in range(pause):
+            await asyncio.sleep(0)
+        raise KeyError("a bug")
+
+    with pytest.raises(KeyError, match="a bug"):
+        asyncio.run(in_time(broken(), 30))
+
+
+def test_what_does_not_come_is_ended() -> None:
+    ended = []
+
+    async def never() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append(True)
+
+    with pytest.raises(TimeoutError):
+        asyncio.run(in_time(never(), 0.01))
+    assert ended == [True]
+
+
+def test_who_waits_may_be_cancelled() -> None:
+    ended = []
+
+    async def never() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append(True)
+
+    async def run() -> None:
+        task = asyncio.create_task(in_time(never(), 30))
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(run())
+    assert ended == [True]
+
+
+# Answers
+
+
+def pieces(app: App, request: Sent, taken: int) -> list[Document]:
+    """What an application sends to a client that takes so many pieces of the body and no more."""
+    sent_pieces: list[Document] = []
+    body = {"type": "http.request", "body": request.body, "more_body": False}
+
+    async def receive() -> Document:
+        return body
+
+    async def send(message: Document) -> None:
+        if len(sent_pieces) > taken:
+            await asyncio.Event().wait()
+        sent_pieces.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": request.path, "raw_path": request.path.encode()}
+    scope |= {"headers": list(request.headers), "query_string": b"", "http_version": "1.1", "scheme": "http"}
+    asyncio.run(asyncio.wait_for(app(scope, receive, send), 30))
+    return sent_pieces
+
+
+@pytest.mark.parametrize("way", ["hot path", "application"])
+def test_long_answers_are_sent_in_pieces(way: str) -> None:
+    app = new_app()
+    whole = ask(app, LONG)
+    assert len(whole.body) > 4 * PIECE_BYTES
+    start, *body = pieces(app if way == "hot path" else app.slowly, LONG, 1000)
+    assert app.hot_path.answered == (way == "hot path")
+    assert (start["status"], dict(start["headers"])[b"content-length"]) == (200, b"%d" % len(whole.body))
+    assert [len(piece["body"]) for piece in body[:-1]] == [PIECE_BYTES] * (len(body) - 1)
+    assert [piece["more_body"] for piece in body] == [True] * (len(body) - 1) + [False]
+    assert b"".join(piece["body"] for piece in body) == whole.body
+
+
+@pytest.mark.parametrize("way", ["hot path", "application"])
+def test_who_does_not_read_on_is_left(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = new_app(deadline_s=0.2)
+    noted = []
+    monkeypatch.setattr(Around, "note", lambda self, scope, status, start, request_id: noted.append(status))
+    ask(app, LONG)
+    assert len(pieces(app if way == "hot path" else app.slowly, LONG, 2)) == 3
+    assert app.hot_path.answered == (way == "hot path")
+    assert noted == [200, 499]
+
+
+def resident_bytes(pid: int) -> int:
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * 4096
+
+
+def test_answers_that_nobody_reads_are_not_kept(tmp_path: Path) -> None:
+    shape, clients = [5000, 1000], 8
+    request = sent("/v1/evaluate", {"expr": f"broadcast_to(x, {shape})", "inputs": {"x": 0.1}, "encoding": "flat"})
+    head = b"".join(b"%s: %s\r\n" % header for header in request.headers)
+    with start_server(tmp_path, deadline_s="2", access_log="1") as running:
+        host, port = running.base_url.removeprefix("http://").split(":")
+        running.assert_well()
+        before = resident_bytes(running.pid)
+        connections = [socket.create_connection((host, int(port)), timeout=30) for _ in range(clients)]
+        for connection in connections:
+            connection.sendall(b"POST %s HTTP/1.1\r\nHost: x\r\n%s\r\n%s" % (request.path.encode(), head, request.body))
+        log = tmp_path / "server.log"
+        end = time.monotonic() + 60
+        while log.read_text().count(" 499 ") < clients and time.monotonic() < end:
+            running.assert_well()
+        assert log.read_text().count(" 499 ") == clients
+        assert resident_bytes(running.pid) - before < 100 * 2**20
+        for connection in connections:
+            received = 0
+            while piece := connection.recv(2**20):
+                received += len(piece)
+            assert 0 < received < 20_000_000
+            connection.close()
