@@ -9,7 +9,6 @@ from typing import Any, Generic, TypeVar
 
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from engine.graph.codegen import tiles
 from engine.graph.cost import Cost
 
 T = TypeVar("T")
@@ -36,16 +35,14 @@ def weight(cost: Cost) -> int:
     return cost.flops + cost.bytes // _BYTES_PER_FLOP + cost.nodes * _FLOPS_PER_NODE
 
 
-def bound_blas(processes: int, threads: int) -> int:
-    """Lets BLAS, and tiles, use as many threads for a call as there are processors for each of our own; says how many.
+def threads_each(processes: int, threads: int) -> int:
+    """How many threads each of our own may use, so that those of requests at once do not fight for the processors."""
+    return max(1, (os.cpu_count() or 1) // (processes * threads))
 
-    Those of several requests at once would fight for the processors, the more so as BLAS's threads wait by spinning.
-    """
-    allowed = max(1, (os.cpu_count() or 1) // (processes * threads))
-    # The limits hold for the process, in all its threads, until they are set again.
-    threadpool_limits(allowed, user_api="blas")
-    tiles.bound_threads(allowed)
-    return allowed
+
+def bound_blas(threads: int) -> None:
+    """Lets BLAS use so many threads for a call, in all of the process. They wait by spinning: others lose that time."""
+    threadpool_limits(threads, user_api="blas")
 
 
 async def in_time(waited: Awaitable[T], deadline_s: float) -> T:

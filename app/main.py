@@ -19,7 +19,7 @@ from app.api import derivatives, evaluate, health, infer, ops, programs
 from app.hot.preparations import Preparations
 from app.hot.templates import Templates
 from app.hotpath import HotPath
-from app.limits import Workers, bound_blas
+from app.limits import Workers, bound_blas, threads_each
 from app.middleware import Around, Envelope
 from app.readiness import Readiness
 from app.registry import Registry
@@ -89,7 +89,8 @@ def create_app(settings: Settings | None = None) -> Pullback:
     )
     app.state.settings = settings
     app.state.workers = Workers(settings.max_concurrency, settings.max_queue, settings.deadline_s)
-    plans = Plans(settings.prepared_requests, settings.prepared_bytes // KEPT_IN)
+    threads = threads_each(settings.workers, settings.max_concurrency)
+    plans = Plans(settings.prepared_requests, settings.prepared_bytes // KEPT_IN, threads)
     app.state.registry = Registry(settings.new_store(), settings.program_limits(), settings.cache_bytes, plans)
     app.state.preparations = Preparations(
         app.state.registry, settings.prepared_requests, settings.prepared_bytes // KEPT_IN
@@ -131,8 +132,9 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     if threading.current_thread() is threading.main_thread():
         _drain_on(signal.SIGTERM, app)
     settings: Settings = app.state.settings
-    threads = bound_blas(settings.workers, settings.max_concurrency)
-    _log.info("running on %s, threads of BLAS: %d", type(asyncio.get_running_loop()).__module__, threads)
+    threads = threads_each(settings.workers, settings.max_concurrency)
+    bound_blas(threads)
+    _log.info("running on %s, threads for a request: %d", type(asyncio.get_running_loop()).__module__, threads)
     # A document is a tree of many lists, none of them garbage: cycles are looked for more rarely.
     gc.freeze()
     gc.set_threshold(GC_THRESHOLD)

@@ -1,6 +1,7 @@
 """Plan: what some values of a trace need, ready to be run; plans that compute alike share their code."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -97,9 +98,11 @@ class Plans:
 
     Args:
         limit_entries, limit_bytes: how much is kept; what was not used for the longest time gives way.
+        threads: how many a run may use for long regions; all processors where None. Results do not depend on it.
     """
 
-    def __init__(self, limit_entries: int, limit_bytes: int) -> None:
+    def __init__(self, limit_entries: int, limit_bytes: int, threads: int | None = None) -> None:
+        self._threads = threads
         self.programs: Lru[bytes, Program] = Lru(limit_entries, limit_bytes)
 
     def plan(self, trace: Trace, outputs: Sequence[Symbol]) -> Plan:
@@ -108,7 +111,11 @@ class Plans:
 
     def program(self, structure: Structure) -> Program:
         """The code of a structure. Where many ask for the same, one compiles it and the others wait."""
-        return self.programs.found_or_made(structure.key(), lambda: Program(structure), lambda made: made.nbytes)
+        return self.programs.found_or_made(structure.key(), partial(Program, structure, threads=self._threads), _nbytes)
+
+
+def _nbytes(program: Program) -> int:
+    return program.nbytes
 
 
 def _result(value: Any) -> Value:

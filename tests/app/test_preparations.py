@@ -160,5 +160,5 @@ def test_servers_run_on_uvloop_and_httptools(tmp_path: Path, module: tuple[str, 
             loaded = Path(f"/proc/{pid}/maps").read_text()
             assert "/uvloop/" in loaded and "/httptools/" in loaded
     log = (tmp_path / "server.log").read_text()
-    assert "running on uvloop, threads of BLAS: 1" in log
+    assert "running on uvloop, threads for a request: 1" in log
     assert log.count(" INFO POST /v1/evaluate 200 ") == 20

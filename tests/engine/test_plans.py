@@ -9,6 +9,7 @@ import pytest
 from engine.graph import parse
 from engine.graph.codegen.program import Program
 from engine.graph.codegen.structure import Structure
+from engine.graph.codegen.tiles import run_tiles
 from engine.graph.evaluate import Backward, prepare
 from engine.graph.plan import Plans
 
@@ -82,7 +83,9 @@ def test_constants_and_names_are_not_shared() -> None:
 
 def test_many_who_ask_at_once_wait_for_one(monkeypatch: pytest.MonkeyPatch) -> None:
     plans, made, start = Plans(100, 2**30), [], threading.Barrier(16)
-    monkeypatch.setattr("engine.graph.plan.Program", lambda structure: (made.append(structure), Program(structure))[1])
+    monkeypatch.setattr(
+        "engine.graph.plan.Program", lambda structure, threads: (made.append(structure), Program(structure))[1]
+    )
     found: list[float] = []
 
     def ask() -> None:
@@ -104,7 +107,7 @@ def test_what_fails_to_compile_keeps_nobody_waiting(monkeypatch: pytest.MonkeyPa
     plans = Plans(100, 2**30)
     prepared = prepare(parse("sin(x)"), {"x": 0.5}, plans=plans)
 
-    def out_of_memory(structure: Structure) -> Program:
+    def out_of_memory(structure: Structure, threads: int | None) -> Program:
         raise MemoryError
 
     with monkeypatch.context() as patch:
@@ -118,7 +121,7 @@ def test_what_fails_to_compile_keeps_nobody_waiting(monkeypatch: pytest.MonkeyPa
 def test_one_at_a_time_also_where_nothing_can_be_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     plans, at_work, most = Plans(100, 1), [], []
 
-    def slowly(structure: Structure) -> Program:
+    def slowly(structure: Structure, threads: int | None) -> Program:
         at_work.append(structure)
         most.append(len(at_work))
         made = Program(structure)
@@ -154,3 +157,19 @@ def test_a_fault_of_the_code_itself_is_not_put_down_to_the_data() -> None:
     program.function = faulty
     with pytest.raises(TypeError, match="a bug"):
         ready.run()
+
+
+@pytest.mark.parametrize("threads", [None, 1, 3])
+def test_long_regions_use_as_many_threads_as_they_may(threads: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def noted(tile: Any, size: int, scratch: int, threads: int | None) -> list[tuple[Any, ...]]:
+        asked.append(threads)
+        return run_tiles(tile, size, scratch, threads)
+
+    monkeypatch.setattr("engine.graph.codegen.region.run_tiles", noted)
+    x = np.linspace(-1.0, 1.0, 200_000)
+    found = prepare(parse("sum(exp(tanh(x)))"), {"x": x}, plans=Plans(10, 2**20, threads)).run()
+    assert asked == [threads]
+    monkeypatch.undo()
+    assert found.values == prepare(parse("sum(exp(tanh(x)))"), {"x": x}).run().values

@@ -50,7 +50,7 @@ def evaluate(function: Callable[..., Any], *given: Any, threads: int | None = 1)
     values |= dict(zip(structure.constants, structure.constant_values(trace), strict=True))
     for item in items:
         if isinstance(item, Group):
-            found = Region(structure.steps, item).run([values[n] for n in item.operands], threads)
+            found = Region(structure.steps, item, threads).run([values[n] for n in item.operands])
             values |= dict(zip(item.results, found, strict=True))
         elif (step := structure.steps[item]).op is not None:
             with np.errstate(all="ignore"):
@@ -161,15 +161,15 @@ def test_threads_change_no_bit(threads: int | None) -> None:
 def test_a_region_under_many_threads() -> None:
     structure, items = fusion(lambda x: [F.exp(F.tanh(x)), F.sum(F.tanh(F.exp(x)))], draw(0, 8 * LENGTH + 1))
     (group,) = groups(items)
-    region = Region(structure.steps, group)
+    region = Region(structure.steps, group, 2)
     inputs = [np.random.default_rng(seed).uniform(-5.0, 5.0, 8 * LENGTH + 1) for seed in range(8)]
-    expected = [region.run([x], 1) for x in inputs]
+    expected = [Region(structure.steps, group, 1).run([x]) for x in inputs]
     begin = threading.Barrier(8)
 
     def work(k: int) -> None:
         begin.wait()
         for _ in range(5):
-            for found, one in zip(region.run([inputs[k]], 2), expected[k], strict=True):
+            for found, one in zip(region.run([inputs[k]]), expected[k], strict=True):
                 np.testing.assert_array_equal(found, one)
 
     with ThreadPoolExecutor(8) as pool:

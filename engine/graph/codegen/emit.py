@@ -48,6 +48,7 @@ class Emitter:
         is_guarded: scalar operations are written so that they never raise, but give what NumPy gives at the edges.
         buffers: for numbers of steps the name of the array that the result is written to.
         named: numbers of steps that get a name even if they are read only once.
+        threads: how many may work on a region; all processors where None.
     """
 
     def __init__(
@@ -57,7 +58,9 @@ class Emitter:
         is_guarded: bool,
         buffers: Mapping[int, str],
         named: Container[int] = (),
+        threads: int | None = None,
     ) -> None:
+        self._threads = threads
         self.code = Code()
         self._structure = structure
         self._steps = structure.steps
@@ -75,7 +78,7 @@ class Emitter:
         return self._region(item) if isinstance(item, Group) else self._step(item)
 
     def _region(self, group: Group) -> list[Line]:
-        region = Region(self._steps, group)
+        region = Region(self._steps, group, self._threads)
         self.regions.append(region.source)
         function = self.code.bound("region", region.run)
         for n in group.results:
@@ -84,7 +87,7 @@ class Emitter:
         operands = ", ".join(self._texts[a] for a in group.operands)
         targets = "".join(f"{self._buffers.get(n)}, " for n in group.results)
         names = ", ".join(dict.fromkeys(self._steps[n].op.name for n in group.members))
-        return [(f"{results}= {function}([{operands}], None, ({targets}))", names)]
+        return [(f"{results}= {function}([{operands}], ({targets}))", names)]
 
     def _step(self, n: int) -> list[Line]:
         """One step; what is known already, or is another under a name of its own, needs no line."""

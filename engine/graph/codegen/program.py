@@ -38,11 +38,13 @@ class Program:
         structure: what is computed.
         carried: for a loop, the number of the input that each output is written to after every round; what depends on
             none of these is computed once, before the first. Without, all is computed once.
+        threads: how many a run may use for long regions; all processors where None.
     """
 
-    def __init__(self, structure: Structure, carried: Sequence[int] = ()) -> None:
+    def __init__(self, structure: Structure, carried: Sequence[int] = (), threads: int | None = None) -> None:
         self._structure = structure = with_products_joined(structure)
         self._carried = carried
+        self._threads = threads
         found = forms(structure.steps)
         self.is_scalar = not structure.constants and is_scalar(structure.steps)
         self.is_random = any(step.stream for step in structure.steps)
@@ -71,7 +73,7 @@ class Program:
         # What stands before a loop is not to be computed in it.
         before = self._order[: self._loop_begins] if self._carried else ()
         named = {item for item in before if not isinstance(item, Group)}
-        emitter = Emitter(structure, is_guarded=is_guarded, buffers=buffers.names, named=named)
+        emitter = Emitter(structure, is_guarded=is_guarded, buffers=buffers.names, named=named, threads=self._threads)
         code = emitter.code
         parameters = [f"x{k}" for k in range(len(structure.inputs))]
         parameters += [f"c{k}" for k in range(len(structure.constants))]

@@ -30,9 +30,11 @@ class Region:
     Args:
         steps: those that the group's numbers mean.
         group: what is run.
+        threads: how many work, at most, where several are faster than one; all processors where None. The results do
+            not depend on it.
     """
 
-    def __init__(self, steps: Sequence[Step], group: Group) -> None:
+    def __init__(self, steps: Sequence[Step], group: Group, threads: int | None = None) -> None:
         writer = _Writer(steps, group)
         self.source = writer.source()
         self._scratch = writer.scratch
@@ -43,20 +45,15 @@ class Region:
         self._dtypes = [steps[n].aval.dtype if steps[n].aval.shape else None for n in group.results]
         # Threads that make short calls wait for each other longer than they compute.
         calls = [steps[n].op.name for n in group.members]
-        self._is_for_threads = 2 * sum(name in _LONG for name in calls) >= len(calls) and _PARTNERS.keys().isdisjoint(
-            calls
-        )
+        is_long = 2 * sum(name in _LONG for name in calls) >= len(calls) and _PARTNERS.keys().isdisjoint(calls)
+        self._threads = threads if is_long else 1
         self._tile = defined(self.source, writer.names)
 
-    def run(
-        self, values: Sequence[Any], threads: int | None = None, out: Sequence[Array | None] | None = None
-    ) -> list[Any]:
+    def run(self, values: Sequence[Any], out: Sequence[Array | None] | None = None) -> list[Any]:
         """The group's results from the values of its operands, both in the order of the group.
 
         Args:
             values: arrays in any layout; numbers as NumPy is to take them.
-            threads: how many work, at most, where several are faster than one; all processors where None. The results
-                do not depend on it.
             out: for each result that is an array, one in C layout that it is written to and that shares no memory with
                 others or with the operands; where None, a new one.
         """
@@ -72,7 +69,7 @@ class Region:
         def run_tile(start: int, stop: int, scratch: list[Array]) -> tuple[Any, ...]:
             return tile(start, stop, operands, results, scratch)  # type: ignore[no-any-return]
 
-        parts = run_tiles(run_tile, self._size, self._scratch, threads if self._is_for_threads else 1)
+        parts = run_tiles(run_tile, self._size, self._scratch, self._threads)
         sums = iter(np.add.reduce(parts, axis=0).tolist() if parts else [0.0] * len(arrays))
         return [next(sums) if array is None else array for array in arrays]
 

@@ -27,8 +27,6 @@ _FEWEST_PER_THREAD = 4
 #: Vector instructions are fastest on addresses that are multiples of so many bytes.
 _ALIGNMENT = 64
 
-_bound: int | None = None
-
 
 def run_tiles(tile: Tile, size: int, scratch: int, threads: int | None = None) -> list[tuple[Any, ...]]:
     """Works on all tiles of arrays of `size` elements.
@@ -37,7 +35,7 @@ def run_tiles(tile: Tile, size: int, scratch: int, threads: int | None = None) -
         tile: what is done with each. It must not run tiles itself.
         size: number of elements.
         scratch: how many arrays a tile is given to write over.
-        threads: how many work, at most; all that may where None.
+        threads: how many work, at most; all processors where None.
 
     Returns:
         What was returned for each tile, in their order.
@@ -62,7 +60,7 @@ def run_tiles(tile: Tile, size: int, scratch: int, threads: int | None = None) -
                 # After an exception the others find nothing left.
                 deque(numbers, maxlen=0)
 
-    helpers = min(allowed_threads() if threads is None else threads, count // _FEWEST_PER_THREAD) - 1
+    helpers = min(processors() if threads is None else threads, count // _FEWEST_PER_THREAD) - 1
     futures = [_pool().submit(work) for _ in range(helpers)]
     try:
         work()
@@ -72,21 +70,6 @@ def run_tiles(tile: Tile, size: int, scratch: int, threads: int | None = None) -
     if errors:
         raise errors[0]
     return found
-
-
-def bound_threads(count: int | None) -> None:
-    """Lets at most so many threads work for one caller, in all of the process and from now on; None: no bound.
-
-    It is for whoever runs several callers at once, and says so as the process starts, as for BLAS. A context variable
-    would have to be handed to each of their threads. What is computed does not depend on it.
-    """
-    global _bound
-    _bound = count
-
-
-def allowed_threads() -> int:
-    """How many threads work for one caller at most."""
-    return processors() if _bound is None else min(_bound, processors())
 
 
 def processors() -> int:
