@@ -91,6 +91,11 @@ def _parser() -> argparse.ArgumentParser:
     ops = commands.add_parser("ops", help="list the operations", description="List the operations, or show one.")
     ops.add_argument("name", nargs="?", metavar="NAME")
     ops.set_defaults(command=_ops)
+
+    settings = commands.add_parser(
+        "settings", help="list the server's settings", description="List the server's settings and what they are now."
+    )
+    settings.set_defaults(command=_settings)
     return parser
 
 
@@ -235,6 +240,17 @@ def _ops(given: argparse.Namespace) -> None:
         print(f"also: {', '.join(about['aliases'])}")
     if not about["differentiable"]:
         print("not differentiable")
+
+
+def _settings(given: argparse.Namespace) -> None:
+    from app.settings import SettingsError, described, load_settings
+
+    try:
+        lines = [(f"{name}={value}", about) for name, value, about in described(load_settings())]
+    except SettingsError as error:
+        raise CommandError(str(error)) from None
+    width = max(len(setting) for setting, _ in lines)
+    print("\n".join(f"{setting:{width}}  {about}" for setting, about in lines))
 
 
 def _caret(error: AutogradError, text: str) -> str:

@@ -74,7 +74,9 @@ class Settings(BaseSettings):
     prepared_requests: int = Field(
         10_000, ge=0, description="Requests of which a process keeps all but the values ready to run."
     )
-    prepared_bytes: int = Field(512 * 2**20, ge=0, description="Bytes of what is kept for these.")
+    prepared_bytes: int = Field(
+        2**30, ge=0, description="Bytes of what is kept for these, at most; what is shared counts in each place."
+    )
 
     deadline_s: float = Field(
         30,
@@ -149,6 +151,14 @@ def load_settings(**given: Any) -> Settings:
         reason = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
         reason = reason if "Value error" in first["msg"] else f"expected {reason}"
         raise SettingsError(f'{PREFIX}{name.upper()} is "{first["input"]}": {reason}') from None
+
+
+def described(settings: Settings) -> list[tuple[str, str, str]]:
+    """For each setting the name of its variable, its value, and what it means."""
+    return [
+        (PREFIX + name.upper(), _shown(getattr(settings, name)), field.description or "")
+        for name, field in Settings.model_fields.items()
+    ]
 
 
 def unknown_variables() -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import signal
 import socket
@@ -19,6 +20,7 @@ import pytest
 
 from app import __version__
 from app.cli import main
+from app.settings import Settings
 from engine.table import rows
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -297,3 +299,25 @@ def test_a_wrong_setting_is_one_line_for_uvicorn_too() -> None:
     assert done.returncode != 0
     assert done.stderr.splitlines()[-1].startswith('pullback: PULLBACK_MAX_BODY_BYTES is "many"')
     assert "Traceback" not in done.stderr
+
+
+# settings
+
+
+def test_settings_are_listed_with_their_values_and_meanings(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PULLBACK_MAX_NODES", "7")
+    assert main(["settings"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == len(Settings.model_fields)
+    assert re.fullmatch(r"PULLBACK_MAX_NODES=7 +Operations of a program\.", next(s for s in lines if "MAX_NODES" in s))
+    assert all(re.fullmatch(r"PULLBACK_[A-Z_]+=\S+ +\S.*\.", line) for line in lines)
+
+
+def test_a_setting_that_cannot_be_used_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PULLBACK_MAX_NODES", "many")
+    assert main(["settings"]) == 2
+    assert 'PULLBACK_MAX_NODES is "many"' in capsys.readouterr().err
