@@ -18,7 +18,7 @@ from app.api.replies import VARY, coded
 from app.hot.preparations import Preparations
 from app.hot.questions import Question
 from app.hot.templates import Templates
-from app.limits import DeadlineExceededError, OverloadedError, Workers, in_time
+from app.limits import DeadlineExceededError, OverloadedError, Waiting, Workers, at_once, in_time
 from app.middleware import CLIENT_CLOSED_REQUEST, Around
 from app.registry import UnknownProgramError
 from app.settings import Settings
@@ -113,17 +113,32 @@ class HotPath:
             await self._app(scope, receive, send)
             return
         try:
-            message = await self._body(receive)
-            answer = await self._answer(endpoint, message, forms)
+            message = at_once(receive())
+            if isinstance(message, Waiting):
+                message = await in_time(message, self._deadline_s)
+        except TimeoutError:
+            limit = f"{self._deadline_s:g} s (setting {_DEADLINE})"
+            late = DeadlineExceededError(f"the body did not arrive within {limit}")
+            await self._refuse(scope, headers, start, send, late)
+            return
+        coding = compression.IDENTITY
+        try:
+            content = self._content(endpoint, message, forms)
+            if callable(content):
+                content = await self._workers.run(content)
+            if content is not None and len(content) >= compression.SMALLEST_BYTES:
+                content, coding = await coded(content, forms.accept_encoding, self._workers)
+        except _REFUSALS:
+            content = None
         except Exception as error:  # noqa: BLE001 - it is logged and answered
             # Late, or a bug: the application would begin anew, or hide it.
             await self._refuse(scope, headers, start, send, error)
             return
-        if answer is None:
+        if content is None:
             await self._app(scope, _replaying(message, receive), send)
             return
         self.answered += 1
-        await self._reply(scope, headers, start, send, forms, *answer)
+        await self._reply(scope, headers, start, send, forms, content, coding)
 
     def _forms_of(self, headers: dict[bytes, bytes]) -> _Forms | None:
         """In which forms a request comes and wants its answer; None where the application has to look."""
@@ -138,41 +153,13 @@ class HotPath:
             forms = self._forms[wanted] = _negotiated(*((value or b"").decode("latin-1") for value in wanted))
         return forms
 
-    async def _body(self, receive: Receive) -> Message:
-        """The first piece of the body, in most cases all of it.
-
-        Raises:
-            DeadlineExceededError: it does not arrive.
-        """
-        try:
-            return await in_time(receive(), self._deadline_s)
-        except TimeoutError:
-            limit = f"{self._deadline_s:g} s (setting {_DEADLINE})"
-            raise DeadlineExceededError(f"the body did not arrive within {limit}") from None
-
-    async def _answer(self, endpoint: Endpoint, message: Message, forms: _Forms) -> tuple[bytes, str] | None:
-        """The answer and its coding; None where the application has to look.
-
-        Raises:
-            DeadlineExceededError: the work takes too long.
-        """
+    def _content(
+        self, endpoint: Endpoint, message: Message, forms: _Forms
+    ) -> bytes | Callable[[], bytes | None] | None:
+        """The answer, or what gives it where this is no work for the event loop; None: there is none to be had here."""
         body = message.get("body", b"")
         if not body or message.get("more_body") or len(body) > self._longest:
             return None
-        try:
-            content = self._content(endpoint, body, forms)
-            if callable(content):
-                content = await self._workers.run(content)
-            if content is None:
-                return None
-            if len(content) < compression.SMALLEST_BYTES:
-                return content, compression.IDENTITY
-            return await coded(content, forms.accept_encoding, self._workers)
-        except _REFUSALS:
-            return None
-
-    def _content(self, endpoint: Endpoint, body: bytes, forms: _Forms) -> bytes | Callable[[], bytes | None] | None:
-        """The answer, or what gives it where this is no work for the event loop; None: there is none to be had here."""
         if len(body) > self._tiny_bytes:
             return partial(self._whole, endpoint, body, forms)
         if forms.is_json:

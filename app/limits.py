@@ -45,23 +45,7 @@ def bound_blas(threads: int) -> None:
     threadpool_limits(threads, user_api="blas")
 
 
-async def in_time(waited: Awaitable[T], deadline_s: float) -> T:
-    """What `waited` gives. A timer costs more than most answers: where nothing has to be waited for, none is set.
-
-    Raises:
-        TimeoutError: it does not come within so many seconds.
-    """
-    steps = waited.__await__()
-    try:
-        first = next(steps)
-    except StopIteration as end:
-        found: T = end.value
-        return found
-    async with asyncio.timeout(deadline_s):
-        return await _Rest(steps, first)
-
-
-class _Rest(Generic[T]):
+class Waiting(Generic[T]):
     """What is left of something awaited that has begun, and now waits for `first`."""
 
     def __init__(self, steps: Generator[Any, Any, T], first: Any) -> None:
@@ -74,6 +58,30 @@ class _Rest(Generic[T]):
             return (yield from self._steps)
         finally:
             self._steps.close()
+
+
+def at_once(awaited: Awaitable[T]) -> T | Waiting[T]:
+    """What `awaited` gives where nothing has to be waited for, else what is left of it."""
+    steps = awaited.__await__()
+    try:
+        first = next(steps)
+    except StopIteration as end:
+        found: T = end.value
+        return found
+    return Waiting(steps, first)
+
+
+async def in_time(awaited: Awaitable[T], deadline_s: float) -> T:
+    """What `awaited` gives. A timer costs more than most answers: where nothing has to be waited for, none is set.
+
+    Raises:
+        TimeoutError: it does not come within so many seconds.
+    """
+    found = at_once(awaited)
+    if not isinstance(found, Waiting):
+        return found
+    async with asyncio.timeout(deadline_s):
+        return await found
 
 
 class Workers:

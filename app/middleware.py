@@ -3,7 +3,7 @@
 import re
 import secrets
 import time
-from collections.abc import Iterable
+from collections.abc import Awaitable, Iterable
 
 from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect, Request
@@ -75,16 +75,16 @@ class Around:
             return [*headers, (b"access-control-allow-origin", origin), _SHARED, _VARY]
         return [*headers, _VARY]
 
-    async def send(self, send: Send, message: Message) -> None:
+    def send(self, send: Send, message: Message) -> Awaitable[None]:
         """Sends a part of an answer; a long one in pieces, of which a client has to take each in time.
 
         Raises:
             ClientDisconnect: it did not: who does not read is as good as gone.
         """
         body = message.get("body", b"")
-        if len(body) <= PIECE_BYTES:
-            await send(message)
-            return
+        return send(message) if len(body) <= PIECE_BYTES else self._in_pieces(send, message, body)
+
+    async def _in_pieces(self, send: Send, message: Message, body: bytes) -> None:
         try:
             for start in range(0, len(body), PIECE_BYTES):
                 stop = start + PIECE_BYTES

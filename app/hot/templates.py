@@ -37,15 +37,15 @@ class _Template:
     inputs: what the inputs look like; a group for each number.
     order: which of the numbers the program reads, in order.
     compute: from these to all values.
-    pieces: of the answer.
-    shown: which piece is which of the values.
+    text: of the answer, with a place for each value that it shows.
+    shown: which of the values these are.
     """
 
     inputs: re.Pattern[bytes]
     order: Sequence[int]
     compute: Callable[[Sequence[float]], list[Value]]
-    pieces: Sequence[bytes]
-    shown: Sequence[tuple[int, int]]
+    text: bytes
+    shown: Sequence[int]
 
     def answer(self, given: bytes) -> bytes | None:
         """The answer for inputs that look like that."""
@@ -53,15 +53,10 @@ class _Template:
         if found is None:
             return None
         numbers = [float(text) for text in found.groups()]
-        for number in numbers:
-            if not isfinite(number):
-                return None
+        if not all(map(isfinite, numbers)):
+            return None
         values = self.compute([numbers[k] for k in self.order])
-        written = list(self.pieces)
-        for place, k in self.shown:
-            value = values[k]
-            written[place] = orjson.dumps(value if isfinite(value) else encode(value, "nested"))
-        return b"".join(written)
+        return self.text % tuple([_dumps(values[k]) for k in self.shown])
 
 
 class Templates:
@@ -98,9 +93,9 @@ class Templates:
             return
         places = {name: k for k, name in enumerate(found.inputs)}
         pattern = (b"(%s)" % _NUMBER).join(map(re.escape, inputs))
-        pieces, shown = _around_values(endpoint, found, computed)
-        template = _Template(re.compile(pattern), [places[name] for name in names], compute, pieces, shown)
-        size = _TEMPLATE_BYTES + 4 * len(body) + sum(map(len, pieces)) + found.kept.nbytes
+        text, shown = _around_values(endpoint, found, computed)
+        template = _Template(re.compile(pattern), [places[name] for name in names], compute, text, shown)
+        size = _TEMPLATE_BYTES + 4 * len(body) + len(text) + found.kept.nbytes
         self.kept.put((endpoint.path, body[:start], body[end:]), template, size)
 
 
@@ -114,8 +109,12 @@ def _around_numbers(text: bytes) -> list[bytes]:
     return [*pieces, text[end:]]
 
 
-def _around_values(endpoint: Endpoint, found: Found, computed: OfNumbers) -> tuple[list[bytes], list[tuple[int, int]]]:
-    """The pieces of an answer, and which of them is which value."""
+def _dumps(value: Value) -> bytes:
+    return orjson.dumps(value if isfinite(value) else encode(value, "nested"))
+
+
+def _around_values(endpoint: Endpoint, found: Found, computed: OfNumbers) -> tuple[bytes, list[int]]:
+    """The text of an answer with places for values, and which values they are for."""
     names, compute = computed
     count = len(compute([1.0] * len(names)))
     # Numbers that no name contains: each stands where its value will.
@@ -123,4 +122,5 @@ def _around_values(endpoint: Endpoint, found: Found, computed: OfNumbers) -> tup
     places = {dumps(mark): k for k, mark in enumerate(marks)}
     document = endpoint.document(found.kept.ready.result(marks), found.kept.program, "nested", JSON)
     written = re.split(b"(%s)" % b"|".join(map(re.escape, places)), dumps(document))
-    return written, [(place, places[written[place]]) for place in range(1, len(written), 2)]
+    text = b"%b".join(piece.replace(b"%", b"%%") for piece in written[::2])
+    return text, [places[mark] for mark in written[1::2]]
