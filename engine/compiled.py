@@ -19,7 +19,8 @@ from engine.attributes import NATURAL, NUMBER, Attribute
 from engine.caches import Lru
 from engine.calls import choose, next_level
 from engine.errors import InvalidValueError
-from engine.graph.codegen.entry import Entry
+from engine.graph.codegen.code import defined
+from engine.graph.codegen.entry import Entry, OtherFormError
 from engine.graph.codegen.program import Program
 from engine.graph.codegen.structure import Structure
 from engine.graph.trace import FOREIGN, Trace
@@ -42,6 +43,19 @@ Code = TypeVar("Code", bound=Sized)
 #: Forms of arguments that a compiled function keeps code for; those not used for longest give way.
 _FORMS_KEPT = 64
 _BYTES_KEPT = 2**28
+#: How many forms are tried before the arguments are looked at in full.
+_RECENT = 4
+#: For how many arguments code is, and the code.
+_Coded = tuple[int, Function]
+#: What the function that users call has names for.
+_NAMES = ("latest", "find", "OtherFormError")
+
+
+def _fits_nothing(*args: Any) -> Any:
+    raise OtherFormError
+
+
+_NONE: _Coded = (-1, _fits_nothing)
 
 
 def compile(f: Function) -> Function:
@@ -94,39 +108,34 @@ class _Compiled:
     def __init__(self, f: Function) -> None:
         self._f = f
         self._forms: _Forms[Entry] = _Forms()
-        self._names: dict[str, Any] = {"latest": self._by_position}
-        #: The number of arguments of the last form, and its code.
-        self._last: tuple[int, Function] = (-1, self._by_position)
+        #: Code for the forms that were used last, the latest first.
+        self._recent: tuple[_Coded, ...] = (_NONE,)
 
     def function(self) -> Function:
         """What users call: it hands on to the code for the last form of arguments, which finds out whether it fits."""
         parameters = _plain_parameters(self._f)
-        if parameters is None:
-
-            def call(*args: Any, **keywords: Any) -> Any:
-                count, latest = self._last
-                return latest(*args) if not keywords and len(args) == count else self._find(args, keywords)
-
-        else:
-            listed = ", ".join(parameters)
-            exec(f"def call({listed}):\n    return latest({listed})\n", self._names)
-            call = self._names["call"]
+        call = _by_count(self._find) if parameters is None else _by_position(self._find, parameters)
         functools.update_wrapper(call, self._f)
         call.source = lambda *args, **keywords: self._entry(args, keywords)[0].source  # type: ignore[attr-defined]
         return call
 
-    def _by_position(self, *args: Any) -> Any:
-        return self._find(args, {})
-
-    def _find(self, args: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
+    def _find(self, args: tuple[Any, ...], keywords: dict[str, Any]) -> tuple[Any, _Coded]:
+        """The result for arguments that the latest code does not fit, and the code to try first from now on."""
+        for coded in () if keywords else self._recent[1:]:
+            if coded[0] == len(args):
+                try:
+                    return coded[1](*args), self._latest(coded)
+                except OtherFormError:
+                    continue
         if any(isinstance(leaf, Tracer) for leaf in trees.leaves((args, keywords))):
             # Another transform is at work outside: it sees what the function does.
-            return self._f(*args, **keywords)
+            return self._f(*args, **keywords), self._recent[0]
         entry, values = self._entry(args, keywords)
-        if not keywords:
-            self._names["latest"] = entry.function
-            self._last = len(args), entry.function
-        return entry.run(values)
+        return entry.run(values), self._recent[0] if keywords else self._latest((len(args), entry.function))
+
+    def _latest(self, coded: _Coded) -> _Coded:
+        self._recent = (coded, *(other for other in self._recent if other != coded))[:_RECENT]
+        return coded
 
     def _entry(self, args: tuple[Any, ...], keywords: dict[str, Any]) -> tuple[Entry, list[Value]]:
         tree = (args, keywords)
@@ -141,7 +150,42 @@ class _Compiled:
         given_args, given_keywords = trees.filled((args, keywords), iter(symbols))
         y = self._f(*given_args, **given_keywords)
         outputs = [symbol_of(trace, leaf) for leaf in trees.leaves(y)]
-        return Entry(trace, outputs, args, avals, y, self._by_position)
+        return Entry(trace, outputs, args, avals, y)
+
+
+def _by_position(find: Callable[..., tuple[Any, _Coded]], parameters: Sequence[str]) -> Function:
+    """A function of these parameters, which hands on to the latest code."""
+    source = f"""\
+def call({", ".join(parameters)}):
+    global latest
+    try:
+        return latest({", ".join(parameters)})
+    except OtherFormError:
+        pass
+    result, (_, latest) = find(({"".join(f"{name}, " for name in parameters)}), {{}})
+    return result
+"""
+    names = {"latest": _NONE[1], "find": find, "OtherFormError": OtherFormError}
+    function: Function = defined(source, names)
+    return function
+
+
+def _by_count(find: Callable[..., tuple[Any, _Coded]]) -> Function:
+    """A function of any arguments, which hands on to the latest code where that is for as many."""
+    latest = _NONE
+
+    def call(*args: Any, **keywords: Any) -> Any:
+        nonlocal latest
+        count, function = latest
+        if count == len(args) and not keywords:
+            try:
+                return function(*args)
+            except OtherFormError:
+                pass
+        result, latest = find(args, keywords)
+        return result
+
+    return call
 
 
 def taken(leaf: Any) -> Value:
@@ -182,7 +226,7 @@ def _plain_parameters(f: Function) -> list[str] | None:
         parameters = list(inspect.signature(f).parameters.values())
     except ValueError:
         return None
-    if any(p.kind is not p.POSITIONAL_OR_KEYWORD or p.default is not p.empty or p.name == "latest" for p in parameters):
+    if any(p.kind is not p.POSITIONAL_OR_KEYWORD or p.default is not p.empty or p.name in _NAMES for p in parameters):
         return None
     return [p.name for p in parameters]
 

@@ -130,6 +130,37 @@ def test_a_change_of_form_is_seen_in_every_place() -> None:
             assert_same(g(other), [_doubled(other) if other is not True else 2.0])
 
 
+ALTERNATING: dict[str, tuple[Function, list[tuple[Any, ...]]]] = {
+    "integers for numbers": (lambda x, y: x / y, [(1, 2.0), (1.0, 2), (3, 2), (np.array(1.5), 2.0)]),
+    "truths": (lambda x: x * 2.0, [(True,), (np.True_,), (np.array(False),)]),
+    "integers of NumPy's": (lambda x: x * 2, [(np.int64(2),), (np.int8(-3),), (np.uint32(2**31),), (np.array(5),)]),
+    "single numbers": (lambda x: x * 2, [(np.float32(1.5),), (np.float16(0.5),), (np.array(2.5, np.float32),)]),
+    "numbers and arrays": (lambda x: x * x, [(2.0,), (draw(1, 3),), (np.float64(3.0),), (draw(1, 4),)]),
+    "in containers": (lambda p: p["a"][0] * p["b"], [({"a": [1], "b": 2.0},), ({"a": (1.0,), "b": draw(1, 3)},)]),
+    "numbers of arguments": (lambda *xs: sum(xs, 0.0), [(1.0,), (1.0, 2), (1, 2.0, 3.0), ()]),
+}
+
+
+@pytest.mark.parametrize("name", ALTERNATING)
+def test_forms_that_alternate_are_looked_at_in_full_once(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    f, given = ALTERNATING[name]
+    g = compile(f)
+    for args in given:
+        g(*args)
+    monkeypatch.setattr("engine.trees.leaves", None)
+    found = [g(*args) for args in given * 3]
+    monkeypatch.undo()
+    for one, args in zip(found, given * 3, strict=True):
+        assert_same(one, trees.mapped(as_raw, f(*trees.mapped(as_raw, args))))
+
+
+def test_integers_too_large_are_refused_by_code_too() -> None:
+    g = compile(lambda x: x * 2.0)
+    assert g(2**60) == 2.0**61
+    with pytest.raises(InvalidValueError, match="more than float64 holds"):
+        g(10**400)
+
+
 # Numbers have no dtype of their own, NumPy's scalars have one.
 
 

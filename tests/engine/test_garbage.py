@@ -7,9 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from engine import functions as F
+from engine.compiled import compile, descent
 from engine.errors import InvalidValueError
 from engine.graph import derivatives, parse
 from engine.graph.evaluate import Backward, prepare
+from engine.transforms import value_and_grad
 
 SUM = parse("c = array([1.0, 2.0, 3.0]); y = sin(x * c); sum(y * y)")
 PRODUCT = parse("y = sin(x) * 2; g = grad(y, x); g * g")
@@ -22,6 +25,13 @@ def faulty() -> None:
     prepared = prepare(FAULTY, {"x": np.ones((1, 3)), "label": np.array([7])})
     with pytest.raises(InvalidValueError, match="label 7"):
         prepared.run()
+
+
+def called(f: Callable[..., Any]) -> None:
+    """A compiled function, with arguments of several forms."""
+    g = compile(f)
+    for x in (0.5, 2, X, [X, 0.5], 0.25):
+        g(x)
 
 
 CALLS: dict[str, Callable[[], Any]] = {
@@ -38,6 +48,10 @@ CALLS: dict[str, Callable[[], Any]] = {
     "jacobian": lambda: derivatives.jacobian(SUM, {"x": X}).run(),
     "hessian": lambda: derivatives.hessian(SUM, {"x": X}).run(),
     "refused": faulty,
+    "compiled": lambda: called(lambda x: x),
+    "compiled, of any arguments": lambda: called(lambda *args: args),
+    "compiled gradient": lambda: compile(value_and_grad(lambda x: F.sum(F.sin(x) * x)))(LARGE),
+    "descent": lambda: descent(lambda x: F.exp(x) / x)(0.5, learning_rate=0.1, steps=10),
 }
 
 

@@ -1,6 +1,8 @@
 """Entry: a program as a function of Python's own arguments, in whatever containers they come."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -14,48 +16,53 @@ from engine.graph.codegen.program import Program
 from engine.graph.codegen.structure import Structure
 from engine.graph.trace import Trace
 from engine.symbol import Symbol
-from engine.values import FLOAT64, Aval, Value
+from engine.values import BOOL, FLOAT32, FLOAT64, INT64, Aval, Value, as_raw
 
 Function = Callable[..., Any]
+
+#: Python's and NumPy's scalars that become arrays of a dtype.
+_SCALARS: dict[np.dtype[Any], frozenset[type]] = {
+    BOOL: frozenset([bool, np.bool_]),
+    INT64: frozenset([np.int8, np.int16, np.int32, np.int64, np.uint8, np.uint16, np.uint32]),
+    FLOAT32: frozenset([np.float16, np.float32]),
+}
+
+
+class OtherFormError(Exception):
+    """Arguments have not the form that code was made for."""
 
 
 class Entry:
     """The code for one form of arguments.
 
-    function: takes the arguments apart, makes sure that they have that form, computes, and puts results together; with
-        arguments of another form it calls `other`.
+    function: takes the arguments apart, makes sure that they have that form, computes, and puts results together;
+        raises OtherFormError for arguments of another form.
 
     Args:
         trace, outputs: what is computed; inputs are called x and the number of the leaf.
         args: arguments in that form.
         avals: of all leaves, those of keywords after these.
         y: the result, whose leaves are the outputs.
-        other: what takes arguments of other forms.
     """
 
     def __init__(
-        self,
-        trace: Trace,
-        outputs: Sequence[Symbol],
-        args: tuple[Any, ...],
-        avals: Sequence[Aval],
-        y: Any,
-        other: Function,
+        self, trace: Trace, outputs: Sequence[Symbol], args: tuple[Any, ...], avals: Sequence[Aval], y: Any
     ) -> None:
         structure = Structure(trace, outputs)
         self._program = Program(structure)
-        self._constants = structure.constant_values(trace)
         self._leaves = [int(name[1:]) for name in structure.names]
-        self._form = y
+        #: The containers of the result, without symbols, which would keep the trace.
+        self._form = trees.filled(y, repeat(...))
         self.nbytes = self._program.nbytes
         found, numbers = forms(structure.steps), structure.outputs
-        #: What may be a view of an argument, a constant or another result is copied.
-        self._copied = [
+        # What may be a view of an argument, a constant or another result is copied.
+        copied = [
             k
             for k, n in enumerate(numbers)
             if found[n] == ARRAY and (not is_fresh(structure.steps[n]) or numbers.index(n) < k)
         ]
-        self.function = self._written(structure, args, avals, other)
+        self._results = partial(_results, self._program, structure.constant_values(trace), copied)
+        self.function = self._written(structure, args, avals)
 
     @property
     def source(self) -> str:
@@ -64,23 +71,16 @@ class Entry:
 
     def run(self, values: Sequence[Value]) -> Any:
         """The result, from the leaves of all arguments."""
-        return trees.filled(self._form, iter(self.results(*(values[k] for k in self._leaves))))
+        return trees.filled(self._form, iter(self._results(*(values[k] for k in self._leaves))))
 
-    def results(self, *given: Value) -> list[Value]:
-        """The leaves of the result, from the inputs of the program."""
-        found = self._program([*given, *self._constants])
-        for k in self._copied:
-            found[k] = np.array(found[k])
-        return found
-
-    def _written(self, structure: Structure, args: tuple[Any, ...], avals: Sequence[Aval], other: Function) -> Function:
+    def _written(self, structure: Structure, args: tuple[Any, ...], avals: Sequence[Aval]) -> Function:
         emitter = Emitter(structure, is_guarded=False, buffers={})
         code = emitter.code
-        code.names |= {"other": other, "results": self.results, "ndarray": np.ndarray}
+        code.names |= {"results": self._results, "OtherFormError": OtherFormError}
         parameters = [f"p{k}" for k in range(len(args))]
         code.add(f"def entry({', '.join(parameters)}):")
         inputs = {leaf: f"x{k}" for k, leaf in enumerate(self._leaves)}
-        reader = _Reader(code, avals, inputs, parameters)
+        reader = _Reader(code, avals, inputs)
         for item, text in zip(args, parameters, strict=True):
             reader.read(item, text)
         given = ", ".join(f"x{k}" for k in range(len(structure.inputs)))
@@ -91,43 +91,47 @@ class Entry:
             for line in [
                 "try:",
                 *(INDENT + line for line in body),
-                f"{INDENT}return {self._packed(code, outputs_text)}",
+                f"{INDENT}return {_packed(code, self._form, iter(outputs_text))}",
             ]:
                 code.add(INDENT + line)
             code.add(f"{INDENT}except (ArithmeticError, ValueError):")
             code.add(f"{2 * INDENT}pass")
         code.add(f"{INDENT}{''.join(text + ', ' for text in outputs) or '()'} = results({given})")
-        code.add(f"{INDENT}return {self._packed(code, outputs)}")
+        code.add(f"{INDENT}return {_packed(code, self._form, iter(outputs))}")
         function: Function = code.function()
         return function
 
-    def _packed(self, code: Code, texts: Sequence[str]) -> str:
-        """An expression for the result in its containers."""
-        leaves = iter(texts)
 
-        def packed(tree: Any) -> str:
-            if tree is None:
-                return "None"
-            if isinstance(tree, dict):
-                return "{" + ", ".join(f"{code.bound('key', key)}: {packed(item)}" for key, item in tree.items()) + "}"
-            if isinstance(tree, list | tuple):
-                items = "".join(packed(item) + ", " for item in tree)
-                if type(tree) in (list, tuple):
-                    return f"[{items}]" if type(tree) is list else f"({items})"
-                return f"{code.bound('container', type(tree))}({items if hasattr(tree, '_fields') else f'({items})'})"
-            return next(leaves)
+def _packed(code: Code, tree: Any, leaves: Iterator[str]) -> str:
+    """An expression for what has these leaves, in its containers."""
+    if tree is None:
+        return "None"
+    if isinstance(tree, dict):
+        items = (f"{code.bound('key', key)}: {_packed(code, item, leaves)}" for key, item in tree.items())
+        return f"{{{', '.join(items)}}}"
+    if isinstance(tree, list | tuple):
+        listed = "".join(_packed(code, item, leaves) + ", " for item in tree)
+        if type(tree) in (list, tuple):
+            return f"[{listed}]" if type(tree) is list else f"({listed})"
+        return f"{code.bound('container', type(tree))}({listed if hasattr(tree, '_fields') else f'({listed})'})"
+    return next(leaves)
 
-        return packed(self._form)
+
+def _results(program: Program, constants: list[Value], copied: Sequence[int], *given: Value) -> list[Value]:
+    """The leaves of the result, from the inputs of the program; some of them copied."""
+    found = program([*given, *constants])
+    for k in copied:
+        found[k] = np.array(found[k])
+    return found
 
 
 class _Reader:
-    """Writes how arguments are taken apart, and that `other` takes those of another form."""
+    """Writes how arguments are taken apart, and that those of another form are refused."""
 
-    def __init__(self, code: Code, avals: Sequence[Aval], inputs: dict[int, str], parameters: Sequence[str]) -> None:
+    def __init__(self, code: Code, avals: Sequence[Aval], inputs: dict[int, str]) -> None:
         self._code = code
         self._avals = avals
         self._inputs = inputs
-        self._given = ", ".join(parameters)
         self._leaves = 0
         self._containers = 0
 
@@ -166,16 +170,33 @@ class _Reader:
         self._leaves += 1
         self._code.add(f"{INDENT}{name} = {text}")
         if known.weak is float:
-            self._unless(f"type({name}) is float")
-            return
-        if known == Aval((), FLOAT64):
-            self._code.names["float64"] = np.float64
-            self._unless(f"type({name}) is float64")
+            # A number is a float already, or becomes one.
+            numbers = f"type({name}) is int or {self._is_array(name, Aval((), FLOAT64))}"
+            self._converted(f"type({name}) is float", numbers, name, f"{self._named('as_raw', as_raw)}({name})")
+        elif known == Aval((), FLOAT64):
+            self._unless(f"type({name}) is {self._named('float64', np.float64)}")
             self._code.add(f"{INDENT}{name} = float({name})")
-            return
-        dtype = self._code.bound("dtype", known.dtype)
-        self._unless(f"type({name}) is ndarray and {name}.dtype is {dtype} and {name}.shape == {known.shape!r}")
+        elif known.shape:
+            self._unless(self._is_array(name, known))
+        else:
+            scalars = f"type({name}) in {self._code.bound('scalars', _SCALARS[known.dtype])}"
+            array = f"{self._named('asarray', np.asarray)}({name}, {self._code.bound('dtype', known.dtype)})"
+            self._converted(self._is_array(name, known), scalars, name, array)
 
-    def _unless(self, condition: str) -> None:
-        self._code.add(f"{INDENT}if not ({condition}):")
-        self._code.add(f"{2 * INDENT}return other({self._given})")
+    def _named(self, name: str, value: Any) -> str:
+        self._code.names[name] = value
+        return name
+
+    def _is_array(self, name: str, known: Aval) -> str:
+        kind, dtype = self._named("ndarray", np.ndarray), self._code.bound("dtype", known.dtype)
+        return f"type({name}) is {kind} and {name}.dtype is {dtype} and {name}.shape == {known.shape!r}"
+
+    def _unless(self, condition: str, indent: str = INDENT) -> None:
+        self._code.add(f"{indent}if not ({condition}):")
+        self._code.add(f"{indent}{INDENT}raise OtherFormError")
+
+    def _converted(self, is_so: str, can_be: str, name: str, text: str) -> None:
+        """A leaf that has its form, or one that is brought to it."""
+        self._code.add(f"{INDENT}if not ({is_so}):")
+        self._unless(can_be, 2 * INDENT)
+        self._code.add(f"{2 * INDENT}{name} = {text}")
