@@ -201,7 +201,7 @@ def cached_table(cached: Mapping[int, Sequence[float]]) -> list[str]:
     """Write what a request costs beside how many programs."""
     medians = {count: statistics.median(seconds) for count, seconds in cached.items()}
     (fewest, first), *_, (most, last) = medians.items()
-    lines = ["Programs that were asked for before and are asked for in turn, microseconds a request.", ""]
+    lines = ["Programs that were asked for twice before and are asked for in turn, microseconds a request.", ""]
     lines += ["| programs | median | range |", "|--:|--:|--:|"]
     lines += [
         f"| {count:,} | {1e6 * medians[count]:.1f} | {1e6 * min(seconds):.1f} to {1e6 * max(seconds):.1f} |"
