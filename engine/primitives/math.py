@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import special
 
-from engine.primitives.arithmetic import clip, div, zeros_like
+from engine.primitives.arithmetic import clip, div
 from engine.primitives.compare import equal, isfinite, logical_and, logical_not, where
 from engine.rows import POSITIVE, REAL, Domain, Row, binary, in_floating, unary
 
@@ -50,13 +50,14 @@ def _power_of_floats(x: float, exponent: float) -> float:
 
 
 def _pow_x(g: Any, y: Any, x: Any, exponent: Any) -> Any:
-    """d/dx x**c = c x**(c-1), and 0 for c = 0 also at x = 0, so that polynomials have all their derivatives there."""
+    """d/dx x**c = c x**(c-1), and +0 for c = 0 also at x = 0, so that polynomials have all their derivatives there."""
     if type(exponent) in (int, float):
-        if exponent == 0:
-            return 0.0 if type(g) is float else zeros_like(g)
-        return g * (exponent * pow(x, exponent - 1))
-    at_zero = logical_and(equal(exponent, 0.0), logical_not(isfinite(pow(x, exponent - 1))))
-    return g * where(at_zero, 0.0, exponent * pow(where(at_zero, 1.0, x), exponent - 1))
+        return g * 0.0 if exponent == 0 else g * (exponent * pow(x, exponent - 1))
+    is_zero = equal(exponent, 0.0)
+    at_zero = logical_and(is_zero, logical_not(isfinite(pow(x, exponent - 1))))
+    slope = where(at_zero, 0.0, exponent * pow(where(at_zero, 1.0, x), exponent - 1))
+    # Adding 0 to -0 makes +0, as for a number above; adding -0 changes nothing. Either keeps the slope 1/x along c.
+    return g * (slope + where(is_zero, 0.0, -0.0))
 
 
 def _pow_exponent(g: Any, y: Any, x: Any, exponent: Any) -> Any:

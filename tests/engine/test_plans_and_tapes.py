@@ -27,8 +27,7 @@ UNARY = (
     "neg abs square sqrt exp expm1 log log1p sin cos tan asin atan sinh cosh tanh asinh sigmoid softplus relu erf "
     "floor sign isnan isfinite logical_not gelu exp2 log10"
 ).split()
-#: Without pow: on a tape an exponent is a number, which has other slopes around x**0 than one that is yet to come.
-BINARY = "add sub mul div maximum minimum hypot atan2 logaddexp less equal logical_and remainder".split()
+BINARY = "add sub mul div maximum minimum hypot atan2 logaddexp less equal logical_and remainder pow".split()
 #: Operations that move elements, or take many to one; written for any number of axes.
 OTHERS: dict[str, Function] = {
     "sum": lambda x: F.sum(x),
