@@ -72,6 +72,11 @@ def _default(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
+def configuration(maker: Any) -> dict[str, bool]:
+    """What a kind is configured with, and whether that is required."""
+    return {document["name"]: document["required"] for document in _config(maker)}
+
+
 def _config(maker: Any) -> list[dict[str, Any]]:
     """What a constructor is configured with: its arguments but for what a session gives it (parameters, generator)."""
     found = []

@@ -2,12 +2,16 @@
 
 import asyncio
 import logging
+import re
 import time
 
 #: Lines about requests wait so long for others to be written with.
 FLUSH_S = 0.1
 #: So many are written at once without waiting.
 _MOST_WAITING = 1000
+
+#: The id of a session is a secret: so much of it is shown.
+_SECRET = re.compile(r"(s_[0-9a-f]{6})[0-9a-f]+")
 
 _access = logging.getLogger("pullback.access")
 
@@ -59,7 +63,7 @@ class AccessLog:
         """Logs a request that was answered; it is called on an event loop."""
         if not _access.isEnabledFor(logging.INFO):
             return
-        shown = path.decode("ascii", "backslashreplace")
+        shown = _SECRET.sub(r"\1...", path.decode("ascii", "backslashreplace"))
         elapsed_ms = 1e3 * elapsed_s
         if _own_handler() is None:
             _access.info("%s %s %d %.1f ms %s", method, shown, status, elapsed_ms, request_id)

@@ -15,11 +15,11 @@ from starlette.exceptions import HTTPException
 from starlette.types import Message, Receive, Scope, Send
 
 from app import __version__, logs, openapi
-from app.api import derivatives, evaluate, health, infer, ops, programs
+from app.api import derivatives, evaluate, health, infer, ops, programs, sessions
 from app.hot.preparations import Preparations
 from app.hot.templates import Templates
 from app.hotpath import HotPath
-from app.limits import Workers, bound_blas, threads_each
+from app.limits import Turns, Workers, bound_blas, threads_each
 from app.middleware import Around, Envelope
 from app.readiness import Readiness
 from app.registry import Registry
@@ -95,6 +95,8 @@ def create_app(settings: Settings | None = None) -> Pullback:
     app.state.preparations = Preparations(
         app.state.registry, settings.prepared_requests, settings.prepared_bytes // KEPT_IN
     )
+    app.state.sessions = settings.new_sessions(app.state.registry.store.sessions)
+    app.state.turns = Turns()
     app.state.readiness = Readiness(app.state.registry.store)
     app.state.store_error = None
     app.state.draining = False
@@ -109,7 +111,7 @@ def create_app(settings: Settings | None = None) -> Pullback:
         settings,
     )
     app.add_middleware(Envelope, around=app.state.around)
-    modules = (evaluate, derivatives, infer, programs, ops, health)
+    modules = (evaluate, derivatives, infer, programs, sessions, ops, health)
     for module in modules:
         app.include_router(module.router)
     #: For what is said where none of them fits.

@@ -8,6 +8,7 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from app.sessions.commands import COMMANDS
 from app.wire import media, schemas
 from app.wire.answers import Problem
 from app.wire.problems import BY_SLUG, Kind
@@ -18,8 +19,15 @@ CALL = tuple(
     "invalid-request syntax-error unknown-op wrong-arity bad-attribute unknown-name cycle shape-mismatch not-scalar "
     "not-differentiable nograd not-supported limit-exceeded deadline-exceeded internal-error".split()
 )
+#: The same of a session, whose commands are parts of programs.
+SESSION = (
+    *(slug for slug in CALL if slug not in ("unknown-program", "cycle")),
+    "unknown-session",
+    "expired-session",
+    "unknown-variable",
+)
 #: What FastAPI does not find by itself.
-_MODELS = (
+_MODELS: tuple[type[BaseModel], ...] = (
     schemas.EvaluateRequest,
     schemas.VjpRequest,
     schemas.JvpRequest,
@@ -29,6 +37,10 @@ _MODELS = (
     schemas.CheckRequest,
     schemas.InferRequest,
     schemas.RegisterRequest,
+    schemas.SessionRequest,
+    schemas.PatchSessionRequest,
+    schemas.RunRequest,
+    *COMMANDS.values(),
     Problem,
 )
 _FASTAPIS = ("HTTPValidationError", "ValidationError")

@@ -12,12 +12,16 @@ from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.programs import ProgramLimits
-from app.stores import MemoryStore, Policy, SqliteStore, Store
+from app.sessions.manager import Sessions
+from app.sessions.session import Quotas
+from app.stores import MemoryStore, Policy, SessionPolicy, SessionStore, SqliteStore, Store
 from engine.graph.limits import Limits
 
 PREFIX = "PULLBACK_"
 _DEFAULTS = ProgramLimits()
 _POLICY = Policy()
+_SESSIONS = SessionPolicy()
+_QUOTAS = Quotas()
 _ORIGIN = re.compile(r"\*|[a-z][a-z0-9+.-]*://[^/\s]+", re.IGNORECASE)
 
 
@@ -78,6 +82,23 @@ class Settings(BaseSettings):
         2**30, ge=0, description="Bytes of what is kept for these, at most; what is shared counts in each place."
     )
 
+    session_ttl_s: float = Field(
+        3600, gt=0, description="Time for which a session is kept without use, where its maker says nothing."
+    )
+    max_session_ttl_s: float = Field(7 * 24 * 3600, gt=0, description="The longest that its maker may say.")
+    session_grace_s: float = Field(
+        _SESSIONS.grace_s, ge=0, description="Time for which it is known of a session that it expired."
+    )
+    max_sessions: int = Field(_SESSIONS.max_sessions, ge=1, description="Sessions.")
+    max_sessions_per_client: int = Field(_SESSIONS.max_per_client, ge=1, description="Sessions of one client address.")
+    max_session_variables: int = Field(_QUOTAS.variables, ge=1, description="Ids and parameters of a session.")
+    max_session_tape: int = Field(_QUOTAS.tape, ge=1, description="Variables of a session, nameless ones too.")
+    max_session_bytes: int = Field(_QUOTAS.bytes, ge=1, description="Bytes of all values of a session.")
+    max_commands: int = Field(_QUOTAS.commands, ge=1, description="Commands of one run.")
+    session_cache_bytes: int = Field(
+        512 * 2**20, ge=0, description="Bytes of sessions of which a process keeps a copy in memory."
+    )
+
     deadline_s: float = Field(
         30,
         gt=0,
@@ -122,13 +143,36 @@ class Settings(BaseSettings):
     def new_store(self) -> Store:
         """The store that is to be used; it is not opened yet."""
         policy = Policy(self.program_ttl_s, self.max_programs, self.max_store_bytes)
-        return MemoryStore(policy) if self.store == "memory" else SqliteStore(self.data_dir, policy)
+        sessions = SessionPolicy(self.max_sessions, self.max_sessions_per_client, self.session_grace_s)
+        if self.store == "memory":
+            return MemoryStore(policy, sessions)
+        return SqliteStore(self.data_dir, policy, sessions)
+
+    def new_sessions(self, store: SessionStore) -> Sessions:
+        """What the sessions of a store are used by."""
+        limits = self.program_limits()
+        quotas = Quotas(
+            self.max_session_variables,
+            self.max_session_tape,
+            self.max_session_bytes,
+            self.max_commands,
+            limits.cost,
+        )
+        return Sessions(
+            store,
+            quotas,
+            ttl_s=min(self.session_ttl_s, self.max_session_ttl_s),
+            max_ttl_s=self.max_session_ttl_s,
+            cache_bytes=self.session_cache_bytes,
+            deadline_s=self.deadline_s,
+        )
 
     def public_limits(self) -> dict[str, float]:
         """The limits that a client may want to know, as `GET /v1` shows them."""
         names = (
             "max_body_bytes max_depth max_chain max_nodes max_elements max_bytes max_flops "
-            "program_ttl_s max_programs max_store_bytes deadline_s"
+            "program_ttl_s max_programs max_store_bytes session_ttl_s max_session_ttl_s max_sessions "
+            "max_sessions_per_client max_session_variables max_session_tape max_session_bytes max_commands deadline_s"
         )
         return {name: getattr(self, name) for name in names.split()}
 

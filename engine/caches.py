@@ -53,6 +53,15 @@ class Lru(Generic[Key, Kept]):
                 _, (_, freed) = self._kept.popitem(last=False)
                 self.nbytes -= freed
 
+    def pop(self, key: Key) -> Kept | None:
+        """What is kept under a key, which is then kept no longer."""
+        with self._lock:
+            found = self._kept.pop(key, None)
+            if found is None:
+                return None
+            self.nbytes -= found[1]
+            return found[0]
+
     def found_or_made(self, key: Key, make: Callable[[], Kept], size_of: Callable[[Kept], int]) -> Kept:
         """What is kept under a key. Where many ask for what is not, one makes it and the others wait.
 

@@ -54,6 +54,9 @@ class Layer:
     variable(6.0) {'s': variable(2.0)}
     """
 
+    #: What it remembers from call to call, where it is recurrent.
+    _memory: tuple[Variable, ...] = ()
+
     def __call__(self, *xs: Any) -> Any:
         """Calls `forward`."""
         return self.forward(*xs)
@@ -75,8 +78,13 @@ class Layer:
         for p in self.params().values():
             p.cleargrad()
 
+    def layers(self) -> dict[str, "Layer"]:
+        """Every layer by name, itself under the empty one; one that is shared stands under its first name."""
+        return dict(_layers(self, "", set()))
+
     def reset_state(self) -> None:
         """Forgets what recurrent layers remember of earlier calls."""
+        self._memory = ()
         for _, _, value in _attributes(self):
             if isinstance(value, Layer):
                 value.reset_state()
@@ -91,6 +99,14 @@ def _attributes(layer: Layer) -> Iterator[tuple[str, str, Any]]:
             yield from ((f"{attribute}[{i}]", attribute, item) for i, item in enumerate(value))
         else:
             yield attribute, attribute, value
+
+
+def _layers(layer: Layer, name: str, seen: set[int]) -> Iterator[tuple[str, Layer]]:
+    seen.add(id(layer))
+    yield name, layer
+    for attribute, _, value in _attributes(layer):
+        if isinstance(value, Layer) and id(value) not in seen:
+            yield from _layers(value, f"{name}.{attribute}" if name else attribute, seen)
 
 
 def _slots(layer: Layer, prefix: str, seen: set[int]) -> Iterator[tuple[str, Slot]]:
@@ -174,20 +190,17 @@ class RNN(Layer):
         rng = generator(rng, "rnn")
         self.x2h = Linear(n, rng=rng)
         self.h2h = Linear(n, n, bias=False, rng=rng)
-        self._h: Variable | None = None
-
-    def reset_state(self) -> None:
-        """Forgets h."""
-        self._h = None
 
     def forward(self, x: Any) -> Any:
         """x: (batch, in_size). Returns h: (batch, hidden_size)."""
         a = self.x2h(x)
-        if self._h is not None:
-            _check_batch("rnn", a, self._h)
-            a = a + self.h2h(self._h)
-        self._h = F.tanh(a)
-        return self._h
+        if self._memory:
+            (h,) = self._memory
+            _check_batch("rnn", a, h)
+            a = a + self.h2h(h)
+        h = F.tanh(a)
+        self._memory = (h,)
+        return h
 
 
 class LSTM(Layer):
@@ -215,24 +228,19 @@ class LSTM(Layer):
         rng = generator(rng, "lstm")
         self.x2f, self.x2i, self.x2o, self.x2u = (Linear(n, rng=rng) for _ in range(4))
         self.h2f, self.h2i, self.h2o, self.h2u = (Linear(n, n, bias=False, rng=rng) for _ in range(4))
-        self._state: tuple[Variable, Variable] | None = None
-
-    def reset_state(self) -> None:
-        """Forgets h and c."""
-        self._state = None
 
     def forward(self, x: Any) -> Any:
         """x: (batch, in_size). Returns h: (batch, hidden_size)."""
         f, i, o, u = self.x2f(x), self.x2i(x), self.x2o(x), self.x2u(x)
         c = None
-        if self._state is not None:
-            h, c = self._state
+        if self._memory:
+            h, c = self._memory
             _check_batch("lstm", f, h)
             f, i, o, u = f + self.h2f(h), i + self.h2i(h), o + self.h2o(h), u + self.h2u(h)
         kept = F.sigmoid(i) * F.tanh(u)
         c = kept if c is None else F.sigmoid(f) * c + kept
         h = F.sigmoid(o) * F.tanh(c)
-        self._state = h, c
+        self._memory = h, c
         return h
 
 

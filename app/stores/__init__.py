@@ -12,6 +12,7 @@ from app.stores.base import (
     damaged,
 )
 from app.stores.memory import MemoryStore
+from app.stores.sessions import SessionPolicy, SessionStore, TooManySessionsError
 from app.stores.sqlite import SqliteStore
 
 __all__ = [
@@ -21,9 +22,12 @@ __all__ = [
     "NameConflictError",
     "Policy",
     "Program",
+    "SessionPolicy",
+    "SessionStore",
     "SqliteStore",
     "Store",
     "StoreError",
     "StoreUnavailableError",
+    "TooManySessionsError",
     "damaged",
 ]

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from app.stores.sessions import SessionStore
 from engine.errors import LimitExceededError
 
 _log = logging.getLogger("pullback")
@@ -142,6 +143,10 @@ class Store(Protocol):
 
     A key is the id or a name of a program. Every method but `open` and `close` may raise StoreUnavailableError.
     """
+
+    @property
+    def sessions(self) -> SessionStore:
+        """What keeps sessions in the same place."""
 
     def open(self) -> None:
         """Makes sure that the store can be used.

@@ -17,7 +17,6 @@ _log = logging.getLogger("pullback")
 
 #: Marks the file as one of ours: "PLBK" in ASCII.
 APPLICATION_ID = 0x504C424B
-SCHEMA_VERSION = 1
 #: How long a write waits for those of other processes.
 BUSY_S = 10
 #: How long to wait before trying again where SQLite itself does not wait.
@@ -25,8 +24,10 @@ _RETRY_S = 0.01
 #: The journal is cut back to this size after a large write.
 _JOURNAL_BYTES = 64 * 2**20
 
-# The sizes stand in indices of their own, so that adding them up does not read what they are the sizes of.
-_SCHEMA = """
+#: One after the other they make the schema; a file says how many of them it has had.
+_SCHEMAS = (
+    # The sizes stand in indices of their own, so that adding them up does not read what they are the sizes of.
+    """
 CREATE TABLE programs (
     number INTEGER PRIMARY KEY AUTOINCREMENT,
     id TEXT NOT NULL UNIQUE,
@@ -63,7 +64,36 @@ CREATE INDEX bindings_digest ON bindings (digest);
 CREATE TRIGGER bindings_deleted AFTER DELETE ON bindings BEGIN
     DELETE FROM blobs WHERE digest = old.digest AND NOT EXISTS (SELECT 1 FROM bindings WHERE digest = old.digest);
 END;
-"""
+""",
+    """
+CREATE TABLE sessions (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    id TEXT NOT NULL UNIQUE,
+    seq INTEGER NOT NULL,
+    created_at REAL NOT NULL,
+    expires_at REAL NOT NULL,
+    ttl_s REAL NOT NULL,
+    bytes INTEGER NOT NULL,
+    name TEXT,
+    client TEXT NOT NULL,
+    key BLOB UNIQUE,
+    request BLOB,
+    status INTEGER,
+    media_type TEXT,
+    answer BLOB,
+    document BLOB NOT NULL
+);
+CREATE INDEX sessions_expires_at ON sessions (expires_at);
+CREATE INDEX sessions_client ON sessions (client, expires_at);
+CREATE TABLE session_arrays (
+    session INTEGER NOT NULL REFERENCES sessions (number) ON DELETE CASCADE,
+    number INTEGER NOT NULL,
+    data BLOB NOT NULL,
+    PRIMARY KEY (session, number)
+);
+""",
+)
+SCHEMA_VERSION = len(_SCHEMAS)
 
 
 class Database:
@@ -226,18 +256,25 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 
 def _initialise(connection: sqlite3.Connection) -> None:
-    """Gives an empty file its tables."""
-    if not _is_empty(connection):
+    """Gives a file the tables that it lacks; one of a later release is left alone."""
+    if not _is_empty(connection) and not _is_older(connection):
         return
-    connection.execute("PRAGMA journal_mode = WAL")
+    if _is_empty(connection):
+        connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("BEGIN IMMEDIATE")
     # Another process may have been faster.
-    if _is_empty(connection):
-        for statement in _statements(_SCHEMA):
-            connection.execute(statement)
+    if _is_empty(connection) or _is_older(connection):
+        for schema in _SCHEMAS[_pragma(connection, "user_version") :]:
+            for statement in _statements(schema):
+                connection.execute(statement)
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
     connection.execute("COMMIT")
+
+
+def _is_older(connection: sqlite3.Connection) -> bool:
+    is_ours = _pragma(connection, "application_id") == APPLICATION_ID
+    return is_ours and 0 < _pragma(connection, "user_version") < SCHEMA_VERSION
 
 
 def _check_schema(connection: sqlite3.Connection) -> None:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 
 from app.stores.base import SUGGESTED_NAMES, SWEPT_ROWS, Listed, NameConflictError, Policy, Program, Sweeps, is_id
+from app.stores.memory_sessions import MemorySessions
+from app.stores.sessions import SessionPolicy, SessionStore
 from engine.errors import LimitExceededError
 
 
@@ -29,7 +31,8 @@ class _Entry:
 class MemoryStore:
     """A store of dictionaries behind one lock."""
 
-    def __init__(self, policy: Policy) -> None:
+    def __init__(self, policy: Policy, sessions: SessionPolicy | None = None) -> None:
+        self.sessions: SessionStore = MemorySessions(sessions or SessionPolicy())
         self._policy = policy
         self._sweeps = Sweeps(policy)
         self._lock = threading.Lock()

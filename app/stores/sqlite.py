@@ -21,6 +21,8 @@ from app.stores.base import (
     is_id,
 )
 from app.stores.database import Database
+from app.stores.sessions import SessionPolicy, SessionStore
+from app.stores.sqlite_sessions import SqliteSessions
 from engine.errors import LimitExceededError
 
 FILE = "pullback.sqlite3"
@@ -37,8 +39,9 @@ _UNUSED = """
 class SqliteStore:
     """A store in the file FILE of a directory."""
 
-    def __init__(self, directory: Path, policy: Policy) -> None:
+    def __init__(self, directory: Path, policy: Policy, sessions: SessionPolicy | None = None) -> None:
         self._database = Database(directory / FILE)
+        self.sessions: SessionStore = SqliteSessions(self._database, sessions or SessionPolicy())
         self._policy = policy
         self._sweeps = Sweeps(policy)
 

@@ -197,3 +197,49 @@ class Problem(BaseModel):
     detail: str
     errors: list[ProblemFault] = Field(description="Every place of this kind.")
     request_id: str
+
+
+class SessionAnswer(BaseModel):
+    """How a session is."""
+
+    id: str = Field(description="A secret: who knows it may use the session.")
+    name: str | None
+    seq: int = Field(description="The number of the last call that changed it.")
+    seed: int
+    nograd: bool
+    train: bool
+    created_at: str
+    expires_at: str = Field(description="Every call puts it off.")
+    ttl_s: float
+    bytes: int
+
+
+class ChangedAnswer(BaseModel):
+    """What was changed of a session."""
+
+    seq: int
+    nograd: bool
+    train: bool
+
+
+class RunAnswer(BaseModel):
+    """What a run made, and what is to be seen then."""
+
+    seq: int
+    made: list[str] = Field(description="Ids of results that were not told any.")
+    fetched: dict[str, Any] = Field(description="By id: value and grad, or what was asked for; `state` of the rest.")
+
+
+class FetchedAnswer(BaseModel):
+    """A variable."""
+
+    id: str
+    value: Value
+    grad: Value = Field(description="null: there is none.")
+
+
+class VariablesAnswer(BaseModel):
+    """All variables of a session, and its layers, models and optimizers."""
+
+    variables: list[dict[str, Any]]
+    others: list[dict[str, Any]]

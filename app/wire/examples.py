@@ -190,3 +190,39 @@ REGISTER = {
 
 #: What stands for `{name}` in the path of an operation.
 OPERATION = "softmax"
+
+
+SESSION = {"session": _example("A session that lives for ten minutes", ttl_s=600, seed=7, name="training")}
+PATCH_SESSION = {"use": _example("From training to use", train=False, nograd=True)}
+RUN = {
+    "quickstart": _example(
+        "The quickstart",
+        commands=[
+            {"do": "variable", "id": "x", "value": 0.5},
+            {"do": "apply", "op": "square", "args": ["x"], "out": ["a"]},
+            {"do": "apply", "op": "exp", "args": ["a"], "out": ["b"]},
+            {"do": "apply", "op": "square", "args": ["b"], "out": ["y"]},
+            {"do": "backward", "of": "y"},
+        ],
+        fetch=["x", "y"],
+    ),
+    "training": _example(
+        "A model, and one step of training it",
+        commands=[
+            {"do": "model", "id": "m", "kind": "mlp", "config": {"out_sizes": [4, 1], "activation": "relu"}},
+            {"do": "optimizer", "id": "o", "kind": "adam", "config": {"alpha": 0.01}, "params": "m"},
+            {"do": "call", "id": "m", "args": [[[1, 2], [3, 4]]], "out": ["p"]},
+            {"do": "apply", "expr": "mean((p - 1)**2)", "out": ["loss"]},
+            {"do": "backward", "of": "loss"},
+            {"do": "step", "id": "o"},
+        ],
+        fetch=["loss", "m"],
+    ),
+}
+#: By command, for the calls that are one command; in this order they fit together.
+SINGLE = {
+    "variable": {"leaf": _example("A leaf", id="u", value=0.5)},
+    "apply": {"square": _example("An operation", op="square", args=["u"], out=["w"])},
+    "backward": {"backward": _example("The gradient of all that it was computed from", of="w")},
+    "cleargrad": {"all": _example("All gradients forgotten")},
+}

@@ -4,6 +4,7 @@ import html
 import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -12,7 +13,15 @@ from starlette.responses import HTMLResponse, Response
 from app.graphviz import DrawingError
 from app.limits import RETRY_AFTER_S, DeadlineExceededError, OverloadedError
 from app.registry import UnknownProgramError
-from app.stores import NameConflictError, StoreUnavailableError
+from app.sessions.errors import (
+    ExpiredSessionError,
+    SequenceConflictError,
+    SessionError,
+    TakenIdError,
+    UnknownSessionError,
+    UnknownVariableError,
+)
+from app.stores import NameConflictError, StoreUnavailableError, TooManySessionsError
 from app.wire import media
 from app.wire.bodies import LingeringResponse, accept_of
 from app.wire.codecs import encode
@@ -45,7 +54,12 @@ KINDS = (
     Kind("unauthorized", 401, "Unauthorized", "A key is needed: send it as Authorization: Bearer <key>."),
     Kind("forbidden", 403, "Forbidden", "The key that was sent does not allow this."),
     Kind(
-        "rate-limited", 429, "Rate limited", "Too many requests in too short a time. Wait as long as Retry-After says."
+        "rate-limited",
+        429,
+        "Rate limited",
+        "Too many requests in too short a time, or too many sessions at once. Wait as long as Retry-After says, or "
+        "delete sessions that are not needed any more.",
+        (TooManySessionsError,),
     ),
     Kind(
         "overloaded",
@@ -105,19 +119,30 @@ KINDS = (
         "used for long. GET /v1/programs lists all.",
         (UnknownProgramError,),
     ),
-    Kind("unknown-session", 404, "Unknown session", "There is no session of this id."),
-    Kind("unknown-variable", 404, "Unknown variable", "The session has nothing of this id."),
+    Kind("unknown-session", 404, "Unknown session", "There is no session of this id.", (UnknownSessionError,)),
+    Kind("unknown-variable", 404, "Unknown variable", "The session has nothing of this id.", (UnknownVariableError,)),
     Kind("unknown-job", 404, "Unknown job", "There is no job of this id."),
     Kind(
-        "expired-session", 410, "Expired session", "The session was not used for longer than its life; make a new one."
+        "expired-session",
+        410,
+        "Expired session",
+        "The session was not used for longer than its life; make a new one.",
+        (ExpiredSessionError,),
     ),
-    Kind("sequence-conflict", 409, "Sequence conflict", "The number is not the one that the session expects next."),
+    Kind(
+        "sequence-conflict",
+        409,
+        "Sequence conflict",
+        "The number is neither the one that the session expects next, which stands in expected, nor that of its last "
+        "call, repeated as it was: another client uses the session, or an answer was taken for lost that was not.",
+        (SequenceConflictError,),
+    ),
     Kind(
         "name-conflict",
         409,
         "Name conflict",
         'The name belongs to something else. Choose another, or take it with "replace": true.',
-        (NameConflictError,),
+        (NameConflictError, TakenIdError),
     ),
     Kind(
         "invalid-request",
@@ -229,7 +254,12 @@ BY_ERROR: Mapping[type[Exception], Kind] = {error: kind for kind in KINDS for er
 
 
 def problem(
-    request: Request, slug: str, detail: str, faults: Iterable[Fault] = (), headers: Mapping[str, str] | None = None
+    request: Request,
+    slug: str,
+    detail: str,
+    faults: Iterable[Fault] = (),
+    headers: Mapping[str, str] | None = None,
+    more: Mapping[str, Any] | None = None,
 ) -> Response:
     """A problem document.
 
@@ -239,6 +269,7 @@ def problem(
         detail: what was wrong, where, and what would be right.
         faults: every place of this kind.
         headers: of the answer, beside its Content-Type.
+        more: members that this kind has beside those that all have.
     """
     kind = BY_SLUG[slug]
     document = {
@@ -248,9 +279,10 @@ def problem(
         "detail": _clip(detail),
         "errors": [{"loc": fault.loc, "msg": _clip(fault.msg)} for fault in faults],
         "request_id": request.state.request_id,
+        **(more or {}),
     }
     headers = dict(headers or {})
-    if kind.status == 503:
+    if kind.status in (429, 503):
         headers["Retry-After"] = str(RETRY_AFTER_S)
     media_type = media.MSGPACK if media.takes_msgpack_alone(accept_of(request)) else media.PROBLEM
     return Response(encode(media_type, document), kind.status, headers, media_type)
@@ -259,7 +291,9 @@ def problem(
 async def on_error(request: Request, error: Exception) -> Response:
     """The answer to an error that the table knows."""
     kind = next(BY_ERROR[base] for base in type(error).__mro__ if base in BY_ERROR)
-    if isinstance(error, AutogradError):
+    if isinstance(error, SequenceConflictError):
+        return problem(request, kind.slug, error.detail, error.faults, more={"expected": error.expected})
+    if isinstance(error, AutogradError | SessionError):
         return problem(request, kind.slug, error.detail, error.faults)
     if isinstance(error, MemoryError):
         _log.error("out of memory (request %s)", request.state.request_id)

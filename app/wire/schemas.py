@@ -147,6 +147,12 @@ class ProgramSource(Body):
         return key, getattr(self, key)
 
 
+Encoding = Annotated[
+    Literal["nested", "flat", "base64", "binary"],
+    Field(description="The form of arrays in the answer; binary: in MessagePack alone."),
+]
+
+
 class ProgramRequest(ProgramSource):
     """A program and what it is run on."""
 
@@ -158,9 +164,7 @@ class ProgramRequest(ProgramSource):
     seed: StrictInt | None = Field(
         None, ge=0, le=LARGEST_SEED, description="Where random operations draw from; needed where they are active."
     )
-    encoding: Literal["nested", "flat", "base64", "binary"] = Field(
-        "nested", description="The form of arrays in the answer; binary: in MessagePack alone."
-    )
+    encoding: Encoding = "nested"
 
 
 class EvaluateRequest(ProgramRequest):
@@ -257,6 +261,55 @@ class RegisterRequest(ProgramSource):
     replace: StrictBool = Field(False, description="Take the name from the program that has it.")
 
 
+Seq = Annotated[
+    StrictInt | None,
+    Field(ge=1, description="The number of this call in its session, so that it may be repeated; default: the next."),
+]
+Life = Annotated[float | None, Field(gt=0, strict=True, description="Seconds for which it is kept without use.")]
+
+
+class SessionRequest(Body):
+    """A session to be made."""
+
+    ttl_s: Life = None
+    seed: StrictInt | None = Field(
+        None, ge=0, le=LARGEST_SEED, description="Where its random numbers come from; default: one is made."
+    )
+    name: StrictStr | None = Field(None, max_length=200, description="For people.")
+
+
+class PatchSessionRequest(Body):
+    """What is to change of a session."""
+
+    seq: Seq = None
+    nograd: StrictBool | None = Field(None, description="Nothing is recorded from here on.")
+    train: StrictBool | None = Field(None, description="Random operations are active from here on.")
+    ttl_s: Life = None
+
+
+class RunRequest(Body):
+    """Commands, and what is to be seen then."""
+
+    seq: Seq = None
+    commands: list[dict[str, Any]] = Field(default_factory=list, description="In order; each has `do` and its fields.")
+    fetch: list[Any] = Field(default_factory=list, description='Ids, or {"id", "what"}.')
+    encoding: Encoding = "nested"
+
+
+class SingleCall(Body):
+    """What a call of one command has beside its fields."""
+
+    seq: Seq = None
+    encoding: Encoding = "nested"
+
+
+class DotRequest(Body):
+    """Which picture of a session is wanted; it stands in the query."""
+
+    of: str = Field(description="The id of the variable where the tape ends.")
+    verbose: bool = Field(False, description="Labels are values in place of names.")
+
+
 def _cursor(value: Any) -> Any:
     if value and not (value.isascii() and value.isdecimal() and len(value) <= LONGEST_CURSOR):
         raise PydanticCustomError("cursor", 'Input should be the "next" of a page')
@@ -289,13 +342,25 @@ def check(model: type[Source], document: Any, answer_type: str = JSON) -> Source
     Raises:
         InvalidValueError: with every field that is wrong.
     """
-    if not isinstance(document, dict):
-        raise InvalidValueError(f"the body is {_shown(document)}; expected an object")
     faults = Faults()
-    given = [key for key in PROGRAM_KEYS if key in document]
+    given = [key for key in PROGRAM_KEYS if key in document] if isinstance(document, dict) else PROGRAM_KEYS[:1]
     if len(given) != 1:
         msg = f'exactly one of "expr", "graph" and "program" is expected; found {" and ".join(given) or "none"}'
         faults.add(InvalidValueError, msg)
+    return check_body(model, document, answer_type, faults)
+
+
+def check_body(model: type[Model], document: Any, answer_type: str = JSON, faults: Faults | None = None) -> Model:
+    """The document as a request, or a part of one, whose answer is of this media type.
+
+    faults: what is known to be wrong with it.
+
+    Raises:
+        InvalidValueError: with every field that is wrong.
+    """
+    if not isinstance(document, dict):
+        raise InvalidValueError(f"the body is {_shown(document)}; expected an object")
+    faults = Faults() if faults is None else faults
     if answer_type == JSON and document.get("encoding") == "binary" and "encoding" in model.model_fields:
         msg = f'encoding is "binary", which JSON cannot carry; expected "base64", or Accept: {MSGPACK}'
         faults.add(InvalidValueError, msg, ("encoding",))
@@ -329,6 +394,8 @@ def _fault(model: type[Body], details: ErrorDetails) -> Fault:
         near = nearest(str(loc[-1])[:LONGEST_NEAR], known) or f"; known: {', '.join(known)}"
         return Fault(loc, f'unknown field "{loc[-1]}"{near}')
     path = ".".join(map(str, loc))
+    if details["type"] == "missing":
+        return Fault(loc, f'"{path}" is missing')
     expected = details["msg"].removeprefix("Input should be ")
     for theirs, ours in _WORDS.items():
         expected = expected.replace(theirs, ours)

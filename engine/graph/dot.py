@@ -1,6 +1,7 @@
 """Pictures of a tape in Graphviz's DOT language."""
 
 import re
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -12,11 +13,12 @@ _ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n", "\r": r"\n", "&"
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 
 
-def dot(variable: Variable, verbose: bool = False) -> str:
+def dot(variable: Variable, verbose: bool = False, names: Mapping[int, str] | None = None) -> str:
     """The tape behind a variable as DOT text: variables orange, functions lightblue boxes, each once.
 
     variable: where the tape ends. verbose: labels variables with their values, large arrays abridged, in place of their
-    names. Nodes are numbered from the end of the tape backwards, so that equal tapes give equal text.
+    names. names: by identity, for those that have none of their own. Nodes are numbered from the end of the tape
+    backwards, so that equal tapes give equal text.
 
     >>> x = Variable(1.0, name="x")
     >>> print(dot(x + x))
@@ -33,7 +35,7 @@ def dot(variable: Variable, verbose: bool = False) -> str:
     numbers = {id(variable): 0}
     found = [variable]
     for n, v in enumerate(found):  # grows while it is read
-        label = escaped(_shown(v) if verbose else v.name or "")
+        label = escaped(_shown(v) if verbose else v.name or (names or {}).get(id(v), ""))
         lines.append(f'"v{n}" [label="{label}", color=orange, style=filled]')
         if v.creator is None:
             continue

@@ -519,7 +519,7 @@ def _folder(path: Path) -> None:
     [
         (_garbage, "file is not a database"),
         (_foreign, "is a database of something else"),
-        (_newer, "has schema version 99; this release reads version 1"),
+        (_newer, "has schema version 99; this release reads version 2"),
         (_cut, "malformed"),
         (_folder, "cannot be opened: unable to open database file"),
     ],

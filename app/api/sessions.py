@@ -1,0 +1,303 @@
+"""/v1/sessions: variables that stay, commands on them, and what there is to see."""
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any, TypeVar
+
+from fastapi import APIRouter, Request
+from fastapi.responses import PlainTextResponse, Response
+
+from app.api.calls import receive
+from app.api.replies import answer_type, reply, reply_with
+from app.limits import Turns, Workers
+from app.openapi import SESSION, body_of, problems_of, query_of
+from app.sessions import runs
+from app.sessions.commands import COMMANDS
+from app.sessions.manager import Done, Sessions
+from app.sessions.session import Module, Session, Steps
+from app.settings import Settings
+from app.stores.sessions import Head
+from app.wire import examples
+from app.wire.answers import ChangedAnswer, FetchedAnswer, RunAnswer, SessionAnswer, VariablesAnswer
+from app.wire.codecs import Message, encode
+from app.wire.schemas import (
+    DotRequest,
+    PatchSessionRequest,
+    RunRequest,
+    SessionRequest,
+    SingleCall,
+    check_body,
+    check_query,
+)
+from engine.errors import InvalidValueError
+from engine.graph.dot import dot
+
+router = APIRouter()
+T = TypeVar("T")
+
+PATH = "/v1/sessions/{session}"
+#: The longest Idempotency-Key.
+_LONGEST_KEY = 255
+
+
+@router.post(
+    "/v1/sessions",
+    operation_id="create_session",
+    summary="Make a session",
+    status_code=201,
+    response_model=SessionAnswer,
+    responses={
+        200: {"model": SessionAnswer, "description": "Made before under this Idempotency-Key."},
+        **problems_of("rate-limited", *SESSION),
+    },
+    openapi_extra=body_of(SessionRequest, examples.SESSION),
+)
+async def create_session(request: Request) -> Response:
+    """Makes a session, whose id is a secret: who knows it may use it."""
+    message = await receive(request)
+    settings: Settings = request.app.state.settings
+    client = request.client.host if request.client else ""
+    key = request.headers.get("idempotency-key")
+
+    def create(sessions: Sessions) -> tuple[int, str, bytes]:
+        asked = check_body(SessionRequest, message.document(settings.max_depth) if message.body else {})
+        _check_life(asked.ttl_s, sessions)
+        if key is not None and not 1 <= len(key) <= _LONGEST_KEY:
+            raise InvalidValueError(f"Idempotency-Key has {len(key)} letters; expected 1 to {_LONGEST_KEY}")
+        found, is_new = sessions.create(client, ttl_s=asked.ttl_s, seed=asked.seed, name=asked.name, key=key)
+        document = sessions.look(found, _described)
+        return 201 if is_new else 200, found, encode(message.answer_type, document)
+
+    status, found, content = await _with_sessions(request, create)
+    return await reply(request, content, message.answer_type, status, {"Location": f"/v1/sessions/{found}"})
+
+
+@router.get(
+    PATH,
+    operation_id="get_session",
+    summary="One session",
+    response_model=SessionAnswer,
+    responses=problems_of(*SESSION),
+)
+async def get_session(request: Request, session: str) -> Response:
+    """How a session is; looking at it extends its life, as every call does."""
+    return await reply_with(request, await _look(request, session, _described))
+
+
+@router.delete(PATH, operation_id="delete_session", summary="Delete a session", status_code=204)
+async def delete_session(request: Request, session: str) -> Response:
+    """Forgets a session, if there is one."""
+    await _in_turn(request, session, lambda sessions: sessions.delete(session))
+    return Response(status_code=204)
+
+
+@router.patch(
+    PATH,
+    operation_id="change_session",
+    summary="Change flags and life of a session",
+    response_model=ChangedAnswer,
+    responses=problems_of("sequence-conflict", *SESSION),
+    openapi_extra=body_of(PatchSessionRequest, examples.PATCH_SESSION),
+)
+async def change_session(request: Request, session: str) -> Response:
+    """Sets flags from here on, and for how long the session is kept without use."""
+    sessions: Sessions = request.app.state.sessions
+    life: list[float] = []
+
+    def work(message: Message, document: Any, found: Session, seq: int) -> tuple[int, Any]:
+        asked = check_body(PatchSessionRequest, document)
+        _check_life(asked.ttl_s, sessions)
+        if asked.ttl_s is not None:
+            life.append(asked.ttl_s)
+        found.nograd = found.nograd if asked.nograd is None else asked.nograd
+        found.train = found.train if asked.train is None else asked.train
+        return 200, {"seq": seq, "nograd": found.nograd, "train": found.train}
+
+    return await _change(request, session, work, lambda: life[-1] if life else None)
+
+
+@router.post(
+    f"{PATH}/run",
+    operation_id="run_commands",
+    summary="Run commands, all of them or none",
+    response_model=RunAnswer,
+    responses=problems_of("sequence-conflict", "name-conflict", "no-gradient", *SESSION),
+    openapi_extra=body_of(RunRequest, examples.RUN),
+)
+async def run_commands(request: Request, session: str) -> Response:
+    """Runs commands in order; where one fails, none has happened, and the problem says which it was."""
+
+    def work(message: Message, document: Any, found: Session, seq: int) -> tuple[int, Any]:
+        asked = check_body(RunRequest, document, message.answer_type)
+        made = runs.execute(found, runs.read(asked.commands))
+        fetched = runs.fetch(found, asked.fetch, asked.encoding, message.answer_type)
+        return 200, {"seq": seq, "made": made, "fetched": fetched}
+
+    return await _change(request, session, work)
+
+
+def _single(path: str, do: str, status: int, shown: Callable[[Any, Sequence[str]], Sequence[str]]) -> None:
+    """A route for one command; `shown` says which ids its answer shows."""
+    command = COMMANDS[do]
+
+    async def call(request: Request, session: str) -> Response:
+        def work(message: Message, document: Any, found: Session, seq: int) -> tuple[int, Any]:
+            fields = document if isinstance(document, dict) else {}
+            about = {key: fields[key] for key in SingleCall.model_fields if key in fields}
+            asked = check_body(SingleCall, about, message.answer_type)
+            rest = {key: value for key, value in fields.items() if key not in about}
+            read = check_body(command, {**rest, "do": do} if fields is document else document)
+            made = runs.execute_one(found, read)
+            ids = shown(read, made)
+            fetched = runs.fetch(found, ids, asked.encoding, message.answer_type)
+            variables = [{"id": name, **fetched[name]} for name in ids]
+            return status, {"seq": seq, **(variables[0] if len(variables) == 1 else {"variables": variables})}
+
+        return await _change(request, session, work)
+
+    call.__doc__ = f"The command {do} alone; fields as there, with seq and encoding. {command.__doc__}"
+    router.add_api_route(
+        f"{PATH}/{path}",
+        call,
+        methods=["POST"],
+        status_code=status,
+        operation_id=f"{do}_in_session",
+        summary=f"The command {do} alone",
+        response_model=FetchedAnswer,
+        responses=problems_of("sequence-conflict", "name-conflict", *SESSION),
+        openapi_extra=body_of(command, examples.SINGLE[do]),
+    )
+
+
+_single("variables", "variable", 201, lambda read, made: [read.id or made[0]])
+_single("apply", "apply", 201, lambda read, made: read.out or made)
+_single("backward", "backward", 200, lambda read, made: [read.of])
+_single("cleargrad", "cleargrad", 200, lambda read, made: [])
+
+
+@router.get(
+    f"{PATH}/variables",
+    operation_id="list_variables",
+    summary="All variables of a session",
+    response_model=VariablesAnswer,
+    responses=problems_of(*SESSION),
+)
+async def list_variables(request: Request, session: str) -> Response:
+    """Ids, shapes and dtypes of all variables, and what else the session has."""
+    aspects = ("shape", "dtype", "creator", "generation")
+
+    def see(found: Session, head: Head) -> Any:
+        shown = [{"id": name, **runs.show(held, aspects, "nested", "")} for name, held in found.variables().items()]
+        others = [
+            {"id": name, "kind": held.kind} for name, held in found.ids.items() if isinstance(held, Module | Steps)
+        ]
+        return {"variables": shown, "others": others}
+
+    return await reply_with(request, await _look(request, session, see))
+
+
+@router.get(
+    f"{PATH}/variables/{{variable}}",
+    operation_id="get_variable",
+    summary="One variable of a session",
+    response_model=FetchedAnswer,
+    responses=problems_of("unknown-variable", *SESSION),
+)
+async def get_variable(request: Request, session: str, variable: str) -> Response:
+    """A variable's value and gradient; of a layer, a model or an optimizer its state."""
+    spoken = answer_type(request)
+
+    def see(found: Session, head: Head) -> Any:
+        return {"id": variable} | runs.show(found.find(variable, ("variable",)), runs.ASPECTS, "nested", spoken)
+
+    return await reply_with(request, await _look(request, session, see))
+
+
+@router.get(
+    f"{PATH}/dot",
+    operation_id="get_session_dot",
+    summary="A picture of what a variable was computed from, as DOT text",
+    response_class=PlainTextResponse,
+    responses=problems_of("unknown-variable", *SESSION),
+    openapi_extra=query_of(DotRequest),
+)
+async def get_session_dot(request: Request, session: str) -> Response:
+    """DOT text of a variable's tape."""
+
+    def see(found: Session, head: Head) -> str:
+        query = check_query(DotRequest, request.query_params)
+        names = {id(held): name for name, held in found.variables().items()}
+        return dot(found.variable(query.of, ("of",)), query.verbose, names)
+
+    return Response(await _look(request, session, see), media_type="text/vnd.graphviz; charset=utf-8")
+
+
+async def _change(
+    request: Request,
+    session: str,
+    work: Callable[[Message, Any, Session, int], tuple[int, Any]],
+    ttl_s: Callable[[], float | None] = lambda: None,
+) -> Response:
+    """The answer to a call that changes a session."""
+    message = await receive(request)
+    settings: Settings = request.app.state.settings
+    identity = f"{request.method} {request.url.path}\0{message.media_type}\0".encode() + message.body
+
+    def change(sessions: Sessions) -> Done:
+        document = message.document(settings.max_depth)
+
+        def worked(found: Session, seq: int) -> tuple[int, str, bytes]:
+            status, answer = work(message, document, found, seq)
+            return status, message.answer_type, encode(message.answer_type, answer)
+
+        seq = document.get("seq") if isinstance(document, dict) else None
+        return sessions.change(session, identity, seq, worked, ttl_s)
+
+    done = await _in_turn(request, session, change)
+    headers = {"Idempotent-Replay": "true"} if done.is_replay else {}
+    answered = done.answered
+    return await reply(request, answered.content, answered.media_type, answered.status, headers)
+
+
+async def _look(request: Request, session: str, see: Callable[[Session, Head], T]) -> T:
+    answer_type(request)
+    return await _in_turn(request, session, lambda sessions: sessions.look(session, see))
+
+
+async def _in_turn(request: Request, session: str, work: Callable[[Sessions], T]) -> T:
+    """What `work` gives, once those are done who came before to the same session."""
+    turns: Turns = request.app.state.turns
+    async with turns.turn(session):
+        return await _with_sessions(request, work)
+
+
+async def _with_sessions(request: Request, work: Callable[[Sessions], T]) -> T:
+    """What `work` gives, done on a thread: the store may have to wait for its disk."""
+    workers: Workers = request.app.state.workers
+    return await workers.run(partial(work, request.app.state.sessions))
+
+
+def _described(session: Session, head: Head) -> dict[str, Any]:
+    return {
+        "id": head.id,
+        "name": head.name,
+        "seq": head.seq,
+        "seed": session.seed,
+        "nograd": session.nograd,
+        "train": session.train,
+        "created_at": _time(head.created_at),
+        "expires_at": _time(head.expires_at),
+        "ttl_s": head.ttl_s,
+        "bytes": head.bytes,
+    }
+
+
+def _time(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat()
+
+
+def _check_life(ttl_s: float | None, sessions: Sessions) -> None:
+    if ttl_s is not None and ttl_s > sessions.max_ttl_s:
+        msg = f"ttl_s is {ttl_s:g}; at most {sessions.max_ttl_s:g} (setting PULLBACK_MAX_SESSION_TTL_S)"
+        raise InvalidValueError(msg, ("ttl_s",))

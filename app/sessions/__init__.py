@@ -1,0 +1,1 @@
+"""Sessions: variables, layers and optimizers that stay from request to request."""

@@ -1,0 +1,219 @@
+"""Sessions in a store: their lives, one call after the other on each, and calls that are repeated.
+
+A call works on a copy in memory and then puts what came of it in the place of what was: only if the session still has
+the number that it had when it was read. That number is the fencing token: whoever was too slow writes nothing, and
+begins again with what others made of it. A call that fails leaves its copy behind, and the next one reads the store.
+"""
+
+import hashlib
+import logging
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+from app.limits import DeadlineExceededError
+from app.sessions import snapshot
+from app.sessions.errors import ExpiredSessionError, SequenceConflictError, UnknownSessionError
+from app.sessions.session import Quotas, Session
+from app.sessions.snapshot import DamagedSnapshotError, Kept
+from app.stores.base import StoreUnavailableError
+from app.stores.sessions import Answered, Change, Head, SessionStore
+from engine.caches import Lru
+
+_log = logging.getLogger("pullback")
+T = TypeVar("T")
+
+#: An id is this and 32 hex digits, from 128 random bits.
+PREFIX = "s_"
+_ID_BYTES = 16
+#: An id is a secret: the log has so many letters of it.
+LOGGED = 8
+#: Seeds that are made are exact in every language that has only floats.
+_SEED_BITS = 53
+#: A life is noted anew where more than one part of so many of it is over.
+_PARTS_OF_A_LIFE = 100
+_LARGEST_PART_S = 60.0
+_MOST_COPIES = 100_000
+
+
+@dataclass(slots=True)
+class _Copy:
+    """A session in memory as it is in the store under the number `seq`."""
+
+    session: Session
+    kept: Kept
+    answered: Answered | None
+    seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What came of a call that changes a session."""
+
+    answered: Answered
+    is_replay: bool = False
+
+
+#: What a call does: with the session and its number, to the status, the media type and the content of the answer.
+Work = Callable[[Session, int], tuple[int, str, bytes]]
+
+
+class Sessions:
+    """All sessions of a store.
+
+    Args:
+        store: keeps them.
+        quotas: what each may hold.
+        ttl_s, max_ttl_s: for how long one lives without being used, where nothing is said, and at most.
+        cache_bytes: of copies in memory.
+        deadline_s: how long a call may take from its begin; later it writes nothing.
+        clock: seconds since 1970.
+    """
+
+    def __init__(
+        self,
+        store: SessionStore,
+        quotas: Quotas,
+        *,
+        ttl_s: float,
+        max_ttl_s: float,
+        cache_bytes: int,
+        deadline_s: float,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._store = store
+        self._quotas = quotas
+        self._ttl_s = ttl_s
+        self.max_ttl_s = max_ttl_s
+        self._deadline_s = deadline_s
+        self._clock = clock
+        self._copies: Lru[str, _Copy] = Lru(_MOST_COPIES, cache_bytes)
+
+    def create(
+        self, client: str, *, ttl_s: float | None, seed: int | None, name: str | None, key: str | None
+    ) -> tuple[str, bool]:
+        """A new session, unless there is one of the same client and key.
+
+        Returns:
+            Its id, and whether it is new.
+
+        Raises:
+            TooManySessionsError: there is no room.
+        """
+        session = Session(secrets.randbits(_SEED_BITS) if seed is None else seed, self._quotas)
+        written, _ = snapshot.write(session, Kept())
+        now, life = self._clock(), ttl_s or self._ttl_s
+        head = Head(PREFIX + secrets.token_hex(_ID_BYTES), 0, now, now + life, life, len(written.document), name)
+        content = Change(written.document, {}, (), head.bytes, None)
+        digest = None if key is None else hashlib.sha256(f"{client}\0{key}".encode()).digest()
+        return self._store.create(head, content, client, digest)
+
+    def look(self, session_id: str, see: Callable[[Session, Head], T]) -> T:
+        """What `see` finds in a session, which it does not change.
+
+        Raises:
+            UnknownSessionError, ExpiredSessionError, StoreUnavailableError: it cannot be looked at.
+        """
+        with self._copies.making(session_id):
+            head, copy = self._current(session_id)
+            found = see(copy.session, head)
+        self._touch(head)
+        return found
+
+    def change(
+        self, session_id: str, request: bytes, seq: Any, work: Work, ttl_s: Callable[[], float | None] = lambda: None
+    ) -> Done:
+        """Does a call that changes a session, unless it is the last one repeated.
+
+        Args:
+            session_id: of the session.
+            request: all of the call, to know it again.
+            seq: the number that the client gave it, if any.
+            work: what it does. Where it raises, nothing has happened.
+            ttl_s: for how long the session is to live from then on, if that changes.
+
+        Raises:
+            UnknownSessionError, ExpiredSessionError, StoreUnavailableError: the session cannot be used.
+            SequenceConflictError: the number is neither the next one nor that of the last call.
+            DeadlineExceededError: it took too long; nothing has happened.
+        """
+        begun = time.monotonic()
+        digest = hashlib.sha256(request).digest()
+        with self._copies.making(session_id):
+            while True:
+                head, copy = self._current(session_id)
+                if type(seq) is int:
+                    if seq == head.seq and copy.answered is not None and copy.answered.request == digest:
+                        self._touch(head)
+                        return Done(copy.answered, is_replay=True)
+                    if seq != head.seq + 1:
+                        raise SequenceConflictError(_unexpected(seq, head.seq), head.seq + 1)
+                # Until it is in the store, nobody else may find it.
+                self._copies.pop(session_id)
+                status, media_type, content = work(copy.session, head.seq + 1)
+                answered = Answered(digest, status, media_type, content)
+                if self._save(head, copy, answered, ttl_s(), begun):
+                    return Done(answered)
+
+    def delete(self, session_id: str) -> None:
+        """Forgets a session, if there is one."""
+        self._copies.pop(session_id)
+        self._store.delete(session_id)
+
+    def _save(self, head: Head, copy: _Copy, answered: Answered, ttl_s: float | None, begun: float) -> bool:
+        written, kept = snapshot.write(copy.session, copy.kept)
+        nbytes = len(written.document) + len(answered.content) + sum(a.nbytes for a, _ in kept.arrays.values())
+        dropped = [number for number in copy.kept.arrays if number not in kept.arrays]
+        if time.monotonic() - begun > self._deadline_s:
+            limit = f"{self._deadline_s:g} s (setting PULLBACK_DEADLINE_S)"
+            raise DeadlineExceededError(f"the call took longer than {limit}; nothing has happened")
+        life = ttl_s or head.ttl_s
+        after = replace(head, seq=head.seq + 1, expires_at=self._clock() + life, ttl_s=life, bytes=nbytes)
+        change = Change(written.document, written.new, dropped, nbytes, answered)
+        if not self._store.save(after, head.seq, change):
+            return False
+        self._copies.put(head.id, _Copy(copy.session, kept, answered, after.seq), 2 * nbytes)
+        return True
+
+    def _head(self, session_id: str) -> Head:
+        head = self._store.head(session_id) if session_id.startswith(PREFIX) else None
+        if head is None:
+            raise UnknownSessionError("there is no session of this id; it was deleted, or expired some time ago")
+        if head.expires_at <= self._clock():
+            msg = f"the session was not used for {head.ttl_s:g} s and has expired; make a new one"
+            raise ExpiredSessionError(msg)
+        return head
+
+    def _current(self, session_id: str) -> tuple[Head, _Copy]:
+        """What is known of a session, and the session: the one in memory, where it is current."""
+        head = self._head(session_id)
+        copy = self._copies.get(session_id)
+        if copy is not None and copy.seq == head.seq:
+            return head, copy
+        content = self._store.load(session_id)
+        if content is None:
+            raise UnknownSessionError("the session was deleted just now")
+        try:
+            session, kept = snapshot.read(content.document, content.arrays, self._quotas)
+        except DamagedSnapshotError as error:
+            _log.error("the session %s... is damaged in the store: %s", session_id[:LOGGED], error)
+            msg = "the session is damaged in the store, and is not used; delete it and make a new one"
+            raise StoreUnavailableError(msg) from error
+        copy = _Copy(session, kept, content.answered, content.head.seq)
+        self._copies.put(session_id, copy, 2 * content.head.bytes)
+        return content.head, copy
+
+    def _touch(self, head: Head) -> None:
+        """Begins a session's life anew, if much of it is over."""
+        until = self._clock() + head.ttl_s
+        if until - head.expires_at > min(head.ttl_s / _PARTS_OF_A_LIFE, _LARGEST_PART_S):
+            self._store.touch(head.id, until)
+
+
+def _unexpected(seq: int, last: int) -> str:
+    again = f", or {last} to repeat the last call as it was" if last else ""
+    if seq == last:
+        return f"seq {seq} was another call; expected {last + 1}{again}"
+    return f"seq is {seq}; expected {last + 1}{again}"

@@ -1,0 +1,290 @@
+"""Sessions as bytes and back, bit for bit: what was computed and how, flags, optimizers, the generator's state.
+
+A snapshot is a MessagePack document after its CRC-32. Large arrays are not in it but beside it, each under a number of
+its own and written once: a variable's array is never written into, so what was kept before need not be kept again.
+"""
+
+import ctypes
+import platform
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgpack  # type: ignore[import-untyped]
+import numpy as np
+import scipy
+
+from app import __version__
+from app.sessions.session import MODULES, Constant, Held, Module, Quotas, Session, Steps
+from engine import checkpoint
+from engine.values import DTYPES, Value
+from engine.variable import Variable
+
+#: Of what is written; a reader of another one refuses.
+FORMAT = 1
+#: Arrays from so many bytes on are kept beside the document.
+LARGE = 4096
+#: What may be integers of any size: Python's are unbounded, MessagePack's have 64 bits.
+_WORD = 2**63
+_CHECKSUM_BYTES = 4
+
+Array = np.ndarray[Any, Any]
+
+
+class DamagedSnapshotError(Exception):
+    """Bytes that are no snapshot, or one of another release."""
+
+
+@dataclass(slots=True)
+class Kept:
+    """Which arrays lie beside a session's last snapshot, by number, each with its checksum; and the next number."""
+
+    arrays: dict[int, tuple[Array, int]] = field(default_factory=dict)
+    next: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A session as it is kept: its document, the large arrays that are new, and the numbers of all of them."""
+
+    document: bytes
+    new: dict[int, bytes]
+    numbers: tuple[int, ...]
+
+
+def versions() -> dict[str, str]:
+    """What the same bits need to be the same."""
+    return {"pullback": __version__, "numpy": np.__version__, "scipy": scipy.__version__, "machine": platform.machine()}
+
+
+class _Writer:
+    def __init__(self, kept: Kept) -> None:
+        self._before = {id(array): (number, checksum) for number, (array, checksum) in kept.arrays.items()}
+        self._places: dict[int, int] = {}
+        self.next = kept.next
+        self.arrays: list[Any] = []
+        self.large: dict[int, tuple[Array, int]] = {}
+        self.new: dict[int, bytes] = {}
+
+    def value(self, value: Value) -> Any:
+        """A number as itself, an array as its place among the arrays, in a list."""
+        if type(value) is not np.ndarray:
+            return value.item() if isinstance(value, np.generic) else value
+        if id(value) not in self._places:
+            self._places[id(value)] = len(self.arrays)
+            self.arrays.append(self._array(value))
+        return [self._places[id(value)]]
+
+    def _array(self, array: Array) -> Any:
+        form, data = _laid_out(array)
+        if array.nbytes < LARGE:
+            return [*form, data()]
+        number, checksum = self._before.get(id(array), (-1, 0))
+        if number < 0:
+            number = self.next
+            self.next += 1
+            self.new[number] = data()
+            checksum = zlib.crc32(self.new[number])
+        self.large[number] = array, checksum
+        return [*form, [number, checksum]]
+
+
+def write(session: Session, kept: Kept) -> tuple[Snapshot, Kept]:
+    """A session as bytes, and what `kept` is once these are written.
+
+    Args:
+        session: it is not changed.
+        kept: what lies beside its last snapshot already.
+    """
+    writer = _Writer(kept)
+    roots = session.roots()
+    records = checkpoint.records(roots)
+    places = iter(range(len(roots)))
+    by_identity: dict[int, int] = {}
+    for v in roots:
+        if id(v) not in by_identity:
+            by_identity[id(v)] = next(places)
+    tape = [_record(record, writer) for record in records]
+    held = {name: _held(item, by_identity, writer) for name, item in session.ids.items()}
+    document = {
+        "format": FORMAT,
+        "versions": versions(),
+        "seed": session.seed,
+        "random": _generator(session.rng),
+        "nograd": session.nograd,
+        "train": session.train,
+        "made": session.made,
+        "ids": held,
+        "tape": tape,
+        "arrays": writer.arrays,
+        "next": writer.next,
+    }
+    packed: bytes = msgpack.packb(document, default=_default)
+    packed = zlib.crc32(packed).to_bytes(_CHECKSUM_BYTES) + packed
+    return Snapshot(packed, writer.new, tuple(writer.large)), Kept(writer.large, writer.next)
+
+
+def _record(record: checkpoint.Record, writer: _Writer) -> list[Any]:
+    saved = [None if raw is None else writer.value(raw) for raw in record.saved]
+    attrs = None if record.attrs is None else {name: _attribute(value) for name, value in record.attrs.items()}
+    data = writer.value(record.data)
+    return [data, record.name, record.generation, record.grad, record.op, list(record.parents), saved, attrs]
+
+
+def _held(held: Held, places: Mapping[int, int], writer: _Writer) -> dict[str, Any]:
+    if isinstance(held, Variable):
+        return {"variable": places[id(held)]}
+    if isinstance(held, Constant):
+        return {"constant": writer.value(held.value), "name": held.name}
+    if isinstance(held, Module):
+        memories = checkpoint.memories(held.layer)
+        return {
+            held.group: held.kind,
+            "config": held.config,
+            "params": {path: places[id(p)] for path, p in held.layer.params().items()},
+            "memories": {path: [places[id(v)] for v in kept] for path, kept in memories.items()},
+        }
+    count, state = checkpoint.steps(held.optimizer)
+    return {
+        "optimizer": held.kind,
+        "config": held.config,
+        "params": held.params,
+        "hooks": held.hooks,
+        "steps": count,
+        "state": {name: [writer.value(value) for value in values] for name, values in state.items()},
+    }
+
+
+def read(document: bytes, large: Mapping[int, bytes], quotas: Quotas) -> tuple[Session, Kept]:
+    """The session that a snapshot is of.
+
+    Args:
+        document: of the snapshot.
+        large: the arrays beside it by number.
+        quotas: what the session may hold from now on.
+
+    Raises:
+        DamagedSnapshotError: it is none, or another release wrote it.
+    """
+    try:
+        if zlib.crc32(document[_CHECKSUM_BYTES:]) != int.from_bytes(document[:_CHECKSUM_BYTES]):
+            raise DamagedSnapshotError("its checksum is wrong")
+        found = msgpack.unpackb(document[_CHECKSUM_BYTES:], strict_map_key=False)
+        if found["format"] != FORMAT:
+            raise DamagedSnapshotError(f"it has format {found['format']}; this release reads {FORMAT}")
+        return _read(found, large, quotas)
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError, msgpack.UnpackException) as error:
+        raise DamagedSnapshotError(f"it does not read: {type(error).__name__}: {error}") from error
+
+
+def _read(found: Any, large: Mapping[int, bytes], quotas: Quotas) -> tuple[Session, Kept]:
+    arrays, kept = [], Kept()
+    for *form, data in found["arrays"]:
+        if type(data) is bytes:
+            arrays.append(_from_layout(*form, data=data))
+            continue
+        number, checksum = data
+        if zlib.crc32(large[number]) != checksum:
+            raise DamagedSnapshotError(f"the checksum of its array {number} is wrong")
+        arrays.append(_from_layout(*form, data=large[number]))
+        kept.arrays[number] = arrays[-1], checksum
+    kept.next = found["next"]
+
+    def value(written: Any) -> Any:
+        return arrays[written[0]] if type(written) is list else written
+
+    records = [
+        checkpoint.Record(
+            value(data),
+            name,
+            generation,
+            grad,
+            op,
+            tuple(parents),
+            tuple(None if raw is None else value(raw) for raw in saved),
+            None if attrs is None else {name: _as_attribute(item) for name, item in attrs.items()},
+        )
+        for data, name, generation, grad, op, parents, saved, attrs in found["tape"]
+    ]
+    variables = checkpoint.variables(records)
+    session = Session(found["seed"], quotas)
+    for name, item in found["ids"].items():
+        session.ids[name] = _as_held(item, session, variables, value)
+    session.nograd, session.train, session.made = found["nograd"], found["train"], found["made"]
+    # Layers drew from it when they were made.
+    session.rng.bit_generator.state = _as_generator(found["random"])
+    session.check_quotas()
+    return session, kept
+
+
+def _as_held(item: Any, session: Session, variables: list[Variable], value: Callable[[Any], Value]) -> Held:
+    if "variable" in item:
+        found: Variable = variables[item["variable"]]
+        return found
+    if "constant" in item:
+        return Constant(value(item["constant"]), item["name"])
+    for group, makers in MODULES.items():
+        if group in item:
+            layer = makers[item[group]](**item["config"], rng=session.rng)
+            checkpoint.adopt(layer, {path: variables[place] for path, place in item["params"].items()})
+            memories = {path: [variables[place] for place in kept] for path, kept in item["memories"].items()}
+            checkpoint.recall(layer, memories)
+            return Module(group, item[group], item["config"], layer)
+    steps: Steps = session.optimizer(item["optimizer"], item["config"], item["params"], item["hooks"])
+    state = {name: [value(one) for one in values] for name, values in item["state"].items()}
+    checkpoint.resume(steps.optimizer, item["steps"], state)
+    return steps
+
+
+def _laid_out(array: Array) -> tuple[list[Any], Any]:
+    """Dtype, shape and, where it does not lie in C order, strides and the place of the first element; and the bytes."""
+    form = [str(array.dtype), list(array.shape)]
+    if array.flags.c_contiguous:
+        return [*form, None, 0], array.tobytes
+    low, high = np.lib.array_utils.byte_bounds(array)
+    first = array.__array_interface__["data"][0] - low
+    return [*form, list(array.strides), first], lambda: ctypes.string_at(low, high - low)
+
+
+def _from_layout(dtype: str, shape: list[int], strides: list[int] | None, first: int, *, data: bytes) -> Array:
+    return np.ndarray(tuple(shape), DTYPES[dtype], data, first, None if strides is None else tuple(strides))
+
+
+def _generator(rng: np.random.Generator) -> Any:
+    """Its state; PCG64 has integers of 128 bits."""
+    return _texts(rng.bit_generator.state)
+
+
+def _texts(part: Any) -> Any:
+    if isinstance(part, dict):
+        return {key: _texts(value) for key, value in part.items()}
+    return {"int": str(part)} if type(part) is int and part >= _WORD else part
+
+
+def _as_generator(part: Any) -> Any:
+    if isinstance(part, dict):
+        return (
+            int(part["int"]) if part.keys() == {"int"} else {key: _as_generator(value) for key, value in part.items()}
+        )
+    return part
+
+
+def _attribute(value: Any) -> Any:
+    """Attributes hold tuples, which are lists here, and the ellipsis of an index."""
+    if isinstance(value, tuple):
+        return [_attribute(item) for item in value]
+    return {"...": True} if value is Ellipsis else value
+
+
+def _as_attribute(value: Any) -> Any:
+    if isinstance(value, list):
+        return tuple(_as_attribute(item) for item in value)
+    return Ellipsis if isinstance(value, dict) else value
+
+
+def _default(value: Any) -> Any:
+    """What NumPy made of an attribute."""
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"{type(value).__name__} has no place in a snapshot")
