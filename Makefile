@@ -3,7 +3,8 @@
 # make lint     ruff, mypy, import-linter; `make format` mends what can be mended
 # make bench    our figures beside those of HIPS autograd, JAX, PyTorch, bare servers and code by hand, in ten minutes
 #               (ARGS=--write records them); `make bench-quick` in one, for a first look
-# make soak     100,000 requests with new programs: what the memory does (ARGS="--requests N")
+# make soak     100,000 requests with new programs: what the memory does (ARGS="--requests N"); and a training over
+#               HTTP whose server is killed 100 times
 # make lock     choose versions anew within pyproject.toml (ARGS=--upgrade for the newest)
 #
 # Each first brings its virtual environment up to date with its lock; that costs nothing where nothing changed.
@@ -60,6 +61,7 @@ bench-quick: bench
 
 soak: $(VENV)/installed-lock
 	$(VENV)/bin/python -m tests.benchmarks.soak $(ARGS)
+	$(VENV)/bin/python -m tests.app.test_session_crashes
 
 $(VENV)/installed-lock: requirements.lock pyproject.toml
 	@$(find_python); "$$python" .ci/install.py $(VENV) requirements.lock --editable

@@ -39,8 +39,21 @@ class _Handler(logging.StreamHandler):  # type: ignore[type-arg]
         self.setFormatter(_Formatter("%(asctime)s %(levelname)s %(message)s"))
 
 
+def masked(text: str) -> str:
+    """A text without secrets."""
+    return _SECRET.sub(r"\1...", text)
+
+
+def _mask(record: logging.LogRecord) -> bool:
+    """Takes the secrets out of a line that uvicorn writes."""
+    if isinstance(record.args, tuple):
+        record.args = tuple(masked(arg) if isinstance(arg, str) else arg for arg in record.args)
+    return True
+
+
 def configure() -> None:
-    """Gives the server's loggers a handler, unless they or the root have one."""
+    """Gives the server's loggers a handler, unless they or the root have one; takes secrets out of uvicorn's lines."""
+    logging.getLogger("uvicorn.access").addFilter(_mask)
     logger = logging.getLogger("pullback")
     if not logger.hasHandlers():
         logger.addHandler(_Handler())
@@ -63,7 +76,7 @@ class AccessLog:
         """Logs a request that was answered; it is called on an event loop."""
         if not _access.isEnabledFor(logging.INFO):
             return
-        shown = _SECRET.sub(r"\1...", path.decode("ascii", "backslashreplace"))
+        shown = masked(path.decode("ascii", "backslashreplace"))
         elapsed_ms = 1e3 * elapsed_s
         if _own_handler() is None:
             _access.info("%s %s %d %.1f ms %s", method, shown, status, elapsed_ms, request_id)

@@ -101,13 +101,15 @@ def environment(**settings: str) -> dict[str, str]:
 
 @contextlib.contextmanager
 def start_server(folder: Path, module: Sequence[str] = UVICORN, **settings: str) -> Iterator[Server]:
-    """A real server process, whose data directory and log lie in `folder`; it may be killed inside the block.
+    """A real server process, whose log lies in `folder`, and where nothing is said its data directory too.
+
+    It may be killed inside the block.
 
     module: a module of Python that serves, and its arguments but for the port.
     """
     log, port = folder / "server.log", free_port()
     base_url = f"http://127.0.0.1:{port}"
-    env = environment(data_dir=str(folder / "data"), **settings)
+    env = environment(**{"data_dir": str(folder / "data"), **settings})
     command = [sys.executable, "-m", *module, "--port", str(port)]
     with (
         log.open("ab") as output,

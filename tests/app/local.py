@@ -79,9 +79,13 @@ class Local:
 
     def assign(self, id: str, **given: Any) -> None:
         data = given["value"] if "value" in given else self[given["from"]]
+        data = data.data if isinstance(data, Variable) else data
         v = self[id]
-        v.unchain()
-        v.data = data.data if isinstance(data, Variable) else data
+        if isinstance(v, Variable):
+            v.unchain()
+            v.data = data
+        else:
+            self.ids[id] = Variable(data).data
 
     def cleargrad(self, ids: list[str] | None = None) -> None:
         for name in self.ids if ids is None else ids:

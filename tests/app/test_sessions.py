@@ -1,0 +1,334 @@
+"""Lives of sessions: making, looking, changing flags, repeating calls, quotas, expiry, the end."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from app.limits import DeadlineExceededError
+from app.sessions.errors import ExpiredSessionError, SequenceConflictError, UnknownSessionError
+from app.sessions.manager import Sessions
+from app.sessions.runs import execute, read
+from app.sessions.session import Quotas, Session
+from app.stores import MemoryStore, Policy, SessionPolicy, SqliteStore, StoreUnavailableError, TooManySessionsError
+from tests.app.conftest import Server, start_server
+from tests.app.scripts import back, do, expr, var
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    import httpx
+
+
+def made(server: Server, **request: Any) -> str:
+    """The path of a new session."""
+    response = server.client.post("/v1/sessions", json=request)
+    assert response.status_code == 201, response.text
+    assert response.headers["location"] == f"/v1/sessions/{response.json()['id']}"
+    return response.headers["location"]
+
+
+def run(server: Server, path: str, *commands: dict[str, Any], **more: Any) -> Any:
+    response = server.client.post(f"{path}/run", json={"commands": commands, **more})
+    assert response.status_code == 200, response.text
+    return response.json()
+
+
+def refused(response: httpx.Response, status: int, slug: str, *words: str) -> Any:
+    problem = response.json()
+    assert (response.status_code, problem["type"]) == (status, f"/problems/{slug}"), problem
+    for word in words:
+        assert word in problem["detail"]
+    return problem
+
+
+def test_a_session_is_made_looked_at_and_deleted(server: Server) -> None:
+    path = made(server, seed=7, ttl_s=60, name="mine")
+    assert re.fullmatch(r"/v1/sessions/s_[0-9a-f]{32}", path)
+    found = server.client.get(path).json()
+    assert (found["seed"], found["ttl_s"], found["name"], found["seq"]) == (7, 60.0, "mine", 0)
+    assert (found["nograd"], found["train"]) == (False, True)
+    assert server.client.delete(path).status_code == 204
+    assert server.client.delete(path).status_code == 204
+    refused(server.client.get(path), 404, "unknown-session")
+    refused(server.client.post(f"{path}/run", json={}), 404, "unknown-session")
+
+
+def test_without_a_body_there_is_a_seed_that_is_told(server: Server) -> None:
+    first, second = (server.client.post("/v1/sessions", json={}).json() for _ in range(2))
+    assert first["seed"] != second["seed"] and first["id"] != second["id"]
+    assert 0 <= first["seed"] < 2**53
+
+
+def test_a_session_made_twice_under_one_key_is_one(server: Server) -> None:
+    calls = [
+        server.client.post("/v1/sessions", json={"seed": 1}, headers={"Idempotency-Key": key})
+        for key in ("a", "a", "b")
+    ]
+    assert [call.status_code for call in calls] == [201, 200, 201]
+    ids = [call.json()["id"] for call in calls]
+    assert ids[0] == ids[1] != ids[2]
+
+
+def test_a_call_may_be_repeated(server: Server) -> None:
+    path = made(server)
+    body = {"seq": 1, "commands": [var("x", 2.0), expr("x", "x * x")], "fetch": ["x"]}
+    first, again = (server.client.post(f"{path}/run", json=body) for _ in range(2))
+    assert first.json() == again.json() == {"seq": 1, "made": [], "fetched": {"x": {"value": 4.0, "grad": None}}}
+    assert "idempotent-replay" not in first.headers and again.headers["idempotent-replay"] == "true"
+    other = server.client.post(f"{path}/run", json={**body, "fetch": []})
+    assert refused(other, 409, "sequence-conflict", "expected 2")["expected"] == 2
+    refused(server.client.post(f"{path}/run", json={**body, "seq": 3}), 409, "sequence-conflict")
+    assert run(server, path, expr("x", "x + 1"), seq=2, fetch=["x"])["fetched"]["x"]["value"] == 5.0
+    refused(server.client.post(f"{path}/run", json=body), 409, "sequence-conflict")
+
+
+def test_a_refused_call_takes_no_number(server: Server) -> None:
+    path = made(server)
+    run(server, path, var("x", 2.0))
+    wrong = {"seq": 2, "commands": [do("assign", id="x", value=5.0), back("y")]}
+    problem = refused(server.client.post(f"{path}/run", json=wrong), 404, "unknown-variable", "command 1", '"y"')
+    assert problem["errors"][0]["loc"] == ["commands", 1, "of"]
+    assert run(server, path, seq=2, fetch=["x"])["fetched"]["x"]["value"] == 2.0
+    refused(server.client.post(f"{path}/run", json={"fetch": ["x", "z"]}), 404, "unknown-variable")
+    assert server.client.get(path).json()["seq"] == 2
+
+
+def test_flags_are_the_sessions_own(server: Server) -> None:
+    path, other = made(server), made(server)
+    assert server.client.patch(path, json={"seq": 1, "nograd": True}).json()["nograd"] is True
+    for place, creator in ((path, None), (other, "mul")):
+        seen = run(server, place, var("x", 2.0), expr("y", "x * x"), fetch=[{"id": "y", "what": ["creator"]}])
+        assert seen["fetched"]["y"]["creator"] == creator
+    assert server.client.get(path).json()["nograd"] is True
+    refused(server.client.patch(path, json={"nogard": True}), 422, "invalid-request", "nearest: nograd")
+    refused(server.client.patch(path, json={"ttl_s": 10**9}), 422, "invalid-request", "PULLBACK_MAX_SESSION_TTL_S")
+    assert server.client.patch(path, json={"ttl_s": 5}).status_code == 200
+    assert server.client.get(path).json()["ttl_s"] == 5.0
+
+
+def test_single_calls(server: Server) -> None:
+    path = made(server)
+
+    def post(call: str, status: int, **body: Any) -> Any:
+        response = server.client.post(f"{path}/{call}", json=body)
+        assert response.status_code == status, response.text
+        return response.json()
+
+    assert post("variables", 201, id="x", value=3.0) == {"seq": 1, "id": "x", "value": 3.0, "grad": None}
+    assert post("apply", 201, op="square", args=["x"]) == {"seq": 2, "id": "v1", "value": 9.0, "grad": None}
+    assert post("backward", 200, of="v1")["id"] == "v1"
+    seen = server.client.get(f"{path}/variables/x").json()
+    assert (seen["grad"], seen["creator"], seen["generation"]) == (6.0, None, 0)
+    assert [v["id"] for v in server.client.get(f"{path}/variables").json()["variables"]] == ["x", "v1"]
+    dot = server.client.get(f"{path}/dot", params={"of": "v1"}).text
+    assert dot.startswith("digraph g {") and '[label="x",' in dot
+    assert "9.0" in server.client.get(f"{path}/dot", params={"of": "v1", "verbose": "true"}).text
+    assert post("cleargrad", 200, ids=["x"])["seq"] == 4
+    assert post("apply", 201, op="split", args=[[1, 2]], attrs={"sizes": 2})["variables"][1]["value"] == [2.0]
+    problem = refused(
+        server.client.post(f"{path}/apply", json={"op": "add", "args": ["x", "q"]}), 404, "unknown-variable"
+    )
+    assert problem["errors"][0]["loc"] == ["args", 1]
+    refused(server.client.get(f"{path}/variables/q"), 404, "unknown-variable")
+    refused(server.client.get(f"{path}/dot"), 422, "invalid-request", '"of" is missing')
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def store_of(kind: str, folder: Path, policy: SessionPolicy) -> Any:
+    store = MemoryStore(Policy(), policy) if kind == "memory" else SqliteStore(folder, Policy(), policy)
+    store.open()
+    return store
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def new(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., Sessions]:
+    """Makes what uses the sessions of one store, as several processes would."""
+    stores: list[Any] = []
+
+    def make(clock: Clock | None = None, quotas: Quotas | None = None, **policy: Any) -> Sessions:
+        clock = clock or Clock()
+        if not stores:
+            stores.append(store_of(request.param, tmp_path, SessionPolicy(clock=clock, **policy)))
+        options = {"ttl_s": 10.0, "max_ttl_s": 100.0, "cache_bytes": 2**20, "deadline_s": 5.0}
+        return Sessions(stores[0].sessions, quotas or Quotas(), clock=clock, **options)
+
+    return make
+
+
+def create(sessions: Sessions, client: str = "here", **given: Any) -> str:
+    return sessions.create(client, **{"ttl_s": None, "seed": 1, "name": None, "key": None, **given})[0]
+
+
+def does(*commands: dict[str, Any]) -> Any:
+    def work(session: Session, seq: int) -> tuple[int, str, bytes]:
+        execute(session, read(commands))
+        return 200, "text/plain", str(seq).encode()
+
+    return work
+
+
+def value(sessions: Sessions, session_id: str, name: str) -> Any:
+    return sessions.look(session_id, lambda session, head: session.variable(name, ()).data)
+
+
+def test_a_session_expires_is_known_for_a_while_and_then_is_not(new: Callable[..., Sessions]) -> None:
+    clock = Clock()
+    sessions = new(clock, grace_s=50)
+    found = create(sessions)
+    for _ in range(5):
+        clock.now += 9
+        sessions.change(found, b"", None, does(var("x", 1.0)))
+        clock.now += 9
+        assert value(sessions, found, "x") == 1.0
+    clock.now += 11
+    with pytest.raises(ExpiredSessionError, match="10 s"):
+        value(sessions, found, "x")
+    with pytest.raises(ExpiredSessionError):
+        sessions.change(found, b"", None, does())
+    create(sessions)
+    with pytest.raises(ExpiredSessionError):
+        value(sessions, found, "x")
+    clock.now += 50
+    create(sessions)
+    with pytest.raises(UnknownSessionError):
+        value(sessions, found, "x")
+
+
+def test_there_are_no_more_sessions_than_may_be(new: Callable[..., Sessions]) -> None:
+    clock = Clock()
+    sessions = new(clock, max_sessions=3, max_per_client=2)
+    first = create(sessions)
+    create(sessions)
+    with pytest.raises(TooManySessionsError, match=r"2 sessions of yours.*PER_CLIENT"):
+        create(sessions)
+    create(sessions, "there")
+    with pytest.raises(TooManySessionsError, match=r"3 sessions, as many.*MAX_SESSIONS"):
+        create(sessions, "elsewhere")
+    sessions.delete(first)
+    create(sessions)
+    clock.now += 11
+    create(sessions)
+
+
+def test_a_session_holds_no_more_than_it_may(new: Callable[..., Sessions]) -> None:
+    quotas = Quotas(variables=3, tape=20, bytes=4000, commands=6)
+    sessions = new(quotas=quotas)
+    found = create(sessions)
+    sessions.change(found, b"", None, does(var("x", [1.0] * 100)))
+    grow = expr("x", "x * 2.0")
+    for commands, words in [
+        ([var(f"y{n}", 0.0) for n in range(4)], "5 variables, the limit is 3.*MAX_SESSION_VARIABLES"),
+        ([var("y", [0.0] * 500)], "bytes, the limit is 4,000.*MAX_SESSION_BYTES"),
+        ([grow] * 6, "bytes"),
+        ([var("y", 0.0)] * 7, "7 commands in one run, the limit is 6.*MAX_COMMANDS"),
+    ]:
+        with pytest.raises(Exception, match=words):
+            sessions.change(found, b"", None, does(*commands))
+        assert value(sessions, found, "x").tolist() == [1.0] * 100
+    # What is let go of counts no longer.
+    for _ in range(10):
+        sessions.change(found, b"", None, does(grow, do("unchain", id="x")))
+    sessions.change(found, b"", None, does(var("x", 1.0)))
+    for _ in range(3):
+        sessions.change(found, b"", None, does(*[grow] * 6))
+    with pytest.raises(Exception, match=r"variables on its tape, the limit is 20.*MAX_SESSION_TAPE"):
+        sessions.change(found, b"", None, does(*[grow] * 6))
+
+
+def test_whoever_was_too_slow_begins_again(new: Callable[..., Sessions]) -> None:
+    """Two processes on one session: the second one writes while the first one works."""
+    clock = Clock()
+    slow, fast = new(clock), new(clock)
+    found = create(slow)
+    slow.change(found, b"", None, does(var("x", 1.0)))
+    times = []
+
+    def work(session: Session, seq: int) -> tuple[int, str, bytes]:
+        times.append(seq)
+        if len(times) == 1:
+            fast.change(found, b"", None, does(expr("x", "x + 10.0")))
+        return does(expr("x", "x * 2.0"))(session, seq)
+
+    assert slow.change(found, b"", None, work).answered.content == b"3"
+    assert times == [2, 3]
+    assert value(slow, found, "x") == value(fast, found, "x") == 22.0
+    with pytest.raises(SequenceConflictError):
+        fast.change(found, b"another", 3, does())
+
+
+def test_a_call_past_its_deadline_writes_nothing(new: Callable[..., Sessions], monkeypatch: Any) -> None:
+    sessions = new()
+    found = create(sessions)
+    now = [0.0]
+    monkeypatch.setattr("app.sessions.manager.time.monotonic", lambda: now[0])
+
+    def work(session: Session, seq: int) -> tuple[int, str, bytes]:
+        now[0] += 5.1
+        return does(var("x", 1.0))(session, seq)
+
+    with pytest.raises(DeadlineExceededError, match="nothing has happened"):
+        sessions.change(found, b"", None, work)
+    assert sessions.look(found, lambda session, head: (head.seq, list(session.ids))) == (0, [])
+
+
+def test_a_damaged_session_is_refused_and_others_go_on(tmp_path: Path) -> None:
+    store = store_of("sqlite", tmp_path, SessionPolicy())
+    options = {"ttl_s": 10.0, "max_ttl_s": 100.0, "cache_bytes": 0, "deadline_s": 5.0}
+    sessions = Sessions(store.sessions, Quotas(), **options)
+    found, other = create(sessions), create(sessions)
+    for each in (found, other):
+        sessions.change(each, b"", None, does(var("x", [1.0] * 1000)))
+    for spoil in (
+        "UPDATE session_arrays SET data = zeroblob(8000)",
+        "UPDATE sessions SET document = x'00' || document",
+    ):
+        with store._database.write() as connection:
+            connection.execute(f"{spoil} WHERE {'session = 1' if 'arrays' in spoil else 'number = 1'}")
+        with pytest.raises(StoreUnavailableError, match="damaged"):
+            sessions.change(found, b"", None, does())
+        assert value(sessions, other, "x").tolist() == [1.0] * 1000
+    sessions.delete(found)
+    with pytest.raises(UnknownSessionError):
+        sessions.change(found, b"", None, does())
+    store.close()
+
+
+def test_what_the_log_shows_of_an_id(tmp_path: Path) -> None:
+    with start_server(tmp_path) as running:
+        path = made(running)
+        run(running, path, var("x", 1.0))
+        running.client.get(path)
+    log = (tmp_path / "server.log").read_text()
+    secret = path.rpartition("/")[2]
+    assert f"/v1/sessions/{secret[:8]}..." in log
+    assert secret not in log
+
+
+def test_a_file_of_the_release_before_gets_the_new_tables(tmp_path: Path) -> None:
+    """Programs that were kept before there were sessions are still there."""
+    from app.stores import database
+
+    store = SqliteStore(tmp_path, Policy())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(database, "_SCHEMAS", database._SCHEMAS[:1])
+        patch.setattr(database, "SCHEMA_VERSION", 1)
+        store.open()
+        with store._database.write() as connection:
+            connection.execute("INSERT INTO blobs VALUES ('digest', 3, x'010203')")
+        store.close()
+    store = SqliteStore(tmp_path, Policy())
+    store.open()
+    assert store.load_blobs(["digest"]) == {"digest": b"\1\2\3"}
+    assert store.sessions.list() == []
+    store.close()
