@@ -92,6 +92,21 @@ def _parser() -> argparse.ArgumentParser:
     ops.add_argument("name", nargs="?", metavar="NAME")
     ops.set_defaults(command=_ops)
 
+    sessions = commands.add_parser(
+        "sessions",
+        help="look at the sessions in the store",
+        description="Look at the sessions that a server keeps in its store, which PULLBACK_DATA_DIR names.",
+    )
+    doing = sessions.add_subparsers(required=True, metavar="ACTION", dest="action")
+    doing.add_parser("list", help="a line for each")
+    for action, about in (
+        ("show", "what one has"),
+        ("export", "all of one as JSON, arrays in base64"),
+        ("delete", "forget one"),
+    ):
+        doing.add_parser(action, help=about).add_argument("id", metavar="ID", help="an id, or how it begins")
+    sessions.set_defaults(command=_sessions)
+
     settings = commands.add_parser(
         "settings", help="list the server's settings", description="List the server's settings and what they are now."
     )
@@ -240,6 +255,30 @@ def _ops(given: argparse.Namespace) -> None:
         print(f"also: {', '.join(about['aliases'])}")
     if not about["differentiable"]:
         print("not differentiable")
+
+
+def _sessions(given: argparse.Namespace) -> None:
+    import json
+
+    from app.sessions.errors import SessionError
+    from app.sessions.inspection import InspectionError, inspected
+    from app.settings import SettingsError, load_settings
+
+    try:
+        with inspected(load_settings()) as found:
+            match given.action:
+                case "list":
+                    lines = found.lines()
+                case "show":
+                    lines = found.show(given.id)
+                case "export":
+                    lines = [json.dumps(found.export(given.id))]
+                case _:
+                    lines = [f"deleted {found.delete(given.id)}"]
+    except (SettingsError, InspectionError, SessionError) as error:
+        raise CommandError(str(error)) from None
+    for line in lines:
+        print(line)
 
 
 def _settings(given: argparse.Namespace) -> None:

@@ -40,6 +40,7 @@ _MODELS: tuple[type[BaseModel], ...] = (
     schemas.SessionRequest,
     schemas.PatchSessionRequest,
     schemas.RunRequest,
+    schemas.StateRequest,
     *COMMANDS.values(),
     Problem,
 )

@@ -16,6 +16,8 @@ from engine.variable import Variable
 
 Array = np.ndarray[Any, Any]
 
+_BYTES_ARE = "these bytes are"
+
 
 def state_dict(model: Layer) -> dict[str, Array]:
     """The parameters that are made, by name, as arrays of their own.
@@ -73,21 +75,41 @@ def load_state_dict(model: Layer, state: Mapping[str, Any]) -> None:
             setattr(slot.layer, slot.attribute, Variable(raws[name], name=slot.attribute))
 
 
-def save(path: str | Path, state: Layer | Optimizer | Mapping[str, Any]) -> None:
-    """Writes the state of a model or an optimizer, or arrays by name, as a safetensors file.
+def dumps(state: Layer | Optimizer | Mapping[str, Any]) -> bytes:
+    """The state of a model or an optimizer, or arrays by name, as the bytes of a safetensors file.
 
     Raises:
         InvalidValueError: a value of a dtype that is not supported.
-        OSError: the file cannot be written.
     """
     if isinstance(state, Layer):
         state = state_dict(state)
     elif isinstance(state, Optimizer):
         state = state.state_dict()
     # The format takes the bytes as they lie in memory: C order.
-    Path(path).write_bytes(
-        safetensors.save({name: np.array(as_raw(value), order="C") for name, value in state.items()})
-    )
+    return safetensors.save({name: np.array(as_raw(value), order="C") for name, value in state.items()})
+
+
+def loads(data: bytes) -> dict[str, Array]:
+    """Reads what `dumps` made: arrays by name, for `load_state_dict`.
+
+    Raises:
+        InvalidValueError: the bytes are no safetensors file, or it has a dtype that is not supported.
+    """
+    try:
+        state = safetensors.load(data)
+    except (SafetensorError, KeyError) as error:
+        raise InvalidValueError(f"{_BYTES_ARE} no safetensors file of supported dtypes: {error}") from error
+    return {name: np.asarray(as_raw(array)) for name, array in state.items()}
+
+
+def save(path: str | Path, state: Layer | Optimizer | Mapping[str, Any]) -> None:
+    """Writes a safetensors file; see `dumps`.
+
+    Raises:
+        InvalidValueError: a value of a dtype that is not supported.
+        OSError: the file cannot be written.
+    """
+    Path(path).write_bytes(dumps(state))
 
 
 def load(path: str | Path) -> dict[str, Array]:
@@ -98,10 +120,9 @@ def load(path: str | Path) -> dict[str, Array]:
         OSError: the file cannot be read.
     """
     try:
-        state = safetensors.load(Path(path).read_bytes())
-    except (SafetensorError, KeyError) as error:
-        raise InvalidValueError(f"load: {path} is no safetensors file of supported dtypes: {error}") from error
-    return {name: np.asarray(as_raw(array)) for name, array in state.items()}
+        return loads(Path(path).read_bytes())
+    except InvalidValueError as error:
+        raise InvalidValueError(f"load: {path} is{error.detail.removeprefix(_BYTES_ARE)}") from error
 
 
 def _fits(slot: Slot, raw: Value) -> bool:

@@ -1,7 +1,7 @@
 """What all calls with a program have in common: bytes in, checked, run where it belongs, bytes out."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -60,8 +60,8 @@ async def answer(
     return await reply(request, content, message.answer_type)
 
 
-async def receive(request: Request) -> Message:
-    """The body of a request, inflated, that is read here and whose answer can be written."""
+async def receive(request: Request, spoken: Sequence[str] = media.SPOKEN) -> Message:
+    """The body of a request, inflated, in a media type that is `spoken`, whose answer can be written."""
     settings: Settings = request.app.state.settings
     try:
         async with asyncio.timeout(settings.deadline_s):
@@ -70,8 +70,8 @@ async def receive(request: Request) -> Message:
         limit = f"{settings.deadline_s:g} s (setting PULLBACK_DEADLINE_S)"
         raise DeadlineExceededError(f"the body did not arrive within {limit}") from None
     coding = compression.request_coding(",".join(request.headers.getlist("content-encoding")))
-    media_type = media.request_type(*request.headers.getlist("content-type"))
-    wanted = answer_type(request, media_type)
+    media_type = media.request_type(*request.headers.getlist("content-type"), spoken=spoken)
+    wanted = answer_type(request, media_type if media_type in media.SPOKEN else media.JSON)
     if coding != compression.IDENTITY:
         workers: Workers = request.app.state.workers
         packed = body

@@ -1,6 +1,6 @@
 """Answers of every endpoint: written in the media type and the content coding that a request asks for."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fastapi import Request
@@ -18,14 +18,14 @@ VARY = "Accept, Accept-Encoding"
 _INLINE_BYTES = 1 << 13
 
 
-def answer_type(request: Request, own: str = media.JSON) -> str:
-    """The media type in which a request wants its answer; `own`: that of its body.
+def answer_type(request: Request, own: str = media.JSON, spoken: Sequence[str] = media.SPOKEN) -> str:
+    """The media type in which a request wants its answer; `own`: that of its body; `spoken`: what is written.
 
     Raises:
         NotAcceptableError: no form that it takes is written here.
     """
     answer_coding(_accept_encoding(request), 0)
-    return media.answer_type(accept_of(request), own)
+    return media.answer_type(accept_of(request), own, spoken)
 
 
 async def reply(

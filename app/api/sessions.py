@@ -13,25 +13,37 @@ from app.api.replies import answer_type, reply, reply_with
 from app.limits import Turns, Workers
 from app.openapi import SESSION, body_of, problems_of, query_of
 from app.sessions import runs
-from app.sessions.commands import COMMANDS
+from app.sessions.commands import COMMANDS, Load
 from app.sessions.manager import Done, Sessions
 from app.sessions.session import Module, Session, Steps
 from app.settings import Settings
 from app.stores.sessions import Head
-from app.wire import examples
-from app.wire.answers import ChangedAnswer, FetchedAnswer, RunAnswer, SessionAnswer, VariablesAnswer
+from app.wire import examples, media
+from app.wire.answers import (
+    ChangedAnswer,
+    FetchedAnswer,
+    RunAnswer,
+    SeqAnswer,
+    SessionAnswer,
+    StateAnswer,
+    VariablesAnswer,
+)
 from app.wire.codecs import Message, encode
 from app.wire.schemas import (
     DotRequest,
     PatchSessionRequest,
+    PutStateRequest,
     RunRequest,
     SessionRequest,
     SingleCall,
+    StateRequest,
     check_body,
     check_query,
 )
+from app.wire.values import encode_all
 from engine.errors import InvalidValueError
 from engine.graph.dot import dot
+from engine.state import dumps
 
 router = APIRouter()
 T = TypeVar("T")
@@ -233,19 +245,65 @@ async def get_session_dot(request: Request, session: str) -> Response:
     return Response(await _look(request, session, see), media_type="text/vnd.graphviz; charset=utf-8")
 
 
+@router.get(
+    f"{PATH}/state/{{variable}}",
+    operation_id="get_state",
+    summary="The state of a layer, a model or an optimizer, as values or as a safetensors file",
+    response_model=StateAnswer,
+    responses=problems_of("unknown-variable", *SESSION),
+)
+async def get_state(request: Request, session: str, variable: str) -> Response:
+    """Weights by name; with Accept: application/safetensors as a file of that format."""
+    spoken = answer_type(request, spoken=(*media.SPOKEN, media.SAFETENSORS))
+
+    def see(found: Session, head: Head) -> bytes:
+        state = runs.state_of(found, variable)
+        if spoken == media.SAFETENSORS:
+            return dumps(state)
+        return encode(spoken, {"id": variable, "state": encode_all(state, "nested", spoken)})
+
+    return await reply(request, await _in_turn(request, session, lambda sessions: sessions.look(session, see)), spoken)
+
+
+@router.put(
+    f"{PATH}/state/{{variable}}",
+    operation_id="put_state",
+    summary="Give a layer, a model or an optimizer a state, as values or as a safetensors file",
+    response_model=SeqAnswer,
+    responses=problems_of("sequence-conflict", *SESSION),
+    openapi_extra=body_of(StateRequest, examples.STATE) | query_of(PutStateRequest),
+)
+async def put_state(request: Request, session: str, variable: str) -> Response:
+    """All of a state or nothing; a safetensors file has the number of the call in the query."""
+
+    def work(message: Message, document: Any, found: Session, seq: int) -> tuple[int, Any]:
+        if message.media_type == media.SAFETENSORS:
+            runs.load_file(found, variable, message.body)
+        else:
+            runs.execute_one(found, Load(do="load", id=variable, state=check_body(StateRequest, document).state))
+        return 200, {"seq": seq}
+
+    return await _change(request, session, work, spoken=(*media.SPOKEN, media.SAFETENSORS))
+
+
 async def _change(
     request: Request,
     session: str,
     work: Callable[[Message, Any, Session, int], tuple[int, Any]],
     ttl_s: Callable[[], float | None] = lambda: None,
+    spoken: Sequence[str] = media.SPOKEN,
 ) -> Response:
     """The answer to a call that changes a session."""
-    message = await receive(request)
+    message = await receive(request, spoken)
     settings: Settings = request.app.state.settings
     identity = f"{request.method} {request.url.path}\0{message.media_type}\0".encode() + message.body
 
     def change(sessions: Sessions) -> Done:
-        document = message.document(settings.max_depth)
+        document: Any
+        if message.media_type == media.SAFETENSORS:
+            document = {"seq": check_query(PutStateRequest, request.query_params).seq}
+        else:
+            document = message.document(settings.max_depth)
 
         def worked(found: Session, seq: int) -> tuple[int, str, bytes]:
             status, answer = work(message, document, found, seq)

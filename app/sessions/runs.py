@@ -4,14 +4,14 @@ import copy
 from collections.abc import Sequence
 from typing import Any
 
-from app.sessions.commands import COMMANDS, Command
+from app.sessions.commands import COMMANDS, Command, load_state
 from app.sessions.errors import SessionError
 from app.sessions.session import Constant, Held, Module, Session, Steps, check_quota
 from app.wire.schemas import LONGEST_NEAR, check_body
 from app.wire.values import encode, encode_all
 from engine.errors import AutogradError, Fault, InvalidValueError, Loc
 from engine.graph.names import quoted
-from engine.state import state_dict
+from engine.state import loads, state_dict
 from engine.table import nearest
 from engine.values import Value, dtype_of, shape_of
 from engine.variable import Variable
@@ -106,6 +106,30 @@ def fetch(session: Session, wanted: Sequence[Any], encoding: str, media_type: st
         name, aspects = _aspects(item, loc)
         found[name] = show(session.find(name, loc), aspects, encoding, media_type)
     return found
+
+
+def state_of(session: Session, name: str) -> dict[str, Any]:
+    """The state of a layer, a model or an optimizer as arrays by name.
+
+    Raises:
+        UnknownVariableError, InvalidValueError: there is nothing of this id, or it has no state.
+    """
+    held = session.find(name, ("id",))
+    if isinstance(held, Steps):
+        return held.optimizer.state_dict()
+    return state_dict(session.module(name, ("id",)).layer)
+
+
+def load_file(session: Session, name: str, data: bytes) -> None:
+    """Gives a layer, a model or an optimizer the state that a safetensors file holds.
+
+    Raises:
+        AutogradError, SessionError: it is none, or does not fit.
+    """
+    state = loads(data)
+    session.spend(sum(array.nbytes for array in state.values()))
+    load_state(session, name, state)
+    session.check_quotas()
 
 
 def _aspects(item: Any, loc: Loc) -> tuple[str, Sequence[str]]:

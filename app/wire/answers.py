@@ -243,3 +243,16 @@ class VariablesAnswer(BaseModel):
 
     variables: list[dict[str, Any]]
     others: list[dict[str, Any]]
+
+
+class StateAnswer(BaseModel):
+    """The state of a layer, a model or an optimizer."""
+
+    id: str
+    state: dict[str, Value]
+
+
+class SeqAnswer(BaseModel):
+    """What was done."""
+
+    seq: int

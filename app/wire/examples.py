@@ -226,3 +226,4 @@ SINGLE = {
     "backward": {"backward": _example("The gradient of all that it was computed from", of="w")},
     "cleargrad": {"all": _example("All gradients forgotten")},
 }
+STATE = {"linear": _example("The weights of a linear layer", state={"w": [[1, 2]], "b": [[0, 0]]})}

@@ -1,5 +1,6 @@
 """Media types: what a request speaks and what it accepts, by its headers alone; and why a body is refused."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 JSON = "application/json"
@@ -7,6 +8,8 @@ MSGPACK = "application/msgpack"
 PROBLEM = "application/problem+json"
 #: What is read and written.
 SPOKEN = (JSON, MSGPACK)
+#: Weights as a file.
+SAFETENSORS = "application/safetensors"
 
 
 class BodyTooLargeError(Exception):
@@ -83,8 +86,10 @@ def quality(accept: str, media_type: str) -> float:
     return liked
 
 
-def request_type(*content_types: str) -> str:
+def request_type(*content_types: str, spoken: Sequence[str] = SPOKEN) -> str:
     """The media type of a body, by its `Content-Type` header, which may stand there again with the same words.
+
+    spoken: what is read.
 
     Raises:
         UnsupportedMediaTypeError: it is none that is read here, or of another charset, or there are several.
@@ -94,21 +99,23 @@ def request_type(*content_types: str) -> str:
     """
     if len(set(content_types)) > 1:
         shown = " and ".join(map(repr, content_types))
-        raise UnsupportedMediaTypeError(f"Content-Type is {shown}; expected one, {' or '.join(SPOKEN)}")
+        raise UnsupportedMediaTypeError(f"Content-Type is {shown}; expected one, {' or '.join(spoken)}")
     content_type = content_types[0] if content_types else ""
     name, _, parameters = content_type.partition(";")
     media_type = name.strip().lower()
-    if media_type not in SPOKEN:
+    if media_type not in spoken:
         shown = f"Content-Type is {content_type!r}" if content_type else "there is no Content-Type"
-        raise UnsupportedMediaTypeError(f"{shown}; expected {' or '.join(SPOKEN)}")
+        raise UnsupportedMediaTypeError(f"{shown}; expected {' or '.join(spoken)}")
     key, _, charset = parameters.partition("=")
     if key.strip().lower() == "charset" and charset.strip().strip('"').lower() not in ("utf-8", "utf8"):
         raise UnsupportedMediaTypeError(f"Content-Type is {content_type!r}; {media_type} is always UTF-8")
     return media_type
 
 
-def answer_type(accept: str, own: str = JSON) -> str:
+def answer_type(accept: str, own: str = JSON, spoken: Sequence[str] = SPOKEN) -> str:
     """The media type of an answer: what the `Accept` header likes best, the request's own among equals.
+
+    spoken: what is written.
 
     Raises:
         NotAcceptableError: it takes none that is written here.
@@ -118,10 +125,10 @@ def answer_type(accept: str, own: str = JSON) -> str:
     """
     if not accept.strip():
         return own
-    liked = {media_type: quality(accept, media_type) for media_type in (own, *SPOKEN)}
+    liked = {media_type: quality(accept, media_type) for media_type in (own, *spoken)}
     best = max(liked, key=lambda media_type: liked[media_type])
     if not liked[best]:
-        raise NotAcceptableError(f"Accept is {accept!r}; this server answers in {' or '.join(SPOKEN)}")
+        raise NotAcceptableError(f"Accept is {accept!r}; this server answers in {' or '.join(spoken)}")
     return best
 
 

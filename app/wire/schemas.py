@@ -303,6 +303,19 @@ class SingleCall(Body):
     encoding: Encoding = "nested"
 
 
+class StateRequest(Body):
+    """A state to be taken over."""
+
+    seq: Seq = None
+    state: dict[str, Value] = Field(description="Values by name, all that there are.")
+
+
+class PutStateRequest(Body):
+    """The number of a call whose body is a file; it stands in the query."""
+
+    seq: int | None = Field(None, ge=1, description="As in the other calls.")
+
+
 class DotRequest(Body):
     """Which picture of a session is wanted; it stands in the query."""
 

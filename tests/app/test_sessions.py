@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from safetensors import numpy as safetensors
 
+from app.cli import main
 from app.limits import DeadlineExceededError
 from app.sessions.errors import ExpiredSessionError, SequenceConflictError, UnknownSessionError
 from app.sessions.manager import Sessions
@@ -135,6 +138,46 @@ def test_single_calls(server: Server) -> None:
     assert problem["errors"][0]["loc"] == ["args", 1]
     refused(server.client.get(f"{path}/variables/q"), 404, "unknown-variable")
     refused(server.client.get(f"{path}/dot"), 422, "invalid-request", '"of" is missing')
+
+
+FILE = {"Content-Type": "application/safetensors", "Accept": "application/json"}
+
+
+def test_weights_come_down_and_go_up_as_values_and_as_files(server: Server) -> None:
+    client = server.client
+    made_by = [do("model", id="m", kind="mlp", config={"out_sizes": [3, 1]})]
+    use = [do("call", id="m", args=[[[1.0, 2.0]]], out=["y"])]
+    step = [back("y"), do("optimizer", id="o", kind="adam", params="m"), do("step", id="o")]
+    path, other = made(server, seed=1), made(server, seed=2)
+    run(server, path, *made_by, *use, *step, *use)
+    run(server, other, *made_by)
+    wanted = client.get(f"{path}/state/m").json()
+    assert sorted(wanted["state"]) == ["linear[0].b", "linear[0].w", "linear[1].b", "linear[1].w"]
+    assert client.put(f"{other}/state/m", json={"seq": 2, "state": wanted["state"]}).json() == {"seq": 2}
+    assert client.get(f"{other}/state/m").json() == wanted
+    third = made(server, seed=3)
+    run(server, third, *made_by, do("optimizer", id="o", kind="adam", params="m"))
+    for held in ("m", "o"):
+        file = client.get(f"{path}/state/{held}", headers={"Accept": "application/safetensors"})
+        assert file.headers["content-type"] == "application/safetensors"
+        arrays = safetensors.load(file.content)
+        state = client.get(f"{path}/state/{held}").json()["state"]
+        assert {name: array.tolist() for name, array in arrays.items()} == state
+        place = f"{third}/state/{held}?seq={2 + (held == 'o')}"
+        sent = [client.put(place, content=file.content, headers=FILE) for _ in range(2)]
+        assert [answer.status_code for answer in sent] == [200, 200], sent[0].text
+        assert "idempotent-replay" in sent[1].headers
+        assert client.get(f"{third}/state/{held}").json()["state"] == state
+    results = [run(server, place, *use, fetch=["y"])["fetched"]["y"]["value"] for place in (path, other, third)]
+    assert results[0] == results[1] == results[2]
+    cut = client.put(f"{third}/state/m", content=file.content[:-9], headers=FILE)
+    refused(cut, 422, "invalid-request", "no safetensors file")
+    refused(client.put(f"{third}/state/m", content=file.content, headers=FILE), 422, "unknown-name", "missing")
+    refused(client.put(f"{third}/state/m", json={"state": {"w": 1}}), 422, "unknown-name", "missing")
+    refused(client.put(f"{third}/state/m", json={}), 422, "invalid-request", '"state" is missing')
+    refused(client.put(f"{third}/state/q", json={"state": {}}), 404, "unknown-variable")
+    refused(client.get(f"{third}/state/q"), 404, "unknown-variable")
+    refused(client.get(f"{path}/state/y"), 422, "invalid-request", "expected a layer or a model")
 
 
 class Clock:
@@ -302,6 +345,38 @@ def test_a_damaged_session_is_refused_and_others_go_on(tmp_path: Path) -> None:
     with pytest.raises(UnknownSessionError):
         sessions.change(found, b"", None, does())
     store.close()
+
+
+def test_sessions_from_the_command_line(tmp_path: Path, capsys: Any, monkeypatch: Any) -> None:
+    monkeypatch.setenv("PULLBACK_DATA_DIR", str(tmp_path))
+    store = store_of("sqlite", tmp_path, SessionPolicy())
+    sessions = Sessions(store.sessions, Quotas(), ttl_s=10.0, max_ttl_s=100.0, cache_bytes=0, deadline_s=5.0)
+    found = create(sessions, name="mine")
+    model = do("model", id="m", kind="mlp", config={"out_sizes": [1]})
+    steps = do("optimizer", id="o", kind="sgd", params="m")
+    sessions.change(found, b"", None, does(var("x", [1.0, 2.0]), expr("y", "x * x"), model, steps))
+
+    def said(*words: str, status: int = 0) -> str:
+        assert main(["sessions", *words]) == status
+        out, err = capsys.readouterr()
+        return err if status else out
+
+    assert said("list").split()[:3] == [found[:8], "seq", "1"] and said("list").endswith("  mine\n")
+    lines = said("show", found[:10]).splitlines()
+    assert lines[0].startswith(f"{found}  seq 1") and "  y: float64[2] by mul" in lines
+    assert "  m: model mlp {'out_sizes': [1]}" in lines and "  o: optimizer sgd {} of m" in lines
+    exported = json.loads(said("export", found))
+    assert exported["ids"]["y"]["shape"] == [2] and exported["ids"]["m"] == {
+        "state": {"linear[0].b": {"shape": [1, 1], "dtype": "float64", "base64": "AAAAAAAAAAA="}}
+    }
+    assert "no session begins" in said("show", "s_zz", status=2)
+    create(sessions)
+    assert "2 sessions begin" in said("delete", "s_", status=2)
+    assert said("delete", found) == f"deleted {found}\n"
+    assert found[:8] not in said("list")
+    store.close()
+    monkeypatch.setenv("PULLBACK_STORE", "memory")
+    assert "in the server's process alone" in said("list", status=2)
 
 
 def test_what_the_log_shows_of_an_id(tmp_path: Path) -> None:

@@ -1,0 +1,113 @@
+"""Sessions seen from the store and not over HTTP, for whoever runs the server."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+from app.sessions import runs
+from app.sessions.manager import LOGGED, Sessions
+from app.sessions.session import Module, Session, Steps
+from app.settings import Settings
+from app.stores import StoreError, StoreUnavailableError
+from app.stores.sessions import Head, SessionStore
+from app.wire.media import JSON
+
+#: What an export says of each variable.
+_ASPECTS = runs.ASPECTS
+
+
+class InspectionError(Exception):
+    """A session that cannot be found or read; its text is one readable line."""
+
+
+class Inspection:
+    """The sessions of a store.
+
+    Every method raises InspectionError where the id, or the begin of one, is not that of one session alone.
+    """
+
+    def __init__(self, store: SessionStore, sessions: Sessions) -> None:
+        self._store = store
+        self._sessions = sessions
+
+    def lines(self) -> list[str]:
+        """A line for each session: the begin of its id, its number, bytes, when it expires, its name."""
+        return [
+            f"{head.id[:LOGGED]}  seq {head.seq}  {head.bytes:,} bytes  expires {_time(head.expires_at)}"
+            + (f"  {head.name}" if head.name else "")
+            for head in self._store.list()
+        ]
+
+    def show(self, key: str) -> list[str]:
+        """A session and, in a line each, what it has; the id is whole here."""
+        found = self._find(key)
+        about = [
+            f"{found.id}  seq {found.seq}  {found.bytes:,} bytes  life {found.ttl_s:g} s  "
+            f"made {_time(found.created_at)}  expires {_time(found.expires_at)}"
+        ]
+        return about + self._sessions.look(found.id, lambda session, _: list(_held(session)))
+
+    def export(self, key: str) -> dict[str, Any]:
+        """All that a session has, arrays in base64."""
+        found = self._find(key)
+
+        def see(session: Session, head: Head) -> dict[str, Any]:
+            return {
+                "id": head.id,
+                "seq": head.seq,
+                "seed": session.seed,
+                "nograd": session.nograd,
+                "train": session.train,
+                "ids": {name: runs.show(held, _ASPECTS, "base64", JSON) for name, held in session.ids.items()},
+            }
+
+        return self._sessions.look(found.id, see)
+
+    def delete(self, key: str) -> str:
+        """Forgets a session and returns its id."""
+        found = self._find(key)
+        self._sessions.delete(found.id)
+        return found.id
+
+    def _find(self, key: str) -> Head:
+        found = [head for head in self._store.list() if head.id.startswith(key)]
+        if len(found) != 1:
+            how_many = f"{len(found)} sessions begin" if found else "no session begins"
+            raise InspectionError(f'{how_many} with "{key}"; `pullback sessions list` shows all')
+        return found[0]
+
+
+@contextmanager
+def inspected(settings: Settings) -> Iterator[Inspection]:
+    """The sessions of the store that settings name.
+
+    Raises:
+        InspectionError: it cannot be used.
+    """
+    if settings.store == "memory":
+        raise InspectionError("PULLBACK_STORE is memory: its sessions are in the server's process alone")
+    store = settings.new_store()
+    try:
+        store.open()
+        yield Inspection(store.sessions, settings.new_sessions(store.sessions))
+    except (StoreError, StoreUnavailableError) as error:
+        raise InspectionError(str(error)) from None
+    finally:
+        store.close()
+
+
+def _held(session: Session) -> Iterator[str]:
+    for name, held in session.ids.items():
+        if isinstance(held, Module):
+            yield f"  {name}: {held.group} {held.kind} {held.config}"
+        elif isinstance(held, Steps):
+            yield f"  {name}: optimizer {held.kind} {held.config} of {held.params}"
+    for name, held in session.variables().items():
+        about = runs.show(held, ("shape", "dtype", "creator"), "nested", JSON)
+        by = f" by {about['creator']}" if about["creator"] else ""
+        yield f"  {name}: {about['dtype']}{about['shape']}{by}"
+
+
+def _time(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(sep=" ", timespec="seconds")
