@@ -54,8 +54,10 @@ def _polygamma(x: Any, n: int) -> npt.NDArray[Any]:
     with np.errstate(all="ignore"):
         y: npt.NDArray[Any] = np.asarray(special.polygamma(n, np.where(is_reflected, 1.0 - wide, wide)))
         if is_reflected.any():
-            # The remainder is exact, so the cotangent is as good far from 0 as near it.
-            t = 1.0 / np.tan(math.pi * (wide - np.rint(wide)))
+            # Remainders are exact, so the cotangent is as good far from 0 as near it, and 0 where it is 0.
+            part = wide - np.rint(wide)
+            rest = np.copysign(0.5, part) - part
+            t = np.where(np.abs(part) <= np.abs(rest), 1.0 / np.tan(math.pi * part), np.tan(math.pi * rest))
             slope = math.pi ** (n + 1) * _cotangent_derivative(n)(t)
             y = np.where(is_reflected, (-1) ** n * y - slope, y)
         return y.astype(x.dtype, copy=False)

@@ -16,7 +16,7 @@ from app.sessions.manager import Sessions
 from app.sessions.runs import execute, read
 from app.sessions.session import Quotas, Session
 from app.stores import MemoryStore, Policy, SessionPolicy, SqliteStore, StoreUnavailableError, TooManySessionsError
-from tests.app.conftest import Server, start_server
+from tests.app.conftest import ROOT, Server, start_server
 from tests.app.scripts import back, do, expr, var
 
 if TYPE_CHECKING:
@@ -178,6 +178,13 @@ def test_weights_come_down_and_go_up_as_values_and_as_files(server: Server) -> N
     refused(client.put(f"{third}/state/q", json={"state": {}}), 404, "unknown-variable")
     refused(client.get(f"{third}/state/q"), 404, "unknown-variable")
     refused(client.get(f"{path}/state/y"), 422, "invalid-request", "expected a layer or a model")
+
+
+def test_the_example_of_the_readme(server: Server, capsys: Any) -> None:
+    _, code = re.findall(r"```py\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    exec(code.replace("http://127.0.0.1:8000", server.base_url), {})
+    (printed,) = re.findall(r"print\(.*\)  # (.*)", code)
+    assert capsys.readouterr().out.strip() == printed
 
 
 class Clock:

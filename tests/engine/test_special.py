@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from scipy import special
 
@@ -69,6 +69,8 @@ def test_constants(value: float, expected: float) -> None:
     x=st.floats(-30.0, 30.0).filter(lambda x: abs(x - round(x)) > 1e-3),
     n=st.integers(0, 8),
 )
+@example(x=-1.5, n=8)
+@example(x=-20.5, n=6)
 def test_recurrence(x: float, n: int) -> None:
     """Abramowitz and Stegun 6.4.6."""
     step = (-1) ** n * math.factorial(n) * x ** -(n + 1)
