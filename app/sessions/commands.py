@@ -429,7 +429,8 @@ def _check_program(session: Session, graph: Graph, operands: Mapping[str, Any]) 
 
 def _bind_all(session: Session, results: Sequence[Any], out: Sequence[str] | None) -> Made:
     """Binds results to ids, and returns those that were not told."""
-    held = [x if isinstance(x, Variable | Constant) else Constant(canonical(x)) for x in results]
+    # A number by itself is float64, as in programs.
+    held = [x if isinstance(x, Variable | Constant) else Constant(as_raw(x)) for x in results]
     if out is None:
         return [session.bind(None, x, ("out",)) for x in held]
     if len(out) != len(results):

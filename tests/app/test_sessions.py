@@ -187,6 +187,18 @@ def test_the_example_of_the_readme(server: Server, capsys: Any) -> None:
     assert capsys.readouterr().out.strip() == printed
 
 
+def test_a_number_by_itself_is_float64(server: Server) -> None:
+    path = made(server)
+    what = [{"id": name, "what": ["value", "dtype"]} for name in ("a", "b", "c")]
+    commands = [expr("a", "7"), expr("b", "2 * 3"), expr("c", "1 < 2")]
+    seen = run(server, path, *commands, fetch=what)["fetched"]
+    assert [seen[name] for name in "abc"] == [
+        {"value": 7.0, "dtype": "float64"},
+        {"value": 6.0, "dtype": "float64"},
+        {"value": True, "dtype": "bool"},
+    ]
+
+
 class Clock:
     def __init__(self) -> None:
         self.now = 1000.0
