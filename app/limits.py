@@ -128,22 +128,44 @@ class Workers:
 
 
 class Turns:
-    """Lets those who want the same thing come one after the other, without a thread for each that waits."""
+    """Lets those who want the same thing come one after the other, without a thread for each that waits.
 
-    def __init__(self) -> None:
+    Args:
+        queue: how many may wait for one thing.
+        deadline_s: for how long.
+    """
+
+    def __init__(self, queue: int, deadline_s: float) -> None:
+        self._queue = queue
+        self._deadline_s = deadline_s
         self._locks: dict[str, tuple[asyncio.Lock, int]] = {}
 
     @asynccontextmanager
     async def turn(self, key: str) -> AsyncIterator[None]:
-        """While one is inside, others with the same key wait, in the order in which they came."""
-        lock, waiting = self._locks.get(key) or (asyncio.Lock(), 0)
-        self._locks[key] = lock, waiting + 1
+        """While one is inside, others with the same key wait, in the order in which they came.
+
+        Raises:
+            OverloadedError: as many wait as may.
+            DeadlineExceededError: it took too long.
+        """
+        lock, present = self._locks.get(key) or (asyncio.Lock(), 0)
+        if present > self._queue:
+            raise OverloadedError(f"{present} calls use the same session already (setting PULLBACK_MAX_QUEUE)")
+        self._locks[key] = lock, present + 1
         try:
-            async with lock:
+            try:
+                async with asyncio.timeout(self._deadline_s):
+                    await lock.acquire()
+            except TimeoutError:
+                limit = f"{self._deadline_s:g} s (setting PULLBACK_DEADLINE_S)"
+                raise DeadlineExceededError(f"other calls used the session for longer than {limit}") from None
+            try:
                 yield
+            finally:
+                lock.release()
         finally:
-            lock, waiting = self._locks[key]
-            if waiting == 1:
+            lock, present = self._locks[key]
+            if present == 1:
                 del self._locks[key]
             else:
-                self._locks[key] = lock, waiting - 1
+                self._locks[key] = lock, present - 1

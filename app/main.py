@@ -96,7 +96,7 @@ def create_app(settings: Settings | None = None) -> Pullback:
         app.state.registry, settings.prepared_requests, settings.prepared_bytes // KEPT_IN
     )
     app.state.sessions = settings.new_sessions(app.state.registry.store.sessions)
-    app.state.turns = Turns()
+    app.state.turns = Turns(settings.max_queue, settings.deadline_s)
     app.state.readiness = Readiness(app.state.registry.store)
     app.state.store_error = None
     app.state.draining = False

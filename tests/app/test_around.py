@@ -10,7 +10,7 @@ import pytest
 from fastapi import FastAPI
 
 from app import programs
-from app.limits import DeadlineExceededError, OverloadedError, Workers
+from app.limits import DeadlineExceededError, OverloadedError, Turns, Workers
 from app.main import create_app
 from app.settings import Settings
 
@@ -155,3 +155,30 @@ def test_a_bug_is_a_500_that_leaks_nothing(monkeypatch: pytest.MonkeyPatch, capl
     assert "secret" not in answer.text
     assert "the secret of the house" in caplog.text
     assert "bug-1" in caplog.text
+
+
+def test_calls_of_one_session_wait_for_each_other_but_not_for_ever() -> None:
+    async def conversation() -> None:
+        turns, order = Turns(queue=1, deadline_s=0.05), []
+        leave = asyncio.Event()
+
+        async def use(n: int, key: str = "s") -> None:
+            async with turns.turn(key):
+                order.append(n)
+                if n < 2:
+                    await leave.wait()
+
+        first, second = asyncio.create_task(use(0)), asyncio.create_task(use(1))
+        await asyncio.sleep(0)
+        with pytest.raises(OverloadedError, match="2 calls use the same session"):
+            await use(2)
+        await use(3, "another")
+        with pytest.raises(DeadlineExceededError, match=r"other calls used the session for longer than 0\.05 s"):
+            await second
+        third = asyncio.create_task(use(4))
+        leave.set()
+        await asyncio.gather(first, third)
+        assert order == [0, 3, 4]
+        assert not turns._locks
+
+    asyncio.run(conversation())
