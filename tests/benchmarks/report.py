@@ -23,6 +23,10 @@ HTTP_NOTE = (
     "httptools each, no access logs. The server and the client share the cores; the rounds of the servers alternate.\n"
     "For large arrays, Pullback uses all cores, in the server and in process."
 )
+SESSIONS_NOTE = (
+    "One call at a time over one connection, each durable before it is answered; the median of 50 is one figure. The\n"
+    "quickstart is five commands and two variables fetched, the MLP 64-128-10 with a batch of 32 and SGD."
+)
 ARRAYS_TITLE = "sum(sin(exp(tanh(x)))) at 1,000,000 float64"
 
 
@@ -108,6 +112,7 @@ class Figures:
     """All that a run found.
 
     rates: the rounds of each server, ours first. cached: seconds a request by the number of programs asked for.
+    runs: of sessions. growth: for each store what there is, how much, seconds of an empty run, bytes of a session.
     """
 
     ground: list[tuple[str, str]]
@@ -117,6 +122,8 @@ class Figures:
     cached: dict[int, list[float]]
     ladders: list[tuple[Ladder, list[Growth]]]
     peaks: list[Peak]
+    runs: list[Comparison]
+    growth: dict[str, list[tuple[str, int, float, int]]]
 
 
 def report(figures: Figures, limits: str) -> str:
@@ -137,7 +144,9 @@ def report(figures: Figures, limits: str) -> str:
         "",
         *comparison_table("encoding", figures.arrays),
     ]
-    lines += ["", *cached_table(figures.cached), "", "## Growth"]
+    lines += ["", *cached_table(figures.cached)]
+    lines += ["", "## Sessions", "", SESSIONS_NOTE, "", *comparison_table("run", figures.runs)]
+    lines += ["", *session_growth_table(figures.growth), "", "## Growth"]
     for ladder, growth in figures.ladders:
         lines += ["", f"{ladder.title[0].upper()}{ladder.title[1:]}, microseconds an operation.", ""]
         lines += [f"| operations | collector | {' | '.join(ladder.phases)} | all |", "|--:|---|--:|--:|--:|--:|"]
@@ -210,6 +219,17 @@ def cached_table(cached: Mapping[int, Sequence[float]]) -> list[str]:
     factor = last / first
     flat = f"(target: at most {FLAT}; {verdict(factor <= FLAT)})"
     return [*lines, "", f"- A request among {most:,} programs costs {factor:.2f} times one for {fewest:,} {flat}."]
+
+
+def session_growth_table(growth: Mapping[str, Sequence[tuple[str, int, float, int]]]) -> list[str]:
+    """Write what an empty run costs where much is held, or on a long tape."""
+    lines = ["What an empty run costs, and what is stored of the session.", ""]
+    lines += ["| store | | number | run | bytes |", "|---|---|--:|--:|--:|"]
+    return lines + [
+        f"| {store} | {what} | {number:,} | {duration(seconds)} | {nbytes:,} |"
+        for store, rows in growth.items()
+        for what, number, seconds, nbytes in rows
+    ]
 
 
 def growth_row(row: Growth) -> str:

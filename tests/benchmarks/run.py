@@ -39,14 +39,34 @@ class Effort:
     limit_s: float
     growth_rounds: int
     rungs: int
-    #: numbers of programs that the server has cached
+    #: numbers of programs that the server has cached, of sessions that it holds, and of operations on a session's tape
     cached: tuple[int, ...]
+    held: tuple[int, ...]
+    tapes: tuple[int, ...]
 
 
-FULL = Effort(rounds=7, round_s=0.25, limit_s=30.0, growth_rounds=3, rungs=4, cached=(1, 10, 100, 1_000, 10_000))
-QUICK = Effort(rounds=3, round_s=0.02, limit_s=0.5, growth_rounds=1, rungs=2, cached=(1, 10, 100, 1_000))
+FULL = Effort(
+    rounds=7,
+    round_s=0.25,
+    limit_s=30.0,
+    growth_rounds=3,
+    rungs=4,
+    cached=(1, 10, 100, 1_000, 10_000),
+    held=(1, 100, 10_000),
+    tapes=(10, 100, 1_000, 10_000),
+)
+QUICK = Effort(
+    rounds=3,
+    round_s=0.02,
+    limit_s=0.5,
+    growth_rounds=1,
+    rungs=2,
+    cached=(1, 10, 100, 1_000),
+    held=(1, 100),
+    tapes=(10, 1_000),
+)
 #: To see that everything runs.
-ONCE = Effort(rounds=1, round_s=0.0, limit_s=0.0, growth_rounds=1, rungs=2, cached=(1, 10))
+ONCE = Effort(rounds=1, round_s=0.0, limit_s=0.0, growth_rounds=1, rungs=2, cached=(1, 10), held=(1, 3), tapes=(10, 20))
 
 
 class Workers:
@@ -90,7 +110,27 @@ def measure(tables: Mapping[str, Sequence[Workload]], workers: Finder, effort: E
         serving.ask("call", "cached", effort.cached, effort.rounds, effort.round_s),
         [(ladder, measure_growth(ladder, workers(ladder.module), effort)) for ladder in LADDERS],
         measure_peaks(workers("programs")),
+        measure_runs(workers("sessions"), effort),
+        workers("sessions").ask("call", "growth", effort.held, effort.tapes),
     )
+
+
+def measure_runs(sessions: Worker, effort: Effort) -> list[Comparison]:
+    """Time runs of sessions beside a call that keeps nothing and, on a disk, beside one that has to reach it."""
+    found = []
+    for store, seconds in sessions.ask("call", "runs", effort.rounds).items():
+        slow = "/v1/evaluate of the quickstart, its slow path"
+        disk = [fsync + 1e-3 for fsync in seconds["fsync"]]
+        for what in ("empty", "quickstart", "MLP step"):
+            is_aim = what == "quickstart"
+            if store == "memory":
+                found.append(
+                    Comparison(f"{what}, memory", seconds[what], slow, seconds["slow"], 2.0 if is_aim else None)
+                )
+            else:
+                name = f"one fsync ({1e3 * statistics.median(seconds['fsync']):.2f} ms) and 1 ms"
+                found.append(Comparison(f"{what}, SQLite", seconds[what], name, disk, 1.0 if is_aim else None))
+    return found
 
 
 def compare(workload: Workload, workers: Finder, effort: Effort) -> Comparison:

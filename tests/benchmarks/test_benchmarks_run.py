@@ -15,6 +15,7 @@ from tests.benchmarks.load import Round
 from tests.benchmarks.processes import RIVAL_MODULES
 from tests.benchmarks.report import Comparison, comparison_row, rate_cells, report
 from tests.benchmarks.serving import SERVERS
+from tests.benchmarks.sessions import STORES
 from tests.benchmarks.workloads import LADDERS, WORKLOADS
 
 
@@ -192,6 +193,8 @@ def test_report_has_every_line(workers: run.Workers) -> None:
     assert all(f"\n| {server} |" in text for server in SERVERS)
     assert all(f"\n| {encoding}" in text for encoding in ("MessagePack", "JSON"))
     assert "A request among 10 programs costs" in text
+    assert all(f"\n| {what}, {store} |" in text for what in ("empty", "quickstart") for store in ("memory", "SQLite"))
+    assert all(f"\n| {store} | sessions held | 3 |" in text for store in STORES)
     assert text.count(" vectors (target: at most 20; met)") == 2
     assert text.endswith("## Limits\n")
 
