@@ -101,7 +101,7 @@ def _parser() -> argparse.ArgumentParser:
     doing.add_parser("list", help="a line for each")
     for action, about in (
         ("show", "what one has"),
-        ("export", "all of one as JSON, arrays in base64"),
+        ("export", "values, gradients and states of one as JSON, in base64"),
         ("delete", "forget one"),
     ):
         doing.add_parser(action, help=about).add_argument("id", metavar="ID", help="an id, or how it begins")

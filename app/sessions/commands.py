@@ -35,6 +35,8 @@ Config = Annotated[dict[str, Any], Field(default_factory=dict, description="As G
 IdOrValue = Annotated[Any, WithJsonSchema({"description": "An id, or a value."})]
 #: A linear layer's result, and what gates and activations make of it.
 _VALUES_PER_LINEAR = 4
+#: Stands for what is larger, also where that is infinite.
+_UNLIMITED = 2.0**62
 
 #: `do` -> command
 COMMANDS: dict[str, type["Command"]] = {}
@@ -488,13 +490,16 @@ def _check_config(kind: str, config: Mapping[str, Any], maker: Any, loc: Loc = (
 
 def _check_sizes(session: Session, config: Mapping[str, Any]) -> None:
     """Raises LimitExceededError where a parameter that a configuration makes at once would be too large."""
-    sizes = [n for n in config.values() if type(n) is int]
-    sizes += [n for value in config.values() if isinstance(value, list) for n in value if type(n) is int]
-    needed = max(sizes, default=0)
+    given = [n for value in config.values() for n in (value if isinstance(value, list) else [value])]
+    needed = max(map(_size, given), default=0.0)
     for key in ("hidden_size", "in_size"):
-        if type(config.get(key)) is int:
-            needed *= max(config[key], 1)
-    _check_elements(session, needed)
+        needed *= max(_size(config.get(key)), 1.0)
+    _check_elements(session, int(min(needed, _UNLIMITED)))
+
+
+def _size(value: Any) -> float:
+    """A number of units as it may be written, 2 or 2.0; 0 for what is none, which the layer refuses."""
+    return float(value) if type(value) in (int, float) and value > 0 else 0.0
 
 
 def _check_call(session: Session, layer: Layer, shape: Sequence[int]) -> None:

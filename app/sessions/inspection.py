@@ -49,7 +49,7 @@ class Inspection:
         return about + self._sessions.look(found.id, lambda session, _: list(_held(session)))
 
     def export(self, key: str) -> dict[str, Any]:
-        """All that a session has, arrays in base64."""
+        """Values, gradients and states of all that a session has, in base64."""
         found = self._find(key)
 
         def see(session: Session, head: Head) -> dict[str, Any]:

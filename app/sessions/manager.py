@@ -13,7 +13,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from app.limits import DeadlineExceededError
 from app.sessions import snapshot
 from app.sessions.errors import ExpiredSessionError, SequenceConflictError, UnknownSessionError
 from app.sessions.session import Quotas, Session
@@ -152,9 +151,10 @@ class Sessions:
                         raise SequenceConflictError(_unexpected(seq, head.seq), head.seq + 1)
                 # Until it is in the store, nobody else may find it.
                 self._copies.pop(session_id)
+                copy.session.until = begun + self._deadline_s
                 status, media_type, content = work(copy.session, head.seq + 1)
                 answered = Answered(digest, status, media_type, content)
-                if self._save(head, copy, answered, ttl_s(), begun):
+                if self._save(head, copy, answered, ttl_s()):
                     return Done(answered)
 
     def delete(self, session_id: str) -> None:
@@ -162,13 +162,11 @@ class Sessions:
         self._copies.pop(session_id)
         self._store.delete(session_id)
 
-    def _save(self, head: Head, copy: _Copy, answered: Answered, ttl_s: float | None, begun: float) -> bool:
+    def _save(self, head: Head, copy: _Copy, answered: Answered, ttl_s: float | None) -> bool:
         written, kept = snapshot.write(copy.session, copy.kept)
         nbytes = len(written.document) + len(answered.content) + sum(a.nbytes for a, _ in kept.arrays.values())
         dropped = [number for number in copy.kept.arrays if number not in kept.arrays]
-        if time.monotonic() - begun > self._deadline_s:
-            limit = f"{self._deadline_s:g} s (setting PULLBACK_DEADLINE_S)"
-            raise DeadlineExceededError(f"the call took longer than {limit}; nothing has happened")
+        copy.session.check_time()
         life = ttl_s or head.ttl_s
         after = replace(head, seq=head.seq + 1, expires_at=self._clock() + life, ttl_s=life, bytes=nbytes)
         change = Change(written.document, written.new, dropped, nbytes, answered)

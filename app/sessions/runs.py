@@ -56,10 +56,12 @@ def execute(session: Session, commands: Sequence[Command]) -> list[str]:
 
     Raises:
         AutogradError, SessionError: naming the command.
+        DeadlineExceededError: the run takes too long.
     """
     check_quota("commands in one run", len(commands), session.quotas.commands, "MAX_COMMANDS")
     made: list[str] = []
     for n, command in enumerate(commands):
+        session.check_time()
         try:
             made += command.run(session)
         except (AutogradError, SessionError) as error:

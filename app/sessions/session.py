@@ -1,5 +1,7 @@
 """A session: what its ids stand for, its flags, and where its random numbers come from."""
 
+import math
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -7,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from app.limits import DeadlineExceededError
 from app.sessions.errors import TakenIdError, UnknownVariableError
 from engine import config
 from engine.checkpoint import memories
@@ -110,6 +113,8 @@ class Session:
         self.quotas = quotas
         self.ids: dict[str, Held] = {}
         self.made = 0
+        #: When a run that is not done has to end, by the clock of `time.monotonic`.
+        self.until = math.inf
         self._spent = 0
 
     def mode(self) -> ExitStack:
@@ -238,6 +243,12 @@ class Session:
             if isinstance(held, Module):
                 found += (v for kept in memories(held.layer).values() for v in kept)
         return found
+
+    def check_time(self) -> None:
+        """Raises DeadlineExceededError where a run takes too long: a thread cannot be stopped from outside."""
+        if time.monotonic() > self.until:
+            msg = "the call took longer than a request may (setting PULLBACK_DEADLINE_S); nothing has happened"
+            raise DeadlineExceededError(msg)
 
     def spend(self, nbytes: int) -> None:
         """Notes that values of so many bytes are about to be made.

@@ -77,6 +77,8 @@ COMMANDS: list[tuple[str, str, Any]] = [
     ("syntax-error", "there is no statement", expr("y", "")),
     ("limit-exceeded", "PULLBACK_MAX_ELEMENTS", op("y", "broadcast_to", "x", shape=[10**5, 10**5])),
     ("limit-exceeded", "PULLBACK_MAX_ELEMENTS", do("layer", id="l", kind="lstm", config={"hidden_size": 10**5})),
+    ("limit-exceeded", "PULLBACK_MAX_ELEMENTS", do("layer", id="l", kind="lstm", config={"hidden_size": 1e5})),
+    ("limit-exceeded", "PULLBACK_MAX_ELEMENTS", do("layer", id="l", kind="rnn", config={"hidden_size": 1e300})),
     (UNKNOWN, '"q"', back("q")),
     (INVALID, "expected a variable", back("o")),
     ("not-differentiable", "is a constant", back("c")),

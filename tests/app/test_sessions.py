@@ -16,6 +16,7 @@ from app.sessions.manager import Sessions
 from app.sessions.runs import execute, read
 from app.sessions.session import Quotas, Session
 from app.stores import MemoryStore, Policy, SessionPolicy, SqliteStore, StoreUnavailableError, TooManySessionsError
+from app.wire import examples
 from tests.app.conftest import ROOT, Server, start_server
 from tests.app.scripts import back, do, expr, var
 
@@ -35,7 +36,7 @@ def made(server: Server, **request: Any) -> str:
 
 
 def run(server: Server, path: str, *commands: dict[str, Any], **more: Any) -> Any:
-    response = server.client.post(f"{path}/run", json={"commands": commands, **more})
+    response = server.client.post(f"{path}/run", json={"commands": commands} | more)
     assert response.status_code == 200, response.text
     return response.json()
 
@@ -199,6 +200,23 @@ def test_a_number_by_itself_is_float64(server: Server) -> None:
     ]
 
 
+def test_the_examples_of_the_reference(server: Server) -> None:
+    path = made(server, **examples.SESSION["session"]["value"])
+    for example in examples.RUN.values():
+        assert run(server, path, **example["value"])["fetched"]
+    for call, do_ in (
+        ("variables", "variable"),
+        ("apply", "apply"),
+        ("backward", "backward"),
+        ("cleargrad", "cleargrad"),
+    ):
+        for example in examples.SINGLE[do_].values():
+            assert server.client.post(f"{path}/{call}", json=example["value"]).is_success
+    run(server, path, do("layer", id="l", kind="linear", config={"out_size": 2, "in_size": 1}))
+    assert server.client.put(f"{path}/state/l", json=examples.STATE["linear"]["value"]).is_success
+    assert server.client.patch(path, json=examples.PATCH_SESSION["use"]["value"]).is_success
+
+
 class Clock:
     def __init__(self) -> None:
         self.now = 1000.0
@@ -342,6 +360,17 @@ def test_a_call_past_its_deadline_writes_nothing(new: Callable[..., Sessions], m
     with pytest.raises(DeadlineExceededError, match="nothing has happened"):
         sessions.change(found, b"", None, work)
     assert sessions.look(found, lambda session, head: (head.seq, list(session.ids))) == (0, [])
+
+
+def test_a_long_run_ends_at_its_deadline(new: Callable[..., Sessions], monkeypatch: Any) -> None:
+    """Between two commands, and not when all are done: a thread cannot be stopped."""
+    sessions = new()
+    found = create(sessions)
+    ticks = iter(range(10**6))
+    monkeypatch.setattr("app.sessions.session.time.monotonic", lambda: float(next(ticks)))
+    with pytest.raises(DeadlineExceededError, match="nothing has happened"):
+        sessions.change(found, b"", None, does(*[var("x", 1.0)] * 1000))
+    assert next(ticks) < 20
 
 
 def test_a_damaged_session_is_refused_and_others_go_on(tmp_path: Path) -> None:
