@@ -6,7 +6,7 @@ import re
 import socket
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -22,6 +22,9 @@ _DEFAULTS = ProgramLimits()
 _POLICY = Policy()
 _SESSIONS = SessionPolicy()
 _QUOTAS = Quotas()
+_REDIS = ("redis://", "rediss://", "unix://")
+#: What nobody is to read in a URL: who logs in, and a password among its options.
+_SECRET = re.compile(r"(?<=://).*@|(?<=password=)[^&]*")
 _ORIGIN = re.compile(r"\*|[a-z][a-z0-9+.-]*://[^/\s]+", re.IGNORECASE)
 
 
@@ -41,8 +44,10 @@ class Settings(BaseSettings):
     workers: int = Field(1, ge=1, description="Processes.")
     insecure: bool = Field(False, description="Listen on more than loopback although there are no keys.")
     data_dir: Path = Field(Path("data"), description="Where what must last lies; made where it is not there.")
-    store: Literal["sqlite", "memory"] = Field(
-        "sqlite", description="What keeps programs: sqlite, a file in data_dir; memory, which ends with the server."
+    store: str = Field(
+        "sqlite",
+        description="What keeps programs and sessions: sqlite, a file in data_dir; redis://host:port/0 (rediss://, "
+        "unix://), a Redis or Valkey server; memory, which ends with the server.",
     )
     cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="Origins whose pages may call the server, separated by commas; * for all."
@@ -115,6 +120,12 @@ class Settings(BaseSettings):
     @field_validator("store")
     @classmethod
     def _check_store(cls, store: str, given: ValidationInfo) -> str:
+        if store not in ("sqlite", "memory") and not store.startswith(_REDIS):
+            raise ValueError(f"expected sqlite, memory or a URL that begins with {', '.join(_REDIS)}")
+        if store.startswith(_REDIS):
+            from app.stores.redis.server import check_url
+
+            check_url(store)
         workers = given.data.get("workers", 1)
         if store == "memory" and workers > 1:
             raise ValueError(f"each of the {workers} workers (PULLBACK_WORKERS) would keep programs of its own")
@@ -146,6 +157,11 @@ class Settings(BaseSettings):
         sessions = SessionPolicy(self.max_sessions, self.max_sessions_per_client, self.session_grace_s)
         if self.store == "memory":
             return MemoryStore(policy, sessions)
+        if self.store.startswith(_REDIS):
+            # Its client takes a tenth of the time in which a server starts; only who uses it waits for it.
+            from app.stores.redis import RedisStore
+
+            return RedisStore(self.store, policy, sessions)
         return SqliteStore(self.data_dir, policy, sessions)
 
     def new_sessions(self, store: SessionStore) -> Sessions:
@@ -194,7 +210,7 @@ def load_settings(**given: Any) -> Settings:
         name = str(first["loc"][0]) if first["loc"] else "?"
         reason = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
         reason = reason if "Value error" in first["msg"] else f"expected {reason}"
-        raise SettingsError(f'{PREFIX}{name.upper()} is "{first["input"]}": {reason}') from None
+        raise SettingsError(f'{PREFIX}{name.upper()} is "{_shown(first["input"])}": {reason}') from None
 
 
 def described(settings: Settings) -> list[tuple[str, str, str]]:
@@ -226,4 +242,6 @@ def is_loopback(host: str) -> bool:
 
 
 def _shown(value: Any) -> str:
-    return ",".join(value) or "-" if isinstance(value, tuple) else str(value)
+    """A value as it may be printed: of a URL not who may use it."""
+    text = ",".join(value) or "-" if isinstance(value, tuple) else str(value)
+    return _SECRET.sub("***", text)

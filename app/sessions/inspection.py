@@ -6,11 +6,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from app.sessions import runs
-from app.sessions.manager import LOGGED, Sessions
+from app.sessions.manager import Sessions
 from app.sessions.session import Module, Session, Steps
 from app.settings import Settings
 from app.stores import StoreError, StoreUnavailableError
-from app.stores.sessions import Head, SessionStore
+from app.stores.sessions import LOGGED, Head, SessionStore
 from app.wire.media import JSON
 
 #: What an export says of each variable.

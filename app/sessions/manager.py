@@ -1,12 +1,11 @@
 """Sessions in a store: their lives, one call after the other on each, and calls that are repeated.
 
 A call works on a copy in memory and then puts what came of it in the place of what was: only if the session still has
-the number that it had when it was read. That number is the fencing token: whoever was too slow writes nothing, and
-begins again with what others made of it. A call that fails leaves its copy behind, and the next one reads the store.
+the revision that it had when it was read. That is the fencing token: whoever was too slow writes nothing, and begins
+again with what others made of it. A call that fails leaves its copy behind, and the next one reads the store.
 """
 
 import hashlib
-import logging
 import secrets
 import time
 from collections.abc import Callable
@@ -17,18 +16,14 @@ from app.sessions import snapshot
 from app.sessions.errors import ExpiredSessionError, SequenceConflictError, UnknownSessionError
 from app.sessions.session import Quotas, Session
 from app.sessions.snapshot import DamagedSnapshotError, Kept
-from app.stores.base import StoreUnavailableError
-from app.stores.sessions import Answered, Change, Head, SessionStore
+from app.stores.sessions import Answered, Change, Head, SessionStore, damaged_session
 from engine.caches import Lru
 
-_log = logging.getLogger("pullback")
 T = TypeVar("T")
 
 #: An id is this and 32 hex digits, from 128 random bits.
 PREFIX = "s_"
 _ID_BYTES = 16
-#: An id is a secret: the log has so many letters of it.
-LOGGED = 8
 #: Seeds that are made are exact in every language that has only floats.
 _SEED_BITS = 53
 #: A life is noted anew where more than one part of so many of it is over.
@@ -39,12 +34,12 @@ _MOST_COPIES = 100_000
 
 @dataclass(slots=True)
 class _Copy:
-    """A session in memory as it is in the store under the number `seq`."""
+    """A session in memory as it is in the store under the revision `revision`."""
 
     session: Session
     kept: Kept
     answered: Answered | None
-    seq: int
+    revision: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +99,8 @@ class Sessions:
         session = Session(secrets.randbits(_SEED_BITS) if seed is None else seed, self._quotas)
         written, _ = snapshot.write(session, Kept())
         now, life = self._clock(), ttl_s or self._ttl_s
-        head = Head(PREFIX + secrets.token_hex(_ID_BYTES), 0, now, now + life, life, len(written.document), name)
+        session_id, size = PREFIX + secrets.token_hex(_ID_BYTES), len(written.document)
+        head = Head(session_id, 0, now, now + life, life, size, name, _revision())
         content = Change(written.document, {}, (), head.bytes, None)
         digest = None if key is None else hashlib.sha256(f"{client}\0{key}".encode()).digest()
         return self._store.create(head, content, client, digest)
@@ -168,11 +164,12 @@ class Sessions:
         dropped = [number for number in copy.kept.arrays if number not in kept.arrays]
         copy.session.check_time()
         life = ttl_s or head.ttl_s
-        after = replace(head, seq=head.seq + 1, expires_at=self._clock() + life, ttl_s=life, bytes=nbytes)
+        expires_at = self._clock() + life
+        after = replace(head, seq=head.seq + 1, expires_at=expires_at, ttl_s=life, bytes=nbytes, revision=_revision())
         change = Change(written.document, written.new, dropped, nbytes, answered)
-        if not self._store.save(after, head.seq, change):
+        if not self._store.save(after, head.revision, change):
             return False
-        self._copies.put(head.id, _Copy(copy.session, kept, answered, after.seq), 2 * nbytes)
+        self._copies.put(head.id, _Copy(copy.session, kept, answered, after.revision), 2 * nbytes)
         return True
 
     def _head(self, session_id: str) -> Head:
@@ -188,7 +185,7 @@ class Sessions:
         """What is known of a session, and the session: the one in memory, where it is current."""
         head = self._head(session_id)
         copy = self._copies.get(session_id)
-        if copy is not None and copy.seq == head.seq:
+        if copy is not None and copy.revision == head.revision:
             return head, copy
         content = self._store.load(session_id)
         if content is None:
@@ -196,10 +193,8 @@ class Sessions:
         try:
             session, kept = snapshot.read(content.document, content.arrays, self._quotas)
         except DamagedSnapshotError as error:
-            _log.error("the session %s... is damaged in the store: %s", session_id[:LOGGED], error)
-            msg = "the session is damaged in the store, and is not used; delete it and make a new one"
-            raise StoreUnavailableError(msg) from error
-        copy = _Copy(session, kept, content.answered, content.head.seq)
+            raise damaged_session(session_id, error) from error
+        copy = _Copy(session, kept, content.answered, content.head.revision)
         self._copies.put(session_id, copy, 2 * content.head.bytes)
         return content.head, copy
 
@@ -208,6 +203,10 @@ class Sessions:
         until = self._clock() + head.ttl_s
         if until - head.expires_at > min(head.ttl_s / _PARTS_OF_A_LIFE, _LARGEST_PART_S):
             self._store.touch(head.id, until)
+
+
+def _revision() -> str:
+    return secrets.token_hex(8)
 
 
 def _unexpected(seq: int, last: int) -> str:

@@ -3,16 +3,14 @@
 from app.stores.base import (
     Binding,
     Listed,
-    NameConflictError,
     Policy,
     Program,
     Store,
-    StoreError,
-    StoreUnavailableError,
     damaged,
 )
+from app.stores.errors import NameConflictError, StoreError, StoreUnavailableError, TooManySessionsError
 from app.stores.memory import MemoryStore
-from app.stores.sessions import SessionPolicy, SessionStore, TooManySessionsError
+from app.stores.sessions import SessionPolicy, SessionStore
 from app.stores.sqlite import SqliteStore
 
 __all__ = [

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from app.stores.errors import StoreUnavailableError
 from app.stores.sessions import SessionStore
 from engine.errors import LimitExceededError
 
@@ -17,27 +18,12 @@ SWEPT_ROWS = 100
 SUGGESTED_NAMES = 1000
 
 
-class StoreError(Exception):
-    """A store that cannot be opened; its text is one readable line."""
-
-
-class StoreUnavailableError(Exception):
-    """A store that was opened and does not answer: its disk is full, it is locked for too long, it was closed."""
-
-
 def damaged(program_id: str, reason: object) -> StoreUnavailableError:
     """The error for a program that is not what it was when it was kept; the log has the reason."""
     _log.error("the program %s is damaged in the store: %s", program_id, reason)
     return StoreUnavailableError(
         f"the program {program_id} is damaged in the store, and is not run; delete it and register it again"
     )
-
-
-class NameConflictError(Exception):
-    """A name that another program holds."""
-
-    def __init__(self, name: str, holder: str) -> None:
-        super().__init__(f'the name "{name}" belongs to the program {holder}; "replace": true moves it')
 
 
 @dataclass(frozen=True, slots=True)

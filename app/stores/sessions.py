@@ -1,24 +1,35 @@
 """What keeps sessions: its interface, its records, and what it allows. It knows nothing of what is in a session."""
 
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from app.stores.errors import StoreUnavailableError, TooManySessionsError
+
+_log = logging.getLogger("pullback")
+
+#: An id is a secret: the log has so many letters of it.
+LOGGED = 8
 #: As many sessions that ended are dropped at a time.
 SWEPT_SESSIONS = 100
 
 
-class TooManySessionsError(Exception):
-    """A client has, or all have, as many sessions as may be."""
+def damaged_session(session_id: str, reason: object) -> StoreUnavailableError:
+    """The error for a session that is not what it was when it was kept; the log has the reason."""
+    _log.error("the session %s... is damaged in the store: %s", session_id[:LOGGED], reason)
+    return StoreUnavailableError("the session is damaged in the store, and is not used; delete it and make a new one")
 
 
 @dataclass(frozen=True, slots=True)
 class Head:
     """What is known of a session without its content.
 
-    seq: counts what changed it: who writes says which number it goes on from, and is refused where others were faster.
+    seq: counts what changed it.
     expires_at: in seconds since 1970; its life begins anew, `ttl_s` long, with every use.
+    revision: another one with every change: who writes says which one it goes on from, and is refused where others were
+        faster. Numbers alone would come again in a store that was put back to what it was earlier.
     """
 
     id: str
@@ -27,7 +38,8 @@ class Head:
     expires_at: float
     ttl_s: float
     bytes: int
-    name: str | None = None
+    name: str | None
+    revision: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +90,10 @@ class SessionPolicy:
     grace_s: float = 24 * 3600
     clock: Callable[[], float] = field(default=time.time)
 
+    def known(self, head: Head | None) -> Head | None:
+        """A session, unless it expired so long ago that nothing is known of it any more."""
+        return None if head is None or head.expires_at + self.grace_s <= self.clock() else head
+
     def check(self, count: int, of_client: int) -> None:
         """Raises TooManySessionsError where there is no room for one more."""
         if count >= self.max_sessions:
@@ -116,16 +132,16 @@ class SessionStore(Protocol):
     def load(self, session_id: str) -> Content | None:
         """All of a session; None also where it expired."""
 
-    def save(self, head: Head, seq: int, change: Change) -> bool:
+    def save(self, head: Head, revision: str, change: Change) -> bool:
         """Puts a changed session in the place of what it was.
 
         Args:
             head: as it is from now on.
-            seq: the number that it had when it was read.
+            revision: that it had when it was read.
             change: what became of it.
 
         Returns:
-            Whether it happened; not where the session is gone or has another number by now.
+            Whether it happened; not where the session is gone, has expired, or was changed by others.
         """
 
     def touch(self, session_id: str, expires_at: float) -> None:

@@ -11,8 +11,7 @@ import pytest
 
 from app.main import create_app
 from app.settings import Settings
-from app.stores import database
-from app.stores.sqlite import FILE
+from app.stores.sqlite import FILE, database
 from tests.app.scripts import expr, var
 from tests.app.test_around import talk
 

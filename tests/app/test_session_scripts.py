@@ -11,6 +11,7 @@ from tests.app.calls import received
 from tests.app.conftest import Server, start_server
 from tests.app.local import Local
 from tests.app.scripts import SCRIPTS, Commands
+from tests.redis_process import needs_redis
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,12 +22,20 @@ STORES = {
     "memory": {"store": "memory"},
     "sqlite": {"store": "sqlite"},
     "sqlite without copies": {"store": "sqlite", "session_cache_bytes": "0"},
+    "redis": {"store": "redis"},
+    "redis without copies": {"store": "redis", "session_cache_bytes": "0"},
 }
 
 
-@pytest.fixture(scope="module", params=STORES)
+MARKED = [pytest.param(name, marks=needs_redis) if "redis" in name else name for name in STORES]
+
+
+@pytest.fixture(scope="module", params=MARKED)
 def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with start_server(tmp_path_factory.mktemp("sessions"), **STORES[request.param]) as running:
+    settings = STORES[request.param]
+    if settings["store"] == "redis":
+        settings = {**settings, "store": request.getfixturevalue("shared_redis").url}
+    with start_server(tmp_path_factory.mktemp("sessions"), **settings) as running:
         yield running
 
 

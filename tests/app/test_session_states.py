@@ -5,21 +5,23 @@ from __future__ import annotations
 import base64
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from app.sessions.errors import SessionError
 from app.sessions.manager import Sessions
 from app.sessions.runs import execute, read, show
 from app.sessions.session import Quotas, Session
-from app.stores import Policy, SqliteStore
+from app.stores import Policy, SqliteStore, Store
+from app.stores.redis import RedisStore
 from engine.errors import AutogradError
 from tests.app.local import Local
 from tests.app.scripts import back, do, expr, op, var
+from tests.redis_process import RedisProcess, needs_redis
 
 NAMES = st.sampled_from(["a", "b", "c", "d"])
 VALUES = st.sampled_from([0.5, -2.0, 0.0, [1.0, -0.5], [[0.25, 2.0], [3.0, -1.0]]])
@@ -69,8 +71,11 @@ class Machine(RuleBasedStateMachine):
         self.done: list[dict[str, Any]] = []
         self.seq = 0
 
+    def new_store(self) -> Store:
+        return SqliteStore(Path(self.folder.name), Policy())
+
     def start(self) -> None:
-        self.store = SqliteStore(Path(self.folder.name), Policy())
+        self.store = self.new_store()
         options = {"ttl_s": 100.0, "max_ttl_s": 100.0, "cache_bytes": self.copies, "deadline_s": 50.0}
         self.sessions = Sessions(self.store.sessions, Quotas(), **options)
 
@@ -142,5 +147,20 @@ def assert_same(held: Any, expected: Any) -> None:
             same(found[aspect], item)
 
 
+class RedisMachine(Machine):
+    """The same in a Redis server, which is told by the test."""
+
+    url: ClassVar[str]
+
+    def new_store(self) -> Store:
+        return RedisStore(self.url, Policy())
+
+
 TestSessions = Machine.TestCase
 TestSessions.settings = settings(max_examples=60, stateful_step_count=25, deadline=None)
+
+
+@needs_redis
+def test_sessions_in_redis(redis_server: RedisProcess) -> None:
+    RedisMachine.url = redis_server.url
+    run_state_machine_as_test(RedisMachine, settings=settings(max_examples=30, stateful_step_count=25, deadline=None))

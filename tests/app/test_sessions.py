@@ -16,12 +16,14 @@ from app.sessions.manager import Sessions
 from app.sessions.runs import execute, read
 from app.sessions.session import Quotas, Session
 from app.stores import MemoryStore, Policy, SessionPolicy, SqliteStore, StoreUnavailableError, TooManySessionsError
+from app.stores.redis import RedisStore
 from app.wire import examples
 from tests.app.conftest import ROOT, Server, start_server
 from tests.app.scripts import back, do, expr, var
+from tests.redis_process import needs_redis
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     import httpx
@@ -226,24 +228,33 @@ class Clock:
 
 
 def store_of(kind: str, folder: Path, policy: SessionPolicy) -> Any:
-    store = MemoryStore(Policy(), policy) if kind == "memory" else SqliteStore(folder, Policy(), policy)
+    store: Any
+    if kind == "memory":
+        store = MemoryStore(Policy(), policy)
+    elif kind == "sqlite":
+        store = SqliteStore(folder, Policy(), policy)
+    else:
+        store = RedisStore(kind, Policy(), policy)
     store.open()
     return store
 
 
-@pytest.fixture(params=["memory", "sqlite"])
-def new(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., Sessions]:
+@pytest.fixture(params=["memory", "sqlite", pytest.param("redis", marks=needs_redis)])
+def new(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[..., Sessions]]:
     """Makes what uses the sessions of one store, as several processes would."""
     stores: list[Any] = []
 
     def make(clock: Clock | None = None, quotas: Quotas | None = None, **policy: Any) -> Sessions:
         clock = clock or Clock()
         if not stores:
-            stores.append(store_of(request.param, tmp_path, SessionPolicy(clock=clock, **policy)))
+            kind = request.getfixturevalue("redis_server").url if request.param == "redis" else request.param
+            stores.append(store_of(kind, tmp_path, SessionPolicy(clock=clock, **policy)))
         options = {"ttl_s": 10.0, "max_ttl_s": 100.0, "cache_bytes": 2**20, "deadline_s": 5.0}
         return Sessions(stores[0].sessions, quotas or Quotas(), clock=clock, **options)
 
-    return make
+    yield make
+    for store in stores:
+        store.close()
 
 
 def create(sessions: Sessions, client: str = "here", **given: Any) -> str:
@@ -440,7 +451,7 @@ def test_what_the_log_shows_of_an_id(tmp_path: Path) -> None:
 
 def test_a_file_of_the_release_before_gets_the_new_tables(tmp_path: Path) -> None:
     """Programs that were kept before there were sessions are still there."""
-    from app.stores import database
+    from app.stores.sqlite import database
 
     store = SqliteStore(tmp_path, Policy())
     with pytest.MonkeyPatch.context() as patch:

@@ -23,10 +23,11 @@ from app.stores import (
     Store,
     StoreError,
     StoreUnavailableError,
-    database,
 )
-from app.stores.sqlite import FILE
+from app.stores.redis import RedisStore
+from app.stores.sqlite import FILE, database
 from engine.errors import LimitExceededError
+from tests.redis_process import needs_redis
 
 DAY_S = 24 * 3600.0
 WEEK_S = 7 * DAY_S
@@ -50,14 +51,19 @@ def clock() -> Clock:
     return Clock()
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=["memory", "sqlite", pytest.param("redis", marks=needs_redis)])
 def make(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> Iterator[Make]:
     """Opens a store with a policy of the test's own."""
     opened: list[Store] = []
 
     def build(**policy: float) -> Store:
         held = Policy(**{"program_ttl_s": WEEK_S, "clock": clock, **policy})  # type: ignore[arg-type]
-        store: Store = MemoryStore(held) if request.param == "memory" else SqliteStore(tmp_path / "data", held)
+        if request.param == "memory":
+            store: Store = MemoryStore(held)
+        elif request.param == "sqlite":
+            store = SqliteStore(tmp_path / "data", held)
+        else:
+            store = RedisStore(request.getfixturevalue("redis_server").url, held)
         store.open()
         opened.append(store)
         return store
@@ -519,7 +525,7 @@ def _folder(path: Path) -> None:
     [
         (_garbage, "file is not a database"),
         (_foreign, "is a database of something else"),
-        (_newer, "has schema version 99; this release reads version 2"),
+        (_newer, "has schema version 99; this release reads version 3"),
         (_cut, "malformed"),
         (_folder, "cannot be opened: unable to open database file"),
     ],

@@ -1,4 +1,4 @@
-"""A store in the memory of one process: what it keeps ends with it."""
+"""Programs, and what else there is, in the memory of one process."""
 
 import threading
 from collections import Counter
@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 
-from app.stores.base import SUGGESTED_NAMES, SWEPT_ROWS, Listed, NameConflictError, Policy, Program, Sweeps, is_id
-from app.stores.memory_sessions import MemorySessions
+from app.stores.base import SUGGESTED_NAMES, SWEPT_ROWS, Listed, Policy, Program, Sweeps, is_id
+from app.stores.errors import NameConflictError
+from app.stores.memory.sessions import MemorySessions
 from app.stores.sessions import SessionPolicy, SessionStore
 from engine.errors import LimitExceededError
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from app.stores.base import StoreError, StoreUnavailableError
+from app.stores.errors import StoreError, StoreUnavailableError
 from engine.errors import LimitExceededError
 
 _log = logging.getLogger("pullback")
@@ -92,6 +92,7 @@ CREATE TABLE session_arrays (
     PRIMARY KEY (session, number)
 );
 """,
+    "ALTER TABLE sessions ADD COLUMN revision TEXT NOT NULL DEFAULT '';",
 )
 SCHEMA_VERSION = len(_SCHEMAS)
 

@@ -2,10 +2,10 @@
 
 import sqlite3
 
-from app.stores.database import Database
 from app.stores.sessions import SWEPT_SESSIONS, Answered, Change, Content, Head, SessionPolicy
+from app.stores.sqlite.database import Database
 
-_HEAD = "id, seq, created_at, expires_at, ttl_s, bytes, name"
+_HEAD = "id, seq, created_at, expires_at, ttl_s, bytes, name, revision"
 _ANSWER = "request, status, media_type, answer"
 
 
@@ -31,7 +31,7 @@ class SqliteSessions:
             self._policy.check(count, of_client)
             columns = f"{_HEAD}, {_ANSWER}, client, key, document"
             row = (*_head_row(head), *_answer_row(content.answered), client, key, content.document)
-            inserted = connection.execute(f"INSERT INTO sessions ({columns}) VALUES ({'?, ' * 13}?)", row)
+            inserted = connection.execute(f"INSERT INTO sessions ({columns}) VALUES ({'?, ' * 14}?)", row)
             _add_arrays(connection, int(inserted.lastrowid or 0), content)
             return head.id, True
 
@@ -39,7 +39,7 @@ class SqliteSessions:
         """See `SessionStore`."""
         with self._database.read() as connection:
             row = connection.execute(f"SELECT {_HEAD} FROM sessions WHERE id = ?", (session_id,)).fetchone()
-        return None if row is None else Head(*row)
+        return self._policy.known(None if row is None else Head(*row))
 
     def load(self, session_id: str) -> Content | None:
         """See `SessionStore`."""
@@ -56,11 +56,11 @@ class SqliteSessions:
         answered = None if request is None else Answered(request, status, media_type, answer)
         return Content(head, document, arrays, answered)
 
-    def save(self, head: Head, seq: int, change: Change) -> bool:
+    def save(self, head: Head, revision: str, change: Change) -> bool:
         """See `SessionStore`."""
         with self._database.write() as connection:
-            query = "SELECT number FROM sessions WHERE id = ? AND seq = ?"
-            row = connection.execute(query, (head.id, seq)).fetchone()
+            query = "SELECT number FROM sessions WHERE id = ? AND revision = ? AND document != x''"
+            row = connection.execute(query, (head.id, revision)).fetchone()
             if row is None:
                 return False
             number = int(row[0])
@@ -74,7 +74,7 @@ class SqliteSessions:
 
     def touch(self, session_id: str, expires_at: float) -> None:
         """See `SessionStore`."""
-        query = "UPDATE sessions SET expires_at = ? WHERE id = ? AND expires_at < ?"
+        query = "UPDATE sessions SET expires_at = ? WHERE id = ? AND expires_at < ? AND document != x''"
         with self._database.write() as connection:
             connection.execute(query, (expires_at, session_id, expires_at))
 
@@ -102,7 +102,7 @@ class SqliteSessions:
 
 
 def _head_row(head: Head) -> tuple[object, ...]:
-    return (head.id, head.seq, head.created_at, head.expires_at, head.ttl_s, head.bytes, head.name)
+    return (head.id, head.seq, head.created_at, head.expires_at, head.ttl_s, head.bytes, head.name, head.revision)
 
 
 def _answer_row(answered: Answered | None) -> tuple[object, ...]:

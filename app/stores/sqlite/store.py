@@ -1,4 +1,4 @@
-"""A store in one SQLite file, for all threads and processes of one host; what it was told to keep survives a crash."""
+"""Programs, and what else there is, in one SQLite file."""
 
 import dataclasses
 import json
@@ -12,17 +12,16 @@ from app.stores.base import (
     SWEPT_ROWS,
     Binding,
     Listed,
-    NameConflictError,
     Policy,
     Program,
-    StoreUnavailableError,
     Sweeps,
     damaged,
     is_id,
 )
-from app.stores.database import Database
+from app.stores.errors import NameConflictError, StoreUnavailableError
 from app.stores.sessions import SessionPolicy, SessionStore
-from app.stores.sqlite_sessions import SqliteSessions
+from app.stores.sqlite.database import Database
+from app.stores.sqlite.sessions import SqliteSessions
 from engine.errors import LimitExceededError
 
 FILE = "pullback.sqlite3"

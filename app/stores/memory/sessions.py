@@ -44,7 +44,7 @@ class MemorySessions:
         """See `SessionStore`."""
         with self._lock:
             entry = self._entries.get(session_id)
-            return None if entry is None else entry.head
+            return self._policy.known(None if entry is None else entry.head)
 
     def load(self, session_id: str) -> Content | None:
         """See `SessionStore`."""
@@ -54,11 +54,11 @@ class MemorySessions:
                 return None
             return Content(entry.head, entry.document, dict(entry.arrays), entry.answered)
 
-    def save(self, head: Head, seq: int, change: Change) -> bool:
+    def save(self, head: Head, revision: str, change: Change) -> bool:
         """See `SessionStore`."""
         with self._lock:
             entry = self._entries.get(head.id)
-            if entry is None or entry.head.seq != seq:
+            if entry is None or entry.head.revision != revision or not entry.document:
                 return False
             for number in change.dropped:
                 del entry.arrays[number]
@@ -70,7 +70,7 @@ class MemorySessions:
         """See `SessionStore`."""
         with self._lock:
             entry = self._entries.get(session_id)
-            if entry is not None and entry.head.expires_at < expires_at:
+            if entry is not None and entry.document and entry.head.expires_at < expires_at:
                 entry.head = dataclasses.replace(entry.head, expires_at=expires_at)
 
     def delete(self, session_id: str) -> bool:

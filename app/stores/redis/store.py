@@ -1,0 +1,131 @@
+"""Programs, and what else there is, in a Redis or Valkey server."""
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+
+from app.stores.base import (
+    SUGGESTED_NAMES,
+    SWEPT_ROWS,
+    Binding,
+    Listed,
+    Policy,
+    Program,
+    Sweeps,
+    damaged,
+    is_id,
+)
+from app.stores.errors import NameConflictError, StoreUnavailableError
+from app.stores.redis.server import PREFIX, Server
+from app.stores.redis.sessions import RedisSessions
+from app.stores.sessions import SessionPolicy, SessionStore
+
+
+class RedisStore:
+    """A store in the server at a URL (redis://, rediss:// or unix://); `programs.lua` says what lies where."""
+
+    def __init__(self, url: str, policy: Policy, sessions: SessionPolicy | None = None) -> None:
+        self._server = Server(url)
+        self.sessions: SessionStore = RedisSessions(self._server, sessions or SessionPolicy())
+        self._call = self._server.script("programs.lua")
+        self._policy = policy
+        self._sweeps = Sweeps(policy)
+
+    def open(self) -> None:
+        """See `Store`; it happens by itself with the first use."""
+        self._server.open()
+
+    def close(self) -> None:
+        """See `Store`."""
+        self._server.close()
+
+    def add_program(self, program: Program, blobs: Mapping[str, bytes], *, replace: bool) -> tuple[Program, bool]:
+        """See `Store`."""
+        self._sweep_if_due()
+        now = self._policy.clock()
+        bound = [[name, item.digest, item.dtype, item.shape] for name, item in program.bound.items()]
+        texts = (program.summary, program.document, json.dumps(bound))
+        given = (program.id, program.name or "", int(replace), now, *self._room(now), program.size, *texts)
+        kind, *found = self._call("add", *given, len(blobs), *blobs.values(), *_lengths(blobs))
+        if kind == b"conflict":
+            raise NameConflictError(str(program.name), found[0].decode())
+        if kind == b"full":
+            self._policy.check(*found)
+        is_new, name, created_at = found
+        kept = dataclasses.replace(program, name=name.decode() or None, created_at=float(created_at))
+        return kept, bool(is_new)
+
+    def check_room(self, program: Program, blobs: Mapping[str, bytes]) -> None:
+        """See `Store`."""
+        room = self._room(self._policy.clock())
+        full = self._call("check_room", program.id, *room, program.size, *_lengths(blobs))
+        if full is not None:
+            self._policy.check(*full)
+
+    def check(self) -> None:
+        """See `Store`."""
+        self._server.ask("PING")
+
+    def resolve_program(self, key: str) -> str | None:
+        """See `Store`; what it writes is that the program was used, and this not every time."""
+        self._sweep_if_due()
+        found = self._call("resolve", key, int(is_id(key)), self._policy.clock(), self._policy.precision_s)
+        return None if found is None else str(found.decode())
+
+    def load_program(self, program_id: str) -> Program | None:
+        """See `Store`."""
+        key = f"{PREFIX}program:{program_id}"
+        fields = ("HMGET", key, "document", "summary", "bound", "created_at")
+        found, names = self._server.together(fields, ("ZRANGE", f"{key}:names", 0, 0))
+        document, summary, bound, created_at = found
+        if document is summary is bound is created_at is None:
+            return None
+        try:
+            bindings = {name: Binding(digest, dtype, tuple(shape)) for name, digest, dtype, shape in json.loads(bound)}
+            made = float(created_at)
+        except (ValueError, TypeError) as error:
+            raise damaged(program_id, f"what is bound to it, or when it was made: {error}") from error
+        name = _text(names[0]) if names else None
+        return Program(program_id, _text(document), _text(summary), bindings, name, made)
+
+    def load_blobs(self, digests: Sequence[str]) -> dict[str, bytes]:
+        """See `Store`."""
+        found = self._server.together(*(("HGET", f"{PREFIX}blob:{digest}", "data") for digest in digests))
+        return {digest: data for digest, data in zip(digests, found, strict=True) if data is not None}
+
+    def list_programs(self, limit: int, after: int) -> list[Listed]:
+        """See `Store`."""
+        rows = iter(self._call("list", limit, after))
+        return [
+            Listed(int(number), _text(key), _text(name) or None, _text(summary))
+            for number, key, name, summary in zip(rows, rows, rows, rows, strict=True)
+        ]
+
+    def delete_program(self, key: str) -> bool:
+        """See `Store`."""
+        return bool(self._call("delete", key, int(is_id(key))))
+
+    def program_names(self) -> list[str]:
+        """See `Store`."""
+        names = self._server.ask("ZREVRANGE", f"{PREFIX}named", 0, SUGGESTED_NAMES - 1)
+        return [_text(name) for name in names]
+
+    def _room(self, now: float) -> tuple[float, int, int, int]:
+        """What the script needs to know for making room."""
+        return self._policy.unused_since(now), SWEPT_ROWS, self._policy.max_programs, self._policy.max_bytes
+
+    def _sweep_if_due(self) -> None:
+        if self._sweeps.is_due():
+            with suppress(StoreUnavailableError):
+                self._call("sweep", self._policy.unused_since(self._policy.clock()), SWEPT_ROWS)
+
+
+def _lengths(blobs: Mapping[str, bytes]) -> list[str | int]:
+    """Digests and lengths by turns."""
+    return [item for digest, data in blobs.items() for item in (digest, len(data))]
+
+
+def _text(data: bytes | None) -> str:
+    """Text that was damaged is for those who read it to find."""
+    return "" if data is None else data.decode(errors="replace")

@@ -1,0 +1,5 @@
+"""A store in one SQLite file, for all threads and processes of one host; what it was told to keep survives a crash."""
+
+from app.stores.sqlite.store import FILE, SqliteStore
+
+__all__ = ["FILE", "SqliteStore"]

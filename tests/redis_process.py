@@ -1,0 +1,79 @@
+"""A Redis or Valkey server of the tests' own, where one is installed."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import redis
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PROGRAM = shutil.which("valkey-server") or shutil.which("redis-server")
+needs_redis = pytest.mark.skipif(PROGRAM is None, reason="neither Redis nor Valkey is installed")
+START_S = 20
+
+
+class RedisProcess:
+    """A server that writes each command to the disk before it answers, as docker-compose.yml has it do."""
+
+    def __init__(self, folder: Path) -> None:
+        with socket.socket() as listener:
+            listener.bind(("127.0.0.1", 0))
+            self.port = int(listener.getsockname()[1])
+        self._folder = folder
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self.client = redis.Redis.from_url(self.url)
+        self.start()
+
+    def start(self) -> None:
+        assert PROGRAM is not None
+        options = "--bind 127.0.0.1 --appendonly yes --appendfsync always --dir".split()
+        command = [PROGRAM, *options, str(self._folder), "--port", str(self.port), "--save", ""]
+        with (self._folder / "redis.log").open("ab") as log:
+            self._process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+        deadline = time.monotonic() + START_S
+        while True:
+            try:
+                self.client.ping()
+                return
+            except redis.RedisError:
+                if self._process.poll() is not None or time.monotonic() > deadline:
+                    pytest.fail((self._folder / "redis.log").read_text())
+                time.sleep(0.01)
+
+    def kill(self) -> None:
+        """Ends it as a crash would."""
+        self._process.kill()
+        self._process.wait()
+
+    @contextlib.contextmanager
+    def stopped(self) -> Iterator[None]:
+        """It is there and does not answer."""
+        self._process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._process.send_signal(signal.SIGCONT)
+
+    def close(self) -> None:
+        self.client.close()
+        self.kill()
+
+
+@contextlib.contextmanager
+def start_redis(folder: Path) -> Iterator[RedisProcess]:
+    """A server that keeps its files in a folder."""
+    process = RedisProcess(folder)
+    try:
+        yield process
+    finally:
+        process.close()
