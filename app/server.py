@@ -48,8 +48,8 @@ def serve(flags: Mapping[str, str], example: str) -> None:
         "log_level": "warning",
         "access_log": False,
         "server_header": False,
-        # Nothing here looks at where a request came from.
-        "proxy_headers": False,
+        "proxy_headers": bool(settings.trusted_proxies),
+        "forwarded_allow_ips": ",".join(settings.trusted_proxies),
         "timeout_graceful_shutdown": int(settings.deadline_s) + GRACE_S,
     }
     if settings.workers == 1:

@@ -49,6 +49,11 @@ class Settings(BaseSettings):
         description="What keeps programs and sessions: sqlite, a file in data_dir; redis://host:port/0 (rediss://, "
         "unix://), a Redis or Valkey server; memory, which ends with the server.",
     )
+    trusted_proxies: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="Addresses and networks of proxies whose word on who the client is counts, separated by commas; * "
+        "for all.",
+    )
     cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="Origins whose pages may call the server, separated by commas; * for all."
     )
@@ -131,7 +136,7 @@ class Settings(BaseSettings):
             raise ValueError(f"each of the {workers} workers (PULLBACK_WORKERS) would keep programs of its own")
         return store
 
-    @field_validator("cors_origins", mode="before")
+    @field_validator("cors_origins", "trusted_proxies", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         if isinstance(value, str):

@@ -16,12 +16,14 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import numpy as np
+import pytest
 
 from tests.app.calls import received
 from tests.app.conftest import ROOT, Server, environment, free_port, start_server, stop, wait_until_ready
 from tests.app.local import Local
 from tests.app.scripts import do, expr, training, var
 from tests.app.test_session_scripts import bits
+from tests.redis_process import needs_redis, start_redis
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -107,8 +109,14 @@ def trained_while_killed(folder: Path, kills: int, seed: int, **settings: str) -
         server.stop()
 
 
-def test_training_survives_kills(tmp_path: Path) -> None:
-    steps, _ = trained_while_killed(tmp_path, KILLS, seed=3)
+@pytest.fixture(params=["sqlite", pytest.param("redis", marks=needs_redis)])
+def store(request: pytest.FixtureRequest) -> str:
+    """What PULLBACK_STORE is."""
+    return str(request.getfixturevalue("redis_server").url) if request.param == "redis" else "sqlite"
+
+
+def test_training_survives_kills(tmp_path: Path, store: str) -> None:
+    steps, _ = trained_while_killed(tmp_path, KILLS, seed=3, store=store)
     assert steps > 2 * KILLS
 
 
@@ -125,9 +133,9 @@ def two_servers(folder: Path, **settings: str) -> Iterator[tuple[Server, Server]
 SESSIONS, CLIENTS, RUNS = 200, 16, 6
 
 
-def test_two_processes_many_sessions_many_clients(tmp_path: Path) -> None:
+def test_two_processes_many_sessions_many_clients(tmp_path: Path, store: str) -> None:
     """Each request on a new connection, to either process; a session's clients are served in turn."""
-    with two_servers(tmp_path) as servers:
+    with two_servers(tmp_path, store=store) as servers:
         urls = [server.base_url for server in servers]
 
         def post(n: int, path: str, body: Any) -> Any:
@@ -166,8 +174,8 @@ def expected(n: int, runs: int) -> float:
     return x
 
 
-def test_a_process_that_was_stopped_for_too_long_writes_nothing(tmp_path: Path) -> None:
-    with two_servers(tmp_path, deadline_s="2") as (stopped, other):
+def test_a_process_that_was_stopped_for_too_long_writes_nothing(tmp_path: Path, store: str) -> None:
+    with two_servers(tmp_path, deadline_s="2", store=store) as (stopped, other):
         path = f"/v1/sessions/{stopped.client.post('/v1/sessions', json={}).json()['id']}"
         start = [var("x", 1.0), var("a", np.eye(400).tolist(), constant=True)]
         assert stopped.client.post(f"{path}/run", json={"commands": start}).status_code == 200
@@ -193,13 +201,15 @@ def test_a_process_that_was_stopped_for_too_long_writes_nothing(tmp_path: Path) 
 def main() -> None:
     """The long form: `make soak` runs it."""
     kills = int(sys.argv[1]) if len(sys.argv) > 1 else 100
-    with tempfile.TemporaryDirectory() as folder:
-        begun = time.monotonic()
-        steps, replays = trained_while_killed(Path(folder), kills, seed=1)
-        took = time.monotonic() - begun
-    print(
-        f"{kills} kills in {took:.0f} s: {steps} steps, {replays} of them answered again, the same bits as undisturbed"
-    )
+    for kind in ("sqlite", "redis"):
+        with contextlib.ExitStack() as stack:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            store = stack.enter_context(start_redis(folder)).url if kind == "redis" else kind
+            begun = time.monotonic()
+            steps, replays = trained_while_killed(folder, kills, seed=1, store=store)
+            took = time.monotonic() - begun
+        outcome = f"{steps} steps, {replays} of them answered again, the same bits as undisturbed"
+        print(f"{kind}: {kills} kills in {took:.0f} s: {outcome}", flush=True)
 
 
 if __name__ == "__main__":

@@ -133,6 +133,13 @@ function functions.resolve()
   return id
 end
 
+-- id -> document, summary, bound, created_at, name
+function functions.load()
+  local found = redis.call('HMGET', program(ARGV[2]), 'document', 'summary', 'bound', 'created_at')
+  found[5] = first_name(ARGV[2]) or false
+  return found
+end
+
 -- how many, after -> number, id, name, summary ...
 function functions.list()
   local limit, after = unpack(ARGV, 2, 3)

@@ -73,8 +73,9 @@ class Server:
             return self._client.execute_command(*command)  # type: ignore[no-untyped-call]
 
     def together(self, *commands: Sequence[Any]) -> list[Any]:
-        """What several commands answer, which see one state."""
-        with self._used(), self._client.pipeline(transaction=True) as pipeline:
+        """What several commands answer, each by itself, sent at once."""
+        # No transaction: a server whose memory is full refuses one even where it only reads.
+        with self._used(), self._client.pipeline(transaction=False) as pipeline:
             for command in commands:
                 pipeline.execute_command(*command)  # type: ignore[no-untyped-call]
             return list(pipeline.execute())

@@ -90,6 +90,11 @@ function functions.save()
   return 1
 end
 
+-- id, fields of the head ... -> their values, then field, value ... of the content
+function functions.load()
+  return {redis.call('HMGET', session(ARGV[2]), unpack(ARGV, 3)), redis.call('HGETALL', content(ARGV[2]))}
+end
+
 -- id, expires_at
 function functions.touch()
   local id, expires_at = ARGV[2], ARGV[3]

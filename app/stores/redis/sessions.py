@@ -40,10 +40,11 @@ class RedisSessions:
 
     def load(self, session_id: str) -> Content | None:
         """See `SessionStore`."""
-        found, content = self._server.together(_head_query(session_id), ("HGETALL", f"{_key(session_id)}:content"))
+        found, fields = self._call("load", session_id, *_HEAD)
         head = _head(found)
         if head is None or head.expires_at <= self._policy.clock():
             return None
+        content = dict(zip(fields[::2], fields[1::2], strict=True))
         document, answered = content.pop(_DOCUMENT, b""), content.pop(_ANSWERED, b"")
         try:
             arrays = {int(number): data for number, data in content.items()}

@@ -75,10 +75,7 @@ class RedisStore:
 
     def load_program(self, program_id: str) -> Program | None:
         """See `Store`."""
-        key = f"{PREFIX}program:{program_id}"
-        fields = ("HMGET", key, "document", "summary", "bound", "created_at")
-        found, names = self._server.together(fields, ("ZRANGE", f"{key}:names", 0, 0))
-        document, summary, bound, created_at = found
+        document, summary, bound, created_at, name = self._call("load", program_id)
         if document is summary is bound is created_at is None:
             return None
         try:
@@ -86,8 +83,7 @@ class RedisStore:
             made = float(created_at)
         except (ValueError, TypeError) as error:
             raise damaged(program_id, f"what is bound to it, or when it was made: {error}") from error
-        name = _text(names[0]) if names else None
-        return Program(program_id, _text(document), _text(summary), bindings, name, made)
+        return Program(program_id, _text(document), _text(summary), bindings, _text(name) or None, made)
 
     def load_blobs(self, digests: Sequence[str]) -> dict[str, bytes]:
         """See `Store`."""
