@@ -111,7 +111,8 @@ def create_app(settings: Settings | None = None) -> Pullback:
         settings,
     )
     app.add_middleware(Envelope, around=app.state.around)
-    modules = (evaluate, derivatives, infer, programs, sessions, ops, health)
+    # Routes are looked through in this order: what is asked most often goes first.
+    modules = (evaluate, sessions, derivatives, infer, programs, ops, health)
     for module in modules:
         app.include_router(module.router)
     #: For what is said where none of them fits.

@@ -53,9 +53,8 @@ class Snapshot:
     numbers: tuple[int, ...]
 
 
-def versions() -> dict[str, str]:
-    """What the same bits need to be the same."""
-    return {"pullback": __version__, "numpy": np.__version__, "scipy": scipy.__version__, "machine": platform.machine()}
+#: What the same bits need to be the same.
+VERSIONS = {"pullback": __version__, "numpy": np.__version__, "scipy": scipy.__version__, "machine": platform.machine()}
 
 
 class _Writer:
@@ -109,7 +108,7 @@ def write(session: Session, kept: Kept) -> tuple[Snapshot, Kept]:
     held = {name: _held(item, by_identity, writer) for name, item in session.ids.items()}
     document = {
         "format": FORMAT,
-        "versions": versions(),
+        "versions": VERSIONS,
         "seed": session.seed,
         "random": _generator(session.rng),
         "nograd": session.nograd,

@@ -24,8 +24,9 @@ HTTP_NOTE = (
     "For large arrays, Pullback uses all cores, in the server and in process."
 )
 SESSIONS_NOTE = (
-    "One call at a time over one connection, each durable before it is answered; the median of 50 is one figure. The\n"
-    "quickstart is five commands and two variables fetched, the MLP 64-128-10 with a batch of 32 and SGD."
+    "One call at a time over one connection, each durable before it is answered (Redis: appendfsync always); the\n"
+    "median of 50 is one figure. The quickstart is five commands and two variables fetched, the MLP 64-128-10 with a\n"
+    "batch of 32 and SGD. The two round trips are a GET and a SET of one page."
 )
 ARRAYS_TITLE = "sum(sin(exp(tanh(x)))) at 1,000,000 float64"
 

@@ -5,7 +5,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,12 @@ from tests.app.conftest import Server, start_server
 from tests.app.scripts import back, do, expr, op, var
 from tests.benchmarks import inputs
 from tests.benchmarks.load import Exchange, post
+from tests.redis_process import PROGRAM, RedisProcess, start_redis
 
 PACKAGE = "pullback-server"
 
-STORES = ("memory", "sqlite")
+#: Redis, or Valkey, only where one is installed.
+STORES = ("memory", "sqlite", *(("redis",) if PROGRAM else ()))
 JSON = "application/json"
 QUICKSTART = [
     var("x", inputs.QUICKSTART_X),
@@ -43,10 +45,14 @@ AT_ONCE = 1000
 
 
 @contextmanager
-def serving(store: str) -> Iterator[Server]:
-    settings = {"store": store, "access_log": "false", "max_sessions": "20000", "max_sessions_per_client": "20000"}
-    with tempfile.TemporaryDirectory() as folder, start_server(Path(folder), **settings) as server:
-        yield server
+def serving(store: str) -> Iterator[tuple[Server, RedisProcess | None]]:
+    """A server on a store, and the Redis that it keeps sessions in, if it does."""
+    settings = {"access_log": "false", "max_sessions": "20000", "max_sessions_per_client": "20000"}
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        redis = stack.enter_context(start_redis(folder)) if store == "redis" else None
+        url = redis.url if redis else store
+        yield stack.enter_context(start_server(folder, store=url, **settings)), redis
 
 
 class Caller:
@@ -87,16 +93,27 @@ def slow_evaluate() -> bytes:
     return request.replace(b"Content-Type:", b"X-Twice: 1\r\nX-Twice: 2\r\nContent-Type:")
 
 
-def one_fsync(folder: str) -> float:
+def one_fsync() -> float:
     """Seconds of an fsync, on the disk where the store's file is; the median of some."""
     found = []
-    with tempfile.NamedTemporaryFile(dir=folder) as file:
+    with tempfile.NamedTemporaryFile() as file:
         for _ in range(CALLS):
             file.write(PAGE)
             file.flush()
             start = time.perf_counter()
             os.fsync(file.fileno())
             found.append(time.perf_counter() - start)
+    return statistics.median(found)
+
+
+def two_round_trips(redis: RedisProcess) -> float:
+    """Seconds of a question to Redis, and of a page that is on its disk before it answers; the median of some."""
+    found = []
+    for _ in range(CALLS):
+        start = time.perf_counter()
+        redis.client.get("asked")
+        redis.client.set("told", PAGE)
+        found.append(time.perf_counter() - start)
     return statistics.median(found)
 
 
@@ -115,7 +132,7 @@ def runs(rounds: int) -> dict[str, dict[str, list[float]]]:
     """For each store the seconds of some runs, and of what they are measured by, round by round."""
     found = {}
     for store in STORES:
-        with serving(store) as server, Exchange(int(server.base_url.rpartition(":")[2])) as exchange:
+        with serving(store) as (server, redis), Exchange(int(server.base_url.rpartition(":")[2])) as exchange:
             caller = Caller(server, exchange)
             empty, quickstart, model = caller.new(), caller.new(*QUICKSTART), caller.new(*training())
             requests = {
@@ -127,7 +144,9 @@ def runs(rounds: int) -> dict[str, dict[str, list[float]]]:
             every = []
             for _ in range(rounds):
                 every.append({name: caller.seconds(request) for name, request in requests.items()})
-                every[-1]["fsync"] = one_fsync(tempfile.gettempdir())
+                every[-1]["fsync"] = one_fsync()
+                if redis:
+                    every[-1]["round trips"] = two_round_trips(redis)
             found[store] = {name: [each[name] for each in every] for name in every[0]}
     return found
 
@@ -137,7 +156,7 @@ def growth(held: Sequence[int], tapes: Sequence[int]) -> dict[str, list[tuple[st
     found: dict[str, list[tuple[str, int, float, int]]] = {}
     for store in STORES:
         rows = found[store] = []
-        with serving(store) as server, Exchange(int(server.base_url.rpartition(":")[2])) as exchange:
+        with serving(store) as (server, _), Exchange(int(server.base_url.rpartition(":")[2])) as exchange:
             caller = Caller(server, exchange)
             path, count = caller.new(*QUICKSTART), 1
             for number in held:

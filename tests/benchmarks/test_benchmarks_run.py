@@ -193,7 +193,7 @@ def test_report_has_every_line(workers: run.Workers) -> None:
     assert all(f"\n| {server} |" in text for server in SERVERS)
     assert all(f"\n| {encoding}" in text for encoding in ("MessagePack", "JSON"))
     assert "A request among 10 programs costs" in text
-    assert all(f"\n| {what}, {store} |" in text for what in ("empty", "quickstart") for store in ("memory", "SQLite"))
+    assert all(f"\n| {what}, {store} |" in text for what in ("empty", "quickstart") for store in STORES)
     assert all(f"\n| {store} | sessions held | 3 |" in text for store in STORES)
     assert text.count(" vectors (target: at most 20; met)") == 2
     assert text.endswith("## Limits\n")
