@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from engine.attributes import NATURAL, NUMBER, Attribute
-from engine.errors import AutogradError, BadAttributeError, ShapeMismatchError, UnknownNameError
+from engine.errors import BadAttributeError, InvalidValueError, ShapeMismatchError, UnknownNameError
 from engine.hooks import Hook, Values
 from engine.layers import Layer
 from engine.values import Value, as_raw, canonical, shape_of
@@ -54,7 +54,7 @@ class Optimizer:
         """Updates every parameter that has a gradient.
 
         Raises:
-            AutogradError: a parameter that was computed: only leaves can be updated. Nothing is changed then.
+            InvalidValueError: a parameter that was computed: only leaves can be updated. Nothing is changed then.
         """
         params = {name: p for name, p in self.params().items() if p.grad is not None}
         given = {name: _gradient(name, p) for name, p in params.items()}
@@ -114,7 +114,7 @@ class Optimizer:
 def _gradient(name: str, p: Variable) -> Value:
     grad: Any = p.grad
     if p.creator is not None:
-        raise AutogradError(f"step: parameter {name} was computed by {p.creator.name}; expected a leaf")
+        raise InvalidValueError(f"step: parameter {name} was computed by {p.creator.name}; expected a leaf")
     return (grad if grad.dtype == p.dtype else grad.astype(p.dtype)).data
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors import numpy as safetensors
 
-from engine.errors import AutogradError, InvalidValueError, ShapeMismatchError, UnknownNameError
+from engine.errors import InvalidValueError, ShapeMismatchError, UnknownNameError
 from engine.layers import Layer, Slot, Unmade
 from engine.optimizers import Optimizer
 from engine.values import Value, as_raw, dtype_of, shape_of
@@ -43,8 +43,8 @@ def load_state_dict(model: Layer, state: Mapping[str, Any]) -> None:
     Raises:
         UnknownNameError: names that are missing, or that the model does not have.
         ShapeMismatchError: a value of another shape than its parameter.
-        InvalidValueError: a value that is not floating.
-        AutogradError: a parameter that was computed: only a leaf's value can be replaced.
+        InvalidValueError: a value that is not floating; a parameter that was computed: only a leaf's value can be
+            replaced.
     """
     slots = model.slots()
     wrong = [f'missing "{name}"' for name in slots if name not in state]
@@ -65,7 +65,7 @@ def load_state_dict(model: Layer, state: Mapping[str, Any]) -> None:
         if dtype_of(raws[name]).kind != "f":
             raise InvalidValueError(f"load_state_dict: {name} is {dtype_of(raws[name])}; expected float64 or float32")
         if isinstance(slot.parameter, Variable) and slot.parameter.creator is not None:
-            raise AutogradError(
+            raise InvalidValueError(
                 f"load_state_dict: {name} was computed by {slot.parameter.creator.name}; expected a leaf"
             )
     for name, slot in slots.items():

@@ -5,7 +5,7 @@ from typing import Any, Self
 import numpy as np
 
 from engine.backward import run_backward
-from engine.errors import AutogradError, InvalidValueError, NotScalarError, ShapeMismatchError
+from engine.errors import InvalidValueError, NotScalarError, ShapeMismatchError
 from engine.operators import Operators
 from engine.table import CALLS
 from engine.values import Shape, Value, as_raw, dtype_of, shape_of
@@ -72,7 +72,7 @@ class Variable(Operators):
     @data.setter
     def data(self, value: Any) -> None:
         if self._op is not None:
-            raise AutogradError(
+            raise InvalidValueError(
                 f"data: this variable was computed by {self._op.name}; only a leaf's data can be replaced. "
                 "Call unchain() first, or make a new Variable"
             )

@@ -119,6 +119,15 @@ COMMANDS: list[tuple[str, str, Any]] = [
     (INVALID, "expected an optimizer", do("step", id="m")),
 ]
 
+#: A step of what is no leaf any more.
+COMPUTED = [
+    var("a", 1.0),
+    do("optimizer", id="of_a", kind="sgd", params=["a"]),
+    op("a", "mul", "a", 2.0),
+    back("a", retain_grad=True),
+    do("step", id="of_a"),
+]
+
 #: The slug, what the problem says, and a run.
 RUNS: list[tuple[str, str, Any]] = [
     (INVALID, "the body is a list", []),
@@ -139,6 +148,7 @@ RUNS: list[tuple[str, str, Any]] = [
     (INVALID, "seq is", {"seq": 2**70}),
     ("limit-exceeded", "PULLBACK_MAX_COMMANDS", {"commands": [do("cleargrad")] * 10_001}),
     ("limit-exceeded", "PULLBACK_MAX_DEPTH", {"commands": [var("y", DEEP)]}),
+    (INVALID, "command 4 (step): step: parameter a was computed by mul; expected a leaf", {"commands": COMPUTED}),
 ]
 
 
