@@ -266,9 +266,9 @@ export class Session extends Commands {
   }
 
   /** What `work` gives, once the calls before it are done. @template T @param {() => Promise<T>} work @returns {Promise<T>} */
-  #inTurn(work) {
+  async #inTurn(work) {
     const done = this.#turn.then(work);
-    // Whoever made a call hears of its failure; the next one only waits for its end.
+    // Whoever made a call hears of its failure, by the promise that is returned; the next call only waits for its end.
     this.#turn = done.then(ignore, ignore);
     return done;
   }

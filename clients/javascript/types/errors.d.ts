@@ -1,11 +1,4 @@
-/**
- * The error that a problem document stands for; a kind that this client does not know yet is a PullbackError.
- *
- * @param {import("../types/wire.js").Problem} problem
- * @param {Headers} headers of the answer
- */
-export function errorOf(problem: import("../types/wire.js").Problem, headers: Headers): PullbackError;
-/** Errors: one class for each kind of problem that a server knows, found by its slug, and three for what a server never said. */
+/** Errors: one class for each kind of problem that a server knows, and three for what no server said. */
 /**
  * What an error was made from.
  * @typedef {object} Origin
@@ -123,8 +116,6 @@ export class DeadlineExceededError extends PullbackError {
 }
 export class InternalError extends PullbackError {
 }
-/** @type {Readonly<Record<string, typeof PullbackError>>} slug -> class */
-export const BY_SLUG: Readonly<Record<string, typeof PullbackError>>;
 /**
  * What an error was made from.
  */

@@ -1,0 +1,32 @@
+/** Loads the client where there is nothing but the web's own globals, as in a page, and uses it; run by platforms.test.js. */
+
+import { readFile } from "node:fs/promises";
+import { SourceTextModule, createContext } from "node:vm";
+
+const WEB = "AbortController Headers TextDecoder TextEncoder URLSearchParams atob btoa clearTimeout console crypto fetch setTimeout";
+const context = createContext(Object.fromEntries(WEB.split(" ").map((name) => [name, globalThis[name]])));
+const modules = new Map();
+
+async function load(url) {
+  if (!modules.has(url.href)) {
+    const source = await readFile(url, "utf8");
+    modules.set(url.href, new SourceTextModule(source, { context, identifier: url.href }));
+  }
+  return modules.get(url.href);
+}
+
+const SCRIPT = `
+  import { Client, array } from "./index.js";
+  for (const encoding of ["binary", "base64", "json"]) {
+    const client = new Client({ url: ${JSON.stringify(process.env.PULLBACK_URL)}, encoding });
+    const { grads } = await client.evaluate({ expr: "sum(x**2)", inputs: { x: array([1, 2], [2]) }, backward: true });
+    const session = await client.session();
+    const { value } = await session.variable("x", 1);
+    await session.close();
+    console.log(JSON.stringify([grads.x, value]));
+  }
+`;
+const identifier = new URL("../src/page.js", import.meta.url).href;
+const script = new SourceTextModule(SCRIPT, { context, identifier });
+await script.link((name, from) => load(new URL(name, from.identifier)));
+await script.evaluate();
