@@ -82,6 +82,21 @@ def test_declarations_are_those_of_the_sources(checkout: Path) -> None:
 
 
 @needs_npm
+def test_a_project_that_uses_it(checkout: Path, tmp_path: Path) -> None:
+    """It is checked with the declarations as they are, and with no library beyond what an ordinary project has."""
+    (tmp_path / "node_modules").mkdir()
+    (tmp_path / "node_modules" / "pullback").symlink_to(checkout)
+    use = """
+        import { Client, type NDArray } from "pullback";
+        const { grads } = await new Client().evaluate({ expr: "x", inputs: { x: [1] }, backward: true });
+        export const found: NDArray = grads.x as NDArray;
+    """
+    (tmp_path / "use.mts").write_text(use)
+    options = ["--noEmit", "--strict", "--target", "es2022", "--lib", "es2022,dom", "--module", "nodenext"]
+    run(checkout / "node_modules" / ".bin" / "tsc", *options, "use.mts", cwd=tmp_path)
+
+
+@needs_npm
 def test_what_is_published() -> None:
     (packed,) = json.loads(run(NPM, "pack", "--dry-run", "--json"))
     found = {entry["path"] for entry in packed["files"]}

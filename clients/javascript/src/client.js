@@ -7,17 +7,26 @@ import { DEFAULT_POLICY } from "./retries.js";
 import { Session } from "./session.js";
 import { ENCODINGS, Transport, checkTimeout } from "./transport.js";
 
-/** @typedef {import("../types/wire.js").CallOptions} CallOptions */
+/** @import { RetryPolicy } from "./retries.js" */
+/** @import { Settings } from "./transport.js" */
+/**
+ * @import {
+ *   CallOptions, CheckAnswer, CheckRequest, EvaluateAnswer, EvaluateRequest, HessianAnswer, HessianRequest, HvpAnswer,
+ *   HvpRequest, InferAnswer, InferRequest, InfoAnswer, JacobianAnswer, JacobianRequest, JvpAnswer, JvpRequest,
+ *   Operation, OperationsAnswer, SessionOptions, VjpAnswer, VjpRequest
+ * } from "../types/wire.js"
+ */
 
 /**
  * @typedef {object} ClientOptions
- * @property {string} [url] where the server is; default: PULLBACK_URL where there is an environment, then http://127.0.0.1:8000
+ * @property {string} [url] where the server is; default: PULLBACK_URL where there is an environment, else
+ *   http://127.0.0.1:8000
  * @property {string} [apiKey] sent as Authorization: Bearer
  * @property {number} [timeout] milliseconds that one attempt of a call may take; default 60,000
- * @property {number | Partial<import("./retries.js").RetryPolicy>} [retries] how often to try again what may pass by
- *   itself, default 3; or also how long to wait in between
- * @property {"binary" | "base64" | "json"} [encoding] how arrays travel: as bytes in MessagePack (the default), as base64
- *   in JSON, both of which give NDArrays, or as nested lists, which numbers beyond 2**53 do not survive
+ * @property {number | Partial<RetryPolicy>} [retries] how often to try again what may pass by itself, default 3; or
+ *   also how long to wait in between
+ * @property {"binary" | "base64" | "json"} [encoding] how arrays travel: as bytes in MessagePack (the default), as
+ *   base64 in JSON, both of which give NDArrays, or as nested lists, which integers beyond 2**53 do not survive
  * @property {typeof fetch} [fetch] in place of the global one
  * @property {HeadersInit} [headers] of every request
  */
@@ -27,9 +36,9 @@ const DEFAULT_URL = "http://127.0.0.1:8000";
 const DEFAULT_TIMEOUT = 60_000;
 
 /**
- * Speaks to a Pullback server. Requests and answers are the documents of the HTTP API, whose arrays are typed arrays and
- * NDArrays. Calls give a `Call`: await it for the answer, or its `withResponse()` for headers and request id too. What fails
- * throws a PullbackError of the problem's kind.
+ * Speaks to a Pullback server. Requests and answers are the documents of the HTTP API, whose arrays are typed arrays
+ * and NDArrays. Calls give a `Call`: await it for the answer, or its `withResponse()` for headers and request id too.
+ * What fails throws a PullbackError of the problem's kind.
  */
 export class Client {
   #transport;
@@ -48,10 +57,10 @@ export class Client {
   /**
    * Values of a program and, with `backward`, gradients.
    *
-   * @template {import("../types/wire.js").EvaluateRequest} R
+   * @template {EvaluateRequest} R
    * @param {R} request
    * @param {CallOptions} [options]
-   * @returns {Call<import("../types/wire.js").EvaluateAnswer<R>>}
+   * @returns {Call<EvaluateAnswer<R>>}
    */
   evaluate(request, options) {
     return this.#post("evaluate", request, options);
@@ -60,9 +69,9 @@ export class Client {
   /**
    * Cotangents of outputs carried back to inputs.
    *
-   * @param {import("../types/wire.js").VjpRequest} request
+   * @param {VjpRequest} request
    * @param {CallOptions} [options]
-   * @returns {Call<import("../types/wire.js").VjpAnswer>}
+   * @returns {Call<VjpAnswer>}
    */
   vjp(request, options) {
     return this.#post("vjp", request, options);
@@ -71,9 +80,9 @@ export class Client {
   /**
    * Tangents of inputs carried to outputs.
    *
-   * @param {import("../types/wire.js").JvpRequest} request
+   * @param {JvpRequest} request
    * @param {CallOptions} [options]
-   * @returns {Call<import("../types/wire.js").JvpAnswer>}
+   * @returns {Call<JvpAnswer>}
    */
   jvp(request, options) {
     return this.#post("jvp", request, options);
@@ -82,9 +91,9 @@ export class Client {
   /**
    * All first derivatives, each of shape output.shape + input.shape.
    *
-   * @param {import("../types/wire.js").JacobianRequest} request
+   * @param {JacobianRequest} request
    * @param {CallOptions} [options]
-   * @returns {Call<import("../types/wire.js").JacobianAnswer>}
+   * @returns {Call<JacobianAnswer>}
    */
   jacobian(request, options) {
     return this.#post("jacobian", request, options);
@@ -93,9 +102,9 @@ export class Client {
   /**
    * All second derivatives of an output of one element.
    *
-   * @param {import("../types/wire.js").HessianRequest} request
+   * @param {HessianRequest} request
    * @param {CallOptions} [options]
-   * @returns {Call<import("../types/wire.js").HessianAnswer>}
+   * @returns {Call<HessianAnswer>}
    */
   hessian(request, options) {
     return this.#post("hessian", request, options);
@@ -104,9 +113,9 @@ export class Client {
   /**
    * The Hessian times vectors.
    *
-   * @param {import("../types/wire.js").HvpRequest} request
+   * @param {HvpRequest} request
    * @param {CallOptions} [options]
-   * @returns {Call<import("../types/wire.js").HvpAnswer>}
+   * @returns {Call<HvpAnswer>}
    */
   hvp(request, options) {
     return this.#post("hvp", request, options);
@@ -115,9 +124,9 @@ export class Client {
   /**
    * Gradients beside central differences.
    *
-   * @param {import("../types/wire.js").CheckRequest} request
+   * @param {CheckRequest} request
    * @param {CallOptions} [options]
-   * @returns {Call<import("../types/wire.js").CheckAnswer>}
+   * @returns {Call<CheckAnswer>}
    */
   check(request, options) {
     return this.#post("check", request, options);
@@ -126,9 +135,9 @@ export class Client {
   /**
    * Shapes, dtypes and cost of a program; nothing runs.
    *
-   * @param {import("../types/wire.js").InferRequest} request inputs as values, or as `{ shape, dtype }`
+   * @param {InferRequest} request inputs as values, or as `{ shape, dtype }`
    * @param {CallOptions} [options]
-   * @returns {Call<import("../types/wire.js").InferAnswer>}
+   * @returns {Call<InferAnswer>}
    */
   infer(request, options) {
     return this.#post("infer", request, options);
@@ -138,7 +147,7 @@ export class Client {
    * All operations, and the kinds of layers, models, optimizers and hooks with their configuration.
    *
    * @param {CallOptions} [options]
-   * @returns {Call<import("../types/wire.js").OperationsAnswer>}
+   * @returns {Call<OperationsAnswer>}
    */
   ops(options) {
     return this.#get("/v1/ops", options);
@@ -149,7 +158,7 @@ export class Client {
    *
    * @param {string} name
    * @param {CallOptions} [options]
-   * @returns {Call<import("../types/wire.js").Operation>}
+   * @returns {Call<Operation>}
    */
   op(name, options) {
     return this.#get(`/v1/ops/${encodeURIComponent(name)}`, options);
@@ -159,7 +168,7 @@ export class Client {
    * Name, version and limits of the server.
    *
    * @param {CallOptions} [options]
-   * @returns {Call<import("../types/wire.js").InfoAnswer>}
+   * @returns {Call<InfoAnswer>}
    */
   info(options) {
     return this.#get("/v1", options);
@@ -194,7 +203,7 @@ export class Client {
   /**
    * A new session: variables on a tape that stay from call to call.
    *
-   * @param {import("../types/wire.js").SessionOptions} [options]
+   * @param {SessionOptions} [options]
    * @param {CallOptions} [callOptions]
    * @returns {Promise<Session>}
    */
@@ -239,7 +248,7 @@ function checkedUrl(url) {
   return url.replace(/\/+$/, "");
 }
 
-/** @param {string} url @param {ClientOptions} options @returns {import("./transport.js").Settings} */
+/** @param {string} url @param {ClientOptions} options @returns {Settings} */
 function settingsOf(url, { apiKey, timeout = DEFAULT_TIMEOUT, retries = {}, encoding = "binary", fetch, headers }) {
   checkTimeout(timeout);
   if (!ENCODINGS.includes(encoding)) throw new TypeError(`encoding is "${encoding}"; expected ${ENCODINGS.join(", ")}`);

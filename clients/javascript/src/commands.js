@@ -1,8 +1,8 @@
-/** The commands of sessions, a method each: what is to be done, for a session to do at once or for a batch to gather. */
+/** The commands of sessions, a method each: for a session to do at once, or for a batch to gather. */
 
-/** @typedef {import("../types/wire.js").Value} Value */
-/** @typedef {import("../types/wire.js").Command} Command */
-/** @typedef {import("../types/wire.js").Hook} Hook */
+/** @import { CallOptions, Command, Fetch, Hook, RunAnswer, Value } from "../types/wire.js" */
+/** @import { Call } from "./call.js" */
+
 /** @typedef {Record<string, unknown>} Config as GET /v1/ops lists it for the kind */
 
 /**
@@ -37,11 +37,11 @@ export class Commands {
   }
 
   /**
-   * An operation by its name.
+   * An operation by its name. Without `out` its results are called v1, v2, ...
    *
    * @param {string} op
    * @param {readonly (string | Value)[]} args
-   * @param {{ attrs?: Config, out?: string | readonly string[] }} [more] `out`: ids of the results; default: v1, v2, ...
+   * @param {{ attrs?: Config, out?: string | readonly string[] }} [more] `out`: ids of the results
    */
   apply(op, args, { attrs, out } = {}) {
     return this.#shows({ do: "apply", op, args, attrs, out: listed(out) });
@@ -58,10 +58,10 @@ export class Commands {
   }
 
   /**
-   * Adds the gradient of a variable to every leaf that it was computed from.
+   * Adds the gradient of a variable to every leaf that it was computed from, beginning with the cotangent, or ones.
    *
    * @param {string} of
-   * @param {{ create_graph?: boolean, retain_grad?: boolean, cotangent?: string | Value }} [more] `cotangent`: default ones
+   * @param {{ create_graph?: boolean, retain_grad?: boolean, cotangent?: string | Value }} [more]
    */
   backward(of, more) {
     return this.#shows({ do: "backward", of, ...more });
@@ -225,7 +225,7 @@ export class Batch extends Commands {
 
   /**
    * @param {(command: Command) => unknown} prepared a copy of a command, so that arrays may change after it
-   * @param {(commands: unknown[], ...rest: RunParameters) => import("./call.js").Call<import("../types/wire.js").RunAnswer>} run
+   * @param {(commands: unknown[], ...rest: RunParameters) => Call<RunAnswer>} run
    */
   constructor(prepared, run) {
     /** @type {unknown[]} */
@@ -250,7 +250,7 @@ export class Batch extends Commands {
 
 /**
  * What is to be seen after a run: ids, each for its value and gradient, or `{ id, what }`.
- * @typedef {[fetch?: readonly import("../types/wire.js").Fetch[], options?: import("../types/wire.js").CallOptions]} RunParameters
+ * @typedef {[fetch?: readonly Fetch[], options?: CallOptions]} RunParameters
  */
 
 /** @param {string | readonly string[]} [ids] */

@@ -1,9 +1,11 @@
 /** Errors: one class for each kind of problem that a server knows, and three for what no server said. */
 
+/** @import { Problem } from "../types/wire.js" */
+
 /**
  * What an error was made from.
  * @typedef {object} Origin
- * @property {import("../types/wire.js").Problem} [problem] the server's own words (RFC 9457)
+ * @property {Problem} [problem] the server's own words (RFC 9457)
  * @property {number} [status] of the answer
  * @property {Headers} [headers] of the answer
  * @property {unknown} [cause] what was thrown below
@@ -71,7 +73,8 @@ export class NotAcceptableError extends PullbackError {}
 export class MalformedBodyError extends PullbackError {}
 export class UnknownProgramError extends PullbackError {}
 export class UnknownSessionError extends PullbackError {
-  static hint = "client.session() makes a new one; its variables are to be made again, saved weights go back with putState()";
+  static hint =
+    "client.session() makes a new one; its variables are to be made again, saved weights go back with putState()";
 }
 export class UnknownVariableError extends PullbackError {}
 export class UnknownJobError extends PullbackError {}

@@ -10,7 +10,7 @@ const MAX_DEPTH = 500;
 const FIRST_CAPACITY = 256;
 const MOST_ITEMS = 2 ** 32;
 
-/** Of what has a length: the tag that a short length is added to, below which it is short, and the longer tags by width. */
+/** Of what has a length: the tag that one `below` a limit is added to, and the tags of longer ones by width. */
 const KINDS = Object.freeze({
   map: { fixed: 0x80, below: 16, tags: [0, 0xde, 0xdf] },
   list: { fixed: 0x90, below: 16, tags: [0, 0xdc, 0xdd] },
@@ -117,7 +117,8 @@ class Writer {
   /** @param {bigint} integer @param {boolean} isNegative */
   #wide(integer, isNegative) {
     const same = isNegative ? BigInt.asIntN(64, integer) : BigInt.asUintN(64, integer);
-    if (same !== integer) throw new RangeError(`${integer} has more than the 64 bits that MessagePack has for integers`);
+    if (same !== integer)
+      throw new RangeError(`${integer} has more than the 64 bits that MessagePack has for integers`);
     const at = this.#room(9);
     this.#view.setUint8(at, isNegative ? 0xd3 : 0xcf);
     this.#view.setBigUint64(at + 1, BigInt.asUintN(64, integer));
@@ -134,7 +135,8 @@ class Writer {
   #head(kind, length) {
     const { fixed, below, tags } = KINDS[kind];
     if (length < below) return this.#tag(fixed + length);
-    if (length >= MOST_ITEMS) throw new RangeError(`a ${kind} of length ${length}; MessagePack has lengths below 2**32`);
+    if (length >= MOST_ITEMS)
+      throw new RangeError(`a ${kind} of length ${length}; MessagePack has lengths below 2**32`);
     const n = WIDTHS.findIndex((width, n) => tags[n] !== 0 && length < 2 ** (8 * width));
     this.#tag(tags[n]);
     this.#big(length, WIDTHS[n]);
@@ -211,31 +213,58 @@ class Reader {
   #tagged(tag, at, depth) {
     const view = this.#view;
     switch (tag) {
-      case 0xc0: return null;
-      case 0xc2: return false;
-      case 0xc3: return true;
-      case 0xc4: return this.#data(this.#big(1));
-      case 0xc5: return this.#data(this.#big(2));
-      case 0xc6: return this.#data(this.#big(4));
-      case 0xca: return view.getFloat32(this.#skip(4, "a number"));
-      case 0xcb: return view.getFloat64(this.#skip(8, "a number"));
-      case 0xcc: return this.#big(1);
-      case 0xcd: return this.#big(2);
-      case 0xce: return this.#big(4);
-      case 0xcf: return toNumber(view.getBigUint64(this.#skip(8, "a number")));
-      case 0xd0: return view.getInt8(this.#skip(1, "a number"));
-      case 0xd1: return view.getInt16(this.#skip(2, "a number"));
-      case 0xd2: return view.getInt32(this.#skip(4, "a number"));
-      case 0xd3: return toNumber(view.getBigInt64(this.#skip(8, "a number")));
-      case 0xd9: return this.#text(this.#big(1));
-      case 0xda: return this.#text(this.#big(2));
-      case 0xdb: return this.#text(this.#big(4));
-      case 0xdc: return this.#list(this.#big(2), depth);
-      case 0xdd: return this.#list(this.#big(4), depth);
-      case 0xde: return this.#map(this.#big(2), depth);
-      case 0xdf: return this.#map(this.#big(4), depth);
-      case 0xc1: throw new MalformedError(`byte ${at}: 0xc1, which begins nothing`);
-      default: throw new MalformedError(`byte ${at}: an extension type (tag 0x${tag.toString(16)}); expected what JSON has too`);
+      case 0xc0:
+        return null;
+      case 0xc2:
+        return false;
+      case 0xc3:
+        return true;
+      case 0xc4:
+        return this.#data(this.#big(1));
+      case 0xc5:
+        return this.#data(this.#big(2));
+      case 0xc6:
+        return this.#data(this.#big(4));
+      case 0xca:
+        return view.getFloat32(this.#skip(4, "a number"));
+      case 0xcb:
+        return view.getFloat64(this.#skip(8, "a number"));
+      case 0xcc:
+        return this.#big(1);
+      case 0xcd:
+        return this.#big(2);
+      case 0xce:
+        return this.#big(4);
+      case 0xcf:
+        return toNumber(view.getBigUint64(this.#skip(8, "a number")));
+      case 0xd0:
+        return view.getInt8(this.#skip(1, "a number"));
+      case 0xd1:
+        return view.getInt16(this.#skip(2, "a number"));
+      case 0xd2:
+        return view.getInt32(this.#skip(4, "a number"));
+      case 0xd3:
+        return toNumber(view.getBigInt64(this.#skip(8, "a number")));
+      case 0xd9:
+        return this.#text(this.#big(1));
+      case 0xda:
+        return this.#text(this.#big(2));
+      case 0xdb:
+        return this.#text(this.#big(4));
+      case 0xdc:
+        return this.#list(this.#big(2), depth);
+      case 0xdd:
+        return this.#list(this.#big(4), depth);
+      case 0xde:
+        return this.#map(this.#big(2), depth);
+      case 0xdf:
+        return this.#map(this.#big(4), depth);
+      case 0xc1:
+        throw new MalformedError(`byte ${at}: 0xc1, which begins nothing`);
+      default:
+        throw new MalformedError(
+          `byte ${at}: an extension type (tag 0x${tag.toString(16)}); expected what JSON has too`,
+        );
     }
   }
 

@@ -1,10 +1,9 @@
 /** Arrays of any shape: a typed array in C order, its shape and its dtype. */
 
-/** @typedef {import("../types/wire.js").Dtype} Dtype */
-/** @typedef {import("../types/wire.js").TypedArray} TypedArray */
+/** @import { Dtype, NestedResult, TypedArray } from "../types/wire.js" */
+
 /** @typedef {Float64Array | Float32Array | BigInt64Array | Uint8Array} Data what holds each dtype's elements */
 /** @typedef {number | boolean | bigint} Scalar */
-/** @typedef {import("../types/wire.js").NestedResult} NestedResult */
 
 /** What holds the elements of each dtype; a bool is a byte, 0 or 1. */
 export const HOLDERS = Object.freeze({
@@ -67,7 +66,10 @@ export class NDArray {
    * @returns {NestedResult}
    */
   toNested() {
-    const width = this.shape.reduceRight((widths, length) => [length * (widths[0] ?? 1), ...widths], /** @type {number[]} */ ([]));
+    const width = this.shape.reduceRight(
+      (widths, length) => [length * (widths[0] ?? 1), ...widths],
+      /** @type {number[]} */ ([]),
+    );
     /** @type {(depth: number, at: number) => NestedResult} */
     const rows = (depth, at) => {
       if (depth === this.shape.length) return scalar(this, at);

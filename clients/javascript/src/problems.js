@@ -2,6 +2,8 @@
 
 import * as errors from "./errors.js";
 
+/** @import { Problem } from "../types/wire.js" */
+
 /** @type {Readonly<Record<string, typeof errors.PullbackError>>} slug -> class */
 export const BY_SLUG = Object.freeze({
   "unknown-path": errors.UnknownPathError,
@@ -43,7 +45,7 @@ export const BY_SLUG = Object.freeze({
 /**
  * The error that a problem document stands for; a kind that this client does not know yet is a PullbackError.
  *
- * @param {import("../types/wire.js").Problem} problem
+ * @param {Problem} problem
  * @param {Headers} headers of the answer
  */
 export function errorOf(problem, headers) {

@@ -3,8 +3,14 @@
 import { Call } from "./call.js";
 import { UnknownProgramError } from "./errors.js";
 
-/** @typedef {import("../types/wire.js").CallOptions} CallOptions */
-/** @typedef {{ order?: number, wrt?: string }} PictureOptions of which derivative, 0 for the program itself, and by which input */
+/** @import { Transport } from "./transport.js" */
+/**
+ * @import {
+ *   CallOptions, ListedProgram, Program, ProgramDetails, ProgramsPage, RegisterRequest
+ * } from "../types/wire.js"
+ */
+
+/** @typedef {{ order?: number, wrt?: string }} PictureOptions of which derivative (0: none), and by which input */
 
 const PATH = "/v1/programs";
 
@@ -12,7 +18,7 @@ const PATH = "/v1/programs";
 export class Programs {
   #transport;
 
-  /** @param {import("./transport.js").Transport} transport */
+  /** @param {Transport} transport */
   constructor(transport) {
     this.#transport = transport;
   }
@@ -20,9 +26,9 @@ export class Programs {
   /**
    * Keeps a program; the same one again has the same id.
    *
-   * @param {import("../types/wire.js").RegisterRequest} request
+   * @param {RegisterRequest} request
    * @param {CallOptions} [options]
-   * @returns {Call<import("../types/wire.js").Program>}
+   * @returns {Call<Program>}
    */
   register(request, options) {
     const send = async () => {
@@ -37,7 +43,7 @@ export class Programs {
    *
    * @param {{ limit?: number, after?: string }} [page] at most so many (20), after the `next` of the page before
    * @param {CallOptions} [options]
-   * @returns {Call<import("../types/wire.js").ProgramsPage>}
+   * @returns {Call<ProgramsPage>}
    */
   list({ limit, after } = {}, options) {
     return new Call(this.#transport.send({ method: "GET", path: PATH, query: { limit, after } }, options));
@@ -47,12 +53,12 @@ export class Programs {
    * All programs, page by page.
    *
    * @param {CallOptions} [options]
-   * @returns {AsyncGenerator<import("../types/wire.js").ListedProgram, void, void>}
+   * @returns {AsyncGenerator<ListedProgram, void, void>}
    */
   async *all(options) {
     let after;
     do {
-      /** @type {import("../types/wire.js").ProgramsPage} */
+      /** @type {ProgramsPage} */
       const page = await this.list({ limit: 100, after }, options);
       yield* page.programs;
       after = page.next ?? undefined;
@@ -64,7 +70,7 @@ export class Programs {
    *
    * @param {string} program
    * @param {CallOptions} [options]
-   * @returns {Call<import("../types/wire.js").ProgramDetails>}
+   * @returns {Call<ProgramDetails>}
    */
   get(program, options) {
     return new Call(this.#transport.send({ method: "GET", path: pathOf(program) }, options));
@@ -95,7 +101,12 @@ export class Programs {
    * @returns {Call<string>}
    */
   dot(program, { order, wrt } = {}, options) {
-    const request = { method: "GET", path: `${pathOf(program)}/dot`, query: { order, wrt }, accept: "text/vnd.graphviz" };
+    const request = {
+      method: "GET",
+      path: `${pathOf(program)}/dot`,
+      query: { order, wrt },
+      accept: "text/vnd.graphviz",
+    };
     return new Call(this.#transport.send(request, options));
   }
 
@@ -108,7 +119,12 @@ export class Programs {
    * @returns {Call<string>}
    */
   svg(program, { order, wrt } = {}, options) {
-    const request = { method: "GET", path: `${pathOf(program)}/dot.svg`, query: { order, wrt }, accept: "image/svg+xml" };
+    const request = {
+      method: "GET",
+      path: `${pathOf(program)}/dot.svg`,
+      query: { order, wrt },
+      accept: "image/svg+xml",
+    };
     return new Call(this.#transport.send(request, options));
   }
 }

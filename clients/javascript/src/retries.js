@@ -6,7 +6,7 @@ import { ConnectionError, PullbackError } from "./errors.js";
  * How often and when to try again.
  * @typedef {object} RetryPolicy
  * @property {number} count how often at most, after the first time
- * @property {number} firstDelay milliseconds before the first time; each later one waits twice as long as the one before
+ * @property {number} firstDelay milliseconds before the first time; twice as many before each one after it
  * @property {number} longestDelay milliseconds at most; a server that wants a longer wait is not waited for
  */
 

@@ -1,24 +1,28 @@
-/** A session: variables on a tape that stay on the server from call to call; its calls are numbered and made in turn. */
+/// <reference lib="esnext.disposable" preserve="true" />
+/** A session: variables that stay on the server from call to call; its calls are numbered and made in turn. */
 
 import { Call } from "./call.js";
 import { Batch, Commands } from "./commands.js";
-import { SAFETENSORS_TYPE } from "./transport.js";
+import { array } from "./ndarray.js";
+import { readSafetensors } from "./safetensors.js";
+import { MSGPACK_TYPE, SAFETENSORS_TYPE } from "./transport.js";
 
-/** @typedef {import("../types/wire.js").CallOptions} CallOptions */
-/** @typedef {import("../types/wire.js").Command} Command */
-/** @typedef {import("../types/wire.js").SessionInfo} SessionInfo */
-/** @typedef {import("../types/wire.js").ShownAnswer} ShownAnswer */
-/** @typedef {import("../types/wire.js").RunAnswer} RunAnswer */
-/** @typedef {import("./transport.js").Request} Request */
-/** @typedef {import("./transport.js").Transport} Transport */
+/** @import { Answer } from "./call.js" */
+/** @import { Request, Transport } from "./transport.js" */
+/**
+ * @import {
+ *   CallOptions, Command, Fetch, Result, Results, RunAnswer, SessionInfo, SessionOptions, Shown, ShownAnswer, Value,
+ *   VariablesAnswer
+ * } from "../types/wire.js"
+ */
 
 const PATH = "/v1/sessions";
 const KEY_BYTES = 16;
 
 /**
- * Its methods are the commands, each a call of its own; `run` and `batch` do several in one call. Calls wait for those before
- * them, so that `Promise.all` of calls does them in order. Each call that changes the session has a number, by which a call
- * whose answer got lost is repeated and yet done once; one that fails has none, and has changed nothing.
+ * Its methods are the commands, each a call of its own; `run` and `batch` do several in one call. Calls wait for those
+ * before them, so that `Promise.all` of calls does them in order. Each call that changes the session has a number, by
+ * which a call whose answer got lost is repeated and yet done once; one that fails has none, and has changed nothing.
  *
  * @extends {Commands<Call<ShownAnswer>, Call<RunAnswer>>}
  */
@@ -52,7 +56,7 @@ export class Session extends Commands {
    * A new session. A key tells the server which attempts are the same one.
    *
    * @param {Transport} transport
-   * @param {import("../types/wire.js").SessionOptions} [options]
+   * @param {SessionOptions} [options]
    * @param {CallOptions} [callOptions]
    */
   static async create(transport, { ttl, ...rest } = {}, callOptions) {
@@ -83,39 +87,50 @@ export class Session extends Commands {
    * Runs commands in order, all of them or none, and shows what some ids then are.
    *
    * @param {readonly Command[]} commands
-   * @param {readonly import("../types/wire.js").Fetch[]} [fetch] ids, each for its value and gradient, or `{ id, what }`
+   * @param {readonly Fetch[]} [fetch] ids, each for its value and gradient, or `{ id, what }`
    * @param {CallOptions} [options]
    * @returns {Call<RunAnswer>}
    */
   run(commands, fetch, options) {
-    return this.#change("POST", "/run", () => ({ commands: this.#transport.prepared(commands), ...this.#shown(fetch) }), options);
+    return this.#change(
+      "POST",
+      "/run",
+      () => ({ commands: this.#transport.prepared(commands), ...this.#shown(fetch) }),
+      options,
+    );
   }
 
   /** Commands to be gathered, and then run together. */
   batch() {
     return new Batch(
       (command) => this.#transport.prepared(command),
-      (commands, fetch, options) => this.#change("POST", "/run", () => ({ commands: [...commands], ...this.#shown(fetch) }), options),
+      (commands, fetch, options) =>
+        this.#change("POST", "/run", () => ({ commands: [...commands], ...this.#shown(fetch) }), options),
     );
   }
 
   /**
-   * Value and gradient of one variable, or the state of a layer, a model or an optimizer, as numbers and nested lists; `run` with
-   * a `fetch` shows them as arrays.
+   * What there is to see of one variable, its value and gradient first; of a layer, a model or an optimizer its state.
    *
    * @param {string} id
    * @param {CallOptions} [options]
-   * @returns {Call<import("../types/wire.js").Shown>}
+   * @returns {Call<Shown>}
    */
   get(id, options) {
-    return this.#look({ path: `/variables/${encodeURIComponent(id)}` }, options);
+    const path = `/variables/${encodeURIComponent(id)}`;
+    if (this.#isNested) return this.#look({ path }, options);
+    // In JSON its integers could lose digits.
+    const headers = { accept: MSGPACK_TYPE };
+    return new Call(
+      this.#lookAt({ path, headers }, options).then(({ data, response }) => ({ data: shaped(data), response })),
+    );
   }
 
   /**
    * Ids, shapes and dtypes of all variables, and what else the session has.
    *
    * @param {CallOptions} [options]
-   * @returns {Call<import("../types/wire.js").VariablesAnswer>}
+   * @returns {Call<VariablesAnswer>}
    */
   variables(options) {
     return this.#look({ path: "/variables" }, options);
@@ -149,17 +164,21 @@ export class Session extends Commands {
    *
    * @param {string} id
    * @param {CallOptions} [options]
-   * @returns {Call<import("../types/wire.js").StateAnswer>}
+   * @returns {Call<Results>}
    */
   state(id, options) {
-    return this.#look({ path: statePath(id) }, options);
+    const path = statePath(id);
+    const answer = this.#isNested
+      ? this.#lookAt({ path }, options).then(({ data, response }) => ({ data: data.state, response }))
+      : this.#lookAt({ path, accept: SAFETENSORS_TYPE }, options).then(readState);
+    return new Call(answer);
   }
 
   /**
    * Gives a layer, a model or an optimizer all of a state.
    *
    * @param {string} id
-   * @param {Uint8Array | Readonly<Record<string, import("../types/wire.js").Value>>} state a safetensors file, or values by name
+   * @param {Uint8Array | Readonly<Record<string, Value>>} state a safetensors file, or values by name
    * @param {CallOptions} [options]
    * @returns {Call<{ seq: number }>}
    */
@@ -219,13 +238,21 @@ export class Session extends Commands {
     return this.close();
   }
 
-  /** One command by a path of its own, whose answer is the variable. @param {Command} command @returns {Call<ShownAnswer>} */
+  /**
+   * One command by a path of its own, whose answer is the variable.
+   *
+   * @param {Command} command
+   * @returns {Call<ShownAnswer>}
+   */
   #single({ do: name, ...fields }) {
     const path = name === "variable" ? "/variables" : `/${name}`;
-    return this.#change("POST", path, () => ({ ...this.#transport.prepared(fields), encoding: this.#transport.arrays }));
+    return this.#change("POST", path, () => ({
+      ...this.#transport.prepared(fields),
+      encoding: this.#transport.arrays,
+    }));
   }
 
-  /** @param {readonly import("../types/wire.js").Fetch[]} [fetch] */
+  /** @param {readonly Fetch[]} [fetch] */
   #shown(fetch) {
     return { fetch, encoding: this.#transport.arrays };
   }
@@ -261,11 +288,27 @@ export class Session extends Commands {
   }
 
   /** @param {Omit<Request, "method">} request @param {CallOptions} [options] @returns {Call<any>} */
-  #look({ path, ...rest }, options) {
-    return new Call(this.#inTurn(() => this.#transport.send({ method: "GET", path: this.#path(path), ...rest }, options)));
+  #look(request, options) {
+    return new Call(this.#lookAt(request, options));
   }
 
-  /** What `work` gives, once the calls before it are done. @template T @param {() => Promise<T>} work @returns {Promise<T>} */
+  /** @param {Omit<Request, "method">} request @param {CallOptions} [options] */
+  #lookAt({ path, ...rest }, options) {
+    return this.#inTurn(() => this.#transport.send({ method: "GET", path: this.#path(path), ...rest }, options));
+  }
+
+  /** Whether arrays are wanted as nested lists. */
+  get #isNested() {
+    return this.#transport.arrays === "nested";
+  }
+
+  /**
+   * What `work` gives, once the calls before it are done.
+   *
+   * @template T
+   * @param {() => Promise<T>} work
+   * @returns {Promise<T>}
+   */
   async #inTurn(work) {
     const done = this.#turn.then(work);
     // Whoever made a call hears of its failure, by the promise that is returned; the next call only waits for its end.
@@ -281,6 +324,20 @@ export class Session extends Commands {
 
 function ignore() {}
 
+/** @param {Answer<Uint8Array>} answer */
+function readState({ data, response }) {
+  return { data: readSafetensors(data), response };
+}
+
+/** A variable whose value and gradient, which are nested lists, become arrays. @param {Shown} shown */
+function shaped(shown) {
+  const { value, grad, shape, dtype } = shown;
+  if (shape === undefined) return shown;
+  /** @type {(lists: any) => Result} */
+  const toArray = (lists) => (Array.isArray(lists) ? array(lists.flat(Infinity), shape, dtype) : lists);
+  return { ...shown, value: toArray(value), grad: toArray(grad) };
+}
+
 /** @param {string} id */
 function statePath(id) {
   return `/state/${encodeURIComponent(id)}`;
@@ -289,7 +346,8 @@ function statePath(id) {
 /** A text that is never made twice. It tells attempts from one another, and is no secret. */
 function makeKey() {
   // Node 18 has no global crypto.
-  const bytes = globalThis.crypto?.getRandomValues(new Uint8Array(KEY_BYTES)) ?? Array.from({ length: KEY_BYTES }, randomByte);
+  const bytes =
+    globalThis.crypto?.getRandomValues(new Uint8Array(KEY_BYTES)) ?? Array.from({ length: KEY_BYTES }, randomByte);
   return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 

@@ -7,9 +7,13 @@ import { errorOf } from "./problems.js";
 import { retried } from "./retries.js";
 import { fromWire, toWire } from "./values.js";
 
+/** @import { CallOptions } from "../types/wire.js" */
+/** @import { Answer, ResponseInfo } from "./call.js" */
+/** @import { RetryPolicy } from "./retries.js" */
+
 const JSON_TYPE = "application/json";
 const PROBLEM_TYPE = "application/problem+json";
-const MSGPACK_TYPE = "application/msgpack";
+export const MSGPACK_TYPE = "application/msgpack";
 export const SAFETENSORS_TYPE = "application/safetensors";
 /** Of an answer that is not understood an error shows so many letters. */
 const LONGEST_EXCERPT = 200;
@@ -22,7 +26,6 @@ const FORMATS = Object.freeze({
 });
 
 /** @typedef {keyof typeof FORMATS} Encoding */
-/** @typedef {import("../types/wire.js").CallOptions} CallOptions */
 
 /**
  * What is sent.
@@ -42,7 +45,7 @@ const FORMATS = Object.freeze({
  * @property {string} url without a slash at its end
  * @property {Headers} headers of every request
  * @property {number} timeout milliseconds
- * @property {import("./retries.js").RetryPolicy} retries
+ * @property {RetryPolicy} retries
  * @property {Encoding} encoding
  * @property {typeof fetch} fetch
  */
@@ -80,7 +83,7 @@ export class Transport {
    *
    * @param {Request} request
    * @param {CallOptions} [options]
-   * @returns {Promise<import("./call.js").Answer<any>>}
+   * @returns {Promise<Answer<any>>}
    */
   async send(request, { signal, timeout = this.#settings.timeout, headers, retries } = {}) {
     checkTimeout(timeout);
@@ -140,7 +143,8 @@ export class Transport {
       return { response, bytes: new Uint8Array(await response.arrayBuffer()) };
     } catch (cause) {
       signal?.throwIfAborted();
-      if (isLate) throw new TimeoutError(`${url} did not answer within ${timeout} ms; it may still do what was asked`, { cause });
+      if (isLate)
+        throw new TimeoutError(`${url} did not answer within ${timeout} ms; it may still do what was asked`, { cause });
       throw unreachable(url, cause);
     } finally {
       clearTimeout(timer);
@@ -178,7 +182,8 @@ function read(response, bytes, accept, url) {
   if (accept !== undefined && mediaType === accept) {
     return accept === SAFETENSORS_TYPE ? bytes : new TextDecoder().decode(bytes);
   }
-  if (accept !== undefined || ![JSON_TYPE, MSGPACK_TYPE].includes(mediaType)) throw unexpected(response, mediaType, bytes, url);
+  if (accept !== undefined || ![JSON_TYPE, MSGPACK_TYPE].includes(mediaType))
+    throw unexpected(response, mediaType, bytes, url);
   return fromWire(parsed(mediaType, bytes, url));
 }
 
@@ -186,7 +191,8 @@ function read(response, bytes, accept, url) {
 function failure(response, mediaType, bytes, url) {
   if ([JSON_TYPE, PROBLEM_TYPE, MSGPACK_TYPE].includes(mediaType)) {
     const problem = parsed(mediaType, bytes, url);
-    if (typeof problem?.type === "string" && typeof problem.detail === "string") return errorOf(problem, response.headers);
+    if (typeof problem?.type === "string" && typeof problem.detail === "string")
+      return errorOf(problem, response.headers);
   }
   return unexpected(response, mediaType, bytes, url);
 }
@@ -205,8 +211,8 @@ function parsed(mediaType, bytes, url) {
 function unexpected({ status, headers }, mediaType, bytes, url) {
   const begin = new TextDecoder().decode(bytes.subarray(0, LONGEST_EXCERPT)).trim();
   const detail =
-    `${url} answered ${status} with ${mediaType || "no Content-Type"}, as no Pullback server does: is the address right? ` +
-    `The answer begins: ${JSON.stringify(begin)}`;
+    `${url} answered ${status} with ${mediaType || "no Content-Type"}, as no Pullback server does: ` +
+    `is the address right? The answer begins: ${JSON.stringify(begin)}`;
   return new UnexpectedAnswerError(detail, { status, headers });
 }
 
@@ -216,12 +222,12 @@ function unreachable(url, cause) {
   const reason = below?.code ?? below?.message ?? (cause instanceof Error ? cause.message : String(cause));
   const inPage = "document" in globalThis ? "; a page also has to be among the server's PULLBACK_CORS_ORIGINS" : "";
   const detail =
-    `no answer from ${url} (${reason}): start a server with "make serve" or "pullback serve", or say where it is with ` +
-    `new Client({ url }) or PULLBACK_URL${inPage}`;
+    `no answer from ${url} (${reason}): start a server with "make serve" or "pullback serve", ` +
+    `or say where it is with new Client({ url }) or PULLBACK_URL${inPage}`;
   return new ConnectionError(detail, { cause });
 }
 
-/** @param {Response} response @param {number} attempts @returns {import("./call.js").ResponseInfo} */
+/** @param {Response} response @param {number} attempts @returns {ResponseInfo} */
 function infoOf({ status, headers }, attempts) {
   return {
     status,

@@ -3,15 +3,17 @@
 import { fromBase64, toBase64 } from "./base64.js";
 import { HOLDERS, NDArray, array } from "./ndarray.js";
 
-/** @typedef {import("../types/wire.js").Result} Result */
-/** @typedef {import("../types/wire.js").Dtype} Dtype */
+/** @import { Dtype, Result, TypedArray } from "../types/wire.js" */
+
 /** @typedef {{ shape: number[], dtype: Dtype, data?: Uint8Array | unknown[], base64?: string }} ArrayObject */
 
 /** JSON's words for numbers that are not finite. @type {Readonly<Record<string, number>>} */
 const WORDS = Object.freeze({ NaN: NaN, Infinity: Infinity, "-Infinity": -Infinity });
 /** Fields of answers whose value, list or (nested) object holds values and nothing else. */
 const VALUE_FIELDS = new Set(
-  "values grads higher node_grads vjps jvps jacobian hessian hvp max_error analytic numeric value grad state".split(" "),
+  "values grads higher node_grads vjps jvps jacobian hessian hvp max_error analytic numeric value grad state".split(
+    " ",
+  ),
 );
 /** Fields that hold documents with such fields, in a list or by name. */
 const NESTING_FIELDS = new Set(["worst", "fetched", "variables"]);
@@ -19,7 +21,7 @@ const NESTING_FIELDS = new Set(["worst", "fetched", "variables"]);
 /**
  * A copy of a request in which arrays are array objects, so that it is written the same however its arrays change.
  *
- * @param {unknown} item typed arrays, and anything with a typed array `data`, a `shape` and a `dtype`, become array objects
+ * @param {unknown} item typed arrays, and what has a typed array `data`, a `shape` and a `dtype`, become array objects
  * @param {"bytes" | "base64"} form what holds their elements
  * @param {string} path where it stands, for errors
  * @returns {any}
@@ -28,7 +30,8 @@ export function toWire(item, form, path = "request") {
   if (isPlain(item)) return item;
   if (typeof item !== "object" || item === null) throw unfit(item, path);
   // Array.from also meets what was never set.
-  if (Array.isArray(item)) return Array.from(item, (one, n) => (isPlain(one) ? one : toWire(one, form, `${path}[${n}]`)));
+  if (Array.isArray(item))
+    return Array.from(item, (one, n) => (isPlain(one) ? one : toWire(one, form, `${path}[${n}]`)));
   if (isTypedArray(item)) return arrayObject(array(item), form);
   const held = /** @type {any} */ (item);
   if (isTypedArray(held.data) && Array.isArray(held.shape)) {
@@ -50,7 +53,8 @@ export function fromWire(document) {
   if (typeof document !== "object" || document === null) return document;
   for (const [key, held] of Object.entries(document)) {
     if (VALUE_FIELDS.has(key)) document[key] = toResults(held);
-    else if (NESTING_FIELDS.has(key) && typeof held === "object" && held !== null) Object.values(held).forEach(fromWire);
+    else if (NESTING_FIELDS.has(key) && typeof held === "object" && held !== null)
+      Object.values(held).forEach(fromWire);
   }
   return document;
 }
@@ -88,7 +92,7 @@ function arrayObject({ data, shape, dtype }, form) {
   return form === "bytes" ? { shape, dtype, data: bytes.slice() } : { shape, dtype, base64: toBase64(bytes) };
 }
 
-/** @param {any} item @returns {item is import("../types/wire.js").TypedArray} */
+/** @param {any} item @returns {item is TypedArray} */
 function isTypedArray(item) {
   return ArrayBuffer.isView(item) && !(item instanceof DataView);
 }
@@ -101,5 +105,7 @@ function isPlain(item) {
 /** @param {unknown} item @param {string} path */
 function unfit(item, path) {
   const name = typeof item === "object" ? Object.prototype.toString.call(item).slice(8, -1) : typeof item;
-  return new TypeError(`${path} is a value of kind ${name}; expected numbers, booleans, texts, lists, plain objects or arrays`);
+  return new TypeError(
+    `${path} is a value of kind ${name}; expected numbers, booleans, texts, lists, plain objects or arrays`,
+  );
 }

@@ -45,12 +45,19 @@ const PROBLEMS = [
   ["UnknownSessionError", 404, () => client.resume("s_0")],
   ["LimitExceededError", 413, () => client.evaluate({ expr: "broadcast_to(x, [1000000, 1000, 2])", inputs: x })],
   ["NotAcceptableError", 406, () => client.info({ headers: { accept: "text/plain" } })],
-  ["UnsupportedMediaTypeError", 415, () => client.evaluate({ expr: "x", inputs: x }, { headers: { "content-type": "text/plain" } })],
+  [
+    "UnsupportedMediaTypeError",
+    415,
+    () => client.evaluate({ expr: "x", inputs: x }, { headers: { "content-type": "text/plain" } }),
+  ],
 ];
 
 for (const [name, status, call] of PROBLEMS) {
   test(`${name}`, async () => {
-    const error = await call().then(() => assert.fail("no error"), (reason) => reason);
+    const error = await call().then(
+      () => assert.fail("no error"),
+      (reason) => reason,
+    );
     assert.equal(error.name, name, `${error.stack}`);
     assert.ok(error instanceof pullback[name] && error instanceof PullbackError);
     assert.equal(error.status, status);
@@ -82,7 +89,14 @@ test("every problem of the table has a page, a class of its own, and that class 
 });
 
 test("a kind that is not known yet is still a PullbackError", () => {
-  const problem = { type: "/problems/constructor", title: "New", status: 418, detail: "tea", errors: [], request_id: "r" };
+  const problem = {
+    type: "/problems/constructor",
+    title: "New",
+    status: 418,
+    detail: "tea",
+    errors: [],
+    request_id: "r",
+  };
   const error = errorOf(problem, new Headers());
   assert.deepEqual([error.constructor, error.status, error.message, error.requestId], [PullbackError, 418, "tea", "r"]);
 });
@@ -100,7 +114,9 @@ test("no server: how to start one", async () => {
 });
 
 test("something else than a server", async () => {
-  const page = await listen((_, answer) => answer.writeHead(200, { "Content-Type": "text/html" }).end("<!doctype html>Hi"));
+  const page = await listen((_, answer) =>
+    answer.writeHead(200, { "Content-Type": "text/html" }).end("<!doctype html>Hi"),
+  );
   const wrong = new Client({ url: page, retries: 0 });
   for (const call of [wrong.info(), wrong.programs.dot("p"), wrong.session()]) {
     await assert.rejects(call, (error) => {
@@ -109,12 +125,16 @@ test("something else than a server", async () => {
       return true;
     });
   }
-  const missing = await listen((_, answer) => answer.writeHead(404, { "Content-Type": "application/json" }).end('{"error": "no"}'));
+  const missing = await listen((_, answer) =>
+    answer.writeHead(404, { "Content-Type": "application/json" }).end('{"error": "no"}'),
+  );
   await assert.rejects(new Client({ url: missing }).info(), UnexpectedAnswerError);
 });
 
 test("half an answer", async () => {
-  const half = await listen((_, answer) => answer.writeHead(200, { "Content-Type": "application/json" }).end('{"name":'));
+  const half = await listen((_, answer) =>
+    answer.writeHead(200, { "Content-Type": "application/json" }).end('{"name":'),
+  );
   await assert.rejects(new Client({ url: half, retries: 0 }).info(), (error) => {
     assert.ok(error instanceof ConnectionError);
     assert.match(error.message, /is not whole/);
@@ -123,8 +143,17 @@ test("half an answer", async () => {
 });
 
 test("a server that is not ready", async () => {
-  const problem = { type: "/problems/unavailable", title: "Unavailable", status: 503, detail: "stopping", errors: [], request_id: "r" };
-  const draining = await listen((_, answer) => answer.writeHead(503, { "Content-Type": "application/problem+json" }).end(JSON.stringify(problem)));
+  const problem = {
+    type: "/problems/unavailable",
+    title: "Unavailable",
+    status: 503,
+    detail: "stopping",
+    errors: [],
+    request_id: "r",
+  };
+  const draining = await listen((_, answer) =>
+    answer.writeHead(503, { "Content-Type": "application/problem+json" }).end(JSON.stringify(problem)),
+  );
   assert.equal(await new Client({ url: draining }).ready(), false);
 });
 
@@ -147,7 +176,9 @@ test("a server that is silent", async () => {
 test("an aborted call leaves the session usable", async () => {
   const session = await client.session();
   await session.variable("x", 1);
-  await assert.rejects(session.run([{ do: "assign", id: "x", value: 2 }], [], { signal: AbortSignal.abort() }), { name: "AbortError" });
+  await assert.rejects(session.run([{ do: "assign", id: "x", value: 2 }], [], { signal: AbortSignal.abort() }), {
+    name: "AbortError",
+  });
   assert.deepEqual([(await session.get("x")).value, (await session.variable("y", 1)).seq], [1, 2]);
 });
 
@@ -159,7 +190,10 @@ test("an expired session: what is lost, and how to go on", async () => {
   await assert.rejects(untilGone(), (error) => {
     assert.ok(error instanceof pullback.ExpiredSessionError);
     assert.equal(error.status, 410);
-    assert.match(error.message, /variables, models and optimizers are gone: client\.session\(\{ ttl \}\).*putState\(\)/);
+    assert.match(
+      error.message,
+      /variables, models and optimizers are gone: client\.session\(\{ ttl \}\).*putState\(\)/,
+    );
     return true;
   });
 });
@@ -180,7 +214,8 @@ const MISUSES = [
 ];
 
 for (const [message, use] of MISUSES) {
-  test(`misuse: ${message.source}`, () => assert.throws(use, (error) => error instanceof Error && message.test(error.message)));
+  test(`misuse: ${message.source}`, () =>
+    assert.throws(use, (error) => error instanceof Error && message.test(error.message)));
 }
 
 const UNFIT = [

@@ -70,7 +70,10 @@ for (const [document, written] of SAME) {
   });
 }
 
-const MAPS = [[16, "de0010"], [65536, "df00010000"]];
+const MAPS = [
+  [16, "de0010"],
+  [65536, "df00010000"],
+];
 for (const [size, head] of MAPS) {
   test(`a map of ${size} fields`, () => {
     const map = Object.fromEntries(Array.from({ length: size }, (_, n) => [`k${n}`, n]));
@@ -111,7 +114,10 @@ const REFUSED = [
 
 for (const [written, message] of REFUSED) {
   test(`refused: ${written.slice(0, 24)}`, () => {
-    assert.throws(() => decode(bytes(written)), (error) => error instanceof MalformedError && message.test(error.message));
+    assert.throws(
+      () => decode(bytes(written)),
+      (error) => error instanceof MalformedError && message.test(error.message),
+    );
   });
 }
 

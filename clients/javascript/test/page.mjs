@@ -1,10 +1,12 @@
-/** Loads the client where there is nothing but the web's own globals, as in a page, and uses it; run by platforms.test.js. */
+/** Loads the client where there is nothing but the web's own globals, as in a page; platforms.test.js runs it. */
 
 import { readFile } from "node:fs/promises";
 import { SourceTextModule, createContext } from "node:vm";
 
-const WEB = "AbortController Headers TextDecoder TextEncoder URLSearchParams atob btoa clearTimeout console crypto fetch setTimeout";
-const context = createContext(Object.fromEntries(WEB.split(" ").map((name) => [name, globalThis[name]])));
+const { AbortController, Headers, TextDecoder, TextEncoder, URLSearchParams } = globalThis;
+const { atob, btoa, clearTimeout, console, crypto, fetch, setTimeout } = globalThis;
+const web = { AbortController, Headers, TextDecoder, TextEncoder, URLSearchParams };
+const context = createContext({ ...web, atob, btoa, clearTimeout, console, crypto, fetch, setTimeout });
 const modules = new Map();
 
 async function load(url) {

@@ -14,5 +14,11 @@ test("a page has all that is needed", async () => {
   const page = fileURLToPath(new URL("page.mjs", import.meta.url));
   const words = ["--experimental-vm-modules", "--no-warnings", page];
   const { stdout } = await promisify(execFile)(process.execPath, words, { env: { ...process.env, PULLBACK_URL: url } });
-  assert.deepEqual(stdout.trim().split("\n").map((line) => JSON.parse(line)), Array(3).fill([[2, 4], 1]));
+  assert.deepEqual(
+    stdout
+      .trim()
+      .split("\n")
+      .map((line) => JSON.parse(line)),
+    Array(3).fill([[2, 4], 1]),
+  );
 });

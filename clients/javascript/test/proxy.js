@@ -27,7 +27,8 @@ export async function startProxy(target, choose) {
     const { status, headers, content } = await forward(target, asked, Buffer.concat(body));
     if (fault === "drop-after") return asked.socket.destroy();
     answer.writeHead(status, headers);
-    if (fault === "truncate") return answer.write(content.subarray(0, content.length / 2), () => asked.socket.destroy());
+    if (fault === "truncate")
+      return answer.write(content.subarray(0, content.length / 2), () => asked.socket.destroy());
     answer.end(content);
   });
   proxy.listen(0, "127.0.0.1");

@@ -31,7 +31,9 @@ for (const [n, block] of blocks.entries()) {
   test(`block ${n}`, async () => {
     const file = join(project, `block-${n}.mjs`);
     await writeFile(file, block);
-    const { stdout } = await promisify(execFile)(process.execPath, [file], { env: { ...process.env, PULLBACK_URL: url } });
+    const { stdout } = await promisify(execFile)(process.execPath, [file], {
+      env: { ...process.env, PULLBACK_URL: url },
+    });
     const said = [...block.matchAll(/console\.log\(.*\); \/\/ (.*)$/gm)].map(([, text]) => text);
     assert.ok(said.length > 0);
     assert.equal(stdout.trim(), said.join("\n"));

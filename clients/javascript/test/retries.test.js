@@ -12,12 +12,17 @@ import { QUICK, bits, randomFrom, serverUrl } from "./support.js";
 const url = await serverUrl();
 const STEPS = 300;
 
-/** Trains a small network, and gives what is left of it: its weights, its losses, how often an answer was a repeated one. */
+/** Trains a small network, and gives its weights and losses, and how often an answer was a repeated one. */
 async function train(client) {
   const session = await client.session({ seed: 3 });
   await session
     .batch()
-    .variable("x", [[0, 0], [0, 1], [1, 0], [1, 1]])
+    .variable("x", [
+      [0, 0],
+      [0, 1],
+      [1, 0],
+      [1, 1],
+    ])
     .variable("t", [[0], [1], [1], [0]])
     .model("m", "mlp", { out_sizes: [4, 1], activation: "tanh" })
     .optimizer("o", "adam", { params: "m", config: { alpha: 0.05 } })

@@ -3,7 +3,15 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { BadAttributeError, Client, NDArray, SequenceConflictError, UnknownSessionError, UnknownVariableError, array } from "pullback";
+import {
+  BadAttributeError,
+  Client,
+  NDArray,
+  SequenceConflictError,
+  UnknownSessionError,
+  UnknownVariableError,
+  array,
+} from "pullback";
 
 import { serverUrl } from "./support.js";
 
@@ -19,9 +27,18 @@ for (const encoding of ["binary", "base64", "json"]) {
     assert.equal((await session.expr("square(b)", { out: "y" })).value, 1.648721270700128);
     assert.equal((await session.backward("y")).id, "y");
     assert.equal((await session.get("x")).grad, 3.297442541400256);
-    const { fetched } = await session.run([], ["x", { id: "y", what: ["value", "creator", "generation", "shape", "dtype"] }]);
+    const { fetched } = await session.run(
+      [],
+      ["x", { id: "y", what: ["value", "creator", "generation", "shape", "dtype"] }],
+    );
     assert.equal(fetched.x.grad, 3.297442541400256);
-    assert.deepEqual(fetched.y, { value: 1.648721270700128, creator: "square", generation: 3, shape: [], dtype: "float64" });
+    assert.deepEqual(fetched.y, {
+      value: 1.648721270700128,
+      creator: "square",
+      generation: 3,
+      shape: [],
+      dtype: "float64",
+    });
     assert.equal(session.seq, 6);
     await session.close();
     await session.close();
@@ -57,7 +74,7 @@ test("every command", async () => {
   await session.assign("x", Float64Array.of(1, 2));
   await session.variable("other", [3, 4]);
   await session.assignFrom("x", "other");
-  assert.deepEqual((await session.get("x")).value, [3, 4]);
+  assert.deepEqual((await session.get("x")).value, array([3, 4]));
   await session.unchain("z");
   await session.unchainBackward("y");
   await session.delete("z");
@@ -76,17 +93,24 @@ test("layers, models, optimizers and their states", async () => {
   const session = await client.session({ seed: 1 });
   await session.layer("l", "linear", { out_size: 2, in_size: 2, bias: false });
   await session.model("m", "mlp", { out_sizes: [3, 1], activation: "tanh" });
-  const hooks = [{ kind: "clip_grad", max: 1 }, { kind: "weight_decay", rate: 0.1 }];
+  const hooks = [
+    { kind: "clip_grad", max: 1 },
+    { kind: "weight_decay", rate: 0.1 },
+  ];
   await session.optimizer("o", "adam", { params: "m", config: { alpha: 0.1 }, hooks });
   const { made } = await session.call("m", [array([1, 2, 3, 4], [2, 2])]);
   await session.batch().expr(`mean(${made[0]}**2)`, { out: "loss" }).backward("loss").step("o").resetState("m").run();
   await session.call("l", [[[1, 2]]], { out: "h" });
-  assert.ok(await session.get("m.linear[0].w"));
+  assert.deepEqual((await session.get("m.linear[0].w")).shape, [2, 3]);
+  assert.deepEqual(Object.keys((await session.get("m")).state).length, 4);
 
   const { fetched } = await session.run([], ["m"]);
-  const { state } = await session.state("m");
-  assert.ok(fetched.m.state["linear[0].w"] instanceof NDArray);
-  assert.deepEqual(state["linear[0].w"], fetched.m.state["linear[0].w"].toNested());
+  const state = await session.state("m");
+  assert.ok(state["linear[0].w"] instanceof NDArray);
+  assert.deepEqual(state, fetched.m.state);
+  const lists = await (await new Client({ url, encoding: "json" }).resume(session.id)).state("m");
+  assert.deepEqual(lists["linear[0].w"], state["linear[0].w"].toNested());
+  assert.deepEqual(await session.state("o"), (await session.run([], ["o"])).fetched.o.state);
   const file = await session.safetensors("m");
   assert.ok(file instanceof Uint8Array);
 
@@ -94,11 +118,30 @@ test("layers, models, optimizers and their states", async () => {
   await other.model("m", "mlp", { out_sizes: [3, 1], activation: "tanh" });
   await other.call("m", [[[1, 2]]]);
   assert.deepEqual(await other.putState("m", file), { seq: 3 });
-  assert.deepEqual((await other.state("m")).state, state);
+  assert.deepEqual(await other.state("m"), state);
   await other.putState("m", fetched.m.state);
   await other.load("m", fetched.m.state);
   assert.equal(other.seq, 5);
   assert.deepEqual(await other.safetensors("m"), file);
+});
+
+test("a look at a variable shows arrays of every dtype and shape", async () => {
+  const held = [
+    array(BigInt64Array.of(2n ** 60n + 1n, -1n)),
+    array(Float32Array.of(0.1, -0, NaN, Infinity), [2, 2]),
+    array([1, 0], [2], "bool"),
+    array([], [0, 3]),
+  ];
+  for (const encoding of ["binary", "base64"]) {
+    const session = await new Client({ url, encoding }).session();
+    for (const value of held) {
+      await session.variable("x", value);
+      const { value: found, grad, shape, dtype } = await session.get("x");
+      assert.deepEqual([found, grad, shape, dtype], [value, null, value.shape, value.dtype]);
+    }
+    await session.variable("n", -Infinity);
+    assert.equal((await session.get("n")).value, -Infinity);
+  }
 });
 
 test("a picture of the tape", async () => {
@@ -120,7 +163,10 @@ test("calls at once are done in turn", async () => {
   await session.variable("x", 1);
   const runs = Array.from({ length: 20 }, () => session.run([{ do: "apply", expr: "x + 1", out: ["x"] }], ["x"]));
   const answers = await Promise.all([...runs, session.get("x")]);
-  assert.deepEqual(answers.slice(0, 20).map(({ seq, fetched }) => [seq, fetched.x.value]), runs.map((_, n) => [n + 2, n + 2]));
+  assert.deepEqual(
+    answers.slice(0, 20).map(({ seq, fetched }) => [seq, fetched.x.value]),
+    runs.map((_, n) => [n + 2, n + 2]),
+  );
   assert.equal(answers[20].value, 21);
 });
 
@@ -133,7 +179,10 @@ test("a call that fails has no number, and the next one goes on", async () => {
   ]);
   assert.ok(failed.reason instanceof BadAttributeError);
   assert.deepEqual([first.value.seq, last.value.seq, session.seq], [1, 2, 2]);
-  await assert.rejects(session.variable("f", () => 1), /request.value is a value of kind function/);
+  await assert.rejects(
+    session.variable("f", () => 1),
+    /request.value is a value of kind function/,
+  );
   assert.equal((await session.get("y")).value, 2);
 });
 
@@ -151,15 +200,19 @@ test("arrays are sent as they were when the call was made", async () => {
   const { fetched } = await batch.run(["a2", "b2"]);
   assert.deepEqual(fetched.a2.value, array([1, 2]));
   assert.deepEqual(fetched.b2.value, array([7, 7]));
-  assert.deepEqual((await session.get("a")).value, [1, 2]);
+  assert.deepEqual((await session.get("a")).value, array([1, 2]));
 });
 
 test("two sessions at once keep to themselves", async () => {
   const sessions = await Promise.all([client.session({ seed: 1 }), client.session({ seed: 2 })]);
   await Promise.all(sessions.map((session, n) => session.variable("x", n)));
-  for (let step = 0; step < 5; step++) await Promise.all(sessions.map((session) => session.expr("x + 10", { out: "x" })));
+  for (let step = 0; step < 5; step++)
+    await Promise.all(sessions.map((session) => session.expr("x + 10", { out: "x" })));
   const values = await Promise.all(sessions.map((session) => session.get("x")));
-  assert.deepEqual(values.map(({ value }) => value), [50, 51]);
+  assert.deepEqual(
+    values.map(({ value }) => value),
+    [50, 51],
+  );
 });
 
 test("a session is resumed by its id", async () => {

@@ -1,7 +1,7 @@
 /**
- * Speaks to a Pullback server. Requests and answers are the documents of the HTTP API, whose arrays are typed arrays and
- * NDArrays. Calls give a `Call`: await it for the answer, or its `withResponse()` for headers and request id too. What fails
- * throws a PullbackError of the problem's kind.
+ * Speaks to a Pullback server. Requests and answers are the documents of the HTTP API, whose arrays are typed arrays
+ * and NDArrays. Calls give a `Call`: await it for the answer, or its `withResponse()` for headers and request id too.
+ * What fails throws a PullbackError of the problem's kind.
  */
 export class Client {
     /** @param {ClientOptions} [options] */
@@ -13,90 +13,90 @@ export class Client {
     /**
      * Values of a program and, with `backward`, gradients.
      *
-     * @template {import("../types/wire.js").EvaluateRequest} R
+     * @template {EvaluateRequest} R
      * @param {R} request
      * @param {CallOptions} [options]
-     * @returns {Call<import("../types/wire.js").EvaluateAnswer<R>>}
+     * @returns {Call<EvaluateAnswer<R>>}
      */
-    evaluate<R extends import("../types/wire.js").EvaluateRequest>(request: R, options?: CallOptions): Call<import("../types/wire.js").EvaluateAnswer<R>>;
+    evaluate<R extends EvaluateRequest>(request: R, options?: CallOptions): Call<EvaluateAnswer<R>>;
     /**
      * Cotangents of outputs carried back to inputs.
      *
-     * @param {import("../types/wire.js").VjpRequest} request
+     * @param {VjpRequest} request
      * @param {CallOptions} [options]
-     * @returns {Call<import("../types/wire.js").VjpAnswer>}
+     * @returns {Call<VjpAnswer>}
      */
-    vjp(request: import("../types/wire.js").VjpRequest, options?: CallOptions): Call<import("../types/wire.js").VjpAnswer>;
+    vjp(request: VjpRequest, options?: CallOptions): Call<VjpAnswer>;
     /**
      * Tangents of inputs carried to outputs.
      *
-     * @param {import("../types/wire.js").JvpRequest} request
+     * @param {JvpRequest} request
      * @param {CallOptions} [options]
-     * @returns {Call<import("../types/wire.js").JvpAnswer>}
+     * @returns {Call<JvpAnswer>}
      */
-    jvp(request: import("../types/wire.js").JvpRequest, options?: CallOptions): Call<import("../types/wire.js").JvpAnswer>;
+    jvp(request: JvpRequest, options?: CallOptions): Call<JvpAnswer>;
     /**
      * All first derivatives, each of shape output.shape + input.shape.
      *
-     * @param {import("../types/wire.js").JacobianRequest} request
+     * @param {JacobianRequest} request
      * @param {CallOptions} [options]
-     * @returns {Call<import("../types/wire.js").JacobianAnswer>}
+     * @returns {Call<JacobianAnswer>}
      */
-    jacobian(request: import("../types/wire.js").JacobianRequest, options?: CallOptions): Call<import("../types/wire.js").JacobianAnswer>;
+    jacobian(request: JacobianRequest, options?: CallOptions): Call<JacobianAnswer>;
     /**
      * All second derivatives of an output of one element.
      *
-     * @param {import("../types/wire.js").HessianRequest} request
+     * @param {HessianRequest} request
      * @param {CallOptions} [options]
-     * @returns {Call<import("../types/wire.js").HessianAnswer>}
+     * @returns {Call<HessianAnswer>}
      */
-    hessian(request: import("../types/wire.js").HessianRequest, options?: CallOptions): Call<import("../types/wire.js").HessianAnswer>;
+    hessian(request: HessianRequest, options?: CallOptions): Call<HessianAnswer>;
     /**
      * The Hessian times vectors.
      *
-     * @param {import("../types/wire.js").HvpRequest} request
+     * @param {HvpRequest} request
      * @param {CallOptions} [options]
-     * @returns {Call<import("../types/wire.js").HvpAnswer>}
+     * @returns {Call<HvpAnswer>}
      */
-    hvp(request: import("../types/wire.js").HvpRequest, options?: CallOptions): Call<import("../types/wire.js").HvpAnswer>;
+    hvp(request: HvpRequest, options?: CallOptions): Call<HvpAnswer>;
     /**
      * Gradients beside central differences.
      *
-     * @param {import("../types/wire.js").CheckRequest} request
+     * @param {CheckRequest} request
      * @param {CallOptions} [options]
-     * @returns {Call<import("../types/wire.js").CheckAnswer>}
+     * @returns {Call<CheckAnswer>}
      */
-    check(request: import("../types/wire.js").CheckRequest, options?: CallOptions): Call<import("../types/wire.js").CheckAnswer>;
+    check(request: CheckRequest, options?: CallOptions): Call<CheckAnswer>;
     /**
      * Shapes, dtypes and cost of a program; nothing runs.
      *
-     * @param {import("../types/wire.js").InferRequest} request inputs as values, or as `{ shape, dtype }`
+     * @param {InferRequest} request inputs as values, or as `{ shape, dtype }`
      * @param {CallOptions} [options]
-     * @returns {Call<import("../types/wire.js").InferAnswer>}
+     * @returns {Call<InferAnswer>}
      */
-    infer(request: import("../types/wire.js").InferRequest, options?: CallOptions): Call<import("../types/wire.js").InferAnswer>;
+    infer(request: InferRequest, options?: CallOptions): Call<InferAnswer>;
     /**
      * All operations, and the kinds of layers, models, optimizers and hooks with their configuration.
      *
      * @param {CallOptions} [options]
-     * @returns {Call<import("../types/wire.js").OperationsAnswer>}
+     * @returns {Call<OperationsAnswer>}
      */
-    ops(options?: CallOptions): Call<import("../types/wire.js").OperationsAnswer>;
+    ops(options?: CallOptions): Call<OperationsAnswer>;
     /**
      * One operation, by its name or an alias.
      *
      * @param {string} name
      * @param {CallOptions} [options]
-     * @returns {Call<import("../types/wire.js").Operation>}
+     * @returns {Call<Operation>}
      */
-    op(name: string, options?: CallOptions): Call<import("../types/wire.js").Operation>;
+    op(name: string, options?: CallOptions): Call<Operation>;
     /**
      * Name, version and limits of the server.
      *
      * @param {CallOptions} [options]
-     * @returns {Call<import("../types/wire.js").InfoAnswer>}
+     * @returns {Call<InfoAnswer>}
      */
-    info(options?: CallOptions): Call<import("../types/wire.js").InfoAnswer>;
+    info(options?: CallOptions): Call<InfoAnswer>;
     /**
      * Answers as long as the server is alive.
      *
@@ -116,11 +116,11 @@ export class Client {
     /**
      * A new session: variables on a tape that stay from call to call.
      *
-     * @param {import("../types/wire.js").SessionOptions} [options]
+     * @param {SessionOptions} [options]
      * @param {CallOptions} [callOptions]
      * @returns {Promise<Session>}
      */
-    session(options?: import("../types/wire.js").SessionOptions, callOptions?: CallOptions): Promise<Session>;
+    session(options?: SessionOptions, callOptions?: CallOptions): Promise<Session>;
     /**
      * A session that is there already, to go on with.
      *
@@ -131,10 +131,10 @@ export class Client {
     resume(id: string, options?: CallOptions): Promise<Session>;
     #private;
 }
-export type CallOptions = import("../types/wire.js").CallOptions;
 export type ClientOptions = {
     /**
-     * where the server is; default: PULLBACK_URL where there is an environment, then http://127.0.0.1:8000
+     * where the server is; default: PULLBACK_URL where there is an environment, else
+     * http://127.0.0.1:8000
      */
     url?: string | undefined;
     /**
@@ -146,13 +146,13 @@ export type ClientOptions = {
      */
     timeout?: number | undefined;
     /**
-     * how often to try again what may pass by
-     * itself, default 3; or also how long to wait in between
+     * how often to try again what may pass by itself, default 3; or
+     * also how long to wait in between
      */
-    retries?: number | Partial<import("./retries.js").RetryPolicy> | undefined;
+    retries?: number | Partial<RetryPolicy> | undefined;
     /**
-     * how arrays travel: as bytes in MessagePack (the default), as base64
-     * in JSON, both of which give NDArrays, or as nested lists, which numbers beyond 2**53 do not survive
+     * how arrays travel: as bytes in MessagePack (the default), as
+     * base64 in JSON, both of which give NDArrays, or as nested lists, which integers beyond 2**53 do not survive
      */
     encoding?: "json" | "base64" | "binary" | undefined;
     /**
@@ -165,5 +165,27 @@ export type ClientOptions = {
     headers?: HeadersInit | undefined;
 };
 import { Programs } from "./programs.js";
+import type { EvaluateRequest } from "../types/wire.js";
+import type { CallOptions } from "../types/wire.js";
 import { Call } from "./call.js";
+import type { EvaluateAnswer } from "../types/wire.js";
+import type { VjpRequest } from "../types/wire.js";
+import type { VjpAnswer } from "../types/wire.js";
+import type { JvpRequest } from "../types/wire.js";
+import type { JvpAnswer } from "../types/wire.js";
+import type { JacobianRequest } from "../types/wire.js";
+import type { JacobianAnswer } from "../types/wire.js";
+import type { HessianRequest } from "../types/wire.js";
+import type { HessianAnswer } from "../types/wire.js";
+import type { HvpRequest } from "../types/wire.js";
+import type { HvpAnswer } from "../types/wire.js";
+import type { CheckRequest } from "../types/wire.js";
+import type { CheckAnswer } from "../types/wire.js";
+import type { InferRequest } from "../types/wire.js";
+import type { InferAnswer } from "../types/wire.js";
+import type { OperationsAnswer } from "../types/wire.js";
+import type { Operation } from "../types/wire.js";
+import type { InfoAnswer } from "../types/wire.js";
+import type { SessionOptions } from "../types/wire.js";
 import { Session } from "./session.js";
+import type { RetryPolicy } from "./retries.js";

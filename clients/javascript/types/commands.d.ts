@@ -1,7 +1,6 @@
-/** The commands of sessions, a method each: what is to be done, for a session to do at once or for a batch to gather. */
-/** @typedef {import("../types/wire.js").Value} Value */
-/** @typedef {import("../types/wire.js").Command} Command */
-/** @typedef {import("../types/wire.js").Hook} Hook */
+/** The commands of sessions, a method each: for a session to do at once, or for a batch to gather. */
+/** @import { CallOptions, Command, Fetch, Hook, RunAnswer, Value } from "../types/wire.js" */
+/** @import { Call } from "./call.js" */
 /** @typedef {Record<string, unknown>} Config as GET /v1/ops lists it for the kind */
 /**
  * Every command as a method; subclasses say what becomes of a command. Operands are ids or values.
@@ -28,11 +27,11 @@ export class Commands<Shown, Done> {
         constant?: boolean;
     }): Shown;
     /**
-     * An operation by its name.
+     * An operation by its name. Without `out` its results are called v1, v2, ...
      *
      * @param {string} op
      * @param {readonly (string | Value)[]} args
-     * @param {{ attrs?: Config, out?: string | readonly string[] }} [more] `out`: ids of the results; default: v1, v2, ...
+     * @param {{ attrs?: Config, out?: string | readonly string[] }} [more] `out`: ids of the results
      */
     apply(op: string, args: readonly (string | Value)[], { attrs, out }?: {
         attrs?: Config;
@@ -48,10 +47,10 @@ export class Commands<Shown, Done> {
         out?: string | readonly string[];
     }): Shown;
     /**
-     * Adds the gradient of a variable to every leaf that it was computed from.
+     * Adds the gradient of a variable to every leaf that it was computed from, beginning with the cotangent, or ones.
      *
      * @param {string} of
-     * @param {{ create_graph?: boolean, retain_grad?: boolean, cotangent?: string | Value }} [more] `cotangent`: default ones
+     * @param {{ create_graph?: boolean, retain_grad?: boolean, cotangent?: string | Value }} [more]
      */
     backward(of: string, more?: {
         create_graph?: boolean;
@@ -179,25 +178,29 @@ export class Commands<Shown, Done> {
 export class Batch extends Commands<Batch, Batch> {
     /**
      * @param {(command: Command) => unknown} prepared a copy of a command, so that arrays may change after it
-     * @param {(commands: unknown[], ...rest: RunParameters) => import("./call.js").Call<import("../types/wire.js").RunAnswer>} run
+     * @param {(commands: unknown[], ...rest: RunParameters) => Call<RunAnswer>} run
      */
-    constructor(prepared: (command: Command) => unknown, run: (commands: unknown[], ...rest: RunParameters) => import("./call.js").Call<import("../types/wire.js").RunAnswer>);
+    constructor(prepared: (command: Command) => unknown, run: (commands: unknown[], ...rest: RunParameters) => Call<RunAnswer>);
     /**
      * Runs the commands, and shows what some ids then are.
      *
      * @param {RunParameters} rest
      */
-    run(fetch?: readonly import("../types/wire.js").Fetch[] | undefined, options?: import("../types/wire.js").CallOptions | undefined): import("./call.js").Call<import("../types/wire.js").RunAnswer>;
+    run(fetch?: readonly Fetch[] | undefined, options?: CallOptions | undefined): Call<RunAnswer>;
     #private;
 }
 /**
  * What is to be seen after a run: ids, each for its value and gradient, or `{ id, what }`.
  */
-export type RunParameters = [fetch?: readonly import("../types/wire.js").Fetch[], options?: import("../types/wire.js").CallOptions];
-export type Value = import("../types/wire.js").Value;
-export type Command = import("../types/wire.js").Command;
-export type Hook = import("../types/wire.js").Hook;
+export type RunParameters = [fetch?: readonly Fetch[], options?: CallOptions];
 /**
  * as GET /v1/ops lists it for the kind
  */
 export type Config = Record<string, unknown>;
+import type { Value } from "../types/wire.js";
+import type { Hook } from "../types/wire.js";
+import type { Command } from "../types/wire.js";
+import type { Fetch } from "../types/wire.js";
+import type { CallOptions } from "../types/wire.js";
+import type { RunAnswer } from "../types/wire.js";
+import type { Call } from "./call.js";

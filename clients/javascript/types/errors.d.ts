@@ -1,8 +1,9 @@
 /** Errors: one class for each kind of problem that a server knows, and three for what no server said. */
+/** @import { Problem } from "../types/wire.js" */
 /**
  * What an error was made from.
  * @typedef {object} Origin
- * @property {import("../types/wire.js").Problem} [problem] the server's own words (RFC 9457)
+ * @property {Problem} [problem] the server's own words (RFC 9457)
  * @property {number} [status] of the answer
  * @property {Headers} [headers] of the answer
  * @property {unknown} [cause] what was thrown below
@@ -31,7 +32,7 @@ export class PullbackError extends Error {
     requestId: string;
     headers: Headers;
     /** All that the server said, kinds' own members too. */
-    problem: import("../types/wire.js").Problem | undefined;
+    problem: Problem | undefined;
     /** How often the call was tried. */
     attempts: number;
     /** Seconds after which the server wants to be asked again, if it said so. */
@@ -123,7 +124,7 @@ export type Origin = {
     /**
      * the server's own words (RFC 9457)
      */
-    problem?: import("../types/wire.js").Problem | undefined;
+    problem?: Problem | undefined;
     /**
      * of the answer
      */
@@ -137,3 +138,4 @@ export type Origin = {
      */
     cause?: unknown;
 };
+import type { Problem } from "../types/wire.js";

@@ -18,11 +18,9 @@ export function array(data: TypedArray | readonly (number | boolean | bigint)[],
  */
 export function toNumber(integer: bigint): number | bigint;
 /** Arrays of any shape: a typed array in C order, its shape and its dtype. */
-/** @typedef {import("../types/wire.js").Dtype} Dtype */
-/** @typedef {import("../types/wire.js").TypedArray} TypedArray */
+/** @import { Dtype, NestedResult, TypedArray } from "../types/wire.js" */
 /** @typedef {Float64Array | Float32Array | BigInt64Array | Uint8Array} Data what holds each dtype's elements */
 /** @typedef {number | boolean | bigint} Scalar */
-/** @typedef {import("../types/wire.js").NestedResult} NestedResult */
 /** What holds the elements of each dtype; a bool is a byte, 0 or 1. */
 export const HOLDERS: Readonly<{
     float64: Float64ArrayConstructor;
@@ -42,7 +40,7 @@ export class NDArray {
     constructor(data: Data, shape: readonly number[], dtype: Dtype);
     data: Data;
     shape: readonly number[];
-    dtype: import("../types/wire.js").Dtype;
+    dtype: Dtype;
     /** How many elements there are. */
     get size(): number;
     /**
@@ -57,13 +55,13 @@ export class NDArray {
      */
     toNested(): NestedResult;
     /** So that JSON.stringify shows nested lists. */
-    toJSON(): import("../types/wire.js").NestedResult;
+    toJSON(): NestedResult;
 }
-export type Dtype = import("../types/wire.js").Dtype;
-export type TypedArray = import("../types/wire.js").TypedArray;
 /**
  * what holds each dtype's elements
  */
 export type Data = Float64Array | Float32Array | BigInt64Array | Uint8Array;
 export type Scalar = number | boolean | bigint;
-export type NestedResult = import("../types/wire.js").NestedResult;
+import type { TypedArray } from "../types/wire.js";
+import type { Dtype } from "../types/wire.js";
+import type { NestedResult } from "../types/wire.js";

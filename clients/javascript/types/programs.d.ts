@@ -1,41 +1,41 @@
 /** The programs of one server. */
 export class Programs {
-    /** @param {import("./transport.js").Transport} transport */
-    constructor(transport: import("./transport.js").Transport);
+    /** @param {Transport} transport */
+    constructor(transport: Transport);
     /**
      * Keeps a program; the same one again has the same id.
      *
-     * @param {import("../types/wire.js").RegisterRequest} request
+     * @param {RegisterRequest} request
      * @param {CallOptions} [options]
-     * @returns {Call<import("../types/wire.js").Program>}
+     * @returns {Call<Program>}
      */
-    register(request: import("../types/wire.js").RegisterRequest, options?: CallOptions): Call<import("../types/wire.js").Program>;
+    register(request: RegisterRequest, options?: CallOptions): Call<Program>;
     /**
      * A page of programs, in the order in which they came.
      *
      * @param {{ limit?: number, after?: string }} [page] at most so many (20), after the `next` of the page before
      * @param {CallOptions} [options]
-     * @returns {Call<import("../types/wire.js").ProgramsPage>}
+     * @returns {Call<ProgramsPage>}
      */
     list({ limit, after }?: {
         limit?: number;
         after?: string;
-    }, options?: CallOptions): Call<import("../types/wire.js").ProgramsPage>;
+    }, options?: CallOptions): Call<ProgramsPage>;
     /**
      * All programs, page by page.
      *
      * @param {CallOptions} [options]
-     * @returns {AsyncGenerator<import("../types/wire.js").ListedProgram, void, void>}
+     * @returns {AsyncGenerator<ListedProgram, void, void>}
      */
-    all(options?: CallOptions): AsyncGenerator<import("../types/wire.js").ListedProgram, void, void>;
+    all(options?: CallOptions): AsyncGenerator<ListedProgram, void, void>;
     /**
      * A program with its graph, its infix text and what is bound, by its id or a name.
      *
      * @param {string} program
      * @param {CallOptions} [options]
-     * @returns {Call<import("../types/wire.js").ProgramDetails>}
+     * @returns {Call<ProgramDetails>}
      */
-    get(program: string, options?: CallOptions): Call<import("../types/wire.js").ProgramDetails>;
+    get(program: string, options?: CallOptions): Call<ProgramDetails>;
     /**
      * Deletes a program with all its names.
      *
@@ -64,12 +64,18 @@ export class Programs {
     svg(program: string, { order, wrt }?: PictureOptions, options?: CallOptions): Call<string>;
     #private;
 }
-export type CallOptions = import("../types/wire.js").CallOptions;
 /**
- * of which derivative, 0 for the program itself, and by which input
+ * of which derivative (0: none), and by which input
  */
 export type PictureOptions = {
     order?: number;
     wrt?: string;
 };
+import type { RegisterRequest } from "../types/wire.js";
+import type { CallOptions } from "../types/wire.js";
 import { Call } from "./call.js";
+import type { Program } from "../types/wire.js";
+import type { ProgramsPage } from "../types/wire.js";
+import type { ListedProgram } from "../types/wire.js";
+import type { ProgramDetails } from "../types/wire.js";
+import type { Transport } from "./transport.js";

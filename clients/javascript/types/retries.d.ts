@@ -21,7 +21,7 @@ export function delayAfter(error: PullbackError, attempts: number, { count, firs
  * How often and when to try again.
  * @typedef {object} RetryPolicy
  * @property {number} count how often at most, after the first time
- * @property {number} firstDelay milliseconds before the first time; each later one waits twice as long as the one before
+ * @property {number} firstDelay milliseconds before the first time; twice as many before each one after it
  * @property {number} longestDelay milliseconds at most; a server that wants a longer wait is not waited for
  */
 /** @type {Readonly<RetryPolicy>} */
@@ -35,7 +35,7 @@ export type RetryPolicy = {
      */
     count: number;
     /**
-     * milliseconds before the first time; each later one waits twice as long as the one before
+     * milliseconds before the first time; twice as many before each one after it
      */
     firstDelay: number;
     /**

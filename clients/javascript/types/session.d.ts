@@ -1,19 +1,20 @@
+/// <reference lib="esnext.disposable" preserve="true" />
 /**
- * Its methods are the commands, each a call of its own; `run` and `batch` do several in one call. Calls wait for those before
- * them, so that `Promise.all` of calls does them in order. Each call that changes the session has a number, by which a call
- * whose answer got lost is repeated and yet done once; one that fails has none, and has changed nothing.
+ * Its methods are the commands, each a call of its own; `run` and `batch` do several in one call. Calls wait for those
+ * before them, so that `Promise.all` of calls does them in order. Each call that changes the session has a number, by
+ * which a call whose answer got lost is repeated and yet done once; one that fails has none, and has changed nothing.
  *
  * @extends {Commands<Call<ShownAnswer>, Call<RunAnswer>>}
  */
-export class Session extends Commands<Call<import("../types/wire.js").ShownAnswer>, Call<import("../types/wire.js").RunAnswer>> {
+export class Session extends Commands<Call<ShownAnswer>, Call<RunAnswer>> {
     /**
      * A new session. A key tells the server which attempts are the same one.
      *
      * @param {Transport} transport
-     * @param {import("../types/wire.js").SessionOptions} [options]
+     * @param {SessionOptions} [options]
      * @param {CallOptions} [callOptions]
      */
-    static create(transport: Transport, { ttl, ...rest }?: import("../types/wire.js").SessionOptions, callOptions?: CallOptions): Promise<Session>;
+    static create(transport: Transport, { ttl, ...rest }?: SessionOptions, callOptions?: CallOptions): Promise<Session>;
     /**
      * A session that is there already.
      *
@@ -40,29 +41,28 @@ export class Session extends Commands<Call<import("../types/wire.js").ShownAnswe
      * Runs commands in order, all of them or none, and shows what some ids then are.
      *
      * @param {readonly Command[]} commands
-     * @param {readonly import("../types/wire.js").Fetch[]} [fetch] ids, each for its value and gradient, or `{ id, what }`
+     * @param {readonly Fetch[]} [fetch] ids, each for its value and gradient, or `{ id, what }`
      * @param {CallOptions} [options]
      * @returns {Call<RunAnswer>}
      */
-    run(commands: readonly Command[], fetch?: readonly import("../types/wire.js").Fetch[], options?: CallOptions): Call<RunAnswer>;
+    run(commands: readonly Command[], fetch?: readonly Fetch[], options?: CallOptions): Call<RunAnswer>;
     /** Commands to be gathered, and then run together. */
     batch(): Batch;
     /**
-     * Value and gradient of one variable, or the state of a layer, a model or an optimizer, as numbers and nested lists; `run` with
-     * a `fetch` shows them as arrays.
+     * What there is to see of one variable, its value and gradient first; of a layer, a model or an optimizer its state.
      *
      * @param {string} id
      * @param {CallOptions} [options]
-     * @returns {Call<import("../types/wire.js").Shown>}
+     * @returns {Call<Shown>}
      */
-    get(id: string, options?: CallOptions): Call<import("../types/wire.js").Shown>;
+    get(id: string, options?: CallOptions): Call<Shown>;
     /**
      * Ids, shapes and dtypes of all variables, and what else the session has.
      *
      * @param {CallOptions} [options]
-     * @returns {Call<import("../types/wire.js").VariablesAnswer>}
+     * @returns {Call<VariablesAnswer>}
      */
-    variables(options?: CallOptions): Call<import("../types/wire.js").VariablesAnswer>;
+    variables(options?: CallOptions): Call<VariablesAnswer>;
     /**
      * A picture of what a variable was computed from, as DOT text; verbose: with values in place of names.
      *
@@ -87,18 +87,18 @@ export class Session extends Commands<Call<import("../types/wire.js").ShownAnswe
      *
      * @param {string} id
      * @param {CallOptions} [options]
-     * @returns {Call<import("../types/wire.js").StateAnswer>}
+     * @returns {Call<Results>}
      */
-    state(id: string, options?: CallOptions): Call<import("../types/wire.js").StateAnswer>;
+    state(id: string, options?: CallOptions): Call<Results>;
     /**
      * Gives a layer, a model or an optimizer all of a state.
      *
      * @param {string} id
-     * @param {Uint8Array | Readonly<Record<string, import("../types/wire.js").Value>>} state a safetensors file, or values by name
+     * @param {Uint8Array | Readonly<Record<string, Value>>} state a safetensors file, or values by name
      * @param {CallOptions} [options]
      * @returns {Call<{ seq: number }>}
      */
-    putState(id: string, state: Uint8Array | Readonly<Record<string, import("../types/wire.js").Value>>, options?: CallOptions): Call<{
+    putState(id: string, state: Uint8Array | Readonly<Record<string, Value>>, options?: CallOptions): Call<{
         seq: number;
     }>;
     /**
@@ -142,13 +142,18 @@ export class Session extends Commands<Call<import("../types/wire.js").ShownAnswe
     [Symbol.asyncDispose](): Promise<void>;
     #private;
 }
-export type CallOptions = import("../types/wire.js").CallOptions;
-export type Command = import("../types/wire.js").Command;
-export type SessionInfo = import("../types/wire.js").SessionInfo;
-export type ShownAnswer = import("../types/wire.js").ShownAnswer;
-export type RunAnswer = import("../types/wire.js").RunAnswer;
-export type Request = import("./transport.js").Request;
-export type Transport = import("./transport.js").Transport;
+import type { ShownAnswer } from "../types/wire.js";
 import { Call } from "./call.js";
+import type { RunAnswer } from "../types/wire.js";
 import { Commands } from "./commands.js";
+import type { Command } from "../types/wire.js";
+import type { Fetch } from "../types/wire.js";
+import type { CallOptions } from "../types/wire.js";
 import { Batch } from "./commands.js";
+import type { Shown } from "../types/wire.js";
+import type { VariablesAnswer } from "../types/wire.js";
+import type { Results } from "../types/wire.js";
+import type { Value } from "../types/wire.js";
+import type { SessionInfo } from "../types/wire.js";
+import type { Transport } from "./transport.js";
+import type { SessionOptions } from "../types/wire.js";

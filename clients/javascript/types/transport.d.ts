@@ -1,8 +1,8 @@
 /** @param {number} timeout */
 export function checkTimeout(timeout: number): void;
+export const MSGPACK_TYPE: "application/msgpack";
 export const SAFETENSORS_TYPE: "application/safetensors";
 /** @typedef {keyof typeof FORMATS} Encoding */
-/** @typedef {import("../types/wire.js").CallOptions} CallOptions */
 /**
  * What is sent.
  * @typedef {object} Request
@@ -20,7 +20,7 @@ export const SAFETENSORS_TYPE: "application/safetensors";
  * @property {string} url without a slash at its end
  * @property {Headers} headers of every request
  * @property {number} timeout milliseconds
- * @property {import("./retries.js").RetryPolicy} retries
+ * @property {RetryPolicy} retries
  * @property {Encoding} encoding
  * @property {typeof fetch} fetch
  */
@@ -43,13 +43,12 @@ export class Transport {
      *
      * @param {Request} request
      * @param {CallOptions} [options]
-     * @returns {Promise<import("./call.js").Answer<any>>}
+     * @returns {Promise<Answer<any>>}
      */
-    send(request: Request, { signal, timeout, headers, retries }?: CallOptions): Promise<import("./call.js").Answer<any>>;
+    send(request: Request, { signal, timeout, headers, retries }?: CallOptions): Promise<Answer<any>>;
     #private;
 }
 export type Encoding = keyof typeof FORMATS;
-export type CallOptions = import("../types/wire.js").CallOptions;
 /**
  * What is sent.
  */
@@ -90,10 +89,12 @@ export type Settings = {
      * milliseconds
      */
     timeout: number;
-    retries: import("./retries.js").RetryPolicy;
+    retries: RetryPolicy;
     encoding: Encoding;
     fetch: typeof fetch;
 };
+import type { CallOptions } from "../types/wire.js";
+import type { Answer } from "./call.js";
 /** How documents travel, by the client's `encoding`: the media type, what holds arrays in requests and in answers. */
 declare const FORMATS: Readonly<{
     binary: {
@@ -112,4 +113,5 @@ declare const FORMATS: Readonly<{
         arrays: string;
     };
 }>;
+import type { RetryPolicy } from "./retries.js";
 export {};

@@ -1,7 +1,7 @@
 /**
  * A copy of a request in which arrays are array objects, so that it is written the same however its arrays change.
  *
- * @param {unknown} item typed arrays, and anything with a typed array `data`, a `shape` and a `dtype`, become array objects
+ * @param {unknown} item typed arrays, and what has a typed array `data`, a `shape` and a `dtype`, become array objects
  * @param {"bytes" | "base64"} form what holds their elements
  * @param {string} path where it stands, for errors
  * @returns {any}
@@ -13,11 +13,10 @@ export function toWire(item: unknown, form: "bytes" | "base64", path?: string): 
  * @param {any} document changed in its fields that hold values
  */
 export function fromWire(document: any): any;
-export type Result = import("../types/wire.js").Result;
-export type Dtype = import("../types/wire.js").Dtype;
 export type ArrayObject = {
     shape: number[];
     dtype: Dtype;
     data?: Uint8Array | unknown[];
     base64?: string;
 };
+import type { Dtype } from "../types/wire.js";

@@ -121,7 +121,9 @@ interface Many {
 }
 
 export type VjpRequest = Source & Inputs & Wrt & Many & { cotangents: Readonly<Record<string, Value>> };
-export type JvpRequest = Source & Inputs & Many & { tangents: Readonly<Record<string, Value>>; outputs?: readonly string[] };
+export type JvpRequest = Source &
+  Inputs &
+  Many & { tangents: Readonly<Record<string, Value>>; outputs?: readonly string[] };
 export type JacobianRequest = Source & Inputs & Wrt & { of?: string; mode?: "auto" | "reverse" | "forward" };
 export type HessianRequest = Source & Inputs & Wrt & { of?: string };
 export type HvpRequest = Source & Inputs & Wrt & Many & { of?: string; vectors: Readonly<Record<string, Value>> };
@@ -244,7 +246,10 @@ export interface Operation {
 
 export interface OperationsAnswer {
   operations: Operation[];
-  kinds: Record<"layers" | "models" | "optimizers" | "hooks", { kind: string; doc: string; config: Record<string, unknown>[] }[]>;
+  kinds: Record<
+    "layers" | "models" | "optimizers" | "hooks",
+    { kind: string; doc: string; config: Record<string, unknown>[] }[]
+  >;
 }
 
 export interface InfoAnswer {
@@ -320,9 +325,4 @@ export interface ShownAnswer extends Partial<Shown> {
 export interface VariablesAnswer {
   variables: Shown[];
   others: { id: string; kind: string }[];
-}
-
-export interface StateAnswer {
-  id: string;
-  state: Results;
 }
