@@ -1,0 +1,6 @@
+export { Call } from "./call.js";
+export { Client } from "./client.js";
+export { Batch } from "./commands.js";
+export * from "./errors.js";
+export { Session } from "./session.js";
+export { NDArray, array } from "./ndarray.js";
