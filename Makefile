@@ -63,8 +63,8 @@ soak: $(VENV)/installed-lock
 	$(VENV)/bin/python -m tests.benchmarks.soak $(ARGS)
 	$(VENV)/bin/python -m tests.app.test_session_crashes
 
-$(VENV)/installed-lock: requirements.lock pyproject.toml
-	@$(find_python); "$$python" .ci/install.py $(VENV) requirements.lock --editable
+$(VENV)/installed-lock: requirements.lock pyproject.toml clients/python/pyproject.toml
+	@$(find_python); "$$python" .ci/install.py $(VENV) requirements.lock --editable . clients/python
 
 # The rivals' environment has the same interpreter as ours.
 $(BENCH)/.venv/installed-lock: $(BENCH)/requirements.lock | $(VENV)/installed-lock

@@ -1,4 +1,4 @@
-"""Makes a virtual environment from a hashed lock: `install.py .venv requirements.lock [--editable]`.
+"""Makes a virtual environment from a hashed lock: `install.py .venv requirements.lock [--editable PROJECT ...]`.
 
 Does nothing where the environment already is what the lock says. Several may run at once: one works, the others wait
 for it. Only the standard library is needed, and a Python of 3.11 or newer.
@@ -10,9 +10,8 @@ import hashlib
 import subprocess
 import sys
 import venv
+from collections.abc import Sequence
 from pathlib import Path
-
-PROJECT = Path("pyproject.toml")
 
 
 def main() -> int:
@@ -20,34 +19,35 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("directory", type=Path)
     parser.add_argument("lock", type=Path)
-    parser.add_argument("--editable", action="store_true", help="also install the project itself, in place")
+    parser.add_argument("--editable", type=Path, nargs="+", default=[], help="projects to install too, in place")
     options = parser.parse_args()
 
     with options.lock.open("rb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         try:
-            update(options.directory, options.lock, editable=options.editable)
+            update(options.directory, options.lock, options.editable)
         except subprocess.CalledProcessError as error:
             print(f"{options.directory}: {error}", file=sys.stderr)
             return 1
     return 0
 
 
-def update(directory: Path, lock: Path, *, editable: bool) -> None:
+def update(directory: Path, lock: Path, projects: Sequence[Path]) -> None:
     """Do what the stamp says is still to be done, and stamp it.
 
     A changed lock makes the environment anew, so that nothing is left over; a changed pyproject.toml only installs the
-    project again.
+    projects again.
     """
     stamp = directory / "installed-lock"
-    wanted = {"lock": digest(lock), "project": digest(PROJECT) if editable else "none"}
+    wanted = {"lock": digest(lock)} | {f"project:{path}": digest(path / "pyproject.toml") for path in projects}
     found = read_stamp(stamp) if (directory / "bin" / "python").exists() else {}
     if found.get("lock") != wanted["lock"]:
         print(f"Making {directory} from {lock} (Python {sys.version.split()[0]}); this takes a minute.", flush=True)
         venv.create(directory, clear=True, symlinks=True, with_pip=True)
         pip(directory, "install", "--require-hashes", "--requirement", str(lock))
-    if editable and found != wanted:
-        pip(directory, "install", "--no-deps", "--no-build-isolation", "--editable", str(PROJECT.parent))
+    if projects and found != wanted:
+        editable = [argument for path in projects for argument in ("--editable", str(path))]
+        pip(directory, "install", "--no-deps", "--no-build-isolation", *editable)
     stamp.write_text("".join(f"{key} {value}\n" for key, value in wanted.items()))
 
 

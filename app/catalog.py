@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from engine.attributes import REQUIRED, Attribute
+from engine.attributes import REQUIRED, SIZES, Attribute
 from engine.hooks import HOOKS
 from engine.layers import LAYERS
 from engine.models import MODELS
@@ -43,11 +43,20 @@ def describe(op: Operation) -> dict[str, Any]:
         "operands": [{"name": name, "required": place < op.required} for place, name in enumerate(op.operands)],
         "variadic": op.variadic,
         "attributes": [_attribute(attribute) for attribute in op.attributes],
+        "kind": op.kind,
         "several_outputs": op.outputs is not None,
+        "outputs": _outputs(op),
         "differentiable": op.is_differentiable,
         "batched": runs_at_once(op),
         "random": op.random,
     }
+
+
+def _outputs(op: Operation) -> int | str:
+    """How many results it has: a number, or the name of the attribute that says it (a number, or a list as long)."""
+    if op.outputs is None:
+        return 1
+    return next((a.name for a in op.attributes if a.type is SIZES), None) or op.outputs()
 
 
 def runs_at_once(op: Operation) -> bool:

@@ -68,6 +68,22 @@ class Pullback(FastAPI):
         self.openapi_schema = self.openapi_schema or openapi.document(self)
         return self.openapi_schema
 
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator[None]:
+        """While it is, requests find the store; raises StoreError where that cannot be opened."""
+        store: Store = self.state.registry.store
+        try:
+            await asyncio.to_thread(store.open)
+        except StoreError as error:
+            self.state.store_error = error
+            raise
+        yield
+        self.state.draining = True
+        self.state.workers.close()
+        self.state.readiness.close()
+        store.close()
+        self.state.around.close()
+
 
 def create_app(settings: Settings | None = None) -> Pullback:
     """The application.
@@ -122,31 +138,22 @@ def create_app(settings: Settings | None = None) -> Pullback:
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    assert isinstance(app, Pullback)
     logs.configure()
     _log.info("pullback %s: %s", __version__, app.state.settings)
     for sentence in unknown_variables():
         _log.warning(sentence)
-    store: Store = app.state.registry.store
-    try:
-        await asyncio.to_thread(store.open)
-    except StoreError as error:
-        app.state.store_error = error
-        raise
-    if threading.current_thread() is threading.main_thread():
-        _drain_on(signal.SIGTERM, app)
-    settings: Settings = app.state.settings
-    threads = threads_each(settings.workers, settings.max_concurrency)
-    bound_blas(threads)
-    _log.info("running on %s, threads for a request: %d", type(asyncio.get_running_loop()).__module__, threads)
-    # A document is a tree of many lists, none of them garbage: cycles are looked for more rarely.
-    gc.freeze()
-    gc.set_threshold(GC_THRESHOLD)
-    yield
-    app.state.draining = True
-    app.state.workers.close()
-    app.state.readiness.close()
-    store.close()
-    app.state.around.close()
+    async with app.opened():
+        if threading.current_thread() is threading.main_thread():
+            _drain_on(signal.SIGTERM, app)
+        settings: Settings = app.state.settings
+        threads = threads_each(settings.workers, settings.max_concurrency)
+        bound_blas(threads)
+        _log.info("running on %s, threads for a request: %d", type(asyncio.get_running_loop()).__module__, threads)
+        # A document is a tree of many lists, none of them garbage: cycles are looked for more rarely.
+        gc.freeze()
+        gc.set_threshold(GC_THRESHOLD)
+        yield
 
 
 def _drain_on(number: signal.Signals, app: FastAPI) -> None:

@@ -5,7 +5,7 @@ import inspect
 from collections.abc import Callable
 from contextvars import ContextVar
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, TypeVar
 
 _recording: ContextVar[bool] = ContextVar("recording", default=True)
 _training: ContextVar[bool] = ContextVar("training", default=True)
@@ -18,6 +18,9 @@ is_training = _training.get
 
 #: What a flag was before each `with` that is still open, innermost first: (value, the rest).
 Stack = tuple[bool, Any] | None
+
+
+Switch = TypeVar("Switch", bound="_Off")
 
 
 class _Off:
@@ -52,7 +55,7 @@ class _Off:
 
         return off_while_awaited
 
-    def __enter__(self) -> Self:
+    def __enter__(self: Switch) -> Switch:
         self._before.set((self._flag.get(), self._before.get()))
         self._flag.set(False)
         return self

@@ -13,6 +13,7 @@ import numpy as np
 from engine import functions as F
 from engine.attributes import BOOL, NATURAL, Attribute
 from engine.errors import ShapeMismatchError
+from engine.memory import check_batch
 from engine.random import Rng, generator, randn, zeros
 from engine.values import Shape, as_raw, shape_of
 from engine.variable import Variable
@@ -196,7 +197,7 @@ class RNN(Layer):
         a = self.x2h(x)
         if self._memory:
             (h,) = self._memory
-            _check_batch("rnn", a, h)
+            check_batch("rnn", a, h)
             a = a + self.h2h(h)
         h = F.tanh(a)
         self._memory = (h,)
@@ -235,7 +236,7 @@ class LSTM(Layer):
         c = None
         if self._memory:
             h, c = self._memory
-            _check_batch("lstm", f, h)
+            check_batch("lstm", f, h)
             f, i, o, u = f + self.h2f(h), i + self.h2i(h), o + self.h2o(h), u + self.h2u(h)
         kept = F.sigmoid(i) * F.tanh(u)
         c = kept if c is None else F.sigmoid(f) * c + kept
@@ -252,14 +253,6 @@ def units(layer: str, attribute: str, value: Any) -> int:
     """
     n: int = Attribute(attribute, NATURAL).parse(value, layer)
     return n
-
-
-def _check_batch(layer: str, a: Any, h: Variable) -> None:
-    if a.shape != h.shape:
-        raise ShapeMismatchError(
-            f"{layer}: x gives a state of shape {a.shape}, the call before gave {h.shape}; "
-            "call reset_state() before another batch"
-        )
 
 
 #: kind -> layer, as documents name them

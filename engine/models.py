@@ -8,7 +8,7 @@ from engine.errors import BadAttributeError
 from engine.layers import Layer as Model
 from engine.layers import Linear, units
 from engine.random import Rng, generator
-from engine.table import OPERATIONS, lookup, nearest
+from engine.table import activations, nearest
 
 Activation = Callable[[Any], Any]
 
@@ -79,17 +79,13 @@ class LSTM(Model):
 
 
 def _elementwise(name: Any) -> Activation:
-    known = [key for key, op in OPERATIONS.items() if _is_activation(op)]
+    known = activations()
     if not isinstance(name, str) or name not in known:
-        near = nearest(str(name), known)
+        near = nearest(str(name), list(known))
         raise BadAttributeError(
             f"mlp: attribute activation is {name!r}; expected an elementwise operation of one operand{near}"
         )
-    return lookup(name).call
-
-
-def _is_activation(op: Any) -> bool:
-    return op.kind == "elementwise" and len(op.operands) == 1 and not op.attributes and bool(op.is_differentiable)
+    return known[name]
 
 
 #: kind -> model, as documents name them

@@ -63,3 +63,12 @@ def lookup(name: str) -> "Operation":
 def rows() -> "list[Operation]":
     """Every row once, in order of name."""
     return sorted(set(OPERATIONS.values()), key=lambda op: op.name)
+
+
+def activations() -> dict[str, Callable[..., Any]]:
+    """What may stand between two layers, by name or alias: differentiable elementwise operations of one operand."""
+    return {
+        name: op.call
+        for name, op in OPERATIONS.items()
+        if op.kind == "elementwise" and len(op.operands) == 1 and not op.attributes and op.is_differentiable
+    }

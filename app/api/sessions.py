@@ -10,6 +10,7 @@ from fastapi.responses import PlainTextResponse, Response
 
 from app.api.calls import receive
 from app.api.replies import answer_type, reply, reply_with
+from app.graphviz import svg
 from app.limits import Turns, Workers
 from app.openapi import SESSION, body_of, problems_of, query_of
 from app.sessions import runs
@@ -236,13 +237,32 @@ async def get_variable(request: Request, session: str, variable: str) -> Respons
 )
 async def get_session_dot(request: Request, session: str) -> Response:
     """DOT text of a variable's tape."""
+    return Response(await _tape(request, session), media_type="text/vnd.graphviz; charset=utf-8")
 
+
+@router.get(
+    f"{PATH}/dot.svg",
+    operation_id="get_session_svg",
+    summary="The same as SVG, where Graphviz is installed",
+    response_class=Response,
+    responses=problems_of("unknown-variable", *SESSION),
+    openapi_extra=query_of(DotRequest),
+)
+async def get_session_svg(request: Request, session: str) -> Response:
+    """A picture of a variable's tape."""
+    text = await _tape(request, session)
+    workers: Workers = request.app.state.workers
+    picture = await workers.run(partial(svg, text, request.app.state.settings.deadline_s))
+    return Response(picture, media_type="image/svg+xml")
+
+
+async def _tape(request: Request, session: str) -> str:
     def see(found: Session, head: Head) -> str:
         query = check_query(DotRequest, request.query_params)
         names = {id(held): name for name, held in found.variables().items()}
         return dot(found.variable(query.of, ("of",)), query.verbose, names)
 
-    return Response(await _look(request, session, see), media_type="text/vnd.graphviz; charset=utf-8")
+    return await _in_turn(request, session, lambda sessions: sessions.look(session, see))
 
 
 @router.get(

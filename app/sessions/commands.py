@@ -5,11 +5,11 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
-from pydantic import Field, StrictBool, StrictStr, WithJsonSchema
+from pydantic import Field, StrictBool, StrictInt, StrictStr, WithJsonSchema
 
 from app.catalog import configuration
 from app.sessions.session import MODULES, Constant, Held, Module, Session, check_quota
-from app.wire.schemas import Body, Value
+from app.wire.schemas import LARGEST_SEED, Body, Value
 from engine.errors import ArityError, BadAttributeError, Faults, InvalidValueError, Loc, NoGradientError
 from engine.graph.application import View, apply_to
 from engine.graph.cost import check_cost, cost_of
@@ -86,6 +86,9 @@ class Apply(Command, do="apply"):
     args: list[IdOrValue] = Field(default_factory=list, description="Ids or values.")
     attrs: dict[str, Any] = Field(default_factory=dict)
     expr: StrictStr | None = Field(None, description="In place of op and args.")
+    seed: StrictInt | None = Field(
+        None, ge=0, le=LARGEST_SEED, description="Where its random numbers come from; default: the session's own."
+    )
     out: Ids | None = Field(None, description="Ids of the results; default: v1, v2, ...")
 
     def run(self, session: Session) -> Made:
@@ -100,8 +103,9 @@ class Apply(Command, do="apply"):
             graph = parse(self.expr, max_nodes=session.quotas.cost.max_nodes)
         where = {name: ("args", n) for n, name in enumerate(self.args) if isinstance(name, str)}
         operands = {i.name: session.operand(i.name, where.get(i.name, ("expr",))) for i in graph.inputs}
+        rng = session.rng if self.seed is None else np.random.default_rng(self.seed)
         with session.mode():
-            results = _run(session, graph, operands)
+            results = _run(session, graph, operands, rng)
         return _bind_all(session, results, self.out)
 
     def _one_node(self, op: Operation) -> Graph:
@@ -380,10 +384,10 @@ class Step(Command, do="step"):
 
 
 class _OnTape:
-    """Runs a program on a session's tape."""
+    """Runs a program on a tape; its random operations draw from one generator, in their order."""
 
-    def __init__(self, session: Session) -> None:
-        self._session = session
+    def __init__(self, rng: np.random.Generator) -> None:
+        self._rng = rng
 
     def constant(self, value: Any, is_weak: bool) -> Any:
         """A number stays weak as it does among variables; what has a dtype of its own keeps it."""
@@ -394,15 +398,15 @@ class _OnTape:
         return value
 
     def random(self, place: int, args: tuple[Any, ...]) -> tuple[tuple[Any, ...], Any]:
-        """The session's generator, in the order of operations."""
-        return args, self._session.rng
+        """The generator, whatever the place."""
+        return args, self._rng
 
 
-def _run(session: Session, graph: Graph, operands: Mapping[str, Any]) -> list[Any]:
+def _run(session: Session, graph: Graph, operands: Mapping[str, Any], rng: np.random.Generator) -> list[Any]:
     """The outputs of a program, once it is known what it costs."""
     if not _makes_numbers(graph, operands):
         _check_program(session, graph, operands)
-    values = interpret(graph, operands, _OnTape(session))
+    values = interpret(graph, operands, _OnTape(rng))
     return [values[output.id] for output in graph.outputs]
 
 

@@ -153,7 +153,9 @@ class OperationAnswer(BaseModel):
     operands: list[dict[str, Any]] = Field(description="In order, with whether they are required.")
     variadic: bool = Field(description="Takes any number of operands from 1.")
     attributes: list[dict[str, Any]] = Field(description="In order, with types and defaults.")
+    kind: str = Field(description="elementwise, linear, bilinear, other or composite.")
     several_outputs: bool
+    outputs: int | str = Field(description="How many results; or the attribute that says it, by itself or its length.")
     differentiable: bool
     batched: bool = Field(description="Runs for all rows of a batch at once; else row by row.")
     random: bool

@@ -1,0 +1,274 @@
+# The engine's own code, from engine/attributes.py by `make mirror`: do not edit.
+"""Attributes of operations: what type each has, and how a value from a user or a document becomes that type."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pullback.errors import BadAttributeError
+from pullback.values import DTYPES, MAX_AXES
+
+#: The default of an attribute that has none.
+REQUIRED: Any = type("Required", (), {"__repr__": lambda self: "required"})()
+
+
+#: A slice as text, `start:stop` or `start:stop:step`; each may be left out.
+_BOUNDS = re.compile(r"(-?[0-9]{1,19})?:(-?[0-9]{1,19})?(?::(-?[0-9]{1,19})?)?")
+
+
+@dataclass(frozen=True, slots=True)
+class AttributeType:
+    """`name` and `expected` are shown to users; `parse` returns a canonical, hashable value or raises ValueError.
+
+    Batching (a leading axis more) will rewrite an attribute by its type: axes shift, shapes grow, the rest stays.
+    """
+
+    name: str
+    expected: str
+    parse: Callable[[Any], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Attribute:
+    """One attribute of an operation.
+
+    spellings: other names for it. leads: a string, which a variadic operation also takes before its operands.
+    """
+
+    name: str
+    type: AttributeType
+    default: Any = REQUIRED
+    spellings: tuple[str, ...] = ()
+    leads: bool = False
+
+    def parse(self, value: Any, op: str) -> Any:
+        """The value in its canonical form.
+
+        Raises:
+            BadAttributeError: it is of another type.
+        """
+        if value is None and self.default is None:
+            return None
+        try:
+            return self.type.parse(value)
+        except (ValueError, TypeError, OverflowError) as error:
+            more = f" ({error})" if type(error) is ValueError and str(error) else ""
+            raise BadAttributeError(
+                f"{op}: attribute {self.name} is {_shown(value)}; expected {self.type.expected}{more}"
+            ) from error
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, int) and abs(value) > 2**64:
+        return "a large integer"
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _int(value: Any) -> int:
+    if isinstance(value, (bool, np.bool_, str)):
+        raise ValueError
+    number = int(value)
+    if number != value or not -(2**63) <= number < 2**63:
+        raise ValueError
+    return number
+
+
+def _ints(value: Any) -> tuple[int, ...]:
+    if isinstance(value, (str, dict)):
+        raise ValueError
+    if len(value) > MAX_AXES:
+        raise ValueError(f"at most {MAX_AXES} of them")
+    return tuple(_int(item) for item in value)
+
+
+def _number(value: Any) -> float | int:
+    """An integer stays one, so that integers limited by integers are integers."""
+    if isinstance(value, str):
+        numbers = {"NaN": np.nan, "Infinity": np.inf, "-Infinity": -np.inf}
+        if value not in numbers:
+            raise ValueError
+        return numbers[value]
+    if isinstance(value, (bool, np.bool_)):
+        raise ValueError
+    return value if type(value) is int and abs(value) <= 2**53 else float(value)
+
+
+def _sizes(value: Any) -> tuple[int, ...] | int:
+    return tuple(_int(item) for item in value) if isinstance(value, (list, tuple, np.ndarray)) else _int(value)
+
+
+def _natural(value: Any) -> int:
+    number = _int(value)
+    if number < 0:
+        raise ValueError
+    return number
+
+
+def _bool(value: Any) -> bool:
+    if not isinstance(value, (bool, np.bool_)):
+        raise ValueError
+    return bool(value)
+
+
+def _axes(value: Any) -> tuple[int, ...] | int:
+    return _int(value) if isinstance(value, (int, float, np.integer)) else _ints(value)
+
+
+def _shape(value: Any) -> tuple[int, ...]:
+    shape = (_int(value),) if isinstance(value, (int, float, np.integer)) else _ints(value)
+    if any(length < -1 for length in shape) or shape.count(-1) > 1:
+        raise ValueError
+    return shape
+
+
+def _dtype(value: Any) -> str:
+    if not isinstance(value, (str, type, np.dtype)):
+        raise ValueError
+    name = value if isinstance(value, str) else str(np.dtype(value))
+    if name not in DTYPES:
+        raise ValueError
+    return name
+
+
+def _indices(value: Any) -> Any:
+    """Integers or rectangular nested lists of them, as nested tuples: hashable, no longer the caller's to change."""
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    if not isinstance(value, (list, tuple)):
+        return _int(value)
+    items = tuple(_indices(item) for item in value)
+    if len({np.shape(item) for item in items}) > 1:
+        raise ValueError("lists must be rectangular")
+    return items
+
+
+def _index(value: Any) -> tuple[Any, ...]:
+    """Items of an index: int, ("slice", start, stop, step), None (a new axis), Ellipsis, or ("ints", nested tuple).
+
+    Beside Python's and JSON's own forms there are the strings "newaxis", "..." and "start:stop:step".
+    """
+    items: list[Any] = []
+    if isinstance(value, (list, tuple)) and len(value) > 2 * MAX_AXES:
+        raise ValueError(f"at most {2 * MAX_AXES} of them")
+    for item in value if isinstance(value, (list, tuple)) else (value,):
+        if item is None or (isinstance(item, str) and item == "newaxis"):
+            items.append(None)
+        elif item is Ellipsis or (isinstance(item, str) and item == "..."):
+            items.append(Ellipsis)
+        elif isinstance(item, str) and (bounds := _BOUNDS.fullmatch(item)):
+            items.append(("slice", *_slice(*(int(bound) if bound else None for bound in bounds.groups()))))
+        elif isinstance(item, slice):
+            items.append(("slice", *_slice(item.start, item.stop, item.step)))
+        elif isinstance(item, dict):
+            unknown = set(item) - {"start", "stop", "step"}
+            if unknown:
+                raise ValueError(f"a slice has start, stop and step, not {sorted(unknown)}")
+            items.append(("slice", *_slice(item.get("start"), item.get("stop"), item.get("step"))))
+        elif isinstance(item, tuple) and item and item[0] in ("slice", "ints"):
+            items.append(item)
+        elif hasattr(item, "dtype") and item.dtype == bool and item.ndim:
+            items += [("ints", _indices(axis)) for axis in np.nonzero(item)]
+        elif isinstance(item, list) and item and all(isinstance(flag, bool) for flag in item):
+            items.append(("ints", _indices(np.nonzero(item)[0])))
+        elif isinstance(item, (list, tuple)) or getattr(item, "ndim", 0) > 0:
+            items.append(("ints", _indices(item)))
+        else:
+            items.append(_int(item))
+    if items.count(Ellipsis) > 1:
+        raise ValueError("more than one ...")
+    return tuple(items)
+
+
+def _slice(*bounds: Any) -> tuple[int | None, ...]:
+    if bounds[2] == 0:
+        raise ValueError("a step of 0")
+    return tuple(None if bound is None else _int(bound) for bound in bounds)
+
+
+def _ratio(value: Any) -> float:
+    ratio = _number(value)
+    if not 0.0 <= ratio <= 1.0:
+        raise ValueError
+    return ratio
+
+
+def _order(value: Any) -> float:
+    number = {"inf": np.inf, "Infinity": np.inf}.get(value) if isinstance(value, str) else float(value)
+    if number not in (1.0, 2.0, np.inf):
+        raise ValueError
+    return number
+
+
+#: Far inside what the factorials of float64 hold.
+_MAX_DEGREE = 100
+
+
+def _degree(value: Any) -> int:
+    number = _natural(value)
+    if number > _MAX_DEGREE:
+        raise ValueError
+    return number
+
+
+def _contraction(value: Any) -> tuple[tuple[int, ...], tuple[int, ...]] | int:
+    if isinstance(value, (int, float, np.integer)):
+        return _natural(value)
+    if isinstance(value, (str, dict)) or len(value) != 2:
+        raise ValueError
+    first, second = ((axes,) if isinstance(axes, int) else axes for axes in map(_axes, value))
+    if len(first) != len(second):
+        raise ValueError(f"{len(first)} and {len(second)} axes do not pair")
+    return first, second
+
+
+def _subscripts(value: Any) -> str:
+    """Without spaces, and with an output: where none is written, what NumPy takes."""
+    if not isinstance(value, str):
+        raise ValueError
+    text = "".join(value.split())
+    operands, arrow, output = text.partition("->")
+    for axes in (*operands.split(","), output):
+        indices = axes.replace("...", "", 1)
+        wrong = [index for index in indices if not (index.isascii() and index.isalpha())]
+        if wrong:
+            raise ValueError(f'"{wrong[0]}" is no index')
+        if len(indices) > MAX_AXES:
+            raise ValueError(f"at most {MAX_AXES} indices an operand")
+    letters = [letter for letter in operands if letter.isalpha()]
+    if not arrow:
+        once = sorted(letter for letter in set(letters) if letters.count(letter) == 1)
+        return f"{operands}->{'...' if '...' in operands else ''}{''.join(once)}"
+    for letter in output.replace("...", ""):
+        if letter not in letters:
+            raise ValueError(f'output index "{letter}" is in no operand')
+        if output.count(letter) > 1:
+            raise ValueError(f'output index "{letter}" is written twice')
+    return text
+
+
+SIZES = AttributeType("sizes", "an integer or a list of integers", _sizes)
+COUNTS = AttributeType("counts", "an integer or a list of integers", _axes)
+INT = AttributeType("int", "an integer", _int)
+NATURAL = AttributeType("natural", "a non-negative integer", _natural)
+REPEATS = AttributeType("repeats", "a non-negative integer", _natural)
+NUMBER = AttributeType("number", "a number", _number)
+BOOL = AttributeType("bool", "true or false", _bool)
+AXIS = AttributeType("axis", "an axis (an integer)", _int)
+AXES = AttributeType("axes", "an axis or a list of axes (integers)", _axes)
+SHAPE = AttributeType("shape", "a list of lengths (integers; one may be -1 where it can be inferred)", _shape)
+DTYPE = AttributeType("dtype", f"one of {', '.join(DTYPES)}", _dtype)
+INDICES = AttributeType("indices", "an integer or a nested list of integers", _indices)
+INDEX = AttributeType(
+    "index", 'a list of integers, {"start", "stop", "step"}, "newaxis", "..." and lists of integers', _index
+)
+RATIO = AttributeType("ratio", "a number from 0 to 1", _ratio)
+ORDER = AttributeType("order", '1, 2 or "inf"', _order)
+DEGREE = AttributeType("degree", f"an integer from 0 to {_MAX_DEGREE}", _degree)
+CONTRACTION = AttributeType(
+    "contraction", "a non-negative integer, or two lists of as many axes (integers)", _contraction
+)
+SUBSCRIPTS = AttributeType("subscripts", 'a string such as "ij,jk->ik", with a letter for each axis', _subscripts)

@@ -1,0 +1,144 @@
+"""connect(): a server, a session of it, and the variables that are made on it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any
+
+from pullback import current
+from pullback.client import Client
+from pullback.errors import NotConnectedError
+from pullback.recorder import Recorder
+from pullback.session import Session
+from pullback.variable import Variable
+
+
+class Connection:
+    """A client, and a session that variables are made on. Made by `connect`.
+
+    client: has a method for every call of the server. session: its `id` is a secret: who knows it may use the session.
+    """
+
+    def __init__(self, client: Client, session: Session, recorder: Recorder, *, keeps: bool) -> None:
+        self.client = client
+        self.session = session
+        self.keeps = keeps
+        self._recorder = recorder
+        self._is_open = True
+        current.push(recorder)
+
+    @property
+    def id(self) -> str:
+        """The session's id, to take it up again by: connect(url, session=id)."""
+        return self.session.id
+
+    def flush(self) -> None:
+        """Sends what was recorded, without looking at anything.
+
+        Raises:
+            AutogradError: what is wrong with it, and where it was recorded.
+        """
+        self._recorder.flush()
+
+    def variable(self, name: str) -> Variable:
+        """A variable that the session has, by its name: one of an earlier process, after `connect(session=...)`.
+
+        Raises:
+            UnknownVariableError: there is none.
+        """
+        self._recorder.flush([{"id": name, "what": ["shape"]}])
+        return self._recorder.take_up(name)
+
+    def variables(self) -> dict[str, dict[str, Any]]:
+        """What the session has: shape, dtype, creator and generation by name."""
+        self._recorder.flush()
+        return {each.pop("id"): each for each in self.session.variables()["variables"]}
+
+    @contextmanager
+    def active(self) -> Iterator[Connection]:
+        """New variables inside belong to this connection, although another one was made later."""
+        token = current.enter(self._recorder)
+        try:
+            yield self
+        finally:
+            current.leave(token)
+
+    def close(self) -> None:
+        """Ends the session, unless it is to be kept, and the connections to the server."""
+        if not self._is_open:
+            return
+        self._is_open = False
+        current.drop(self._recorder)
+        self._recorder.close(
+            NotConnectedError("the connection of this variable is closed; connect again and make it anew")
+        )
+        try:
+            if not self.keeps:
+                self.session.delete()
+        finally:
+            self.client.close()
+
+    def __enter__(self) -> Connection:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            if kind is None:
+                self._recorder.flush()
+        finally:
+            self.close()
+
+    def __repr__(self) -> str:
+        return f"<connection to {self.client.settings.url}, session {self.id[:8]}...>"
+
+
+def connect(
+    url: str | None = None,
+    *,
+    session: str | None = None,
+    seed: int | None = None,
+    ttl_s: float | None = None,
+    name: str | None = None,
+    keep: bool = False,
+    **options: Any,
+) -> Connection:
+    """Connects to a server; variables are made on it from then on. Also a context manager, which closes it.
+
+    Args:
+        url: of the server; "local" runs one in this process. Default: PULLBACK_URL, else http://127.0.0.1:8000.
+        session: id of one to take up again; its variables are found by `variable(name)`.
+        seed: where the session's random numbers come from.
+        ttl_s: for how long the session is kept without use.
+        name: of the session, for people.
+        keep: closing leaves the session there, as it does one that was taken up.
+        options: as of `Client`: api_key, json, timeout_s, retries, ...
+
+    >>> with connect("local"):
+    ...     x = Variable(0.5)
+    ...     (x * x).backward()
+    ...     print(x.grad)
+    variable(1.0)
+
+    Raises:
+        UnreachableError, WrongServerError: there is no server there.
+        UnknownSessionError, ExpiredSessionError: there is no such session any more.
+    """
+    client = Client(url, **options)
+    try:
+        if session is None:
+            found = Session(client, client.create_session(seed=seed, ttl_s=ttl_s, name=name))
+            recorder = Recorder(found, client.settings.url)
+        else:
+            info = client.get_session(session)
+            found = Session(client, info)
+            listed = found.variables()
+            taken = [each["id"] for group in ("variables", "others") for each in listed[group]]
+            recorder = Recorder(found, client.settings.url, taken, (not info.nograd, info.train))
+    except BaseException:
+        client.close()
+        raise
+    return Connection(client, found, recorder, keeps=keep or session is not None)

@@ -1,0 +1,209 @@
+"""A call from its document to its result, without input or output: what to send, when to wait, what came of it.
+
+The clients do what `conversation` asks for, blocking or awaiting; they hold no rules of their own.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import random
+import time
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+import httpx
+import msgspec
+
+from pullback import errors
+from pullback.documents import ENCODINGS, JSON, MSGPACK, encode
+from pullback.errors import ProblemError, PullbackError, RequestTimeoutError, UnreachableError, WrongServerError
+from pullback.results import Raw
+from pullback.version import OLDEST_SERVER, __version__
+
+R = TypeVar("R")
+
+#: Statuses after which a request may be sent again: the server did nothing, or what it did is known by its number.
+_PASSING = (429, 502, 503)
+#: The first pause between two tries; each further one is twice as long.
+_FIRST_PAUSE_S = 0.1
+_LONGEST_PAUSE_S = 5.0
+#: Who is told to wait for longer is better told that.
+_LONGEST_WAIT_S = 60.0
+_SHOWN = 200
+
+
+@dataclass(frozen=True)
+class Call(Generic[R]):
+    """What to ask of a server. Every call may be repeated: it changes nothing, or has a key or a number to know it by.
+
+    document: the body, with arrays in it. is_encoded: whether it says how arrays of the answer travel. content,
+    media_type: a body that is no document. accept: the media type of an answer that is none.
+    """
+
+    method: str
+    path: str
+    parse: Callable[[Any], R]
+    document: Mapping[str, Any] | None = None
+    is_encoded: bool = False
+    query: Mapping[str, Any] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    content: bytes = b""
+    media_type: str = ""
+    accept: str = ""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a client asks.
+
+    media_type: of documents both ways. retries: how often a call is sent again at most.
+    """
+
+    url: str
+    api_key: str | None
+    media_type: str
+    retries: int
+
+    def headers(self) -> dict[str, str]:
+        """What every request has."""
+        found = {"Accept": self.media_type, "User-Agent": f"pullback-python/{__version__}"}
+        return found if self.api_key is None else found | {"Authorization": f"Bearer {self.api_key}"}
+
+
+@dataclass(frozen=True)
+class Pause:
+    """Nothing is to be sent for so long."""
+
+    seconds: float
+
+
+def conversation(
+    call: Call[R], settings: Settings
+) -> Generator[tuple[Call[R], bytes] | Pause, httpx.Response | httpx.TransportError | None, Raw]:
+    """Yields what to do: to send a call with that body, whose outcome is to be sent back, or to wait.
+
+    Raises:
+        PullbackError: what was wrong, when it is known or there are no tries left.
+    """
+    body = call.content
+    if call.document is not None:
+        document = dict(call.document)
+        if call.is_encoded:
+            document["encoding"] = ENCODINGS[settings.media_type]
+        body = encode(document, settings.media_type)
+    tries = 0
+    while True:
+        tries += 1
+        outcome = yield call, body
+        if isinstance(outcome, httpx.Response):
+            found = _read(call, outcome, settings)
+            if not isinstance(found, PullbackError):
+                return Raw(outcome.status_code, outcome.headers, outcome.content, tries, found)
+            may_pass = outcome.status_code in _PASSING
+        else:
+            assert outcome is not None
+            found, may_pass = _unreachable(outcome, settings), not isinstance(outcome, httpx.UnsupportedProtocol)
+        pause_s = _pause_s(tries, found)
+        if not may_pass or tries > settings.retries or pause_s > _LONGEST_WAIT_S:
+            raise found
+        yield Pause(pause_s)
+
+
+def request_of(call: Call[Any], body: bytes, settings: Settings) -> dict[str, Any]:
+    """What httpx is to send, but for the address of the server."""
+    headers = dict(call.headers)
+    if call.document is not None:
+        headers["Content-Type"] = settings.media_type
+    elif call.media_type:
+        headers["Content-Type"] = call.media_type
+    if call.accept:
+        headers["Accept"] = call.accept
+    query = {key: value for key, value in call.query.items() if value is not None}
+    return {
+        "method": call.method,
+        "url": call.path,
+        "params": query or None,
+        "headers": headers,
+        "content": body or None,
+    }
+
+
+def _read(call: Call[R], response: httpx.Response, settings: Settings) -> Any:
+    """What an answer means, or the error that it stands for."""
+    version = response.headers.get("pullback-version")
+    kind = response.headers.get("content-type", "").partition(";")[0]
+    if version is None:
+        return WrongServerError(
+            f"{settings.url} answered {response.status_code} ({kind or 'no content'}: "
+            f"{response.text[:_SHOWN]!r}) and is no Pullback server, or something in front of one; "
+            "check the URL (argument url, PULLBACK_URL)"
+        )
+    if _numbers(version) < _numbers(OLDEST_SERVER):
+        return WrongServerError(
+            f"{settings.url} runs pullback-server {version}; this client (pullback {__version__}) needs "
+            f"{OLDEST_SERVER} or newer: upgrade the server, or install an older client"
+        )
+    try:
+        if response.status_code >= 400:
+            return errors.of_problem(_document(response, kind), response.status_code, retry_after_s(response.headers))
+        if call.accept:
+            return call.parse(response.content)
+        return call.parse(_document(response, kind) if response.content else None)
+    except (msgspec.DecodeError, KeyError, TypeError, ValueError) as error:
+        return WrongServerError(
+            f"{settings.url} answered what this client (pullback {__version__}) cannot read: {error!r}"
+        )
+
+
+def _document(response: httpx.Response, kind: str) -> Any:
+    if kind == MSGPACK:
+        return msgspec.msgpack.decode(response.content)
+    if kind in (JSON, "application/problem+json"):
+        return msgspec.json.decode(response.content)
+    raise ValueError(f"its Content-Type is {kind}")
+
+
+def _unreachable(error: httpx.TransportError, settings: Settings) -> UnreachableError:
+    said = str(error) or type(error).__name__
+    if isinstance(error, httpx.TimeoutException) and not isinstance(error, httpx.ConnectTimeout):
+        found: UnreachableError = RequestTimeoutError(
+            f"{settings.url} did not answer in time ({said}); argument timeout_s says how long that is"
+        )
+    elif isinstance(error, httpx.UnsupportedProtocol):
+        found = UnreachableError(f"{settings.url} is no address of a server ({said}); expected http://host:port")
+    elif isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout)):
+        found = UnreachableError(
+            f"nothing answers at {settings.url} ({said}). Start a server there (pip install pullback-server; "
+            'pullback serve), name another (argument url, PULLBACK_URL), or use connect("local"), which needs none'
+        )
+    else:
+        found = UnreachableError(f"{settings.url} broke off before its answer was whole ({said})")
+    found.__cause__ = error
+    return found
+
+
+def _pause_s(tries: int, error: PullbackError) -> float:
+    """How long to wait after so many tries: longer each time, not all clients at once, and no less than was asked."""
+    pause_s = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2.0 ** (tries - 1)) * random.uniform(0.5, 1.0)
+    asked_s = error.retry_after_s if isinstance(error, ProblemError) else None
+    return pause_s if asked_s is None else max(pause_s, asked_s)
+
+
+def retry_after_s(headers: Mapping[str, str]) -> float | None:
+    """Seconds that Retry-After says, in either of its forms; None where there is none, or what is none.
+
+    >>> retry_after_s({"retry-after": "2"}), retry_after_s({"retry-after": "soon"})
+    (2.0, None)
+    """
+    said = headers.get("retry-after", "").strip()
+    if said.isascii() and said.isdigit():
+        return float(said)
+    try:
+        return max(0.0, email.utils.parsedate_to_datetime(said).timestamp() - time.time())
+    except ValueError:
+        return None
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split(".") if part.isdigit())

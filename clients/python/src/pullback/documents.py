@@ -1,0 +1,55 @@
+"""Documents as bytes: what is asked, in either encoding, with arrays bit for bit."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from pullback.errors import InvalidValueError
+from pullback.values import canonical_dtype
+
+JSON, MSGPACK = "application/json", "application/msgpack"
+#: How the arrays of an answer travel: bit for bit in both.
+ENCODINGS = {JSON: "base64", MSGPACK: "binary"}
+
+
+def encode(document: Any, media_type: str) -> bytes:
+    """A document as bytes; arrays and NumPy's scalars in it travel as array objects.
+
+    Raises:
+        InvalidValueError: there is something in it that is no part of a document.
+    """
+    try:
+        return _MSGPACK.encode(document) if media_type == MSGPACK else _JSON.encode(_with_words(document))
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise InvalidValueError(f"the request cannot be written: {error}") from error
+
+
+def _array_object(key: str, value: Any) -> dict[str, Any]:
+    if not isinstance(value, (np.ndarray, np.generic)):
+        raise TypeError(f"{type(value).__name__} is no number, array, list or text")
+    array = np.asarray(value)
+    dtype = canonical_dtype(array.dtype)
+    contiguous = np.ascontiguousarray(array, dtype.newbyteorder("<"))
+    # Of a view without elements there are no bytes to be had.
+    data = contiguous.reshape(-1).view(np.uint8).data if contiguous.size else b""
+    return {"shape": array.shape, "dtype": str(dtype), key: data}
+
+
+def _with_words(document: Any) -> Any:
+    """A document in which words stand for numbers that are not finite: JSON has no other way."""
+    if isinstance(document, Mapping):
+        return {key: _with_words(item) for key, item in document.items()}
+    if isinstance(document, (list, tuple)):
+        return [_with_words(item) for item in document]
+    if type(document) is float and not math.isfinite(document):
+        return "NaN" if math.isnan(document) else "Infinity" if document > 0 else "-Infinity"
+    return document
+
+
+_MSGPACK = msgspec.msgpack.Encoder(enc_hook=lambda value: _array_object("data", value))
+_JSON = msgspec.json.Encoder(enc_hook=lambda value: _array_object("base64", value))

@@ -1,0 +1,75 @@
+"""A server in this process, without a socket: found by the entry point that pullback-server declares."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from contextlib import AbstractAsyncContextManager
+from importlib.metadata import entry_points
+from typing import Any
+
+import httpx
+
+from pullback.errors import NotConnectedError
+
+#: Stands for the address of a server that has none.
+URL = "http://local"
+_GROUP = "pullback.embedded"
+
+
+class Transport(httpx.BaseTransport, httpx.AsyncBaseTransport):
+    """Sends requests to a server of its own, which runs on a thread until this is closed.
+
+    Raises:
+        NotConnectedError: no server is installed here.
+    """
+
+    def __init__(self) -> None:
+        found = next(iter(entry_points(group=_GROUP)), None)
+        if found is None:
+            raise NotConnectedError(
+                'connect("local") needs the server in this environment: pip install pullback-server; '
+                "or name a server that runs elsewhere: connect(url)"
+            )
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="pullback-embedded", daemon=True)
+        self._thread.start()
+        self._server: AbstractAsyncContextManager[Any] = found.load()()
+        self._asgi = httpx.ASGITransport(self._wait(self._server.__aenter__()))
+
+    def _wait(self, coroutine: Any) -> Any:
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """The server's answer."""
+        found: httpx.Response = self._wait(self._answered(request))
+        return found
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """The same, awaited on another loop than the server's."""
+        future = asyncio.run_coroutine_threadsafe(self._answered(request), self._loop)
+        return await asyncio.wrap_future(future)
+
+    async def _answered(self, request: httpx.Request) -> httpx.Response:
+        headers = [(name, value) for name, value in request.headers.raw if name.lower() != b"accept-encoding"]
+        plain = httpx.Request(request.method, request.url, headers=headers, content=await _body(request))
+        answer = await self._asgi.handle_async_request(plain)
+        return httpx.Response(answer.status_code, headers=answer.headers, content=await answer.aread())
+
+    def close(self) -> None:
+        """Ends the server; what it held in memory is gone."""
+        if self._loop.is_closed():
+            return
+        self._wait(self._server.__aexit__(None, None, None))
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    async def aclose(self) -> None:
+        """The same, awaited."""
+        await asyncio.to_thread(self.close)
+
+
+async def _body(request: httpx.Request) -> bytes:
+    """The body of a request of either kind of client."""
+    return await request.aread() if isinstance(request.stream, httpx.AsyncByteStream) else request.read()

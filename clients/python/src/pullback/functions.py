@@ -1,0 +1,965 @@
+"""The public functions `F.*`: every operation of the server, by name and alias.
+
+Made from the server's list of operations by `make mirror`: do not edit. What is given is a variable, a number, an array
+or a list; what is returned a variable, or a value where no variable was given.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pullback.recorder import apply, apply_several
+from pullback.table import fill
+
+Axes = int | list[int] | tuple[int, ...] | None
+Ints = int | list[int] | tuple[int, ...]
+Contraction = int | tuple[Any, Any] | list[Any]
+Dtype = Any
+Operand = Any
+Result = Any
+
+
+def abs(x: Operand) -> Result:
+    """Absolute value; gradient 1 at 0, as JAX's."""
+    return apply("abs", (x,))
+
+
+def accuracy(x: Operand, t: Operand) -> Result:
+    """Share of rows whose largest score is at the label; it has no derivative."""
+    return apply("accuracy", (x, t))
+
+
+def acos(x: Operand) -> Result:
+    """Inverse cosine, in radians; NaN outside [-1, 1]."""
+    return apply("acos", (x,))
+
+
+def acosh(x: Operand) -> Result:
+    """Inverse hyperbolic cosine; NaN below 1."""
+    return apply("acosh", (x,))
+
+
+def add(x1: Operand, x2: Operand) -> Result:
+    """Sum of two values."""
+    return apply("add", (x1, x2))
+
+
+def all(x: Operand, axes: Axes = None, keepdims: bool = False, *, axis: Axes | None = None) -> Result:
+    """Whether no element over axes is 0."""
+    return apply("all", (x,), {"axes": axes, "keepdims": keepdims, "axis": axis}, {"keepdims": False})
+
+
+def any(x: Operand, axes: Axes = None, keepdims: bool = False, *, axis: Axes | None = None) -> Result:
+    """Whether some element over axes is not 0."""
+    return apply("any", (x,), {"axes": axes, "keepdims": keepdims, "axis": axis}, {"keepdims": False})
+
+
+def argmax(x: Operand, axis: int | None = None, keepdims: bool = False, *, axes: int | None = None) -> Result:
+    """Place of the first largest element along an axis (of the flattened array where none is given)."""
+    return apply("argmax", (x,), {"axis": axis, "keepdims": keepdims, "axes": axes}, {"keepdims": False})
+
+
+def argmin(x: Operand, axis: int | None = None, keepdims: bool = False, *, axes: int | None = None) -> Result:
+    """Place of the first smallest element along an axis (of the flattened array where none is given)."""
+    return apply("argmin", (x,), {"axis": axis, "keepdims": keepdims, "axes": axes}, {"keepdims": False})
+
+
+def asin(x: Operand) -> Result:
+    """Inverse sine, in radians; NaN outside [-1, 1]."""
+    return apply("asin", (x,))
+
+
+def asinh(x: Operand) -> Result:
+    """Inverse hyperbolic sine."""
+    return apply("asinh", (x,))
+
+
+def astype(x: Operand, dtype: Dtype) -> Result:
+    """The value in another dtype."""
+    return apply("astype", (x,), {"dtype": dtype}, {})
+
+
+def atan(x: Operand) -> Result:
+    """Inverse tangent, in radians."""
+    return apply("atan", (x,))
+
+
+def atan2(x1: Operand, x2: Operand) -> Result:
+    """The angle of the point (x2, x1), in radians; gradient NaN at the origin."""
+    return apply("atan2", (x1, x2))
+
+
+def atanh(x: Operand) -> Result:
+    """Inverse hyperbolic tangent; NaN outside [-1, 1]."""
+    return apply("atanh", (x,))
+
+
+def broadcast_to(x: Operand, shape: Ints) -> Result:
+    """Repeated along new and unit axes to another shape."""
+    return apply("broadcast_to", (x,), {"shape": shape}, {})
+
+
+def ceil(x: Operand) -> Result:
+    """The next integer above, as a float."""
+    return apply("ceil", (x,))
+
+
+def cholesky(x: Operand, upper: bool = False) -> Result:
+    """Lower triangle L with L @ L.T = (x + x.T) / 2, or its transpose; NaN for a matrix that is not positive definite."""
+    return apply("cholesky", (x,), {"upper": upper}, {"upper": False})
+
+
+def clip(x: Operand, min: float | None = None, max: float | None = None) -> Result:
+    """x limited to [min, max]; the gradient is 1 inside, 0 outside and 1/2 at a bound."""
+    return apply("clip", (x,), {"min": min, "max": max}, {})
+
+
+def cofactor(x: Operand) -> Result:
+    """Cofactors of the matrices of the last two axes: the gradient of det. Their own gradient is NaN where a matrix of 4 rows or more is singular."""
+    return apply("cofactor", (x,))
+
+
+def concat(*x: Operand, axis: int = 0) -> Result:
+    """Joined along an existing axis."""
+    return apply("concat", x, {"axis": axis}, {"axis": 0})
+
+
+def cos(x: Operand) -> Result:
+    """Cosine of x in radians."""
+    return apply("cos", (x,))
+
+
+def cosh(x: Operand) -> Result:
+    """Hyperbolic cosine."""
+    return apply("cosh", (x,))
+
+
+def cross_entropy(x: Operand, t: Operand, ignore_index: int = -100) -> Result:
+    """Mean of -log softmax(x) at the labels t, over those that are not ignore_index; 0 where all are."""
+    return apply("cross_entropy", (x, t), {"ignore_index": ignore_index}, {"ignore_index": -100})
+
+
+def cross_entropy_slope(x: Operand, t: Operand, ignore_index: int = -100) -> Result:
+    """The gradient of cross_entropy: (softmax(x) - one_hot(t)) / n at the labels that count, else 0."""
+    return apply("cross_entropy_slope", (x, t), {"ignore_index": ignore_index}, {"ignore_index": -100})
+
+
+def cumsum(x: Operand, axis: int | None = None) -> Result:
+    """Running sum along an axis (of the flattened array where none is given)."""
+    return apply("cumsum", (x,), {"axis": axis}, {})
+
+
+def cumulative_sum(x: Operand, axis: int = 0) -> Result:
+    """Running sum along an axis."""
+    return apply("cumulative_sum", (x,), {"axis": axis}, {"axis": 0})
+
+
+def det(x: Operand) -> Result:
+    """Determinant of the matrices of the last two axes; its gradient is exact where it is 0."""
+    return apply("det", (x,))
+
+
+def det_sign(x: Operand) -> Result:
+    """Sign of the determinant, -1, 0 or 1, of the matrices of the last two axes."""
+    return apply("det_sign", (x,))
+
+
+def diagonal(x: Operand, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Result:
+    """The diagonal of two axes, as the last axis of the result."""
+    return apply(
+        "diagonal", (x,), {"offset": offset, "axis1": axis1, "axis2": axis2}, {"offset": 0, "axis1": 0, "axis2": 1}
+    )
+
+
+def digamma(x: Operand) -> Result:
+    """The derivative of gammaln; -inf at 0, NaN at -1, -2, ..."""
+    return apply("digamma", (x,))
+
+
+def div(x1: Operand, x2: Operand) -> Result:
+    """Quotient of two values; x / 0 is inf or nan."""
+    return apply("div", (x1, x2))
+
+
+def dropout(x: Operand, ratio: float = 0.5, *, rng: int | None = None) -> Result:
+    """In training, elements set to 0 with probability `ratio` and the rest scaled by 1 / (1 - ratio); else x.
+
+    rng: a seed of its own; left out, the session's generator goes on.
+    """
+    return apply("dropout", (x,), {"ratio": ratio}, {"ratio": 0.5}, rng=rng)
+
+
+def dropout_mask(x: Operand, ratio: float = 0.5, *, rng: int | None = None) -> Result:
+    """In training, 0 with probability `ratio`, else 1 / (1 - ratio), in the shape of x; else ones.
+
+    rng: a seed of its own; left out, the session's generator goes on.
+    """
+    return apply("dropout_mask", (x,), {"ratio": ratio}, {"ratio": 0.5}, rng=rng)
+
+
+def einsum(subscripts: str, *x: Operand) -> Result:
+    """Sums of products over named axes, as in NumPy: `einsum("ij,jk->ik", a, b)`."""
+    return apply("einsum", x, {"subscripts": subscripts}, {})
+
+
+def equal(x1: Operand, x2: Operand) -> Result:
+    """x1 == x2."""
+    return apply("equal", (x1, x2))
+
+
+def erf(x: Operand) -> Result:
+    """The error function (Abramowitz and Stegun 7.1.1)."""
+    return apply("erf", (x,))
+
+
+def erfc(x: Operand) -> Result:
+    """1 - erf(x), exact for large x."""
+    return apply("erfc", (x,))
+
+
+def euclidean_norm(x: Operand, axes: Axes = None, keepdims: bool = False, *, axis: Axes | None = None) -> Result:
+    """Square root of the sum of squares over axes, without overflow; all derivatives are 0 where it is 0."""
+    return apply("euclidean_norm", (x,), {"axes": axes, "keepdims": keepdims, "axis": axis}, {"keepdims": False})
+
+
+def exp(x: Operand) -> Result:
+    """e to the power x."""
+    return apply("exp", (x,))
+
+
+def exp2(x: Operand) -> Result:
+    """2 to the power x."""
+    return apply("exp2", (x,))
+
+
+def expand_dims(x: Operand, axis: Axes = 0, *, axes: Axes | None = None) -> Result:
+    """With a new axis of length 1."""
+    return apply("expand_dims", (x,), {"axis": axis, "axes": axes}, {"axis": 0})
+
+
+def expm1(x: Operand) -> Result:
+    """exp(x) - 1, exact near 0."""
+    return apply("expm1", (x,))
+
+
+def flip(x: Operand, axes: Axes = None, *, axis: Axes | None = None) -> Result:
+    """Elements in reverse order along axes (all where none is given)."""
+    return apply("flip", (x,), {"axes": axes, "axis": axis}, {})
+
+
+def floor(x: Operand) -> Result:
+    """The next integer below, as a float."""
+    return apply("floor", (x,))
+
+
+def floor_divide(x1: Operand, x2: Operand) -> Result:
+    """The quotient, rounded down."""
+    return apply("floor_divide", (x1, x2))
+
+
+def full_like(x: Operand, value: float) -> Result:
+    """`value` in the shape and dtype of x."""
+    return apply("full_like", (x,), {"value": value}, {})
+
+
+def gammaln(x: Operand) -> Result:
+    """log(abs(gamma(x))); inf at 0, -1, -2, ..."""
+    return apply("gammaln", (x,))
+
+
+def gelu(x: Operand) -> Result:
+    """Gaussian error linear unit, tanh form (Hendrycks and Gimpel, arXiv:1606.08415)."""
+    return apply("gelu", (x,))
+
+
+def get_item(x: Operand, axis: int, indices: Any) -> Result:
+    """Elements at fixed integer places along an axis."""
+    return apply("get_item", (x,), {"axis": axis, "indices": indices}, {})
+
+
+def greater(x1: Operand, x2: Operand) -> Result:
+    """x1 > x2."""
+    return apply("greater", (x1, x2))
+
+
+def greater_equal(x1: Operand, x2: Operand) -> Result:
+    """x1 >= x2."""
+    return apply("greater_equal", (x1, x2))
+
+
+def hypot(x1: Operand, x2: Operand) -> Result:
+    """sqrt(x1**2 + x2**2) without overflow; all derivatives are 0 where both are 0."""
+    return apply("hypot", (x1, x2))
+
+
+def inv(x: Operand) -> Result:
+    """Inverse of the matrices of the last two axes; NaN for one that is singular."""
+    return apply("inv", (x,))
+
+
+def isclose(x1: Operand, x2: Operand, rtol: float = 1e-05, atol: float = 1e-08) -> Result:
+    """|x1 - x2| <= atol + rtol |x2|."""
+    return apply("isclose", (x1, x2), {"rtol": rtol, "atol": atol}, {"rtol": 1e-05, "atol": 1e-08})
+
+
+def isfinite(x: Operand) -> Result:
+    """x is neither infinite nor NaN."""
+    return apply("isfinite", (x,))
+
+
+def isinf(x: Operand) -> Result:
+    """x is infinite."""
+    return apply("isinf", (x,))
+
+
+def isnan(x: Operand) -> Result:
+    """x is not a number."""
+    return apply("isnan", (x,))
+
+
+def less(x1: Operand, x2: Operand) -> Result:
+    """x1 < x2."""
+    return apply("less", (x1, x2))
+
+
+def less_equal(x1: Operand, x2: Operand) -> Result:
+    """x1 <= x2."""
+    return apply("less_equal", (x1, x2))
+
+
+def linear(x: Operand, w: Operand, b: Operand = None) -> Result:
+    """x @ w + b: a layer of weights and biases."""
+    return apply("linear", (x, w, b))
+
+
+def log(x: Operand) -> Result:
+    """Natural logarithm."""
+    return apply("log", (x,))
+
+
+def log10(x: Operand) -> Result:
+    """Logarithm to base 10."""
+    return apply("log10", (x,))
+
+
+def log1p(x: Operand) -> Result:
+    """log(1 + x), exact near 0."""
+    return apply("log1p", (x,))
+
+
+def log2(x: Operand) -> Result:
+    """Logarithm to base 2."""
+    return apply("log2", (x,))
+
+
+def log_abs_det(x: Operand) -> Result:
+    """log(abs(det(x))) without overflow; -inf, with gradient NaN, where a matrix is singular."""
+    return apply("log_abs_det", (x,))
+
+
+def log_softmax(x: Operand, axis: int = -1) -> Result:
+    """x - logsumexp(x) along an axis."""
+    return apply("log_softmax", (x,), {"axis": axis}, {"axis": -1})
+
+
+def logaddexp(x1: Operand, x2: Operand) -> Result:
+    """log(exp(x1) + exp(x2)) without overflow."""
+    return apply("logaddexp", (x1, x2))
+
+
+def logical_and(x1: Operand, x2: Operand) -> Result:
+    """Both are not 0."""
+    return apply("logical_and", (x1, x2))
+
+
+def logical_not(x: Operand) -> Result:
+    """x is 0."""
+    return apply("logical_not", (x,))
+
+
+def logical_or(x1: Operand, x2: Operand) -> Result:
+    """At least one is not 0."""
+    return apply("logical_or", (x1, x2))
+
+
+def logical_xor(x1: Operand, x2: Operand) -> Result:
+    """Exactly one is not 0."""
+    return apply("logical_xor", (x1, x2))
+
+
+def logsumexp(x: Operand, axes: Axes = None, keepdims: bool = False, *, axis: Axes | None = None) -> Result:
+    """log(sum(exp(x))) over axes, without overflow."""
+    return apply("logsumexp", (x,), {"axes": axes, "keepdims": keepdims, "axis": axis}, {"keepdims": False})
+
+
+def mask_fill(x: Operand, mask: Operand, value: float) -> Result:
+    """x, with `value` where the mask is 0."""
+    return apply("mask_fill", (x, mask), {"value": value}, {})
+
+
+def matmul(x1: Operand, x2: Operand) -> Result:
+    """Matrix product, batched over leading axes; a vector is a row on the left and a column on the right."""
+    return apply("matmul", (x1, x2))
+
+
+def matrix_transpose(x: Operand) -> Result:
+    """The last two axes swapped."""
+    return apply("matrix_transpose", (x,))
+
+
+def max(x: Operand, axes: Axes = None, keepdims: bool = False, *, axis: Axes | None = None) -> Result:
+    """Largest element over axes; NaN where there is one. Ties share the gradient evenly."""
+    return apply("max", (x,), {"axes": axes, "keepdims": keepdims, "axis": axis}, {"keepdims": False})
+
+
+def maximum(x1: Operand, x2: Operand) -> Result:
+    """The larger of two values; NaN where one is. A tie gives half the gradient to each."""
+    return apply("maximum", (x1, x2))
+
+
+def mean(x: Operand, axes: Axes = None, keepdims: bool = False, *, axis: Axes | None = None) -> Result:
+    """Mean over axes; NaN where there is nothing."""
+    return apply("mean", (x,), {"axes": axes, "keepdims": keepdims, "axis": axis}, {"keepdims": False})
+
+
+def mean_squared_error(x: Operand, t: Operand) -> Result:
+    """Mean of squared differences over all elements."""
+    return apply("mean_squared_error", (x, t))
+
+
+def min(x: Operand, axes: Axes = None, keepdims: bool = False, *, axis: Axes | None = None) -> Result:
+    """Smallest element over axes; NaN where there is one. Ties share the gradient evenly."""
+    return apply("min", (x,), {"axes": axes, "keepdims": keepdims, "axis": axis}, {"keepdims": False})
+
+
+def minimum(x1: Operand, x2: Operand) -> Result:
+    """The smaller of two values; NaN where one is. A tie gives half the gradient to each."""
+    return apply("minimum", (x1, x2))
+
+
+def mul(x1: Operand, x2: Operand) -> Result:
+    """Product of two values, element by element."""
+    return apply("mul", (x1, x2))
+
+
+def neg(x: Operand) -> Result:
+    """-x."""
+    return apply("neg", (x,))
+
+
+def norm(
+    x: Operand, ord: float | str | None = None, axes: Axes = None, keepdims: bool = False, *, axis: Axes | None = None
+) -> Result:
+    """Euclidean norm over axes (all where none is given); ord 1, 2 or inf along one axis. Gradient 0 at 0."""
+    return apply("norm", (x,), {"ord": ord, "axes": axes, "keepdims": keepdims, "axis": axis}, {"keepdims": False})
+
+
+def not_equal(x1: Operand, x2: Operand) -> Result:
+    """x1 != x2."""
+    return apply("not_equal", (x1, x2))
+
+
+def one_hot(labels: Operand, classes: int, ignore_index: int = -100) -> Result:
+    """A mask with a last axis of classes, true at the label; all false for ignore_index."""
+    return apply("one_hot", (labels,), {"classes": classes, "ignore_index": ignore_index}, {"ignore_index": -100})
+
+
+def ones_like(x: Operand) -> Result:
+    """Ones of the shape and dtype of x."""
+    return apply("ones_like", (x,))
+
+
+def outer(x1: Operand, x2: Operand) -> Result:
+    """Every product of two elements."""
+    return apply("outer", (x1, x2))
+
+
+def polygamma(x: Operand, n: int) -> Result:
+    """The n-th derivative of digamma."""
+    return apply("polygamma", (x,), {"n": n}, {})
+
+
+def pow(x1: Operand, x2: Operand) -> Result:
+    """x1 to the power x2. x**0 is 1 with gradient 0, also at 0; 0**x2 has gradient 0 with respect to x2 >= 0."""
+    return apply("pow", (x1, x2))
+
+
+def prod(x: Operand, axes: Axes = None, keepdims: bool = False, *, axis: Axes | None = None) -> Result:
+    """Product over axes; 1 where there is nothing. The gradient is exact where factors are 0."""
+    return apply("prod", (x,), {"axes": axes, "keepdims": keepdims, "axis": axis}, {"keepdims": False})
+
+
+def relu(x: Operand) -> Result:
+    """max(x, 0); gradient 0 at 0."""
+    return apply("relu", (x,))
+
+
+def remainder(x1: Operand, x2: Operand) -> Result:
+    """The remainder of the quotient rounded down, with the sign of the divisor, as Python's %."""
+    return apply("remainder", (x1, x2))
+
+
+def repeat(x: Operand, repeats: int, axis: int | None = None) -> Result:
+    """Each element `repeats` times along an axis (of the flattened array where none is given)."""
+    return apply("repeat", (x,), {"repeats": repeats, "axis": axis}, {})
+
+
+def reshape(x: Operand, shape: Ints) -> Result:
+    """The same elements, in row-major order, in another shape; one length may be -1."""
+    return apply("reshape", (x,), {"shape": shape}, {})
+
+
+def roll(x: Operand, shift: Ints, axes: Axes = None, *, axis: Axes | None = None) -> Result:
+    """Elements shifted around along axes (of the flattened array where none is given)."""
+    return apply("roll", (x,), {"shift": shift, "axes": axes, "axis": axis}, {})
+
+
+def round(x: Operand) -> Result:
+    """The nearest integer, halves to even, as a float."""
+    return apply("round", (x,))
+
+
+def scatter_add(x: Operand, indices: Operand, updates: Operand, axis: int | None = None) -> Result:
+    """x with `updates` added at integer places along an axis; a place named twice gets both."""
+    return apply("scatter_add", (x, indices, updates), {"axis": axis}, {})
+
+
+def sigmoid(x: Operand) -> Result:
+    """1 / (1 + exp(-x)), without overflow."""
+    return apply("sigmoid", (x,))
+
+
+def sigmoid_slope(x: Operand) -> Result:
+    """The derivative of sigmoid: sigmoid(x) * sigmoid(-x), exact where it is small."""
+    return apply("sigmoid_slope", (x,))
+
+
+def sign(x: Operand) -> Result:
+    """-1, 0 or 1."""
+    return apply("sign", (x,))
+
+
+def sin(x: Operand) -> Result:
+    """Sine of x in radians."""
+    return apply("sin", (x,))
+
+
+def sinh(x: Operand) -> Result:
+    """Hyperbolic sine."""
+    return apply("sinh", (x,))
+
+
+def slice(x: Operand, index: Any) -> Result:
+    """x[index]: integers, slices, new axes, an ellipsis and lists of integers, as in NumPy."""
+    return apply("slice", (x,), {"index": index}, {})
+
+
+def slice_add(x: Operand, updates: Operand, index: Any) -> Result:
+    """x with `updates` added at an index; where it names a place twice, both are added."""
+    return apply("slice_add", (x, updates), {"index": index}, {})
+
+
+def slogdet(x: Operand) -> Any:
+    """Sign and logarithm of the absolute value of the determinant, without overflow; two outputs."""
+    return apply_several(2, "slogdet", (x,))
+
+
+def softmax(x: Operand, axis: int = -1) -> Result:
+    """exp(x) / sum(exp(x)) along an axis, without overflow."""
+    return apply("softmax", (x,), {"axis": axis}, {"axis": -1})
+
+
+def softplus(x: Operand) -> Result:
+    """log(1 + exp(x)), without overflow."""
+    return apply("softplus", (x,))
+
+
+def solve(a: Operand, b: Operand) -> Result:
+    """x with a @ x = b, batched over leading axes; b is a vector only where it has one axis. NaN where a is singular."""
+    return apply("solve", (a, b))
+
+
+def split(x: Operand, sizes: Ints, axis: int = 0) -> Any:
+    """Cut along an axis into parts of the given sizes, or into a number of equal parts; several outputs."""
+    return apply_several(sizes, "split", (x,), {"sizes": sizes, "axis": axis}, {"axis": 0})
+
+
+def sqrt(x: Operand) -> Result:
+    """Square root; NaN below 0, gradient inf at 0."""
+    return apply("sqrt", (x,))
+
+
+def square(x: Operand) -> Result:
+    """x * x."""
+    return apply("square", (x,))
+
+
+def squeeze(x: Operand, axes: Axes = None, *, axis: Axes | None = None) -> Result:
+    """Without the given axes of length 1 (all of them where none is given)."""
+    return apply("squeeze", (x,), {"axes": axes, "axis": axis}, {})
+
+
+def stack(*x: Operand, axis: int = 0) -> Result:
+    """Joined along a new axis."""
+    return apply("stack", x, {"axis": axis}, {"axis": 0})
+
+
+def std(
+    x: Operand, axes: Axes = None, keepdims: bool = False, correction: int = 0, *, axis: Axes | None = None
+) -> Result:
+    """Square root of the variance; its gradient is NaN where the variance is 0."""
+    return apply(
+        "std",
+        (x,),
+        {"axes": axes, "keepdims": keepdims, "correction": correction, "axis": axis},
+        {"keepdims": False, "correction": 0},
+    )
+
+
+def stop_gradient(x: Operand) -> Result:
+    """The value itself, with no gradient through it."""
+    return apply("stop_gradient", (x,))
+
+
+def sub(x1: Operand, x2: Operand) -> Result:
+    """Difference of two values."""
+    return apply("sub", (x1, x2))
+
+
+def sum(x: Operand, axes: Axes = None, keepdims: bool = False, *, axis: Axes | None = None) -> Result:
+    """Sum over axes; 0 where there is nothing."""
+    return apply("sum", (x,), {"axes": axes, "keepdims": keepdims, "axis": axis}, {"keepdims": False})
+
+
+def sum_to(x: Operand, shape: Ints) -> Result:
+    """Sums over the axes that broadcasting from `shape` would repeat."""
+    return apply("sum_to", (x,), {"shape": shape}, {})
+
+
+def take(x: Operand, indices: Operand, axis: int | None = None) -> Result:
+    """Elements at integer places along an axis (of the flattened array where none is given)."""
+    return apply("take", (x, indices), {"axis": axis}, {})
+
+
+def tan(x: Operand) -> Result:
+    """Tangent of x in radians."""
+    return apply("tan", (x,))
+
+
+def tanh(x: Operand) -> Result:
+    """Hyperbolic tangent."""
+    return apply("tanh", (x,))
+
+
+def tensordot(x1: Operand, x2: Operand, axes: Contraction = 2) -> Result:
+    """Sum of products over the last `axes` axes of x1 and the first of x2, or over two lists of axes."""
+    return apply("tensordot", (x1, x2), {"axes": axes}, {"axes": 2})
+
+
+def tile(x: Operand, reps: Ints) -> Result:
+    """The whole array repeated along each axis."""
+    return apply("tile", (x,), {"reps": reps}, {})
+
+
+def trace(x: Operand, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Result:
+    """Sum of a diagonal of two axes."""
+    return apply(
+        "trace", (x,), {"offset": offset, "axis1": axis1, "axis2": axis2}, {"offset": 0, "axis1": 0, "axis2": 1}
+    )
+
+
+def transpose(x: Operand, axes: Axes = None, *, axis: Axes | None = None) -> Result:
+    """Axes in another order; reversed where none is given."""
+    return apply("transpose", (x,), {"axes": axes, "axis": axis}, {})
+
+
+def tril(x: Operand, k: int = 0) -> Result:
+    """Zeros above the k-th diagonal of the last two axes."""
+    return apply("tril", (x,), {"k": k}, {"k": 0})
+
+
+def triu(x: Operand, k: int = 0) -> Result:
+    """Zeros below the k-th diagonal of the last two axes."""
+    return apply("triu", (x,), {"k": k}, {"k": 0})
+
+
+def trunc(x: Operand) -> Result:
+    """The next integer towards 0, as a float."""
+    return apply("trunc", (x,))
+
+
+def unsqueeze(x: Operand, axes: Axes = None, *, axis: Axes | None = None) -> Result:
+    """With new axes of length 1 at the given places of the result."""
+    return apply("unsqueeze", (x,), {"axes": axes, "axis": axis}, {})
+
+
+def variance(
+    x: Operand, axes: Axes = None, keepdims: bool = False, correction: int = 0, *, axis: Axes | None = None
+) -> Result:
+    """Mean squared deviation from the mean; divided by n - correction."""
+    return apply(
+        "variance",
+        (x,),
+        {"axes": axes, "keepdims": keepdims, "correction": correction, "axis": axis},
+        {"keepdims": False, "correction": 0},
+    )
+
+
+def where(condition: Operand, x: Operand, y: Operand) -> Result:
+    """x where the condition is not 0, else y. Both are computed: guard what may be NaN in the branch not taken."""
+    return apply("where", (condition, x, y))
+
+
+def zeros_like(x: Operand) -> Result:
+    """Zeros of the shape and dtype of x."""
+    return apply("zeros_like", (x,))
+
+
+absolute = abs
+
+
+arccos = acos
+
+
+arccosh = acosh
+
+
+arcsin = asin
+
+
+arcsinh = asinh
+
+
+arctan = atan
+
+
+arctan2 = atan2
+
+
+arctanh = atanh
+
+
+concatenate = concat
+
+
+divide = div
+
+
+transpose_matmul = matrix_transpose
+
+
+multiply = mul
+
+
+negative = neg
+
+
+power = pow
+
+
+subtract = sub
+
+
+permute_dims = transpose
+
+
+var = variance
+
+
+fill(
+    {
+        "abs": abs,
+        "absolute": absolute,
+        "accuracy": accuracy,
+        "acos": acos,
+        "acosh": acosh,
+        "add": add,
+        "all": all,
+        "any": any,
+        "arccos": arccos,
+        "arccosh": arccosh,
+        "arcsin": arcsin,
+        "arcsinh": arcsinh,
+        "arctan": arctan,
+        "arctan2": arctan2,
+        "arctanh": arctanh,
+        "argmax": argmax,
+        "argmin": argmin,
+        "asin": asin,
+        "asinh": asinh,
+        "astype": astype,
+        "atan": atan,
+        "atan2": atan2,
+        "atanh": atanh,
+        "broadcast_to": broadcast_to,
+        "ceil": ceil,
+        "cholesky": cholesky,
+        "clip": clip,
+        "cofactor": cofactor,
+        "concat": concat,
+        "concatenate": concatenate,
+        "cos": cos,
+        "cosh": cosh,
+        "cross_entropy": cross_entropy,
+        "cross_entropy_slope": cross_entropy_slope,
+        "cumsum": cumsum,
+        "cumulative_sum": cumulative_sum,
+        "det": det,
+        "det_sign": det_sign,
+        "diagonal": diagonal,
+        "digamma": digamma,
+        "div": div,
+        "divide": divide,
+        "dropout": dropout,
+        "dropout_mask": dropout_mask,
+        "einsum": einsum,
+        "equal": equal,
+        "erf": erf,
+        "erfc": erfc,
+        "euclidean_norm": euclidean_norm,
+        "exp": exp,
+        "exp2": exp2,
+        "expand_dims": expand_dims,
+        "expm1": expm1,
+        "flip": flip,
+        "floor": floor,
+        "floor_divide": floor_divide,
+        "full_like": full_like,
+        "gammaln": gammaln,
+        "gelu": gelu,
+        "get_item": get_item,
+        "greater": greater,
+        "greater_equal": greater_equal,
+        "hypot": hypot,
+        "inv": inv,
+        "isclose": isclose,
+        "isfinite": isfinite,
+        "isinf": isinf,
+        "isnan": isnan,
+        "less": less,
+        "less_equal": less_equal,
+        "linear": linear,
+        "log": log,
+        "log10": log10,
+        "log1p": log1p,
+        "log2": log2,
+        "log_abs_det": log_abs_det,
+        "log_softmax": log_softmax,
+        "logaddexp": logaddexp,
+        "logical_and": logical_and,
+        "logical_not": logical_not,
+        "logical_or": logical_or,
+        "logical_xor": logical_xor,
+        "logsumexp": logsumexp,
+        "mask_fill": mask_fill,
+        "matmul": matmul,
+        "matrix_transpose": matrix_transpose,
+        "max": max,
+        "maximum": maximum,
+        "mean": mean,
+        "mean_squared_error": mean_squared_error,
+        "min": min,
+        "minimum": minimum,
+        "mul": mul,
+        "multiply": multiply,
+        "neg": neg,
+        "negative": negative,
+        "norm": norm,
+        "not_equal": not_equal,
+        "one_hot": one_hot,
+        "ones_like": ones_like,
+        "outer": outer,
+        "permute_dims": permute_dims,
+        "polygamma": polygamma,
+        "pow": pow,
+        "power": power,
+        "prod": prod,
+        "relu": relu,
+        "remainder": remainder,
+        "repeat": repeat,
+        "reshape": reshape,
+        "roll": roll,
+        "round": round,
+        "scatter_add": scatter_add,
+        "sigmoid": sigmoid,
+        "sigmoid_slope": sigmoid_slope,
+        "sign": sign,
+        "sin": sin,
+        "sinh": sinh,
+        "slice": slice,
+        "slice_add": slice_add,
+        "slogdet": slogdet,
+        "softmax": softmax,
+        "softplus": softplus,
+        "solve": solve,
+        "split": split,
+        "sqrt": sqrt,
+        "square": square,
+        "squeeze": squeeze,
+        "stack": stack,
+        "std": std,
+        "stop_gradient": stop_gradient,
+        "sub": sub,
+        "subtract": subtract,
+        "sum": sum,
+        "sum_to": sum_to,
+        "take": take,
+        "tan": tan,
+        "tanh": tanh,
+        "tensordot": tensordot,
+        "tile": tile,
+        "trace": trace,
+        "transpose": transpose,
+        "transpose_matmul": transpose_matmul,
+        "tril": tril,
+        "triu": triu,
+        "trunc": trunc,
+        "unsqueeze": unsqueeze,
+        "var": var,
+        "variance": variance,
+        "where": where,
+        "zeros_like": zeros_like,
+    },
+    {
+        "abs",
+        "absolute",
+        "acos",
+        "acosh",
+        "arccos",
+        "arccosh",
+        "arcsin",
+        "arcsinh",
+        "arctan",
+        "arctanh",
+        "asin",
+        "asinh",
+        "atan",
+        "atanh",
+        "cos",
+        "cosh",
+        "digamma",
+        "erf",
+        "erfc",
+        "exp",
+        "exp2",
+        "expm1",
+        "gammaln",
+        "gelu",
+        "log",
+        "log10",
+        "log1p",
+        "log2",
+        "neg",
+        "negative",
+        "relu",
+        "sigmoid",
+        "sigmoid_slope",
+        "sin",
+        "sinh",
+        "softplus",
+        "sqrt",
+        "square",
+        "tan",
+        "tanh",
+    },
+)

@@ -1,0 +1,54 @@
+"""Hooks: what an optimizer does to all gradients together before it updates the parameters, on the server."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from pullback.attributes import NUMBER, Attribute
+
+
+class Hook:
+    """Base: `kind` and `config` say what the server is to do."""
+
+    kind: str
+    config: dict[str, Any]
+
+    def document(self) -> dict[str, Any]:
+        """As it stands in a command."""
+        return {"kind": self.kind, **self.config}
+
+
+class WeightDecay(Hook):
+    """Adds rate * parameter to each gradient: the derivative of a penalty rate / 2 * parameter**2.
+
+    Raises:
+        BadAttributeError: a rate that is no number.
+    """
+
+    kind = "weight_decay"
+
+    def __init__(self, rate: float) -> None:
+        self.rate: float = Attribute("rate", NUMBER).parse(rate, self.kind)
+        self.config = {"rate": self.rate}
+
+
+class ClipGrad(Hook):
+    """Scales all gradients by one factor where their common norm is above `max`; below it they stay as they are.
+
+    The factor is max / (norm + 1e-6).
+    Source: Pascanu, Mikolov and Bengio, On the difficulty of training recurrent neural networks (2013).
+
+    Raises:
+        BadAttributeError: a `max` that is no number.
+    """
+
+    kind = "clip_grad"
+
+    def __init__(self, max: float) -> None:
+        self.max: float = Attribute("max", NUMBER).parse(max, self.kind)
+        self.config = {"max": self.max}
+
+
+#: kind -> hook, as documents name them
+HOOKS: dict[str, Callable[..., Hook]] = {"weight_decay": WeightDecay, "clip_grad": ClipGrad}

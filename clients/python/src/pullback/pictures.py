@@ -1,0 +1,13 @@
+"""Pictures of what a variable was computed from."""
+
+from __future__ import annotations
+
+from pullback.variable import Variable
+
+
+def dot(v: Variable, verbose: bool = False) -> str:
+    """DOT text of a variable's tape; verbose: labels are values in place of names."""
+    recorder = v._recorder
+    name = recorder.id_of(v)
+    recorder.flush()
+    return recorder.session.dot(name, verbose=verbose)

@@ -1,0 +1,46 @@
+"""A progress bar for loops of steps, with the loss."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+
+class progress:  # noqa: N801 - reads as a function, as `range` does
+    """Steps through something with a bar that shows the loss; needs `pip install pullback[progress]`.
+
+    Args:
+        steps: how many, or what to go through.
+        every: how many steps pass from one look at the loss to the next: each look is a request.
+
+    >>> from pullback import Variable, connect
+    >>> with connect("local"):
+    ...     w = Variable(1.0)
+    ...     steps = progress(20, disable=True)
+    ...     for _ in steps:
+    ...         loss = w * w
+    ...         steps.show(loss)
+
+    Raises:
+        ImportError: the extra is not installed.
+    """
+
+    def __init__(self, steps: int | Iterable[Any], *, every: int = 10, **options: Any) -> None:
+        try:
+            from tqdm import tqdm  # type: ignore[import-untyped]
+        except ImportError as error:
+            raise ImportError('a progress bar needs the extra "progress": pip install "pullback[progress]"') from error
+        self._bar = tqdm(range(steps) if isinstance(steps, int) else steps, **options)
+        self._every = max(1, every)
+        self._step = 0
+
+    def __iter__(self) -> Iterator[Any]:
+        for step, item in enumerate(self._bar):
+            self._step = step
+            yield item
+
+    def show(self, loss: Any = None, **more: Any) -> None:
+        """Shows a loss, and what else is given by name, if it is time for another look."""
+        if self._step % self._every == 0 or self._step + 1 == self._bar.total:
+            shown = more if loss is None else {"loss": loss, **more}
+            self._bar.set_postfix({name: f"{float(value):.6g}" for name, value in shown.items()})

@@ -1,0 +1,120 @@
+# The engine's own code, from engine/random.py by `make mirror`: do not edit.
+"""Variables of given shapes: zeros, ones and random numbers. What is random takes an explicit seed or generator."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from pullback.attributes import NATURAL, NUMBER, Attribute
+from pullback.errors import BadAttributeError
+from pullback.values import Shape, as_dtype, as_raw, canonical, dtype_of, shape_of
+from pullback.variable import Variable
+
+Rng = int | np.integer[Any] | np.random.Generator
+
+
+def generator(rng: Any, name: str) -> np.random.Generator:
+    """The generator itself, or PCG64 seeded with an integer; `name` stands first in the message.
+
+    Raises:
+        BadAttributeError: it is neither: nothing here draws from a hidden global state.
+    """
+    if isinstance(rng, np.random.Generator):
+        return rng
+    if isinstance(rng, bool) or not isinstance(rng, int | np.integer) or rng < 0:
+        raise BadAttributeError(
+            f"{name}: rng is {rng!r}; expected a seed (a non-negative integer) or a numpy Generator"
+        )
+    return np.random.default_rng(int(rng))
+
+
+def zeros(shape: int | Sequence[int], *, dtype: Any = "float64") -> Variable:
+    """Zeros.
+
+    >>> print(zeros((2, 2)).shape, zeros(()))
+    (2, 2) variable(0.0)
+
+    Raises:
+        BadAttributeError: a length that is no non-negative integer.
+        InvalidValueError: a dtype that is not supported.
+    """
+    return Variable._leaf(canonical(np.zeros(_shape(shape, "zeros"), as_dtype(dtype))))
+
+
+def ones(shape: int | Sequence[int], *, dtype: Any = "float64") -> Variable:
+    """Ones. Raises as `zeros`.
+
+    >>> print(ones(3))
+    variable([1. 1. 1.])
+    """
+    return Variable._leaf(canonical(np.ones(_shape(shape, "ones"), as_dtype(dtype))))
+
+
+def zeros_like(x: Any) -> Variable:
+    """Zeros in the shape and dtype of x: a variable, an array, a number or a list."""
+    x = as_raw(x) if isinstance(x, list | tuple) else x
+    return zeros(shape_of(x), dtype=dtype_of(x))
+
+
+def ones_like(x: Any) -> Variable:
+    """Ones in the shape and dtype of x: a variable, an array, a number or a list."""
+    x = as_raw(x) if isinstance(x, list | tuple) else x
+    return ones(shape_of(x), dtype=dtype_of(x))
+
+
+def rand(shape: int | Sequence[int], *, rng: Rng, dtype: Any = "float64") -> Variable:
+    """Uniform in [0, 1).
+
+    rng: a seed, which gives the same numbers each time, or a generator, which goes on.
+
+    >>> bool(rand((), rng=7) == rand((), rng=7))
+    True
+
+    Raises:
+        BadAttributeError: a length that is no non-negative integer; no seed or generator; a dtype that is not floating.
+    """
+    drawn = generator(rng, "rand").random(_shape(shape, "rand"))
+    return Variable._leaf(canonical(drawn.astype(_floating(dtype, "rand"), copy=False)))
+
+
+def randn(shape: int | Sequence[int], *, rng: Rng, dtype: Any = "float64") -> Variable:
+    """Normal with mean 0 and standard deviation 1. Arguments and errors as `rand`.
+
+    >>> randn((2, 3), rng=0, dtype="float32").dtype
+    dtype('float32')
+    """
+    return _normal("randn", shape, 0.0, 1.0, rng, dtype)
+
+
+def normal(
+    shape: int | Sequence[int], mean: float = 0.0, std: float = 1.0, *, rng: Rng, dtype: Any = "float64"
+) -> Variable:
+    """Normal with that mean and standard deviation. Arguments and errors as `rand`.
+
+    >>> print(normal(2, mean=3.0, std=0.0, rng=0))
+    variable([3. 3.])
+    """
+    return _normal("normal", shape, _number("mean", mean), _number("std", std), rng, dtype)
+
+
+def _normal(name: str, shape: Any, mean: float, std: float, rng: Any, dtype: Any) -> Variable:
+    drawn = generator(rng, name).standard_normal(_shape(shape, name))
+    return Variable._leaf(canonical((mean + std * drawn).astype(_floating(dtype, name), copy=False)))
+
+
+def _number(attribute: str, value: Any) -> float:
+    number: float = Attribute(attribute, NUMBER).parse(value, "normal")
+    return number
+
+
+def _shape(shape: Any, name: str) -> Shape:
+    lengths = shape if isinstance(shape, list | tuple) else (shape,)
+    return tuple(Attribute("shape", NATURAL).parse(length, name) for length in lengths)
+
+
+def _floating(dtype: Any, name: str) -> np.dtype[Any]:
+    found = as_dtype(dtype)
+    if found.kind != "f":
+        raise BadAttributeError(f"{name}: dtype is {found}; expected float64 or float32")
+    return found

@@ -1,0 +1,198 @@
+"""A session through one object, which numbers its calls: what got lost on the way is repeated, and nothing done twice.
+
+A call whose answer never came is in doubt: it may have been done. The next call settles that first, by sending it again
+under its number; and a call that is the same as the one in doubt is that one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import threading
+from collections.abc import Awaitable, Callable, Generator
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
+
+from pullback import calls
+from pullback.client import AsyncClient, Awaiting, Blocking, Client
+from pullback.core import Call
+from pullback.documents import MSGPACK, encode
+from pullback.errors import ProblemError
+from pullback.results import Raw, SessionInfo
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class _Numbers:
+    """What is known of a session's calls: the number of the last one that was done, and one that is in doubt."""
+
+    def __init__(self, last: int) -> None:
+        self.last = last
+        self._in_doubt: Call[Any] | None = None
+
+    def steps(self, make: Callable[[int], Call[R]]) -> Generator[Call[Any], Raw | BaseException, Raw]:
+        """Yields calls, each for what comes of it, and returns what came of the one that `make` makes of its number."""
+        call = make(self.last + 1)
+        before = self._in_doubt
+        if before is not None:
+            outcome = yield from self._settled(before)
+            if _is_same(before, call) or (isinstance(outcome, BaseException) and self._in_doubt is not None):
+                return _returned(outcome)
+            call = make(self.last + 1)
+        return _returned((yield from self._settled(call)))
+
+    def _settled(self, call: Call[Any]) -> Generator[Call[Any], Raw | BaseException, Raw | BaseException]:
+        """What comes of a call, noted."""
+        # Whatever happens before it is known: also that this generator is left.
+        self._in_doubt = call
+        outcome = yield call
+        if isinstance(outcome, Raw):
+            self.last += 1
+            self._in_doubt = None
+        elif isinstance(outcome, ProblemError) and (outcome.status or 500) < 500:
+            self._in_doubt = None
+        return outcome
+
+
+def _returned(outcome: Raw | BaseException) -> Raw:
+    if isinstance(outcome, BaseException):
+        raise outcome
+    return outcome
+
+
+def _is_same(first: Call[Any], second: Call[Any]) -> bool:
+    return (first.method, first.path, first.query, first.content) == (
+        second.method,
+        second.path,
+        second.query,
+        second.content,
+    ) and encode(first.document, MSGPACK) == encode(second.document, MSGPACK)
+
+
+class Seen(Generic[P, R]):
+    """A method made of a call that looks at a session."""
+
+    def __init__(self, build: Callable[Concatenate[str, P], Call[R]]) -> None:
+        self._build = build
+        self.__doc__ = build.__doc__
+
+    @overload
+    def __get__(self, instance: Blocking, owner: Any = None) -> Callable[P, R]: ...
+    @overload
+    def __get__(self, instance: Awaiting, owner: Any = None) -> Callable[P, Awaitable[R]]: ...
+    @overload
+    def __get__(self, instance: None, owner: Any = None) -> Seen[P, R]: ...
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        if instance is None:
+            return self
+
+        @functools.wraps(self._build)
+        def method(*args: P.args, **keywords: P.kwargs) -> Any:
+            return instance._do(self._build(instance.id, *args, **keywords))
+
+        return method
+
+
+class Numbered(Generic[P, R]):
+    """A method made of a call that changes a session."""
+
+    def __init__(self, build: Callable[Concatenate[str, int, P], Call[R]]) -> None:
+        self._build = build
+        self.__doc__ = build.__doc__
+
+    @overload
+    def __get__(self, instance: Blocking, owner: Any = None) -> Callable[P, R]: ...
+    @overload
+    def __get__(self, instance: Awaiting, owner: Any = None) -> Callable[P, Awaitable[R]]: ...
+    @overload
+    def __get__(self, instance: None, owner: Any = None) -> Numbered[P, R]: ...
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        if instance is None:
+            return self
+
+        @functools.wraps(self._build)
+        def method(*args: P.args, **keywords: P.kwargs) -> Any:
+            return instance._do_numbered(lambda seq: self._build(instance.id, seq, *args, **keywords))
+
+        return method
+
+
+class _Calls:
+    """The calls of a session."""
+
+    run = Numbered(calls.run)
+    change = Numbered(calls.change_session)
+    put_state = Numbered(calls.put_state)
+    info = Seen(calls.get_session)
+    variables = Seen(calls.variables)
+    dot = Seen(calls.session_dot)
+    svg = Seen(calls.session_svg)
+    state = Seen(calls.get_state)
+    delete = Seen(calls.delete_session)
+
+
+class Session(Blocking, _Calls):
+    """A session, blocking. Threads that share it are served one after the other.
+
+    Args:
+        client: which asks.
+        info: what `create_session` or `get_session` returned; so one that was left is taken up again by its id.
+
+    >>> with Client("local") as client:
+    ...     session = Session(client, client.create_session(seed=1))
+    ...     commands = [{"do": "variable", "id": "x", "value": 0.5}, {"do": "apply", "expr": "x**2", "out": ["y"]}]
+    ...     session.run(commands, fetch=["y"]).fetched["y"]["value"]
+    0.25
+    """
+
+    def __init__(self, client: Client, info: SessionInfo) -> None:
+        self.id, self.seed = info.id, info.seed
+        self.client = client
+        self._numbers = _Numbers(info.seq)
+        self._lock = threading.Lock()
+
+    def _do(self, call: Call[R]) -> Any:
+        return self.client._do(call)
+
+    def _do_numbered(self, make: Callable[[int], Call[R]]) -> Any:
+        with self._lock:
+            steps = self._numbers.steps(make)
+            outcome: Raw | BaseException | None = None
+            while True:
+                try:
+                    call = steps.send(outcome)  # type: ignore[arg-type]
+                except StopIteration as end:
+                    return end.value.parsed
+                try:
+                    outcome = self.client._perform(call)
+                except Exception as error:  # noqa: BLE001 - raised again where it is not settled
+                    outcome = error
+
+
+class AsyncSession(Awaiting, _Calls):
+    """A session, awaited; tasks that share it are served one after the other. Arguments as of `Session`."""
+
+    def __init__(self, client: AsyncClient, info: SessionInfo) -> None:
+        self.id, self.seed = info.id, info.seed
+        self.client = client
+        self._numbers = _Numbers(info.seq)
+        self._lock = asyncio.Lock()
+
+    async def _do(self, call: Call[R]) -> Any:
+        return await self.client._do(call)
+
+    async def _do_numbered(self, make: Callable[[int], Call[R]]) -> Any:
+        async with self._lock:
+            steps = self._numbers.steps(make)
+            outcome: Raw | BaseException | None = None
+            while True:
+                try:
+                    call = steps.send(outcome)  # type: ignore[arg-type]
+                except StopIteration as end:
+                    return end.value.parsed
+                try:
+                    outcome = await self.client._perform(call)
+                except Exception as error:  # noqa: BLE001 - raised again where it is not settled
+                    outcome = error

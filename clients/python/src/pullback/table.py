@@ -1,0 +1,31 @@
+"""The functions by name, for operators and layers, which come before them. `functions` fills it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from difflib import get_close_matches
+from typing import Any
+
+#: name or alias -> the function that users call
+CALLS: dict[str, Callable[..., Any]] = {}
+#: What may stand between two layers.
+_ACTIVATIONS: set[str] = set()
+
+_MOST_NEAR = 3
+
+
+def fill(functions: dict[str, Callable[..., Any]], activations: set[str]) -> None:
+    """Takes over what there is."""
+    CALLS.update(functions)
+    _ACTIVATIONS.update(activations)
+
+
+def nearest(name: str, known: list[str] | dict[str, Any]) -> str:
+    """`; nearest: a, b` for a message, or nothing where no known name is near."""
+    found = get_close_matches(name, list(known), n=_MOST_NEAR)
+    return f"; nearest: {', '.join(found)}" if found else ""
+
+
+def activations() -> dict[str, Callable[..., Any]]:
+    """What may stand between two layers, by name or alias: differentiable elementwise operations of one operand."""
+    return {name: call for name, call in CALLS.items() if name in _ACTIVATIONS}

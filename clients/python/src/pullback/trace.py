@@ -1,0 +1,146 @@
+"""A Python function as a program: it is called on symbols, which write down what is done with them."""
+
+from __future__ import annotations
+
+import keyword
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pullback.config import is_training
+from pullback.errors import InvalidValueError, NotSupportedError, TraceError
+from pullback.operators import Operators
+from pullback.table import CALLS
+from pullback.values import Shape, Value, as_raw, dtype_of, shape_of
+
+if TYPE_CHECKING:
+    from pullback.client import Client
+
+is_keyword = keyword.iskeyword
+
+
+class Symbol(Operators):
+    """Stands for a value of a program: an input or the result of a node."""
+
+    __slots__ = ("name", "trace")
+
+    def __init__(self, trace: Trace, name: str) -> None:
+        self.trace = trace
+        self.name = name
+
+    @property
+    def shape(self) -> Shape:
+        """Lengths of the axes; the server is asked, once for all that was traced so far."""
+        return self.trace.about(self.name)[0]
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """float64, float32, int64 or bool."""
+        return self.trace.about(self.name)[1]
+
+    def __getitem__(self, index: Any) -> Any:
+        return CALLS["slice"](self, index if isinstance(index, tuple) else (index,))
+
+    def _refuse(self, *_: Any) -> Any:
+        raise TraceError(
+            "a value was looked at inside of a function that is traced, where there is none yet. Compute with it "
+            "instead (functions.where in place of if), take what decides as another argument, or look at it outside"
+        )
+
+    data = grad = creator = property(_refuse)
+    item = backward = cleargrad = unchain = unchain_backward = _refuse
+    __bool__ = __float__ = __int__ = __index__ = __array__ = __format__ = _refuse
+
+    def __repr__(self) -> str:
+        return f"symbol({self.name})"
+
+
+class Trace:
+    """What was written down: nodes, and the values of inputs by name."""
+
+    def __init__(self, client: Client) -> None:
+        self.client = client
+        self.nodes: list[dict[str, Any]] = []
+        self.inputs: dict[str, Value] = {}
+        self._known: dict[str, tuple[Shape, np.dtype[Any]]] = {}
+        self._arrays: dict[int, tuple[Any, Symbol]] = {}
+
+    def input(self, raw: Value) -> Symbol:
+        """A new input with that value."""
+        name = f"x{len(self.inputs)}"
+        self.inputs[name] = raw
+        self._known[name] = shape_of(raw), dtype_of(raw)
+        return Symbol(self, name)
+
+    def node(self, op: str, args: Sequence[Any], attrs: dict[str, Any] | None = None, outputs: int = 1) -> list[Symbol]:
+        """A new node."""
+        start = sum(1 if isinstance(node["id"], str) else len(node["id"]) for node in self.nodes)
+        ids = [f"n{start + n}" for n in range(outputs)]
+        node: dict[str, Any] = {
+            "id": ids[0] if outputs == 1 else ids,
+            "op": op,
+            "args": [self._arg(op, x) for x in args],
+        }
+        if attrs:
+            node["attrs"] = attrs
+        self.nodes.append(node)
+        return [Symbol(self, name) for name in ids]
+
+    def _arg(self, op: str, x: Any) -> Any:
+        if type(x) is Symbol:
+            if x.trace is not self:
+                raise TraceError(f"{op}: a symbol of a function that was traced before is of no use any more")
+            return x.name
+        if type(x) in (float, int, bool):
+            return x
+        if hasattr(x, "_recorder"):
+            raise TraceError(
+                f"{op}: a Variable of a session stands inside of a function that is traced; give its value (x.data), "
+                "as an argument where it is to be differentiated"
+            )
+        known = self._arrays.get(id(x))
+        if known is not None:
+            return known[1].name
+        try:
+            symbol = self.input(as_raw(x))
+        except InvalidValueError as error:
+            raise InvalidValueError(f"{op}: {error.detail}") from error
+        # Whoever is kept is not replaced by another one at the same place.
+        self._arrays[id(x)] = x, symbol
+        return symbol.name
+
+    def symbol(self, x: Any) -> Symbol:
+        """Anything as a symbol that nothing else is: what is differentiated by it goes through it alone."""
+        return self.node("mul", [x if type(x) is Symbol else self.input(as_raw(x)), 1.0])[0]
+
+    def document(self, outputs: Sequence[str]) -> dict[str, Any]:
+        """The program that gives these."""
+        return {"nodes": self.nodes, "outputs": list(outputs)}
+
+    def used(self, wanted: Sequence[str] = ()) -> dict[str, Value]:
+        """Values of the inputs."""
+        return self.inputs
+
+    def about(self, name: str) -> tuple[Shape, np.dtype[Any]]:
+        """Shape and dtype of what is called so."""
+        if name not in self._known:
+            inputs = {
+                key: {"shape": list(shape_of(raw)), "dtype": str(dtype_of(raw))} for key, raw in self.inputs.items()
+            }
+            found = self.client.infer(graph=self.document([name]), inputs=inputs)
+            for key, one in found.nodes.items():
+                self._known[key] = tuple(one["shape"]), np.dtype(one["dtype"])
+        return self._known[name]
+
+
+def apply(op: str, operands: Sequence[Any], attrs: dict[str, Any] | None, outputs: int, rng: Any) -> list[Any]:
+    """Writes an operation down."""
+    if "dropout" in op and is_training():
+        raise NotSupportedError(
+            f"{op}: a traced function draws no random numbers; use test_mode(), or give what was drawn as an argument"
+        )
+    trace = next(x.trace for x in operands if type(x) is Symbol)
+    while operands and operands[-1] is None:
+        operands = operands[:-1]
+    return list(trace.node(op, operands, attrs, outputs))

@@ -1,0 +1,243 @@
+"""Variable: a name for a value on the server, which remembers there how it was computed.
+
+What is done with it is recorded, and sent when somebody looks: at its value, its gradient or its shape.
+"""
+
+from __future__ import annotations
+
+import math
+import weakref
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import numpy as np
+
+from pullback.current import current
+from pullback.errors import InvalidValueError, NotScalarError, ShapeMismatchError
+from pullback.operators import Operators
+from pullback.table import CALLS
+from pullback.values import Shape, Value, as_raw, dtype_of, shape_of
+
+if TYPE_CHECKING:
+    from pullback.recorder import Batch, Recorder
+
+
+class Creator:
+    """The operation that computed a variable."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+class Variable(Operators):
+    """A number or an array with a gradient, on the server of the current connection.
+
+    Args:
+        values: one number, nested list or array (copied), or several numbers for a vector. Python numbers become
+            float64, arrays keep float64, float32, int64 or bool.
+        name: shown by `str` and in graph pictures, and what it is found by when the session is taken up again.
+        dtype: converts on the way in.
+
+    >>> x = Variable(0.5)
+    >>> y = x * x
+    >>> y.backward()
+    >>> print(y, x.grad)
+    variable(0.25) variable(1.0)
+    >>> Variable(1.0, 2.0, 3.0).shape
+    (3,)
+
+    Raises:
+        InvalidValueError: ragged lists, dtypes that are not supported, objects that are no numbers.
+        NotConnectedError: there is no connection.
+    """
+
+    # batch, place: the command that made it. raw: its value, if that is known; known: its shape and dtype.
+    # grad_raw: the value of its gradient, None without one, known since grad_at; grad_ref: the variable of that.
+    # owner: of a gradient that has no id yet, what it is the gradient of.
+    __slots__ = (
+        "__weakref__",
+        "_batch",
+        "_grad_at",
+        "_grad_raw",
+        "_grad_ref",
+        "_id",
+        "_known",
+        "_owner",
+        "_place",
+        "_raw",
+        "_recorder",
+        "name",
+    )
+
+    _recorder: Recorder
+    _id: str
+    _batch: Batch | None
+    _place: int
+    _raw: Value
+    _known: tuple[Shape, np.dtype[Any]] | None
+    _grad_raw: Value
+    _grad_at: int
+    _grad_ref: weakref.ref[Variable] | None
+    _owner: Variable | None
+    name: str | None
+
+    def __init_subclass__(cls) -> None:
+        raise TypeError("Variable has no subclasses: hold one instead")
+
+    def __init__(self, *values: Any, name: str | None = None, dtype: Any = None) -> None:
+        if not values:
+            raise InvalidValueError("Variable: expected a number, a list, an array or several numbers; got nothing")
+        self._begin(as_raw(values[0] if len(values) == 1 else values, dtype), name)
+
+    @classmethod
+    def _leaf(cls, raw: Value) -> Variable:
+        """A leaf around a raw value that nobody else writes to."""
+        v = cls.__new__(cls)
+        v._begin(raw, None)
+        return v
+
+    def _begin(self, raw: Value, name: str | None) -> None:
+        self.name = name
+        current().adopt(self, raw)
+
+    @property
+    def data(self) -> Value:
+        """The value: a `float` for a float64 scalar, else a read-only array. Replace it, don't write into it."""
+        if self._raw is None or (self._batch is not None and self._batch.error is not None):
+            self._recorder.look(self, "value") if self._raw is None else self._recorder.id_of(self)
+        if type(self._raw) is not float:
+            self._raw.flags.writeable = False
+        return self._raw
+
+    @data.setter
+    def data(self, value: Any) -> None:
+        self._recorder.assign(self, as_raw(value))
+
+    @property
+    def grad(self) -> Variable | None:
+        """The gradient: a variable of the same shape, None before a backward pass and after `cleargrad`."""
+        return self._recorder.gradient(self)
+
+    @grad.setter
+    def grad(self, value: Variable | None) -> None:
+        if value is not None and (type(value) is not Variable or value.shape != self.shape):
+            given = f"a variable of shape {value.shape}" if type(value) is Variable else type(value).__name__
+            raise ShapeMismatchError(f"grad: expected None or a variable of shape {self.shape}, got {given}")
+        self._recorder.set_gradient(self, value)
+
+    @property
+    def creator(self) -> Creator | None:
+        """The operation that computed it; None for a leaf."""
+        found = self._recorder.look(self, "creator")["creator"]
+        return None if found is None else Creator(found)
+
+    @property
+    def generation(self) -> int:
+        """How many operations lie between it and the leaf that is farthest."""
+        return int(self._recorder.look(self, "generation")["generation"])
+
+    @property
+    def shape(self) -> Shape:
+        """Lengths of the axes; () for a scalar."""
+        return self._about()[0]
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """float64, float32, int64 or bool."""
+        return self._about()[1]
+
+    def _about(self) -> tuple[Shape, np.dtype[Any]]:
+        if self._raw is not None:
+            return shape_of(self._raw), dtype_of(self._raw)
+        if self._known is None:
+            found = self._recorder.look(self, "shape", "dtype")
+            self._known = tuple(found["shape"]), np.dtype(found["dtype"])
+        return self._known
+
+    def __getitem__(self, index: Any) -> Any:
+        items = index if isinstance(index, tuple) else (index,)
+        return CALLS["slice"](self, tuple(item.data if type(item) is Variable else item for item in items))
+
+    def __bool__(self) -> bool:
+        return bool(self.item())
+
+    def __format__(self, spec: str) -> str:
+        return format(self.item(), spec) if spec else str(self)
+
+    def __array__(self, *args: Any, **keywords: Any) -> Any:
+        raise InvalidValueError("a NumPy function would lose the tape; use pullback.functions, or x.data for the value")
+
+    def __float__(self) -> float:
+        return float(self.item())
+
+    def __int__(self) -> int:
+        return int(self.item())
+
+    def item(self) -> Any:
+        """The only element as a Python number.
+
+        Raises:
+            NotScalarError: there are several, or none.
+        """
+        data = self.data
+        if math.prod(shape_of(data)) != 1:
+            raise NotScalarError(f"expected one element, this variable has shape {self.shape}")
+        return data if type(data) is float else data.item()
+
+    def __str__(self) -> str:
+        data = self.data
+        text = (
+            repr(data)
+            if type(data) is float
+            else np.array2string(data, floatmode="unique", separator=" ", prefix=" " * 9, threshold=1000)
+        )
+        return f"{self.name or 'variable'}({text})"
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        """For notebooks: the value, the shape, and a picture of what it was computed from."""
+        return self._recorder.shown(self)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "a Variable is a name for something in a session of a server and cannot be pickled or copied; pickle its "
+            "x.data, or state_dict(model)"
+        )
+
+    def backward(self, *, create_graph: bool = False, retain_grad: bool = False, cotangent: Any = None) -> None:
+        """Adds the gradient of this variable to `grad` of every leaf that it was computed from.
+
+        Starts from `cotangent`, else from `grad` where there is one, else from ones. Gradients add up until cleared.
+
+        Args:
+            create_graph: records the backward pass, so that gradients can be differentiated again.
+            retain_grad: keeps the gradients of intermediate variables too.
+            cotangent: what to start from: a value of this variable's shape.
+
+        Raises (where a gradient is looked at):
+            NotDifferentiableError: this variable is not floating.
+            ShapeMismatchError: the cotangent has another shape.
+            StaleDataError: with create_graph, where a leaf's data was replaced since the forward pass.
+        """
+        self._recorder.backward(self, create_graph, retain_grad, cotangent)
+
+    def cleargrad(self) -> None:
+        """Forgets the gradient."""
+        self._recorder.cleargrad([self])
+
+    def unchain(self) -> None:
+        """Forgets what computed it: a leaf from now on. Its value stays."""
+        self._recorder.command("unchain", self)
+
+    def unchain_backward(self) -> None:
+        """Unchains every variable that this one was computed from (truncated backpropagation through time)."""
+        self._recorder.command("unchain_backward", self)
+
+    def __del__(self) -> None:
+        # An error on the way in leaves nothing to forget.
+        recorder = getattr(self, "_recorder", None)
+        if recorder is not None and self._id:
+            recorder.forget(self._id, self._batch, self._place)
