@@ -1,6 +1,7 @@
 # make serve    start the server on 127.0.0.1:8000 (ARGS="--port 9000" and the like are passed on)
 # make test     the whole test suite (ARGS="-k softmax" ...)
 # make lint     ruff, mypy, import-linter; `make format` mends what can be mended
+# make mirror   write the modules of the Python SDK that follow from the engine and from the list of operations
 # make bench    our figures beside those of HIPS autograd, JAX, PyTorch, bare servers and code by hand, in ten minutes
 #               (ARGS=--write records them); `make bench-quick` in one, for a first look
 # make soak     100,000 requests with new programs: what the memory does (ARGS="--requests N"); and a training over
@@ -34,7 +35,7 @@ if [ -z "$$python" ]; then \
 fi
 endef
 
-.PHONY: serve test lint format bench bench-quick soak lock clean
+.PHONY: serve test lint mirror format bench bench-quick soak lock clean
 .DEFAULT_GOAL := test
 
 serve: $(VENV)/installed-lock
@@ -47,7 +48,12 @@ lint: $(VENV)/installed-lock
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy --strict engine app
+	$(VENV)/bin/mypy --strict --python-version 3.10 clients/python/src/pullback
 	$(VENV)/bin/lint-imports
+
+# What the SDK has from the engine and from the server's list of operations.
+mirror: $(VENV)/installed-lock
+	$(VENV)/bin/python clients/python/mirror.py
 
 format: $(VENV)/installed-lock
 	$(VENV)/bin/ruff format .

@@ -5,9 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors import numpy as safetensors
 
+from engine import tensorfile
 from engine.errors import InvalidValueError, ShapeMismatchError, UnknownNameError
 from engine.layers import Layer, Slot, Unmade
 from engine.optimizers import Optimizer
@@ -85,8 +84,7 @@ def dumps(state: Layer | Optimizer | Mapping[str, Any]) -> bytes:
         state = state_dict(state)
     elif isinstance(state, Optimizer):
         state = state.state_dict()
-    # The format takes the bytes as they lie in memory: C order.
-    return safetensors.save({name: np.array(as_raw(value), order="C") for name, value in state.items()})
+    return tensorfile.write({name: np.asarray(as_raw(value)) for name, value in state.items()})
 
 
 def loads(data: bytes) -> dict[str, Array]:
@@ -96,8 +94,8 @@ def loads(data: bytes) -> dict[str, Array]:
         InvalidValueError: the bytes are no safetensors file, or it has a dtype that is not supported.
     """
     try:
-        state = safetensors.load(data)
-    except (SafetensorError, KeyError) as error:
+        state = tensorfile.read(data)
+    except ValueError as error:
         raise InvalidValueError(f"{_BYTES_ARE} no safetensors file of supported dtypes: {error}") from error
     return {name: np.asarray(as_raw(array)) for name, array in state.items()}
 

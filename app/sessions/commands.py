@@ -10,6 +10,7 @@ from pydantic import Field, StrictBool, StrictInt, StrictStr, WithJsonSchema
 from app.catalog import configuration
 from app.sessions.session import MODULES, Constant, Held, Module, Session, check_quota
 from app.wire.schemas import LARGEST_SEED, Body, Value
+from engine.checkpoint import resume, steps
 from engine.errors import ArityError, BadAttributeError, Faults, InvalidValueError, Loc, NoGradientError
 from engine.graph.application import View, apply_to
 from engine.graph.cost import check_cost, cost_of
@@ -357,12 +358,7 @@ class MakeOptimizer(Command, do="optimizer"):
         """See `Command`."""
         _check_kind("optimizer", self.kind, OPTIMIZERS)
         _check_config(self.kind, self.config, OPTIMIZERS[self.kind])
-        for n, hook in enumerate(self.hooks):
-            kind = hook.get("kind")
-            if not isinstance(kind, str):
-                raise InvalidValueError('a hook needs a "kind"', ("hooks", n))
-            _check_kind("hook", kind, HOOKS, ("hooks", n, "kind"))
-            _check_config(kind, {key: value for key, value in hook.items() if key != "kind"}, HOOKS[kind], ("hooks", n))
+        _check_hooks(self.hooks)
         if isinstance(self.params, str):
             session.module(self.params, ("params",))
         else:
@@ -373,14 +369,28 @@ class MakeOptimizer(Command, do="optimizer"):
 
 
 class Step(Command, do="step"):
-    """One step of an optimizer."""
+    """One step of an optimizer; what is given of its configuration holds from this one on."""
 
     id: Id
+    config: Annotated[dict[str, Any], Field(default_factory=dict, description="What changes, as a learning rate does.")]
+    hooks: list[dict[str, Any]] | None = Field(None, description="In place of those that it had.")
 
     def run(self, session: Session) -> Made:
         """See `Command`."""
+        if self.config or self.hooks is not None:
+            self._configure(session)
         session.steps(self.id, ("id",)).optimizer.step()
         return ()
+
+    def _configure(self, session: Session) -> None:
+        before = session.steps(self.id, ("id",))
+        config = {**before.config, **self.config}
+        _check_config(before.kind, config, OPTIMIZERS[before.kind])
+        hooks = before.hooks if self.hooks is None else self.hooks
+        _check_hooks(hooks)
+        after = session.optimizer(before.kind, config, before.params, hooks)
+        resume(after.optimizer, *steps(before.optimizer))
+        session.ids[session.new_id(self.id, ("id",))] = after
 
 
 class _OnTape:
@@ -490,6 +500,16 @@ def _check_config(kind: str, config: Mapping[str, Any], maker: Any, loc: Loc = (
     missing = [key for key, is_required in known.items() if is_required and key not in config]
     if missing:
         raise BadAttributeError(f"{kind}: attribute {', '.join(missing)} is missing", loc)
+
+
+def _check_hooks(hooks: Sequence[Mapping[str, Any]]) -> None:
+    """Raises what is wrong with the hooks of an optimizer."""
+    for n, hook in enumerate(hooks):
+        kind = hook.get("kind")
+        if not isinstance(kind, str):
+            raise InvalidValueError('a hook needs a "kind"', ("hooks", n))
+        _check_kind("hook", kind, HOOKS, ("hooks", n, "kind"))
+        _check_config(kind, {key: value for key, value in hook.items() if key != "kind"}, HOOKS[kind], ("hooks", n))
 
 
 def _check_sizes(session: Session, config: Mapping[str, Any]) -> None:

@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from pullback import connect, load, no_grad, progress, save
+from pullback import connect, load, load_state_dict, no_grad, progress, save
 from pullback import functions as F
 from pullback.hooks import ClipGrad
 from pullback.models import MLP
@@ -49,7 +49,7 @@ with connect():
         path = Path(folder) / "moons.safetensors"
         save(path, model)
         loaded = MLP([16, 2], activation="tanh", rng=1)
-        load(path, loaded)
+        load_state_dict(loaded, load(path))
         before, after = model(new_points), loaded(new_points)
         print(f"accuracy on new points {F.accuracy(after, new_labels):.3f}")
         print(f"the loaded model gives the same scores: {np.array_equal(before.data, after.data)}")

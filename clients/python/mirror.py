@@ -13,13 +13,24 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from pullback.client import Client
+from app.catalog import describe_all
 
 HERE = Path(__file__).parent
 PACKAGE = HERE / "src" / "pullback"
 ENGINE = HERE.parents[1] / "engine"
 #: What is the engine's own.
-MIRRORED = ("attributes", "config", "layers", "models", "operators", "random", "trees", "values")
+MIRRORED = (
+    "attributes",
+    "config",
+    "layers",
+    "models",
+    "numerical",
+    "operators",
+    "random",
+    "state",
+    "trees",
+    "values",
+)
 _ROW = 120
 
 #: How attributes of each type are written in Python.
@@ -54,7 +65,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pullback.recorder import apply, apply_several
+from pullback.operations import apply, apply_several
 from pullback.table import fill
 
 Axes = int | list[int] | tuple[int, ...] | None
@@ -69,8 +80,7 @@ Result = Any
 def modules() -> dict[str, str]:
     """The text of every module that is written here, by its path."""
     found = {f"{name}.py": mirrored(name) for name in MIRRORED}
-    with Client("local") as client:
-        found["functions.py"] = functions(client.ops()["operations"])
+    found["functions.py"] = functions(describe_all()["operations"])
     return {name: formatted(text) for name, text in found.items()}
 
 
@@ -119,7 +129,11 @@ def function(op: dict[str, Any]) -> str:
         spellings += ["rng: int | None = None"]
     if spellings:
         parts += spellings if op["variadic"] else ["*", *spellings]
-    given = f"({', '.join(operands)}{',' if len(operands) == 1 else ''})" if not op["variadic"] else operands[0]
+    given = operands[0] if op["variadic"] else written_tuple(operands)
+    optional = [each["name"] for each in op["operands"] if not each["required"]]
+    if optional:
+        # It is the last one.
+        given = f"{written_tuple(operands[:-1])} if {optional[0]} is None else {given}"
     attrs = [f'"{a["name"]}": {a["name"]}' for a in attributes]
     attrs += [f'"{other}": {other}' for a in attributes for other in a["spellings"]]
     defaults = {a["name"]: a["default"] for a in attributes if a.get("default") is not None}
@@ -137,6 +151,11 @@ def function(op: dict[str, Any]) -> str:
     seeded = "\n\n    rng: a seed of its own; left out, the session's generator goes on." if op["random"] else ""
     doc = f'"""{op["doc"]}{seeded}{chr(10) + "    " if seeded else ""}"""'
     return f"def {name}({', '.join(parts)}) -> {result}:\n    {doc}\n    return {applied}\n"
+
+
+def written_tuple(names: list[str]) -> str:
+    """Names as a tuple."""
+    return f"({', '.join(names)}{',' if len(names) == 1 else ''})"
 
 
 def parameter(attribute: dict[str, Any]) -> str:

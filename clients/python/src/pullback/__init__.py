@@ -9,7 +9,7 @@
 variable(1.648721270700128) variable(3.297442541400256)
 """
 
-from pullback import errors, functions, hooks, layers, models, optimizers, transforms
+from pullback import errors, functions, hooks, layers, models, numerical, optimizers, transforms
 from pullback.client import AsyncClient, Client
 from pullback.config import no_grad, test_mode
 from pullback.connection import Connection, connect
@@ -40,6 +40,7 @@ __all__ = [
     "models",
     "no_grad",
     "normal",
+    "numerical",
     "ones",
     "ones_like",
     "optimizers",

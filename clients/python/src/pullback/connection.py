@@ -21,13 +21,39 @@ class Connection:
     client: has a method for every call of the server. session: its `id` is a secret: who knows it may use the session.
     """
 
-    def __init__(self, client: Client, session: Session, recorder: Recorder, *, keeps: bool) -> None:
-        self.client = client
+    def __init__(self, session: Session, recorder: Recorder, *, keep: bool, owns_client: bool) -> None:
+        self.client = session.client
         self.session = session
-        self.keeps = keeps
+        self.keep = keep
+        self._owns_client = owns_client
         self._recorder = recorder
         self._is_open = True
         current.push(recorder)
+
+    @classmethod
+    def on(
+        cls,
+        client: Client,
+        *,
+        seed: int | None = None,
+        ttl_s: float | None = None,
+        name: str | None = None,
+        keep: bool = False,
+        owns_client: bool = False,
+    ) -> Connection:
+        """A new session through a client that others may use too; arguments as of `connect`."""
+        session = Session(client, client.create_session(seed=seed, ttl_s=ttl_s, name=name))
+        return cls(session, Recorder(session, client.settings.url), keep=keep, owns_client=owns_client)
+
+    @classmethod
+    def of(cls, client: Client, session_id: str, *, owns_client: bool = False) -> Connection:
+        """A session that is there already."""
+        info = client.get_session(session_id)
+        session = Session(client, info)
+        listed = session.variables()
+        taken = [each["id"] for group in ("variables", "others") for each in listed[group]]
+        recorder = Recorder(session, client.settings.url, taken, (not info.nograd, info.train))
+        return cls(session, recorder, keep=True, owns_client=owns_client)
 
     @property
     def id(self) -> str:
@@ -75,10 +101,11 @@ class Connection:
             NotConnectedError("the connection of this variable is closed; connect again and make it anew")
         )
         try:
-            if not self.keeps:
+            if not self.keep:
                 self.session.delete()
         finally:
-            self.client.close()
+            if self._owns_client:
+                self.client.close()
 
     def __enter__(self) -> Connection:
         return self
@@ -130,15 +157,8 @@ def connect(
     client = Client(url, **options)
     try:
         if session is None:
-            found = Session(client, client.create_session(seed=seed, ttl_s=ttl_s, name=name))
-            recorder = Recorder(found, client.settings.url)
-        else:
-            info = client.get_session(session)
-            found = Session(client, info)
-            listed = found.variables()
-            taken = [each["id"] for group in ("variables", "others") for each in listed[group]]
-            recorder = Recorder(found, client.settings.url, taken, (not info.nograd, info.train))
+            return Connection.on(client, seed=seed, ttl_s=ttl_s, name=name, keep=keep, owns_client=True)
+        return Connection.of(client, session, owns_client=True)
     except BaseException:
         client.close()
         raise
-    return Connection(client, found, recorder, keeps=keep or session is not None)

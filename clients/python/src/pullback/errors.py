@@ -43,7 +43,9 @@ class WrongServerError(PullbackError):
 
 
 class UnreachableError(PullbackError, ConnectionError):
-    """The server could not be reached, or broke off before its answer was whole."""
+    """The server could not be reached, or broke off before its answer was whole. reason: what httpx raised."""
+
+    reason: Exception | None = None
 
 
 class RequestTimeoutError(UnreachableError, TimeoutError):

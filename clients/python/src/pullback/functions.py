@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pullback.recorder import apply, apply_several
+from pullback.operations import apply, apply_several
 from pullback.table import fill
 
 Axes = int | list[int] | tuple[int, ...] | None
@@ -329,7 +329,7 @@ def less_equal(x1: Operand, x2: Operand) -> Result:
 
 def linear(x: Operand, w: Operand, b: Operand = None) -> Result:
     """x @ w + b: a layer of weights and biases."""
-    return apply("linear", (x, w, b))
+    return apply("linear", (x, w) if b is None else (x, w, b))
 
 
 def log(x: Operand) -> Result:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
-from pullback.recorder import hinted
+from pullback.batches import hinted
 from pullback.table import CALLS
 
 
@@ -16,7 +17,15 @@ def check_batch(layer: str, a: Any, h: Any) -> None:
     Raises (where a value is looked at):
         ShapeMismatchError: it has another one.
     """
-    with hinted(
-        f"{layer}: x gives a state of another shape than the call before; call reset_state() before another batch"
-    ):
+
+    def told(detail: str) -> str:
+        shapes = re.findall(r"\([\d, ]*\)", detail)
+        if len(shapes) != 2:
+            return detail
+        return (
+            f"{layer}: x gives a state of shape {shapes[0]}, the call before gave {shapes[1]}; "
+            "call reset_state() before another batch"
+        )
+
+    with hinted(told):
         CALLS["stack"](a, h)

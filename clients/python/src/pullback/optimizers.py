@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from pullback.attributes import NUMBER, Attribute
+from pullback.batches import hinted
 from pullback.current import current
 from pullback.errors import BadAttributeError, NotSupportedError, WrongConnectionError
 from pullback.hooks import Hook
 from pullback.layers import Layer
-from pullback.recorder import Batch, Recorder
+from pullback.recorder import Recorder
 from pullback.values import as_raw
 from pullback.variable import Variable
 
@@ -21,33 +23,22 @@ Array = np.ndarray[Any, Any]
 
 
 class Optimizer:
-    """Base: subclasses say of which `kind` they are on the server, and how they are configured.
+    """Base: subclasses say of which `kind` they are on the server, and which attributes configure them.
 
     Args:
         params: a layer or model, whose parameters are looked up at each step; or variables by name, or in a list, which
             are then named by position.
-        config: as the server's kind has it.
         hooks: applied in order before each step.
     """
 
     kind: str
+    _fields: tuple[str, ...]
 
-    def __init__(self, params: Params, config: dict[str, Any], hooks: Sequence[Hook] = ()) -> None:
-        for hook in hooks:
-            if not isinstance(hook, Hook):
-                raise NotSupportedError(
-                    f"{self.kind}: hooks run on the server, which has {', '.join(('WeightDecay', 'ClipGrad'))}; "
-                    f"{hook!r} is none of them. Change gradients by x.grad = ... before a step"
-                )
+    def __init__(self, params: Params, hooks: Sequence[Hook] = ()) -> None:
         self._source = params
         self.hooks = list(hooks)
-        self._config = config
-        self._id = ""
-        self._ids: list[str] = []
-        self._recorder: Recorder | None = None
-        self._batch: Batch | None = None
-        self._place = 0
-        self._names: list[str] = []
+        self._config()
+        self._made: _Made | None = None
 
     def params(self) -> dict[str, Variable]:
         """The parameters by name."""
@@ -64,41 +55,20 @@ class Optimizer:
             InvalidValueError: a parameter that was computed: only leaves can be updated. Nothing is changed then.
         """
         params = self.params()
-        recorder = self._made(params)
-        recorder.about_to_step(bool(self.hooks))
-        recorder.record({"do": "step", "id": self._id})
-        recorder.changed(list(params.values()))
-
-    def _made(self, params: dict[str, Variable]) -> Recorder:
-        """Makes it on the server, where it is not there yet or has other parameters by now."""
-        recorder = next((p._recorder for p in params.values()), None) or current()
-        for name, p in params.items():
-            if p._recorder is not recorder:
-                raise WrongConnectionError(f"{self.kind}: parameter {name} belongs to another connection than others")
-        ids = [recorder.id_of(p) for p in params.values()]
-        is_there = self._recorder is recorder and self._batch is not None and self._batch.failure(self._place) is None
-        if is_there and ids == self._ids:
-            return recorder
-        state = self.state_dict() if is_there else {}
-        self._forget()
-        self._id = recorder.new_id()
-        command: dict[str, Any] = {"do": "optimizer", "id": self._id, "kind": self.kind}
-        command |= {"config": self._config, "params": ids}
-        if self.hooks:
-            command["hooks"] = [hook.document() for hook in self.hooks]
-        self._batch, self._place = recorder.record(command)
-        self._recorder, self._ids, self._names = recorder, ids, list(params)
-        if state:
-            recorder.record({"do": "load", "id": self._id, "state": self._by_id(state)})
-        return recorder
+        made = self._there(params)
+        command: dict[str, Any] = {"do": "step", "id": made.id}
+        config = self._config()
+        if config != made.config:
+            command |= config
+        with hinted(made.named):
+            made.recorder.step(command, list(params.values()), bool(self.hooks))
+        made.config = config
 
     def state_dict(self) -> dict[str, Array]:
         """What is kept, by name: `t`, the number of steps, and such as `velocity.linear[0].w`."""
-        if self._recorder is None:
+        if self._made is None or not self._made.is_there():
             return {"t": np.asarray(0)}
-        found = self._recorder.flush([self._id])[self._id]["state"]
-        names = dict(zip(self._ids, self._names, strict=True))
-        return {key: np.asarray(value) for key, value in _renamed(found, names).items()}
+        return self._made.state()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Takes over what `state_dict` gave, all of it or nothing; load a model's own state first.
@@ -108,22 +78,75 @@ class Optimizer:
             ShapeMismatchError: a value that has not the shape of its parameter.
             BadAttributeError: a `t` that is no non-negative integer.
         """
-        recorder = self._made(self.params())
-        recorder.record({"do": "load", "id": self._id, "state": self._by_id(state)})
-        recorder.flush()
+        made = self._there(self.params())
+        made.load(state)
+        made.recorder.flush()
 
-    def _by_id(self, state: Mapping[str, Any]) -> dict[str, Any]:
-        ids = dict(zip(self._names, self._ids, strict=True))
-        return _renamed({key: as_raw(value) for key, value in state.items()}, ids)
+    def _config(self) -> dict[str, Any]:
+        """What it is configured with by now: attributes may have changed since the last step."""
+        for hook in self.hooks:
+            if not isinstance(hook, Hook):
+                raise NotSupportedError(
+                    f"{self.kind}: hooks run on the server, which has WeightDecay and ClipGrad; {hook!r} is none of "
+                    "them. Change gradients by x.grad = ... before a step"
+                )
+        config = {name: getattr(self, name) for name in self._fields}
+        return {"config": config, "hooks": [hook.document() for hook in self.hooks]}
 
-    def _forget(self) -> None:
-        if self._recorder is not None and self._id:
-            self._recorder.forget(self._id, self._batch, self._place)
+    def _there(self, params: dict[str, Variable]) -> _Made:
+        """What it is on the server: made now, where it is not there or has other parameters by now."""
+        recorder = next((p._recorder for p in params.values()), None) or current()
+        for name, p in params.items():
+            if p._recorder is not recorder:
+                raise WrongConnectionError(f"{self.kind}: parameter {name} belongs to another connection than others")
+        ids = {recorder.id_of(p): name for name, p in params.items()}
+        made = self._made
+        is_there = made is not None and made.recorder is recorder and made.is_there()
+        if made is not None and is_there and made.names == ids:
+            return made
+        state = made.state() if made is not None and is_there else {}
+        self._made = _Made(self.kind, recorder, ids, self._config())
+        if state:
+            self._made.load(state)
+        return self._made
+
+
+class _Made:
+    """An optimizer on the server; `names`: of its parameters by their ids."""
+
+    def __init__(self, kind: str, recorder: Recorder, names: dict[str, str], config: dict[str, Any]) -> None:
+        self.recorder, self.names, self.config = recorder, names, config
+        self.id = recorder.new_id()
+        command = {"do": "optimizer", "id": self.id, "kind": kind, "params": list(names), **config}
+        self._batch, self._place = recorder.record(command)
+
+    def is_there(self) -> bool:
+        """Whether it came to be, as far as is known."""
+        return self._batch.failure(self._place) is None
+
+    def state(self) -> dict[str, Array]:
+        """What it keeps, by names of parameters."""
+        found = self.recorder.flush([self.id])[self.id]["state"]
+        return {key: np.asarray(value) for key, value in _renamed(found, self.names).items()}
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Gives it a state."""
+        ids = {name: each for each, name in self.names.items()}
+        raws = {key: as_raw(value) for key, value in state.items()}
+        with hinted(self.named):
+            self.recorder.record({"do": "load", "id": self.id, "state": _renamed(raws, ids)})
+
+    def named(self, text: str) -> str:
+        """What the server says, with names in place of ids."""
+        return _ID.sub(lambda found: self.names.get(found[0], found[0]), text)
 
     def __del__(self) -> None:
-        # One that was refused its configuration has nothing on the server.
-        if getattr(self, "_id", ""):
-            self._forget()
+        # One that could not be recorded has no place.
+        if hasattr(self, "_place"):
+            self.recorder.forget(self.id, self._batch, self._place)
+
+
+_ID = re.compile(r"[A-Za-z_]\w*")
 
 
 def _renamed(state: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
@@ -161,10 +184,11 @@ class SGD(Optimizer):
     """
 
     kind = "sgd"
+    _fields = ("learning_rate",)
 
     def __init__(self, params: Params, learning_rate: float = 0.01, *, hooks: Sequence[Hook] = ()) -> None:
         self.learning_rate = _number("sgd", "learning_rate", learning_rate)
-        super().__init__(params, {"learning_rate": self.learning_rate}, hooks)
+        super().__init__(params, hooks)
 
 
 class Momentum(Optimizer):
@@ -177,13 +201,14 @@ class Momentum(Optimizer):
     """
 
     kind = "momentum"
+    _fields = ("learning_rate", "momentum")
 
     def __init__(
         self, params: Params, learning_rate: float = 0.01, momentum: float = 0.9, *, hooks: Sequence[Hook] = ()
     ) -> None:
         self.learning_rate = _number("momentum", "learning_rate", learning_rate)
         self.momentum = _number("momentum", "momentum", momentum)
-        super().__init__(params, {"learning_rate": self.learning_rate, "momentum": self.momentum}, hooks)
+        super().__init__(params, hooks)
 
 
 class Adam(Optimizer):
@@ -196,6 +221,7 @@ class Adam(Optimizer):
     """
 
     kind = "adam"
+    _fields = ("alpha", "beta1", "beta2")
 
     def __init__(
         self,
@@ -209,7 +235,7 @@ class Adam(Optimizer):
         self.alpha = _number("adam", "alpha", alpha)
         self.beta1 = _decay("adam", "beta1", beta1)
         self.beta2 = _decay("adam", "beta2", beta2)
-        super().__init__(params, {"alpha": self.alpha, "beta1": self.beta1, "beta2": self.beta2}, hooks)
+        super().__init__(params, hooks)
 
 
 class AdamW(Optimizer):
@@ -222,6 +248,7 @@ class AdamW(Optimizer):
     """
 
     kind = "adamw"
+    _fields = ("alpha", "beta1", "beta2", "weight_decay")
 
     def __init__(
         self,
@@ -237,13 +264,7 @@ class AdamW(Optimizer):
         self.beta1 = _decay("adamw", "beta1", beta1)
         self.beta2 = _decay("adamw", "beta2", beta2)
         self.weight_decay = _number("adamw", "weight_decay", weight_decay)
-        config = {
-            "alpha": self.alpha,
-            "beta1": self.beta1,
-            "beta2": self.beta2,
-            "weight_decay": self.weight_decay,
-        }
-        super().__init__(params, config, hooks)
+        super().__init__(params, hooks)
 
 
 #: kind -> optimizer, as documents name them

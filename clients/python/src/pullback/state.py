@@ -1,46 +1,32 @@
-"""The state of models and optimizers as arrays by name, in memory and in safetensors files.
-
-A safetensors file is the length of its header (8 bytes, little-endian), the header in JSON, and the bytes of all
-arrays.
-Source: https://github.com/huggingface/safetensors#format.
-"""
-
-from __future__ import annotations
+# The engine's own code, from engine/state.py by `make mirror`: do not edit.
+"""The state of models and optimizers as arrays by name, in memory and in safetensors files."""
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 
+from pullback import tensorfile
 from pullback.errors import InvalidValueError, ShapeMismatchError, UnknownNameError
 from pullback.layers import Layer, Slot, Unmade
 from pullback.optimizers import Optimizer
-from pullback.recorder import Recorder
 from pullback.values import Value, as_raw, dtype_of, shape_of
 from pullback.variable import Variable
 
 Array = np.ndarray[Any, Any]
 
-_CODES = {"F64": "<f8", "F32": "<f4", "I64": "<i8", "BOOL": "|b1"}
-_ALIGNMENT = 8
+_BYTES_ARE = "these bytes are"
 
 
 def state_dict(model: Layer) -> dict[str, Array]:
-    """The parameters that are made, by name, as arrays of their own; one request for all of them.
+    """The parameters that are made, by name, as arrays of their own.
 
     >>> from pullback.layers import Linear
     >>> {name: array.shape for name, array in state_dict(Linear(2, 3, rng=0)).items()}
     {'w': (3, 2), 'b': (1, 2)}
     """
-    params = model.params()
-    by_recorder: dict[int, tuple[Recorder, list[Variable]]] = {}
-    for p in params.values():
-        by_recorder.setdefault(id(p._recorder), (p._recorder, []))[1].append(p)
-    for recorder, variables in by_recorder.values():
-        recorder.look_all(variables)
-    return {name: np.array(p.data) for name, p in params.items()}
+    return {name: np.array(p.data) for name, p in model.params().items()}
 
 
 def load_state_dict(model: Layer, state: Mapping[str, Any]) -> None:
@@ -57,7 +43,8 @@ def load_state_dict(model: Layer, state: Mapping[str, Any]) -> None:
     Raises:
         UnknownNameError: names that are missing, or that the model does not have.
         ShapeMismatchError: a value of another shape than its parameter.
-        InvalidValueError: a value that is not floating; a parameter that was computed.
+        InvalidValueError: a value that is not floating; a parameter that was computed: only a leaf's value can be
+            replaced.
     """
     slots = model.slots()
     wrong = [f'missing "{name}"' for name in slots if name not in state]
@@ -74,81 +61,69 @@ def load_state_dict(model: Layer, state: Mapping[str, Any]) -> None:
     ]
     if shapes:
         raise ShapeMismatchError(f"load_state_dict: {'; '.join(shapes)}")
-    for name, raw in raws.items():
-        if dtype_of(raw).kind != "f":
-            raise InvalidValueError(f"load_state_dict: {name} is {dtype_of(raw)}; expected float64 or float32")
+    for name, slot in slots.items():
+        if dtype_of(raws[name]).kind != "f":
+            raise InvalidValueError(f"load_state_dict: {name} is {dtype_of(raws[name])}; expected float64 or float32")
+        if isinstance(slot.parameter, Variable) and slot.parameter.creator is not None:
+            raise InvalidValueError(
+                f"load_state_dict: {name} was computed by {slot.parameter.creator.name}; expected a leaf"
+            )
     for name, slot in slots.items():
         if isinstance(slot.parameter, Variable):
             slot.parameter.data = raws[name]
         else:
-            made = Variable._leaf(raws[name])
-            made.name = slot.attribute
-            setattr(slot.layer, slot.attribute, made)
+            setattr(slot.layer, slot.attribute, Variable(raws[name], name=slot.attribute))
 
 
-def _fits(slot: Slot, raw: Value) -> bool:
-    shape = shape_of(raw)
-    return slot.parameter.fits(shape) if isinstance(slot.parameter, Unmade) else slot.parameter.shape == shape
-
-
-def save(path: str | Path, held: Layer | Optimizer) -> None:
-    """Writes the state of a model or an optimizer to a safetensors file."""
-    state = held.state_dict() if isinstance(held, Optimizer) else state_dict(held)
-    Path(path).write_bytes(dumps(state))
-
-
-def load(path: str | Path, held: Layer | Optimizer) -> None:
-    """Gives a model or an optimizer the state that a safetensors file holds.
+def dumps(state: Layer | Optimizer | Mapping[str, Any]) -> bytes:
+    """The state of a model or an optimizer, or arrays by name, as the bytes of a safetensors file.
 
     Raises:
-        InvalidValueError: it is no such file.
-        UnknownNameError, ShapeMismatchError: it is the state of something else.
+        InvalidValueError: a value of a dtype that is not supported.
     """
-    state = loads(Path(path).read_bytes())
-    if isinstance(held, Optimizer):
-        held.load_state_dict(state)
-    else:
-        load_state_dict(held, state)
-
-
-def dumps(state: Mapping[str, Array]) -> bytes:
-    """A state as the bytes of a safetensors file."""
-    header: dict[str, Any] = {}
-    parts: list[bytes] = []
-    end = 0
-    for name, value in state.items():
-        array = np.asarray(value)
-        code = next(code for code, dtype in _CODES.items() if np.dtype(dtype) == array.dtype)
-        parts.append(array.astype(_CODES[code], copy=False).tobytes())
-        header[name] = {"dtype": code, "shape": list(array.shape), "data_offsets": [end, end + len(parts[-1])]}
-        end += len(parts[-1])
-    text = msgspec.json.encode(header)
-    text += b" " * (-len(text) % _ALIGNMENT)
-    return b"".join([len(text).to_bytes(8, "little"), text, *parts])
+    if isinstance(state, Layer):
+        state = state_dict(state)
+    elif isinstance(state, Optimizer):
+        state = state.state_dict()
+    return tensorfile.write({name: np.asarray(as_raw(value)) for name, value in state.items()})
 
 
 def loads(data: bytes) -> dict[str, Array]:
-    """The state that the bytes of a safetensors file hold.
-
-    >>> loads(dumps({"w": np.array([1.0, 2.0])}))
-    {'w': array([1., 2.])}
+    """Reads what `dumps` made: arrays by name, for `load_state_dict`.
 
     Raises:
-        InvalidValueError: they are none, or hold dtypes that are not supported.
+        InvalidValueError: the bytes are no safetensors file, or it has a dtype that is not supported.
     """
     try:
-        begin = 8 + int.from_bytes(data[:8], "little")
-        header = msgspec.json.decode(data[8:begin])
-        found = {}
-        for name, about in header.items():
-            if name == "__metadata__":
-                continue
-            start, end = about["data_offsets"]
-            dtype = np.dtype(_CODES[about["dtype"]])
-            array = np.frombuffer(data[begin + start : begin + end], dtype).reshape(about["shape"])
-            found[name] = array.astype(dtype.newbyteorder("="))
-        return found
-    except (msgspec.DecodeError, KeyError, TypeError, ValueError) as error:
-        raise InvalidValueError(
-            f"these bytes are no safetensors file of float64, float32, int64 and bool: {error!r}"
-        ) from error
+        state = tensorfile.read(data)
+    except ValueError as error:
+        raise InvalidValueError(f"{_BYTES_ARE} no safetensors file of supported dtypes: {error}") from error
+    return {name: np.asarray(as_raw(array)) for name, array in state.items()}
+
+
+def save(path: str | Path, state: Layer | Optimizer | Mapping[str, Any]) -> None:
+    """Writes a safetensors file; see `dumps`.
+
+    Raises:
+        InvalidValueError: a value of a dtype that is not supported.
+        OSError: the file cannot be written.
+    """
+    Path(path).write_bytes(dumps(state))
+
+
+def load(path: str | Path) -> dict[str, Array]:
+    """Reads what `save` wrote: arrays by name, for `load_state_dict`.
+
+    Raises:
+        InvalidValueError: the file is no safetensors file, or has a dtype that is not supported.
+        OSError: the file cannot be read.
+    """
+    try:
+        return loads(Path(path).read_bytes())
+    except InvalidValueError as error:
+        raise InvalidValueError(f"load: {path} is{error.detail.removeprefix(_BYTES_ARE)}") from error
+
+
+def _fits(slot: Slot, raw: Value) -> bool:
+    p = slot.parameter
+    return p.fits(shape_of(raw)) if isinstance(p, Unmade) else p.shape == shape_of(raw)

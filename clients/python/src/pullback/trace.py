@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import keyword
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +15,6 @@ from pullback.values import Shape, Value, as_raw, dtype_of, shape_of
 
 if TYPE_CHECKING:
     from pullback.client import Client
-
-is_keyword = keyword.iskeyword
 
 
 class Symbol(Operators):
@@ -141,6 +138,4 @@ def apply(op: str, operands: Sequence[Any], attrs: dict[str, Any] | None, output
             f"{op}: a traced function draws no random numbers; use test_mode(), or give what was drawn as an argument"
         )
     trace = next(x.trace for x in operands if type(x) is Symbol)
-    while operands and operands[-1] is None:
-        operands = operands[:-1]
     return list(trace.node(op, operands, attrs, outputs))

@@ -12,10 +12,13 @@ True
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
+
+import numpy as np
 
 from pullback import trees
 from pullback.current import current
@@ -76,6 +79,9 @@ def value_and_grad(f: Function, argnums: int | Sequence[int] = 0, has_aux: bool 
             value, found = run.y, trees.filled(run.chosen, iter(slopes))
             return ((value, run.aux), found) if has_aux else (value, found)
         answer = run.trace.client.evaluate(**run.request(), outputs=run.outputs(), backward=run.wrt(of=y.name))
+        shape = np.shape(answer.values[y.name])
+        if math.prod(shape) != 1:
+            raise NotScalarError(f"expected a function of one element, this one returns shape {shape}; reduce it first")
         value, found = run.value(answer.values), run.in_form(answer.grads or {})
         return ((value, run.filled_aux(answer.values)), found) if has_aux else (value, found)
 
@@ -243,8 +249,10 @@ class _Run:
         Raises:
             NotScalarError: there are several, or none.
         """
-        if len(self.ys) != 1:
-            raise NotScalarError(f"expected a function of one element; it returned {len(self.ys)} values")
+        if not (len(self.ys) == 1 and self.y is self.ys[0]):
+            raise NotScalarError(
+                f"expected a function of one element; this one returns {len(self.ys)} values in a {type(self.y).__name__}"
+            )
         return self.ys[0]
 
     def outputs(self) -> list[str]:

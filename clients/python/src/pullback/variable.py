@@ -18,7 +18,8 @@ from pullback.table import CALLS
 from pullback.values import Shape, Value, as_raw, dtype_of, shape_of
 
 if TYPE_CHECKING:
-    from pullback.recorder import Batch, Recorder
+    from pullback.batches import Batch
+    from pullback.recorder import Recorder
 
 
 class Creator:
@@ -84,7 +85,7 @@ class Variable(Operators):
     name: str | None
 
     def __init_subclass__(cls) -> None:
-        raise TypeError("Variable has no subclasses: hold one instead")
+        raise TypeError("Variable has no subclasses: operations know it by its exact type; hold one instead")
 
     def __init__(self, *values: Any, name: str | None = None, dtype: Any = None) -> None:
         if not values:
@@ -130,12 +131,16 @@ class Variable(Operators):
     @property
     def creator(self) -> Creator | None:
         """The operation that computed it; None for a leaf."""
+        if self._recorder.is_leaf(self):
+            return None
         found = self._recorder.look(self, "creator")["creator"]
         return None if found is None else Creator(found)
 
     @property
     def generation(self) -> int:
         """How many operations lie between it and the leaf that is farthest."""
+        if self._recorder.is_leaf(self):
+            return 0
         return int(self._recorder.look(self, "generation")["generation"])
 
     @property

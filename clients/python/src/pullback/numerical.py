@@ -1,0 +1,246 @@
+# The engine's own code, from engine/numerical.py by `make mirror`: do not edit.
+"""Derivatives by central differences, and the check that holds the tape's gradients against them to second order."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pullback.errors import BadAttributeError
+from pullback.values import FLOAT64, Value, as_raw, dtype_of
+from pullback.variable import Variable
+
+Function = Callable[..., Any]
+Outputs = Callable[[list[Value]], list[Value]]
+
+
+def diff(f: Function, xs: Sequence[Any], h: float = 1e-4) -> Variable:
+    """Central difference of `f(*xs)` with all inputs moved together: the sum of its partial derivatives, elementwise.
+
+    f: a function of as many variables as `xs` has values. Returns a variable of the shape of `f(*xs)`.
+    Source: Saito, Deep Learning from Scratch 3 (2020), step 4.
+
+    >>> print(round(diff(lambda x: x * x * x, [2.0]).item(), 6))
+    12.0
+    """
+    low, high = (f(*(Variable(as_raw(x) + step) for x in xs)) for step in (-h, h))
+    return Variable((as_raw(high) - as_raw(low)) / (2 * h))
+
+
+def gradient(f: Function, *xs: Any, eps: float = 1e-6) -> list[Value]:
+    """Central differences of the sum of `f(*xs)`, element by element.
+
+    xs: numbers, arrays or variables; integers and booleans reach `f` as they are and are not moved.
+    eps: the step, times the size of an element above 1.
+    Returns for each floating x a value of its shape: what `backward()` of `f(*xs)` puts into its gradient.
+
+    >>> [dx, dy] = gradient(lambda x, y: x * y, np.array([1.0, 2.0]), 3.0)
+    >>> print(np.round(dx, 6), round(dy, 6))
+    [3. 3.] 3.0
+    """
+    args = _Arguments(xs)
+    return central(lambda values: _raws(args.call(f, args.variables(values))), None, args.values, eps)
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Where a gradient is farthest from its central difference.
+
+    input: the name of the variable, or its position, or `cotangent 0` for what goes into the backward pass.
+    index: of the element in it.
+    """
+
+    order: int
+    input: str
+    index: tuple[int, ...]
+    analytic: float
+    numeric: float
+
+    def __str__(self) -> str:
+        place = f"[{', '.join(map(str, self.index))}]" if self.index else ""
+        return f"order {self.order}, input {self.input}{place}: analytic {self.analytic!r}, numeric {self.numeric!r}"
+
+
+@dataclass(frozen=True, slots=True)
+class GradientCheck:
+    """What `check_gradients` found.
+
+    max_error: relative to max(1, size). worst: where it is; None where there was nothing to compare.
+    """
+
+    ok: bool
+    max_error: float
+    worst: Difference | None
+
+    def __str__(self) -> str:
+        return f"{'ok' if self.ok else 'gradients differ'}: error {self.max_error:.3g}; worst: {self.worst}"
+
+
+def check_gradients(
+    f: Function, *xs: Any, order: int = 2, eps: float = 1e-6, rtol: float = 1e-6, atol: float = 1e-6, seed: int = 0
+) -> GradientCheck:
+    """Compares the gradients of `f(*xs)` on the tape with central differences.
+
+    The outputs are weighted with a random cotangent, so that no error hides in a sum. To second order the gradient
+    itself is weighted and differentiated: with respect to the inputs and to that cotangent.
+
+    f: takes the values as variables (integers and booleans as they are), returns a variable or
+        several (what is no variable counts as constant).
+    xs: numbers, lists, arrays or variables; floating ones are differentiated, in float64.
+    order: 1 or 2. eps: the step, times the size of an element above 1. seed: of the cotangents.
+    rtol, atol: ok where |analytic - numeric| <= max(atol, rtol * size), size being the larger of the two.
+
+    >>> check_gradients(lambda x: x * x, 3.0).ok
+    True
+
+    Raises:
+        BadAttributeError: another order.
+        InvalidValueError: an argument, or what `f` returns, is no number or array.
+    """
+    if order not in (1, 2):
+        raise BadAttributeError(f"check_gradients: order is {order!r}; expected 1 or 2")
+    args = _Arguments(xs)
+    rng = np.random.default_rng(seed)
+    found = Comparison(rtol, atol)
+    values = args.values
+    ys = _raws(args.call(f, args.variables(values)))
+    cotangents = [random_weights(rng, y) for y in ys]
+    numeric = central(lambda vs: _raws(args.call(f, args.variables(vs))), cotangents, values, eps)
+
+    def first_order(moved: list[Value]) -> list[Value]:
+        xs, cs = moved[: len(values)], moved[len(values) :]
+        return _gradients(args.variables(xs), lambda variables: args.call(f, variables), cs)
+
+    found.add(1, args.names, first_order(values + cotangents), numeric)
+    if order == 1:
+        return found.result()
+    variables = args.variables(values)
+    seeds = [Variable(c) for c in cotangents]
+    for y, c in zip(args.call(f, variables), seeds, strict=True):
+        y.backward(create_graph=True, cotangent=c)
+    taped = [x.grad for x in variables]
+    found.add(1, args.names, [_value(g, x) for g, x in zip(taped, values, strict=True)], numeric)
+    weights = [random_weights(rng, x) for x in values]
+    inputs = variables + seeds
+    for x in inputs:
+        x.cleargrad()
+    for g, w in zip(taped, weights, strict=True):
+        if g is not None:
+            g.backward(cotangent=w)
+    moved = values + cotangents
+    second = [_value(x.grad, v) for x, v in zip(inputs, moved, strict=True)]
+    names = args.names + [f"cotangent {k}" for k in range(len(seeds))]
+    found.add(2, names, second, central(first_order, weights, moved, eps))
+    for x in inputs:
+        x.cleargrad()
+    return found.result()
+
+
+class _Arguments:
+    """The arguments of a function: which are differentiated, their values and their names."""
+
+    def __init__(self, xs: Sequence[Any]) -> None:
+        self._xs = list(xs)
+        self._places: list[int] = []
+        self.values: list[Value] = []
+        self.names: list[str] = []
+        for k, x in enumerate(xs):
+            if isinstance(x, bool | int):
+                continue
+            raw = as_raw(x)
+            if dtype_of(raw).kind == "f":
+                self._places.append(k)
+                self.values.append(raw if type(raw) is float else raw.astype(FLOAT64))
+                self.names.append(getattr(x, "name", None) or str(k))
+
+    def variables(self, values: list[Value]) -> list[Variable]:
+        return [Variable(value, name=name) for value, name in zip(values, self.names, strict=True)]
+
+    def call(self, f: Function, variables: list[Variable]) -> list[Variable]:
+        """The floating outputs of f."""
+        args = list(self._xs)
+        for k, x in zip(self._places, variables, strict=True):
+            args[k] = x
+        y = f(*args)
+        ys = [y if isinstance(y, Variable) else Variable(y) for y in (y if isinstance(y, tuple | list) else [y])]
+        return [y for y in ys if y.dtype.kind == "f"]
+
+
+def _raws(ys: list[Variable]) -> list[Value]:
+    return [y.data for y in ys]
+
+
+def _value(g: Variable | None, x: Value) -> Value:
+    """A gradient's value; zeros in the shape of x where there is none."""
+    return np.zeros(np.shape(x)) if g is None else g.data
+
+
+def random_weights(rng: np.random.Generator, y: Value) -> Value:
+    """Away from 0, and no two weights alike."""
+    weights: Value = rng.uniform(0.5, 1.5, np.shape(y))
+    return weights
+
+
+def _gradients(
+    variables: list[Variable], call: Callable[[list[Variable]], list[Variable]], cs: list[Value]
+) -> list[Value]:
+    for y, c in zip(call(variables), cs, strict=True):
+        y.backward(cotangent=c)
+    return [_value(x.grad, x.data) for x in variables]
+
+
+def central(outputs: Outputs, weights: list[Value] | None, values: list[Value], eps: float) -> list[Value]:
+    """Central differences of the weighted sum of all outputs, with respect to each element of each value."""
+    found = []
+    for k, value in enumerate(values):
+        slopes = np.zeros(np.shape(value))
+        for index in np.ndindex(slopes.shape):
+            x = float(np.asarray(value)[index])
+            step = eps * max(1.0, abs(x))
+            high, low = x + step, x - step
+            ys, zs = (outputs([*values[:k], _moved(value, index, to), *values[k + 1 :]]) for to in (high, low))
+            with np.errstate(all="ignore"):
+                change = [np.subtract(y, z) for y, z in zip(ys, zs, strict=True)]
+                if weights is not None:
+                    change = [w * d for w, d in zip(weights, change, strict=True)]
+                slopes[index] = sum(float(np.sum(d)) for d in change) / (high - low)
+        found.append(slopes if slopes.ndim else float(slopes))
+    return found
+
+
+def _moved(value: Value, index: tuple[int, ...], to: float) -> Value:
+    array = np.array(value)
+    array[index] = to
+    return array
+
+
+class Comparison:
+    """Collects the largest error."""
+
+    def __init__(self, rtol: float, atol: float) -> None:
+        self._rtol, self._atol = rtol, atol
+        self._ok = True
+        self._max_error = 0.0
+        self._worst: Difference | None = None
+
+    def add(self, order: int, names: list[str], analytic: list[Value], numeric: list[Value]) -> None:
+        """Compares derivatives of an order with their central differences, value by value."""
+        for name, a, n in zip(names, map(np.asarray, analytic), map(np.asarray, numeric), strict=True):
+            with np.errstate(all="ignore"):
+                size = np.maximum(np.abs(a), np.abs(n))
+                gap = np.where(a == n, 0.0, np.abs(a - n))
+                error = gap / np.maximum(1.0, size)
+                close = gap <= np.maximum(self._atol, self._rtol * size)
+            # What is not finite and not equal is as wrong as can be.
+            wrong = ~np.isfinite(error) | ((a != n) & ~np.isfinite(size))
+            error = np.where(wrong, np.inf, error)
+            self._ok = self._ok and bool(np.all(close & ~wrong))
+            if error.size and (self._worst is None or error.max() > self._max_error):
+                index = tuple(int(i) for i in np.unravel_index(int(error.argmax()), error.shape))
+                self._max_error = float(error[index])
+                self._worst = Difference(order, name, index, float(a[index]), float(n[index]))
+
+    def result(self) -> GradientCheck:
+        """What all comparisons came to."""
+        return GradientCheck(self._ok, self._max_error, self._worst)

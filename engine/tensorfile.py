@@ -1,0 +1,31 @@
+"""Arrays by name as the bytes of a safetensors file, and back."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors import numpy as safetensors
+
+Array = np.ndarray[Any, Any]
+
+
+def write(arrays: Mapping[str, Array]) -> bytes:
+    """Arrays as the bytes of a file."""
+    # The format takes the bytes as they lie in memory: C order.
+    return safetensors.save({name: np.array(array, order="C") for name, array in arrays.items()})
+
+
+def read(data: bytes) -> dict[str, Array]:
+    """The arrays that the bytes of a file hold.
+
+    >>> read(write({"w": np.array([1.0, 2.0])}))
+    {'w': array([1., 2.])}
+
+    Raises:
+        ValueError: they are no such file, or one of dtypes that NumPy does not have.
+    """
+    try:
+        return dict(safetensors.load(data))
+    except (SafetensorError, KeyError) as error:
+        raise ValueError(str(error)) from error

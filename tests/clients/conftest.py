@@ -1,0 +1,50 @@
+"""What tests of clients share: a real server, and connections to it and to one in this process."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+import pullback
+import pytest
+
+from tests.app.conftest import Server, start_server
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+#: Far more sessions than tests leave behind.
+MANY = {"max_sessions": "20000", "max_sessions_per_client": "20000"}
+BACKENDS = ("embedded", "socket")
+
+
+@pytest.fixture(scope="session")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server for all tests of clients that do not end it."""
+    with start_server(tmp_path_factory.mktemp("served"), store="memory", **MANY) as running:
+        yield running
+
+
+@pytest.fixture(scope="session", params=BACKENDS)
+def client(request: pytest.FixtureRequest) -> Iterator[pullback.Client]:
+    """A client of the server, over a socket or in this process."""
+    url = "local" if request.param == "embedded" else request.getfixturevalue("served").base_url
+    with pullback.Client(url, timeout_s=30) as found:
+        yield found
+
+
+@pytest.fixture
+def connected(client: pullback.Client) -> Iterator[pullback.Connection]:
+    """A session of its own."""
+    with on_session_of(client) as connection:
+        yield connection
+
+
+@contextlib.contextmanager
+def on_session_of(client: pullback.Client, seed: int = 0) -> Iterator[pullback.Connection]:
+    """A connection on a client that others use too."""
+    connection = pullback.Connection.on(client, seed=seed)
+    try:
+        yield connection
+    finally:
+        connection.close()

@@ -1,0 +1,67 @@
+"""What the SDK has from the engine and the server is what these have now."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import re
+
+import pullback
+import pytest
+
+from app.catalog import describe_all
+from app.wire.problems import BY_SLUG, KINDS
+from engine.errors import AutogradError
+from engine.table import CALLS
+from tests.app.conftest import ROOT
+
+CLIENT = ROOT / "clients" / "python"
+PACKAGE = CLIENT / "src" / "pullback"
+spec = importlib.util.spec_from_file_location("mirror", CLIENT / "mirror.py")
+assert spec is not None and spec.loader is not None
+mirror = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(mirror)
+MODULES: dict[str, str] = mirror.modules()
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_module(name: str) -> None:
+    assert (PACKAGE / name).read_text() == MODULES[name], "run make mirror"
+
+
+def test_nothing_of_the_server_is_imported() -> None:
+    for path in PACKAGE.glob("*.py"):
+        assert not re.search(r"^\s*(from|import) (app|engine)\b", path.read_text(), re.MULTILINE), path
+
+
+def test_every_function_is_there() -> None:
+    assert set(CALLS) - {"grad"} == set(pullback.table.CALLS)
+    for op in describe_all()["operations"]:
+        if op["name"] != "grad":
+            function = getattr(pullback.functions, op["name"])
+            assert op["doc"] in (inspect.getdoc(function) or "")
+            required = [each["name"] for each in op["operands"] if each["required"]]
+            assert list(inspect.signature(function).parameters)[: len(required)] == required or op["variadic"]
+
+
+def test_every_problem_has_its_class() -> None:
+    assert set(pullback.errors.BY_SLUG) == set(BY_SLUG)
+    for kind in KINDS:
+        engines = [error for error in kind.errors if issubclass(error, AutogradError)]
+        for error in engines:
+            assert getattr(pullback.errors, error.__name__) is pullback.errors.BY_SLUG[kind.slug]
+
+
+def test_kinds() -> None:
+    for group, known in (
+        ("layers", pullback.layers.LAYERS),
+        ("models", pullback.models.MODELS),
+        ("optimizers", pullback.optimizers.OPTIMIZERS),
+        ("hooks", pullback.hooks.HOOKS),
+    ):
+        for kind in describe_all()["kinds"][group]:
+            taken = inspect.signature(known[kind["kind"]]).parameters
+            for field in kind["config"]:
+                assert field["name"] in taken
+                if not field["required"]:
+                    assert taken[field["name"]].default == field["default"]
