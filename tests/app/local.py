@@ -24,6 +24,10 @@ class Local:
         self.nograd, self.train = False, True
         self.params: dict[str, Any] = {}
 
+    def drawing(self) -> dict[str, Any]:
+        """Where dropout draws from."""
+        return {"rng": self.rng}
+
     def __getitem__(self, name: str) -> Any:
         owner, _, path = name.partition(".")
         return self.ids[owner].params()[path] if path else self.ids[name]
@@ -52,9 +56,9 @@ class Local:
                     name: self.given(name) for name in self.ids if not isinstance(self.ids[name], Layer | Optimizer)
                 }
                 if "dropout" in expr:
-                    functions["dropout"] = lambda x, ratio=0.5: F.dropout(x, ratio=ratio, rng=self.rng)
+                    functions["dropout"] = lambda x, ratio=0.5: F.dropout(x, ratio=ratio, **self.drawing())
                 return eval(expr, functions, names)
-            more = {"rng": self.rng} if op == "dropout" else {}
+            more = self.drawing() if op == "dropout" else {}
             return getattr(F, op)(*map(self.given, args), **(attrs or {}), **more)
 
         found = self.flagged(run)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import sys
 from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
@@ -36,6 +37,8 @@ def mirrored(path: str, left_out: dict[str, str]) -> dict[str, Any]:
     text = re.sub(r"\bfrom engine\b", "from pullback", text)
     text = text.replace("import pytest\n", "from tests.clients.mirrored import Looking as pytest\n")
     module = ModuleType(f"mirrored.{path}")
+    # Where dataclasses look for the names of their fields' types.
+    sys.modules[module.__name__] = module
     exec(compile(text, str(ROOT / path), "exec"), module.__dict__)
     for name in left_out:
         owner, _, inner = name.rpartition(".")
