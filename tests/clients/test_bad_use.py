@@ -1276,6 +1276,29 @@ def test_threads_on_one_connection(connection: Connection) -> None:
     assert found == [local(seed) for seed in range(THREADS)]
 
 
+def test_an_error_of_one_thread_is_not_raised_in_another(connection: Connection) -> None:
+    def good() -> list[str]:
+        raised = []
+        for i in range(60):
+            x = Variable(float(i))
+            try:
+                assert (x * 2.0).item() == 2.0 * i
+            except errors.ShapeMismatchError as error:
+                raised.append(str(error))
+        return raised
+
+    def bad() -> list[str]:
+        x = Variable([1.0, 2.0])
+        for _ in range(60):
+            with pytest.raises(errors.ShapeMismatchError):
+                (x + np.ones(3)).data  # noqa: B018
+        return []
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        raised = [pool.submit(good if n % 2 else bad) for n in range(THREADS)]
+        assert [future.result() for future in raised] == [[]] * THREADS
+
+
 def test_flags_belong_to_their_thread(connection: Connection) -> None:
     """`no_grad` of one thread is not that of another, although they share a session."""
     barrier = threading.Barrier(THREADS)

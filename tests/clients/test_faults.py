@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import collections
 import random
+import signal
 import sys
 import tempfile
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -215,6 +217,35 @@ def test_a_connection_that_gave_up_goes_on_later(port: int) -> None:
             fails.clear()
             assert y.item() == expected
             assert x.item() == expected
+
+
+@pytest.mark.parametrize("fault", ["hold", "lose", "late"])
+def test_ctrl_c(port: int, fault: str) -> None:
+    """Who interrupts a look in a notebook looks again, and finds what one look would have found."""
+    faults: list[str] = []
+    main_thread = threading.main_thread().ident
+    assert main_thread is not None
+    with Proxy(port, lambda number: faults[0] if faults else None) as proxy, connect(proxy.url):
+
+        def interrupt() -> None:
+            assert proxy.waiting.wait(10)
+            faults.clear()
+            signal.pthread_kill(main_thread, signal.SIGINT)
+
+        w = Variable(1.0)
+        optimizer = optimizers.SGD([w], 0.25)
+        for step in range(3):
+            loss = w * w
+            w.cleargrad()
+            loss.backward()
+            optimizer.step()
+            faults.append(fault)
+            interrupter = threading.Thread(target=interrupt)
+            interrupter.start()
+            with pytest.raises(KeyboardInterrupt):
+                loss.item()
+            interrupter.join()
+            assert (loss.item(), w.item()) == (0.25**step, 0.5 ** (step + 1))
 
 
 def main() -> None:
