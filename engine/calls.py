@@ -101,6 +101,9 @@ def jacobian_by_columns(f: Function, args: Sequence[Any], keywords: dict[str, An
         rows = [[block[str(k)] for k in range(len(xs))] for block in blocks]
     else:
         columns = []
+        if not xs:
+            y, aux = call(())
+            tangents = trees.leaves(y)
         for k, x in enumerate(xs):
             seeds = [directions(x) if i == k else None for i in range(len(xs))]
             y, aux, tangents = _pushed(call, xs, seeds, size(x))

@@ -201,7 +201,10 @@ async def list_variables(request: Request, session: str) -> Response:
     aspects = ("shape", "dtype", "creator", "generation")
 
     def see(found: Session, head: Head) -> Any:
-        shown = [{"id": name, **runs.show(held, aspects, "nested", "")} for name, held in found.variables().items()]
+        shown = [
+            {"id": name, "name": held.name, **runs.show(held, aspects, "nested", "")}
+            for name, held in found.variables().items()
+        ]
         others = [
             {"id": name, "kind": held.kind} for name, held in found.ids.items() if isinstance(held, Module | Steps)
         ]

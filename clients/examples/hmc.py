@@ -6,6 +6,7 @@ Source: Neal, MCMC using Hamiltonian dynamics (2011), section 3.
 """
 
 import numpy as np
+
 from pullback import Client
 
 CHAINS, DRAWS, LEAPFROGS, STEP = 100, 100, 8, 0.3

@@ -5,8 +5,9 @@ A step of L-BFGS is one request for each point that it tries, mostly one: value 
 """
 
 import numpy as np
-from pullback import Client
 from scipy.optimize import minimize
+
+from pullback import Client
 
 POINTS, TRUTH = 500, np.array([1.5, -1.0, 0.5])
 NAME = "example-logistic"

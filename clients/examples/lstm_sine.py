@@ -6,6 +6,7 @@ begins. A stretch of 10 time steps is one request: forward, backward, Adam, and 
 """
 
 import numpy as np
+
 from pullback import Variable, connect, no_grad
 from pullback import functions as F
 from pullback.models import LSTM

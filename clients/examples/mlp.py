@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+
 from pullback import connect, load, load_state_dict, no_grad, progress, save
 from pullback import functions as F
 from pullback.hooks import ClipGrad

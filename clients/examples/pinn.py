@@ -6,8 +6,9 @@ Source: Raissi, Perdikaris and Karniadakis, Physics-informed neural networks (20
 """
 
 import numpy as np
-from pullback import Client
 from scipy.optimize import minimize
+
+from pullback import Client
 
 UNITS = 10
 # All weights are one vector, as SciPy has them; u is 1 at 0 whatever they are.

@@ -1,14 +1,16 @@
-"""What tests of clients share: a real server, and connections to it and to one in this process."""
+"""What tests of clients share: a real server, connections to it and to one in this process, and a proxy in front."""
 
 from __future__ import annotations
 
 import contextlib
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
-import pullback
 import pytest
 
+import pullback
 from tests.app.conftest import Server, start_server
+from tests.clients.proxy import Proxy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,16 +21,32 @@ BACKENDS = ("embedded", "socket")
 
 
 @pytest.fixture(scope="session")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server for all tests of clients that do not end it."""
-    with start_server(tmp_path_factory.mktemp("served"), store="memory", **MANY) as running:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server that no test ends."""
+    with start_server(tmp_path_factory.mktemp("server"), **MANY) as running:
+        yield running
+        assert running.process.poll() is None
+
+
+@pytest.fixture
+def port(server: Server) -> int:
+    """Where the server listens."""
+    found = urlsplit(server.base_url).port
+    assert found is not None
+    return found
+
+
+@pytest.fixture
+def proxy(port: int) -> Iterator[Proxy]:
+    """A proxy that only counts."""
+    with Proxy(port) as running:
         yield running
 
 
 @pytest.fixture(scope="session", params=BACKENDS)
 def client(request: pytest.FixtureRequest) -> Iterator[pullback.Client]:
     """A client of the server, over a socket or in this process."""
-    url = "local" if request.param == "embedded" else request.getfixturevalue("served").base_url
+    url = "local" if request.param == "embedded" else request.getfixturevalue("server").base_url
     with pullback.Client(url, timeout_s=30) as found:
         yield found
 

@@ -10,8 +10,8 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from pullback.current import current
 
+from pullback.current import current
 from tests.app.conftest import ROOT
 
 

@@ -6,9 +6,9 @@ import importlib.util
 import inspect
 import re
 
-import pullback
 import pytest
 
+import pullback
 from app.catalog import describe_all
 from app.wire.problems import BY_SLUG, KINDS
 from engine.errors import AutogradError

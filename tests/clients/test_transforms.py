@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pullback
 import pytest
 
 import engine
+import pullback
 from engine import trees
 from tests.clients.conftest import on_session_of
 
@@ -169,10 +169,10 @@ def test_a_symbol_is_of_no_use_afterwards() -> None:
         pullback.transforms.grad(lambda x: x * kept[0])(1.0)
 
 
-def test_one_request_a_call(served: Any) -> None:
+def test_one_request_a_call(server: Any) -> None:
     asked: list[str] = []
     hooks = {"request": [lambda request: asked.append(request.url.path)]}
-    with pullback.connect(served.base_url, event_hooks=hooks):
+    with pullback.connect(server.base_url, event_hooks=hooks):
         asked.clear()
         pullback.transforms.grad(pullback.transforms.grad(pullback.functions.sin))(1.0)
         assert asked == ["/v1/evaluate"]

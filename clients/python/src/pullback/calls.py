@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import quote
 
 from pullback.core import Call
+from pullback.errors import UnknownProgramError
 from pullback.results import (
     Check,
     Evaluation,
@@ -229,7 +230,7 @@ def get_program(program: str) -> Call[ProgramDetails]:
 
 def delete_program(program: str) -> Call[None]:
     """Forgets a registered program, if there is one."""
-    return Call("DELETE", f"/v1/programs/{_part(program)}", _nothing)
+    return Call("DELETE", f"/v1/programs/{_part(program)}", _nothing, forgives=UnknownProgramError)
 
 
 def program_dot(program: str, *, order: int = 0, wrt: str | None = None) -> Call[str]:

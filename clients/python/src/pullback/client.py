@@ -15,6 +15,7 @@ import httpx
 from pullback import calls, embedded
 from pullback.core import Call, Pause, Settings, conversation, request_of
 from pullback.documents import JSON, MSGPACK
+from pullback.errors import UnreachableError
 from pullback.results import Raw
 
 P = ParamSpec("P")
@@ -162,10 +163,10 @@ class Client(Blocking, Endpoints):
         event_hooks: Hooks | None = None,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
-        self.settings = _settings(url, api_key, json, retries)
+        self.settings = _settings(url, api_key, json, retries, timeout_s)
         if self.settings.url == embedded.URL and transport is None:
             transport = embedded.Transport()
-        self._http = httpx.Client(**_options(self.settings, timeout_s, connections, event_hooks), transport=transport)
+        self._http = httpx.Client(**_options(self.settings, connections, event_hooks), transport=transport)
         self.with_raw_response = RawClient(self._perform)
 
     def _do(self, call: Call[R]) -> Any:
@@ -217,12 +218,10 @@ class AsyncClient(Awaiting, Endpoints):
         event_hooks: Hooks | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        self.settings = _settings(url, api_key, json, retries)
+        self.settings = _settings(url, api_key, json, retries, timeout_s)
         if self.settings.url == embedded.URL and transport is None:
             transport = embedded.Transport()
-        self._http = httpx.AsyncClient(
-            **_options(self.settings, timeout_s, connections, event_hooks), transport=transport
-        )
+        self._http = httpx.AsyncClient(**_options(self.settings, connections, event_hooks), transport=transport)
         self.with_raw_response = AsyncRawClient(self._perform)
 
     async def _do(self, call: Call[R]) -> Any:
@@ -259,17 +258,24 @@ class AsyncClient(Awaiting, Endpoints):
         await self.aclose()
 
 
-def _settings(url: str | None, api_key: str | None, json: bool, retries: int) -> Settings:
-    url = url or os.environ.get("PULLBACK_URL") or DEFAULT_URL
+def _settings(url: str | None, api_key: str | None, json: bool, retries: int, timeout_s: float) -> Settings:
+    url = (url or os.environ.get("PULLBACK_URL") or DEFAULT_URL).rstrip("/")
     key = api_key or os.environ.get("PULLBACK_API_KEY") or None
-    return Settings(embedded.URL if url == "local" else url.rstrip("/"), key, JSON if json else MSGPACK, retries)
+    url = embedded.URL if url == "local" else url
+    try:
+        httpx.URL(url)
+    except httpx.InvalidURL as error:
+        raise UnreachableError(f"{url} is no address of a server ({error}); expected http://host:port") from None
+    return Settings(url, key, JSON if json else MSGPACK, retries, timeout_s)
 
 
-def _options(settings: Settings, timeout_s: float, connections: int, event_hooks: Hooks | None) -> dict[str, Any]:
+def _options(settings: Settings, connections: int, event_hooks: Hooks | None) -> dict[str, Any]:
     return {
         "base_url": settings.url,
         "headers": settings.headers(),
-        "timeout": timeout_s,
+        "timeout": settings.timeout_s,
+        # Certificates take a tenth of a second to read; without TLS there are none to check.
+        "verify": not settings.url.startswith("http://"),
         "limits": httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
         "event_hooks": event_hooks,
     }

@@ -2,17 +2,36 @@
 
 from __future__ import annotations
 
+import atexit
+import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Any
 
 from pullback import current
 from pullback.client import Client
-from pullback.errors import NotConnectedError
+from pullback.errors import (
+    ExpiredSessionError,
+    NotConnectedError,
+    UnknownSessionError,
+    UnknownVariableError,
+    UnreachableError,
+)
 from pullback.recorder import Recorder
 from pullback.session import Session
+from pullback.table import nearest
 from pullback.variable import Variable
+
+#: Those that nobody closed, for the end of the process.
+_open: weakref.WeakSet[Connection] = weakref.WeakSet()
+
+
+@atexit.register
+def _hang_up() -> None:
+    """Closes sockets; sessions end by themselves when they are not used."""
+    for connection in list(_open):
+        connection.client.close()
 
 
 class Connection:
@@ -29,6 +48,7 @@ class Connection:
         self._recorder = recorder
         self._is_open = True
         current.push(recorder)
+        _open.add(self)
 
     @classmethod
     def on(
@@ -71,14 +91,20 @@ class Connection:
     def variable(self, name: str) -> Variable:
         """A variable that the session has, by its name: one of an earlier process, after `connect(session=...)`.
 
+        Of several of that name it is the one that was made last.
+
         Raises:
             UnknownVariableError: there is none.
         """
-        self._recorder.flush([{"id": name, "what": ["shape"]}])
-        return self._recorder.take_up(name)
+        listed = self.variables()
+        known = [each for each, about in listed.items() if about["name"] == name]
+        if not known:
+            names = sorted({about["name"] for about in listed.values() if about["name"] is not None})
+            raise UnknownVariableError(f"there is no variable named {name!r} in this session{nearest(name, names)}")
+        return self._recorder.take_up(known[-1], name)
 
     def variables(self) -> dict[str, dict[str, Any]]:
-        """What the session has: shape, dtype, creator and generation by name."""
+        """What the session has: name, shape, dtype, creator and generation by id; constants are among them."""
         self._recorder.flush()
         return {each.pop("id"): each for each in self.session.variables()["variables"]}
 
@@ -96,13 +122,16 @@ class Connection:
         if not self._is_open:
             return
         self._is_open = False
+        _open.discard(self)
         current.drop(self._recorder)
         self._recorder.close(
             NotConnectedError("the connection of this variable is closed; connect again and make it anew")
         )
         try:
             if not self.keep:
-                self.session.delete()
+                # One that is gone, or cannot be reached, ends by itself.
+                with suppress(ExpiredSessionError, UnknownSessionError, UnreachableError):
+                    self.session.delete()
         finally:
             if self._owns_client:
                 self.client.close()
@@ -114,7 +143,7 @@ class Connection:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         try:
-            if kind is None:
+            if kind is None and self._recorder.is_waiting():
                 self._recorder.flush()
         finally:
             self.close()

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from pullback.batches import Batch
+from pullback.entries import Entry
 from pullback.outbox import Outbox
 
 #: So many bytes of them, and so many, are kept on the server.
@@ -23,7 +23,7 @@ class Constants:
 
     def __init__(self, outbox: Outbox) -> None:
         self._outbox = outbox
-        self._known: OrderedDict[tuple[Any, ...], tuple[str, Batch, int, int]] = OrderedDict()
+        self._known: OrderedDict[tuple[Any, ...], tuple[str, Entry, int]] = OrderedDict()
         self._nbytes = 0
 
     def id_of(self, array: Array) -> str:
@@ -31,15 +31,15 @@ class Constants:
         data = np.ascontiguousarray(array)
         key = data.shape, str(data.dtype), hashlib.blake2b(data.reshape(-1).view(np.uint8).data).digest()
         known = self._known.pop(key, None)
-        if known is not None and known[1].failure(known[2]) is None:
+        if known is not None and known[1].error is None:
             self._known[key] = known
             return known[0]
         name = self._outbox.new_id()
-        batch, place = self._outbox.record({"do": "variable", "id": name, "value": data.copy(), "constant": True})
-        self._known[key] = name, batch, place, data.nbytes
+        entry = self._outbox.record({"do": "variable", "id": name, "value": data.copy(), "constant": True})
+        self._known[key] = name, entry, data.nbytes
         self._nbytes += data.nbytes
         while len(self._known) > 1 and (self._nbytes > _MOST_BYTES or len(self._known) > _MOST):
-            _, (old, its_batch, its_place, nbytes) = self._known.popitem(last=False)
+            _, (old, maker, nbytes) = self._known.popitem(last=False)
             self._nbytes -= nbytes
-            self._outbox.forget(old, its_batch, its_place)
+            self._outbox.forget(old, maker)
         return name

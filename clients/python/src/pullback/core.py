@@ -25,6 +25,8 @@ R = TypeVar("R")
 
 #: Statuses after which a request may be sent again: the server did nothing, or what it did is known by its number.
 _PASSING = (429, 502, 503)
+#: What proxies say of a server that does not answer them.
+_FRONT = (502, 503, 504)
 #: The first pause between two tries; each further one is twice as long.
 _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 5.0
@@ -51,19 +53,21 @@ class Call(Generic[R]):
     content: bytes = b""
     media_type: str = ""
     accept: str = ""
+    forgives: type[ProblemError] | None = None
 
 
 @dataclass(frozen=True)
 class Settings:
     """How a client asks.
 
-    media_type: of documents both ways. retries: how often a call is sent again at most.
+    media_type: of documents both ways. retries: how often a call is sent again at most. timeout_s: of each try.
     """
 
     url: str
     api_key: str | None
     media_type: str
     retries: int
+    timeout_s: float
 
     def headers(self) -> dict[str, str]:
         """What every request has."""
@@ -135,6 +139,10 @@ def _read(call: Call[R], response: httpx.Response, settings: Settings) -> Any:
     """What an answer means, or the error that it stands for."""
     version = response.headers.get("pullback-version")
     kind = response.headers.get("content-type", "").partition(";")[0]
+    if version is None and response.status_code in _FRONT:
+        return UnreachableError(
+            f"what stands in front of {settings.url} answered {response.status_code}: the server cannot be reached"
+        )
     if version is None:
         return WrongServerError(
             f"{settings.url} answered {response.status_code} ({kind or 'no content'}: "
@@ -148,7 +156,10 @@ def _read(call: Call[R], response: httpx.Response, settings: Settings) -> Any:
         )
     try:
         if response.status_code >= 400:
-            return errors.of_problem(_document(response, kind), response.status_code, retry_after_s(response.headers))
+            problem = errors.of_problem(
+                _document(response, kind), response.status_code, retry_after_s(response.headers)
+            )
+            return None if call.forgives is not None and isinstance(problem, call.forgives) else problem
         if call.accept:
             return call.parse(response.content)
         return call.parse(_document(response, kind) if response.content else None)
@@ -170,7 +181,8 @@ def _unreachable(error: httpx.TransportError, settings: Settings) -> Unreachable
     said = str(error) or type(error).__name__
     if isinstance(error, httpx.TimeoutException) and not isinstance(error, httpx.ConnectTimeout):
         found: UnreachableError = RequestTimeoutError(
-            f"{settings.url} did not answer in time ({said}); argument timeout_s says how long that is"
+            f"{settings.url} did not answer within {settings.timeout_s:g} s ({said}); "
+            "where it has more to do, give it longer (argument timeout_s)"
         )
     elif isinstance(error, httpx.UnsupportedProtocol):
         found = UnreachableError(f"{settings.url} is no address of a server ({said}); expected http://host:port")

@@ -274,6 +274,8 @@ def of_problem(document: Mapping[str, Any], status: int, retry_after_s: float | 
         request_id=document.get("request_id"),
         retry_after_s=retry_after_s,
     )
+    if isinstance(error, (UnauthorizedError, ForbiddenError)):
+        error.args = (f"{error.detail} (argument api_key, PULLBACK_API_KEY)",)
     if isinstance(error, SequenceConflictError):
         error.expected = document.get("expected")
     return error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from pullback.batches import hinted
+from pullback.entries import hinted
 from pullback.table import CALLS
 
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from pullback.attributes import NUMBER, Attribute
-from pullback.batches import hinted
 from pullback.current import current
+from pullback.entries import hinted
 from pullback.errors import BadAttributeError, NotSupportedError, WrongConnectionError
 from pullback.hooks import Hook
 from pullback.layers import Layer
@@ -118,11 +118,11 @@ class _Made:
         self.recorder, self.names, self.config = recorder, names, config
         self.id = recorder.new_id()
         command = {"do": "optimizer", "id": self.id, "kind": kind, "params": list(names), **config}
-        self._batch, self._place = recorder.record(command)
+        self._entry = recorder.record(command)
 
     def is_there(self) -> bool:
         """Whether it came to be, as far as is known."""
-        return self._batch.failure(self._place) is None
+        return self._entry.error is None
 
     def state(self) -> dict[str, Array]:
         """What it keeps, by names of parameters."""
@@ -141,9 +141,9 @@ class _Made:
         return _ID.sub(lambda found: self.names.get(found[0], found[0]), text)
 
     def __del__(self) -> None:
-        # One that could not be recorded has no place.
-        if hasattr(self, "_place"):
-            self.recorder.forget(self.id, self._batch, self._place)
+        # One that could not be recorded has nothing on the server.
+        if hasattr(self, "_entry"):
+            self.recorder.forget(self.id, self._entry)
 
 
 _ID = re.compile(r"[A-Za-z_]\w*")

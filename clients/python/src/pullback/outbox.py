@@ -12,12 +12,19 @@ import keyword
 import re
 import sys
 import threading
+import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from pullback.batches import Attempt, Batch, Hint, current_hint, located, place_of, user_frame
-from pullback.errors import ExpiredSessionError, ProblemError, PullbackError, UnknownSessionError
+from pullback.entries import Attempt, Dead, Entry, fail, fail_all, located, place_of, user_frame
+from pullback.errors import (
+    ExpiredSessionError,
+    LimitExceededError,
+    ProblemError,
+    PullbackError,
+    UnknownSessionError,
+)
 from pullback.session import Session
 
 #: So many commands are sent although nobody looks.
@@ -34,7 +41,7 @@ class Outbox:
     Args:
         session: which runs them.
         taken: ids that it has already.
-        refused: called with each batch of which something was refused.
+        refused: called with what was taken back.
         lost: called with the refusal of a session that is gone, for the error that everybody gets from then on.
     """
 
@@ -42,33 +49,35 @@ class Outbox:
         self,
         session: Session,
         taken: Sequence[str],
-        refused: Callable[[Batch], None],
+        refused: Callable[[list[Entry]], None],
         lost: Callable[[ProblemError], PullbackError],
     ) -> None:
         self.lock = threading.RLock()
         self._session = session
         self._refused, self._lost = refused, lost
-        self._batch = Batch()
+        self._entries: list[Entry] = []
         self._stuck: Attempt | None = None
         self._closed: PullbackError | None = None
         self._names = set(taken)
         self._made = max((int(name[1:]) for name in taken if re.fullmatch(r"v\d+", name)), default=0)
-        self._dead: deque[tuple[str, Batch | None, int]] = deque()
+        self._dead: deque[Dead] = deque()
+        #: What a thread is to be told, where another one found out.
+        self._told: weakref.WeakKeyDictionary[threading.Thread, PullbackError] = weakref.WeakKeyDictionary()
 
-    def record(self, command: dict[str, Any]) -> tuple[Batch, int]:
-        """Notes a command, and says where."""
+    def record(self, command: dict[str, Any]) -> Entry:
+        """Notes a command."""
         with self.lock:
             if self._closed is not None:
                 raise self._closed
-            batch = self._batch
-            place = len(batch.commands)
-            batch.commands.append(command)
-            frame = user_frame(sys._getframe(1))
-            hint: Hint | None = current_hint()
-            batch.sites.append((frame.f_code, frame.f_lineno, hint))
-            if place >= _MOST_COMMANDS:
+            entry = Entry(command, user_frame(sys._getframe(1)))
+            self._entries.append(entry)
+            if len(self._entries) >= _MOST_COMMANDS:
                 self.flush()
-            return batch, place
+            return entry
+
+    def is_waiting(self) -> bool:
+        """Whether anything is to be sent that somebody will miss: leaves that nothing was done with are of no use."""
+        return self._stuck is not None or any(entry.needs_something() for entry in self._entries)
 
     def flush(self, fetch: Sequence[Any] = ()) -> dict[str, dict[str, Any]]:
         """Sends what is recorded, and returns what is to be seen then, by id.
@@ -78,55 +87,77 @@ class Outbox:
             UnreachableError, UnavailableError, ...: what is recorded waits for the next look.
         """
         with self.lock:
-            if self._closed is not None:
-                raise self._closed
-            if self._stuck is not None:
-                self._send(self._stuck)
-            dead = []
-            while self._dead:
-                name, its_batch, place = self._dead.popleft()
-                if its_batch is None or its_batch.failure(place) is None:
-                    dead.append((name, its_batch, place))
-            batch, self._batch = self._batch, Batch()
-            return self._send(Attempt(batch, dead, fetch)) if batch.commands or dead or fetch else {}
+            told = self._told.pop(threading.current_thread(), None)
+            if told is not None:
+                raise told
+            while True:
+                if self._closed is not None:
+                    raise self._closed
+                if self._stuck is not None:
+                    found = self._send(self._stuck)
+                    if found is None:
+                        continue
+                attempt = self._next(fetch)
+                if not (attempt.commands or attempt.fetch):
+                    return {}
+                found = self._send(attempt)
+                if found is not None:
+                    return found
 
-    def _send(self, attempt: Attempt) -> dict[str, dict[str, Any]]:
+    def _next(self, fetch: Sequence[Any]) -> Attempt:
+        """What waits, as it is to be sent."""
+        dead = []
+        while self._dead:
+            name, maker = self._dead.popleft()
+            if maker is None or maker.error is None:
+                dead.append((name, maker))
+        entries, self._entries = self._entries, []
+        return Attempt(entries, dead, fetch)
+
+    def _send(self, attempt: Attempt) -> dict[str, dict[str, Any]] | None:
+        """What is to be seen after a run; None where something of another thread's was refused, and taken back."""
         # Until it is known what came of it, it is to be sent again, and nothing before it.
         self._stuck = attempt
         try:
             run = self._session.run(attempt.commands, attempt.fetch)
         except ProblemError as error:
-            if _may_pass(error):
+            if self._session.is_in_doubt or _may_pass(error):
                 raise
             self._stuck = None
             found = self._taken_back(attempt, error)
-            raise found.with_traceback(None) from None
+            if found is not None:
+                raise found from None
+            return None
         self._stuck = None
-        self._names.difference_update(name for name, _, _ in attempt.dead)
+        self._names.difference_update(name for name, _ in attempt.dead)
         return run.fetched
 
-    def _taken_back(self, attempt: Attempt, error: ProblemError) -> PullbackError:
-        """Puts everything where it was before, and says what is wrong and where."""
+    def _taken_back(self, attempt: Attempt, error: ProblemError) -> PullbackError | None:
+        """Puts everything where it was before, and says what is wrong, if that is for this thread to know."""
         if isinstance(error, (ExpiredSessionError, UnknownSessionError)):
             self._closed = self._lost(error)
+            self._entries = []
             return self._closed
-        batch, later = attempt.batch, self._batch
+        # What was recorded while the run was on its way came after what was refused.
+        entries = [*attempt.entries, *self._entries]
         place = place_of(error)
-        if place < len(batch.sites):
-            error = located(error, batch.sites[place])
-            batch.fail(error, place)
-            # It was recorded while the run was on its way, and so after what was refused.
-            later.fail(error, -1)
+        thread = threading.current_thread()
+        lost: set[str] = set()
+        if place < len(attempt.entries):
+            culprit = entries[place]
+            thread = culprit.thread
+            error = located(error, culprit)
+            fail(entries[place:], culprit, error, lost)
         else:
-            batch.fail(error, 0, is_whole=True)
-            later.fail(error, 0, is_whole=True)
-        self._refused(batch)
-        self._refused(later)
-        commands, sites = batch.kept()
-        more, their_sites = later.kept()
-        self._batch = Batch([*commands, *more], [*sites, *their_sites])
+            # Leaves may be what there was too much of.
+            fail_all(entries, error, keeps_leaves=not isinstance(error, LimitExceededError))
+        self._refused([entry for entry in entries if entry.error is not None])
+        self._entries = [entry for entry in entries if entry.error is None]
         self._dead.extend(attempt.dead)
-        return error
+        is_mine = thread is threading.current_thread() or any(each["id"] in lost for each in attempt.fetch)
+        if not is_mine:
+            self._told[thread] = error
+        return error if is_mine else None
 
     def close(self, why: PullbackError) -> None:
         """From now on everything is refused with `why`."""
@@ -147,9 +178,9 @@ class Outbox:
             self._names.add(found)
             return found
 
-    def forget(self, name: str, batch: Batch | None, place: int) -> None:
+    def forget(self, name: str, maker: Entry | None) -> None:
         """Nobody holds what is called so. It comes from any thread, at any time: only a deque takes that."""
-        self._dead.append((name, batch, place))
+        self._dead.append((name, maker))
 
 
 def copied(error: ProblemError, text: str) -> ProblemError:
@@ -160,5 +191,5 @@ def copied(error: ProblemError, text: str) -> ProblemError:
 
 
 def _may_pass(error: ProblemError) -> bool:
-    """Whether the same run may be answered otherwise later."""
-    return error.status is None or error.status >= 500 or error.status in (401, 403, 429)
+    """Whether nothing has happened that could not happen later, with the same run."""
+    return error.status in (None, 401, 403, 429, 503)

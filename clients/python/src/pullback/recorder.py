@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from pullback.batches import Batch
 from pullback.config import is_recording, is_training
 from pullback.constants import Constants
+from pullback.entries import Entry
 from pullback.errors import InvalidValueError, NotSupportedError, ProblemError, PullbackError, WrongConnectionError
 from pullback.outbox import Outbox, copied
 from pullback.session import Session
@@ -45,7 +45,7 @@ class Recorder:
         self._url = url
         outbox = Outbox(session, taken, self._undo, self._gone)
         self.record, self.flush, self.close = outbox.record, outbox.flush, outbox.close
-        self.new_id, self.forget = outbox.new_id, outbox.forget
+        self.new_id, self.forget, self.is_waiting = outbox.new_id, outbox.forget, outbox.is_waiting
         self._lock = outbox.lock
         self._constants = Constants(outbox)
         self._flags: tuple[bool, bool] | None = flags
@@ -59,13 +59,13 @@ class Recorder:
 
     # What was refused
 
-    def _undo(self, batch: Batch) -> None:
-        """Forgets what was believed of things that a batch was to change."""
+    def _undo(self, entries: list[Entry]) -> None:
+        """Forgets what was believed of things that these were to change."""
         self._passes += 1
         self._flags = None
-        for place, command in enumerate(batch.commands):
-            if command["do"] == "assign" and batch.failure(place) is not None:
-                leaf = self._leaves.get(command["id"])
+        for entry in entries:
+            if entry.command["do"] == "assign":
+                leaf = self._leaves.get(entry.command["id"])
                 if leaf is not None:
                     leaf._raw = None
 
@@ -89,17 +89,20 @@ class Recorder:
             command: dict[str, Any] = {"do": "variable", "id": name, "value": raw}
             if v.name is not None:
                 command["name"] = v.name
-            _begin(v, name, *self.record(command))
+            _begin(v, name, self.record(command))
             v._raw, v._grad_at = raw, self._passes
             v._recorder = self
             self._leaves[name] = v
 
-    def take_up(self, name: str) -> Variable:
-        """A variable that the session has already."""
+    def take_up(self, name: str, called: str | None) -> Variable:
+        """A variable that the session has already, by its id."""
         with self._lock:
+            found = self._leaves.get(name)
+            if found is not None:
+                return found
             v = _new(Variable)
-            _begin(v, name, None, 0)
-            v._recorder, v.name = self, name
+            _begin(v, name, None)
+            v._recorder, v.name = self, called
             self._leaves[name] = v
             return v
 
@@ -109,18 +112,16 @@ class Recorder:
         Raises:
             PullbackError: it never came to be.
         """
-        batch = v._batch
-        if batch is not None and batch.error is not None:
-            failure = batch.failure(v._place)
-            if failure is not None:
-                raise failure
+        entry = v._entry
+        if entry is not None and entry.error is not None:
+            raise entry.error
         if not v._id:
             self._bind(v)
         return v._id
 
     def is_leaf(self, v: Variable) -> bool:
         """Whether it was made here as a leaf: others may be one too, and the server knows."""
-        return bool(v._id) and v._batch is not None and self._leaves.get(v._id) is v
+        return bool(v._id) and v._entry is not None and self._leaves.get(v._id) is v
 
     def look(self, v: Variable, *what: str) -> dict[str, Any]:
         """What there is to see of a variable. A value is kept; those of small leaves that have changed come with it."""
@@ -141,8 +142,7 @@ class Recorder:
         found, nbytes = {}, 0.0
         for name, leaf in list(self._leaves.items()):
             size = _nbytes(leaf)
-            batch = leaf._batch
-            is_there = batch is None or batch.failure(leaf._place) is None
+            is_there = leaf._entry is None or leaf._entry.error is None
             if is_there and size <= _SMALL_BYTES and nbytes + size <= _FETCHED_BYTES and is_wanted(leaf):
                 found[name] = leaf
                 nbytes += size
@@ -209,7 +209,8 @@ class Recorder:
             if retain_grad:
                 command["retain_grad"] = retain_grad
             if cotangent is not None:
-                command["cotangent"] = self.id_of(cotangent) if type(cotangent) is Variable else as_raw(cotangent)
+                is_variable = type(cotangent) is Variable
+                command["cotangent"] = self._own("backward", cotangent) if is_variable else as_raw(cotangent)
             self._before_gradients_change()
             self._record_flagged(command)
             self._passes += 1
@@ -226,7 +227,7 @@ class Recorder:
             found = None if v._grad_ref is None else v._grad_ref()
             if found is None:
                 found = _new(Variable)
-                _begin(found, "", None, 0)
+                _begin(found, "", None)
                 found._recorder, found.name = self, None
                 found._raw, found._owner = v._grad_raw, v
                 v._grad_ref = weakref.ref(found)
@@ -257,7 +258,7 @@ class Recorder:
                 return
             if v.creator is not None:
                 raise NotSupportedError("grad: only the gradient of a leaf can be replaced on a server")
-            cotangent = self.id_of(value)
+            cotangent = self._own("grad", value)
             self.cleargrad([v])
             self.record({"do": "backward", "of": self.id_of(v), "cotangent": cotangent})
             self._passes += 1
@@ -284,7 +285,7 @@ class Recorder:
         owner = gradient._owner
         assert owner is not None
         name = self.new_id()
-        gradient._batch, gradient._place = self.record({"do": "grad", "of": self.id_of(owner), "out": name})
+        gradient._entry = self.record({"do": "grad", "of": self.id_of(owner), "out": name})
         gradient._id, gradient._owner = name, None
 
     # Operations
@@ -301,16 +302,16 @@ class Recorder:
                 command["attrs"] = attrs
             if seed is not None:
                 command["seed"] = seed
-            batch, place = self._record_flagged(command)
+            entry = self._record_flagged(command)
             found = []
             for name in out:
                 v = _new(Variable)
-                _begin(v, name, batch, place)
+                _begin(v, name, entry)
                 v._recorder, v.name = self, None
                 found.append(v)
             return found
 
-    def _record_flagged(self, command: dict[str, Any]) -> tuple[Batch, int]:
+    def _record_flagged(self, command: dict[str, Any]) -> Entry:
         """Records a command after the flags that hold for it."""
         flags = is_recording(), is_training()
         if flags != self._flags:
@@ -321,11 +322,7 @@ class Recorder:
     def _operand(self, op: str, x: Any) -> Any:
         kind = type(x)
         if kind is Variable:
-            if x._recorder is not self:
-                raise WrongConnectionError(
-                    f"{op}: its operands belong to two connections; bring one over by its value: Variable(x.data)"
-                )
-            return self.id_of(x)
+            return self._own(op, x)
         if kind is float or kind is bool or (kind is int and -_LARGEST_INT <= x < _LARGEST_INT):
             return x
         try:
@@ -334,10 +331,22 @@ class Recorder:
             raise InvalidValueError(f"{op}: {error.detail}") from error
         return self._constants.id_of(raw) if shape_of(raw) else np.asarray(raw)
 
+    def _own(self, what: str, v: Variable) -> str:
+        """The id of a variable of this session.
 
-def _begin(v: Variable, name: str, batch: Batch | None, place: int) -> None:
+        Raises:
+            WrongConnectionError: it belongs to another one.
+        """
+        if v._recorder is not self:
+            raise WrongConnectionError(
+                f"{what}: its variables belong to two connections; bring one over by its value: Variable(x.data)"
+            )
+        return self.id_of(v)
+
+
+def _begin(v: Variable, name: str, entry: Entry | None) -> None:
     """Sets what is known of a variable: its id, and nothing else."""
-    v._id, v._batch, v._place = name, batch, place
+    v._id, v._entry = name, entry
     v._raw = v._known = v._grad_raw = v._grad_ref = v._owner = None
     v._grad_at = -1
 

@@ -1,7 +1,7 @@
 """A session through one object, which numbers its calls: what got lost on the way is repeated, and nothing done twice.
 
 A call whose answer never came is in doubt: it may have been done. The next call settles that first, by sending it again
-under its number; and a call that is the same as the one in doubt is that one.
+under its number; and a call that is the same as the one in doubt is that one. So is doubt settled by `info()`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pullback import calls
 from pullback.client import AsyncClient, Awaiting, Blocking, Client
 from pullback.core import Call
 from pullback.documents import MSGPACK, encode
-from pullback.errors import ProblemError
+from pullback.errors import OverloadedError, ProblemError
 from pullback.results import Raw, SessionInfo
 
 P = ParamSpec("P")
@@ -26,17 +26,18 @@ R = TypeVar("R")
 class _Numbers:
     """What is known of a session's calls: the number of the last one that was done, and one that is in doubt."""
 
-    def __init__(self, last: int) -> None:
+    def __init__(self, session: str, last: int) -> None:
+        self._session = session
         self.last = last
-        self._in_doubt: Call[Any] | None = None
+        self.in_doubt: Call[Any] | None = None
 
     def steps(self, make: Callable[[int], Call[R]]) -> Generator[Call[Any], Raw | BaseException, Raw]:
         """Yields calls, each for what comes of it, and returns what came of the one that `make` makes of its number."""
         call = make(self.last + 1)
-        before = self._in_doubt
+        before = self.in_doubt
         if before is not None:
             outcome = yield from self._settled(before)
-            if _is_same(before, call) or (isinstance(outcome, BaseException) and self._in_doubt is not None):
+            if _is_same(before, call) or (isinstance(outcome, BaseException) and self.in_doubt is not None):
                 return _returned(outcome)
             call = make(self.last + 1)
         return _returned((yield from self._settled(call)))
@@ -44,14 +45,31 @@ class _Numbers:
     def _settled(self, call: Call[Any]) -> Generator[Call[Any], Raw | BaseException, Raw | BaseException]:
         """What comes of a call, noted."""
         # Whatever happens before it is known: also that this generator is left.
-        self._in_doubt = call
+        self.in_doubt = call
         outcome = yield call
+        if isinstance(outcome, ProblemError) and _may_be_done(outcome):
+            seen = yield calls.get_session(self._session)
+            if isinstance(seen, Raw) and seen.parsed.seq <= self.last:
+                self.in_doubt = None
+            elif isinstance(seen, Raw):
+                outcome = yield call
         if isinstance(outcome, Raw):
             self.last += 1
-            self._in_doubt = None
-        elif isinstance(outcome, ProblemError) and (outcome.status or 500) < 500:
-            self._in_doubt = None
+            self.in_doubt = None
+        elif isinstance(outcome, ProblemError) and not _may_be_done(outcome):
+            self.in_doubt = None
         return outcome
+
+    def saw(self, last: int) -> None:
+        """The session says what was done."""
+        if self.in_doubt is not None and last > self.last:
+            self.last += 1
+            self.in_doubt = None
+
+
+def _may_be_done(error: ProblemError) -> bool:
+    """Whether a call may have happened although it was answered so."""
+    return (error.status or 500) >= 500 and not isinstance(error, OverloadedError)
 
 
 def _returned(outcome: Raw | BaseException) -> Raw:
@@ -150,11 +168,20 @@ class Session(Blocking, _Calls):
     def __init__(self, client: Client, info: SessionInfo) -> None:
         self.id, self.seed = info.id, info.seed
         self.client = client
-        self._numbers = _Numbers(info.seq)
+        self._numbers = _Numbers(info.id, info.seq)
         self._lock = threading.Lock()
 
+    @property
+    def is_in_doubt(self) -> bool:
+        """Whether it is not known of the last call if it was done."""
+        return self._numbers.in_doubt is not None
+
     def _do(self, call: Call[R]) -> Any:
-        return self.client._do(call)
+        found = self.client._do(call)
+        if isinstance(found, SessionInfo):
+            with self._lock:
+                self._numbers.saw(found.seq)
+        return found
 
     def _do_numbered(self, make: Callable[[int], Call[R]]) -> Any:
         with self._lock:
@@ -177,11 +204,20 @@ class AsyncSession(Awaiting, _Calls):
     def __init__(self, client: AsyncClient, info: SessionInfo) -> None:
         self.id, self.seed = info.id, info.seed
         self.client = client
-        self._numbers = _Numbers(info.seq)
+        self._numbers = _Numbers(info.id, info.seq)
         self._lock = asyncio.Lock()
 
+    @property
+    def is_in_doubt(self) -> bool:
+        """Whether it is not known of the last call if it was done."""
+        return self._numbers.in_doubt is not None
+
     async def _do(self, call: Call[R]) -> Any:
-        return await self.client._do(call)
+        found = await self.client._do(call)
+        if isinstance(found, SessionInfo):
+            async with self._lock:
+                self._numbers.saw(found.seq)
+        return found
 
     async def _do_numbered(self, make: Callable[[int], Call[R]]) -> Any:
         async with self._lock:

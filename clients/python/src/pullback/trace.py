@@ -111,21 +111,23 @@ class Trace:
         """Anything as a symbol that nothing else is: what is differentiated by it goes through it alone."""
         return self.node("mul", [x if type(x) is Symbol else self.input(as_raw(x)), 1.0])[0]
 
-    def document(self, outputs: Sequence[str]) -> dict[str, Any]:
-        """The program that gives these."""
-        return {"nodes": self.nodes, "outputs": list(outputs)}
-
-    def used(self, wanted: Sequence[str] = ()) -> dict[str, Value]:
-        """Values of the inputs."""
-        return self.inputs
+    def program(self, outputs: Sequence[str]) -> tuple[dict[str, Any], dict[str, Value]]:
+        """What gives these outputs: the graph, and the inputs that it needs."""
+        needed, nodes = set(outputs), []
+        for node in reversed(self.nodes):
+            ids = [node["id"]] if isinstance(node["id"], str) else node["id"]
+            if not needed.isdisjoint(ids):
+                needed.update(x for x in node["args"] if type(x) is str)
+                nodes.append(node)
+        inputs = {name: raw for name, raw in self.inputs.items() if name in needed}
+        return {"nodes": nodes[::-1], "outputs": list(outputs)}, inputs
 
     def about(self, name: str) -> tuple[Shape, np.dtype[Any]]:
         """Shape and dtype of what is called so."""
         if name not in self._known:
-            inputs = {
-                key: {"shape": list(shape_of(raw)), "dtype": str(dtype_of(raw))} for key, raw in self.inputs.items()
-            }
-            found = self.client.infer(graph=self.document([name]), inputs=inputs)
+            graph, needed = self.program([name])
+            inputs = {key: {"shape": list(shape_of(raw)), "dtype": str(dtype_of(raw))} for key, raw in needed.items()}
+            found = self.client.infer(graph=graph, inputs=inputs)
             for key, one in found.nodes.items():
                 self._known[key] = tuple(one["shape"]), np.dtype(one["dtype"])
         return self._known[name]

@@ -22,10 +22,16 @@ import numpy as np
 
 from pullback import trees
 from pullback.current import current
-from pullback.errors import BadAttributeError, NotScalarError, NotSupportedError, ShapeMismatchError
+from pullback.errors import (
+    BadAttributeError,
+    NotDifferentiableError,
+    NotScalarError,
+    NotSupportedError,
+    ShapeMismatchError,
+)
 from pullback.table import CALLS
 from pullback.trace import Symbol, Trace
-from pullback.values import as_raw, shape_of
+from pullback.values import Shape, as_raw, canonical, dtype_of, shape_of
 
 Function = Callable[..., Any]
 
@@ -78,10 +84,9 @@ def value_and_grad(f: Function, argnums: int | Sequence[int] = 0, has_aux: bool 
             slopes = [run.trace.node("grad", [y, x])[0] for x in run.xs]
             value, found = run.y, trees.filled(run.chosen, iter(slopes))
             return ((value, run.aux), found) if has_aux else (value, found)
-        answer = run.trace.client.evaluate(**run.request(), outputs=run.outputs(), backward=run.wrt(of=y.name))
-        shape = np.shape(answer.values[y.name])
-        if math.prod(shape) != 1:
-            raise NotScalarError(f"expected a function of one element, this one returns shape {shape}; reduce it first")
+        backward = {"of": y.name, "wrt": run.wrt} if run.wrt else False
+        answer = run.trace.client.evaluate(**run.program, backward=backward)
+        run.check_scalar(answer.values[y.name])
         value, found = run.value(answer.values), run.in_form(answer.grads or {})
         return ((value, run.filled_aux(answer.values)), found) if has_aux else (value, found)
 
@@ -99,7 +104,7 @@ def vjp(f: Function, *primals: Any, has_aux: bool = False) -> Any:
     (6.0, (3.0, 2.0))
     """
     run = _Run(f, primals, {}, tuple(range(len(primals))), has_aux).outside("vjp")
-    answer = run.trace.client.evaluate(**run.request(), outputs=run.outputs())
+    answer = run.trace.client.evaluate(**run.program)
     y = run.value(answer.values)
 
     def pullback(cotangent: Any) -> Any:
@@ -110,8 +115,9 @@ def vjp(f: Function, *primals: Any, has_aux: bool = False) -> Any:
             raw = as_raw(g)
             # An output that stands in two places has the sum of what comes from both.
             cotangents[symbol.name] = cotangents[symbol.name] + raw if symbol.name in cotangents else raw
-        found = run.trace.client.vjp(**run.request(), cotangents=cotangents, wrt=[x.name for x in run.xs])
-        return run.in_form(found.vjps)
+        if not run.wrt:
+            return run.in_form({})
+        return run.in_form(run.trace.client.vjp(**run.program, cotangents=cotangents, wrt=run.wrt).vjps)
 
     return (y, pullback, run.filled_aux(answer.values)) if has_aux else (y, pullback)
 
@@ -127,10 +133,15 @@ def jvp(f: Function, primals: Sequence[Any], tangents: Sequence[Any], has_aux: b
     """
     _check_form("tangent", list(tangents), list(primals))
     run = _Run(f, tuple(primals), {}, tuple(range(len(primals))), has_aux).outside("jvp")
-    given = {x.name: as_raw(t) for x, t in zip(run.xs, trees.leaves(list(tangents), list(primals)), strict=True)}
-    answer = run.trace.client.jvp(**run.request(), tangents=given, outputs=run.outputs())
-    value, slopes = run.value(answer.values), run.value(answer.jvps)
-    return (value, slopes, run.filled_aux(answer.values)) if has_aux else (value, slopes)
+    given = run.directions(tangents, primals)
+    if given:
+        found = run.trace.client.jvp(**run.program, tangents=given)
+        values, slopes = found.values, run.value(found.jvps)
+    else:
+        values = run.trace.client.evaluate(**run.program).values
+        slopes = trees.mapped(np.zeros_like, run.value(values))
+    value = run.value(values)
+    return (value, slopes, run.filled_aux(values)) if has_aux else (value, slopes)
 
 
 def jacobian(f: Function, argnums: int | Sequence[int] = 0, mode: str = "auto", has_aux: bool = False) -> Function:
@@ -152,10 +163,14 @@ def jacobian(f: Function, argnums: int | Sequence[int] = 0, mode: str = "auto", 
     @functools.wraps(f)
     def matrices(*args: Any, **keywords: Any) -> Any:
         run = _Run(f, args, keywords, argnums, has_aux).outside("jacobian")
-        wrt = [x.name for x in run.xs]
-        answer = run.trace.client.jacobian(**run.request(run.outputs()), wrt=wrt, mode=mode)
-        found = trees.filled(run.y, iter([run.in_form(answer.jacobian[y.name]) for y in run.ys]))
-        return (found, run.filled_aux(answer.values)) if has_aux else found
+        if run.wrt:
+            answer = run.trace.client.jacobian(**run.program, wrt=run.wrt, mode=mode)
+            blocks, values = answer.jacobian, answer.values
+        else:
+            blocks, values = {}, run.trace.client.evaluate(**run.program).values
+        rows = [run.in_form(blocks.get(y.name, {}), np.shape(values[y.name])) for y in run.ys]
+        found = trees.filled(run.y, iter(rows))
+        return (found, run.filled_aux(values)) if has_aux else found
 
     return matrices
 
@@ -169,10 +184,16 @@ def hessian(f: Function, argnums: int | Sequence[int] = 0, has_aux: bool = False
     @functools.wraps(f)
     def matrices(*args: Any, **keywords: Any) -> Any:
         run = _Run(f, args, keywords, argnums, has_aux).outside("hessian")
-        y, wrt = run.only_output(), [x.name for x in run.xs]
-        answer = run.trace.client.hessian(**run.request(run.outputs()), of=y.name, wrt=wrt)
-        found = trees.filled(run.chosen, iter([run.in_form(answer.hessian[x.name]) for x in run.xs]))
-        return (found, run.filled_aux(answer.values)) if has_aux else found
+        y = run.only_output()
+        if run.wrt:
+            answer = run.trace.client.hessian(**run.program, of=y.name, wrt=run.wrt)
+            blocks, values = answer.hessian, answer.values
+        else:
+            blocks, values = {}, run.trace.client.evaluate(**run.program).values
+            run.check_scalar(values[y.name])
+        rows = [run.in_form(blocks.get(x.name, {}), run.shape(x)) for x in run.xs]
+        found = trees.filled(run.chosen, iter(rows))
+        return (found, run.filled_aux(values)) if has_aux else found
 
     return matrices
 
@@ -187,11 +208,14 @@ def hvp(f: Function, primals: Sequence[Any], vectors: Sequence[Any]) -> tuple[An
     """
     _check_form("vector", list(vectors), list(primals))
     run = _Run(f, tuple(primals), {}, tuple(range(len(primals))), has_aux=False).outside("hvp")
-    given = {x.name: as_raw(v) for x, v in zip(run.xs, trees.leaves(list(vectors), list(primals)), strict=True)}
-    y = run.only_output()
-    answer = run.trace.client.hvp(**run.request(), of=y.name, vectors=given, wrt=list(given))
-    found: tuple[Any, ...] = run.in_form(answer.hvp)
-    return found
+    given, y = run.directions(vectors, primals), run.only_output()
+    if given:
+        found = run.trace.client.hvp(**run.program, of=y.name, vectors=given, wrt=list(given)).hvp
+    else:
+        run.check_scalar(run.trace.client.evaluate(**run.program).values[y.name])
+        found = {}
+    products: tuple[Any, ...] = run.in_form(found)
+    return products
 
 
 class _Run:
@@ -207,7 +231,7 @@ class _Run:
                 raise BadAttributeError(f"argnums: there is no argument {number}; the call has {len(args)}")
         picked = [args[number] for number in numbers]
         self.chosen = tuple(picked) if isinstance(argnums, (list, tuple)) else picked[0]
-        make = self.trace.symbol if self.is_inside else lambda x: self.trace.input(as_raw(x))
+        make = self.trace.symbol if self.is_inside else self._input
         self.xs = [make(x) for x in trees.leaves(self.chosen)]
         symbols = trees.filled(self.chosen, iter(self.xs))
         full = list(args)
@@ -224,7 +248,21 @@ class _Run:
             y, self.aux = y
         # Each result is a node of its own: one that is an input, or a plain number, becomes one.
         self.ys = [self._as_node(leaf) for leaf in trees.leaves(y)]
-        self.y = trees.filled(y, iter(self.ys))
+        self.y: Any = trees.filled(y, iter(self.ys))
+        #: The program and its inputs, and those of them that are differentiated.
+        self.program: dict[str, Any] = {}
+        self.wrt: list[str] = []
+        if not self.is_inside:
+            aux = [leaf.name for leaf in trees.leaves(self.aux) if type(leaf) is Symbol]
+            graph, inputs = self.trace.program(list(dict.fromkeys([*(each.name for each in self.ys), *aux])))
+            self.program = {"graph": graph, "inputs": inputs}
+            self.wrt = [x.name for x in self.xs if x.name in inputs]
+
+    def _input(self, x: Any) -> Symbol:
+        raw = as_raw(x)
+        if dtype_of(raw).kind != "f":
+            raise NotDifferentiableError(f"an argument is {dtype_of(raw)}; only floating ones are differentiated")
+        return self.trace.input(raw)
 
     def _as_node(self, leaf: Any) -> Symbol:
         if type(leaf) is Symbol and leaf.name not in self.trace.inputs:
@@ -249,25 +287,29 @@ class _Run:
         Raises:
             NotScalarError: there are several, or none.
         """
-        if not (len(self.ys) == 1 and self.y is self.ys[0]):
+        if type(self.y) is not Symbol:
+            kind = type(self.y).__name__
             raise NotScalarError(
-                f"expected a function of one element; this one returns {len(self.ys)} values in a {type(self.y).__name__}"
+                f"expected a function of one element; this one returns {len(self.ys)} values in a {kind}"
             )
-        return self.ys[0]
+        return self.y
 
-    def outputs(self) -> list[str]:
-        """Names of all results, aux included."""
-        aux = [leaf.name for leaf in trees.leaves(self.aux) if type(leaf) is Symbol]
-        return list(dict.fromkeys([*(y.name for y in self.ys), *aux]))
+    def directions(self, given: Any, primals: Any) -> dict[str, Any]:
+        """Tangents or vectors of the inputs that count."""
+        leaves = trees.leaves(list(given), list(primals))
+        return {x.name: as_raw(t) for x, t in zip(self.xs, leaves, strict=True) if x.name in self.wrt}
 
-    def request(self, outputs: Sequence[str] = ()) -> dict[str, Any]:
-        """The program and its inputs."""
-        named = outputs or [y.name for y in self.ys]
-        return {"graph": self.trace.document(list(dict.fromkeys(named))), "inputs": self.trace.inputs}
+    def shape(self, x: Symbol) -> Shape:
+        """The shape of an argument."""
+        return shape_of(self.trace.inputs[x.name])
 
-    def wrt(self, of: str) -> dict[str, Any]:
-        """What to differentiate."""
-        return {"of": of, "wrt": [x.name for x in self.xs]}
+    @staticmethod
+    def check_scalar(value: Any) -> None:
+        """Raises NotScalarError where a result has more elements than one, or none."""
+        if math.prod(np.shape(value)) != 1:
+            raise NotScalarError(
+                f"expected a function of one element, this one returns shape {np.shape(value)}; reduce it first"
+            )
 
     def value(self, values: dict[str, Any]) -> Any:
         """The result."""
@@ -277,9 +319,13 @@ class _Run:
         """What came with it."""
         return trees.mapped(lambda leaf: values[leaf.name] if type(leaf) is Symbol else leaf, self.aux)
 
-    def in_form(self, found: dict[str, Any]) -> Any:
-        """Results by name in the form of the arguments."""
-        return trees.filled(self.chosen, iter([found[x.name] for x in self.xs]))
+    def in_form(self, found: dict[str, Any], before: Shape = ()) -> Any:
+        """Results by name in the form of the arguments; zeros for those that the function does not use."""
+        raws = [self.trace.inputs[x.name] for x in self.xs]
+        zeros = (canonical(np.zeros((*before, *shape_of(raw)), dtype_of(raw))) for raw in raws)
+        return trees.filled(
+            self.chosen, iter([found.get(x.name, zero) for x, zero in zip(self.xs, zeros, strict=True)])
+        )
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from pullback.table import CALLS
 from pullback.values import Shape, Value, as_raw, dtype_of, shape_of
 
 if TYPE_CHECKING:
-    from pullback.batches import Batch
+    from pullback.entries import Entry
     from pullback.recorder import Recorder
 
 
@@ -54,19 +54,18 @@ class Variable(Operators):
         NotConnectedError: there is no connection.
     """
 
-    # batch, place: the command that made it. raw: its value, if that is known; known: its shape and dtype.
+    # entry: the command that made it. raw: its value, if that is known; known: its shape and dtype.
     # grad_raw: the value of its gradient, None without one, known since grad_at; grad_ref: the variable of that.
     # owner: of a gradient that has no id yet, what it is the gradient of.
     __slots__ = (
         "__weakref__",
-        "_batch",
+        "_entry",
         "_grad_at",
         "_grad_raw",
         "_grad_ref",
         "_id",
         "_known",
         "_owner",
-        "_place",
         "_raw",
         "_recorder",
         "name",
@@ -74,8 +73,7 @@ class Variable(Operators):
 
     _recorder: Recorder
     _id: str
-    _batch: Batch | None
-    _place: int
+    _entry: Entry | None
     _raw: Value
     _known: tuple[Shape, np.dtype[Any]] | None
     _grad_raw: Value
@@ -106,8 +104,10 @@ class Variable(Operators):
     @property
     def data(self) -> Value:
         """The value: a `float` for a float64 scalar, else a read-only array. Replace it, don't write into it."""
-        if self._raw is None or (self._batch is not None and self._batch.error is not None):
-            self._recorder.look(self, "value") if self._raw is None else self._recorder.id_of(self)
+        if self._raw is None:
+            self._recorder.look(self, "value")
+        elif self._entry is not None and self._entry.error is not None:
+            raise self._entry.error
         if type(self._raw) is not float:
             self._raw.flags.writeable = False
         return self._raw
@@ -245,4 +245,4 @@ class Variable(Operators):
         # An error on the way in leaves nothing to forget.
         recorder = getattr(self, "_recorder", None)
         if recorder is not None and self._id:
-            recorder.forget(self._id, self._batch, self._place)
+            recorder.forget(self._id, self._entry)
