@@ -1,7 +1,7 @@
 """The commands of a run: for each its fields and what it does, in one class, which is found by its `do`."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
@@ -13,7 +13,7 @@ from app.wire.schemas import LARGEST_SEED, Body, Value
 from engine.checkpoint import resume, steps
 from engine.errors import ArityError, BadAttributeError, Faults, InvalidValueError, Loc, NoGradientError
 from engine.graph.application import View, apply_to
-from engine.graph.cost import check_cost, cost_of
+from engine.graph.cost import Cost, check_cost, cost_of
 from engine.graph.expression import parse
 from engine.graph.interpret import interpret
 from engine.graph.ir import Graph, Input, Literal, Node, Output
@@ -36,6 +36,8 @@ Config = Annotated[dict[str, Any], Field(default_factory=dict, description="As G
 IdOrValue = Annotated[Any, WithJsonSchema({"description": "An id, or a value."})]
 #: A linear layer's result, and what gates and activations make of it.
 _VALUES_PER_LINEAR = 4
+#: So many forms of programs that were found right are remembered of a session.
+_MOST_CHECKED = 2000
 #: Stands for what is larger, also where that is infinite.
 _UNLIMITED = 2.0**62
 
@@ -431,6 +433,18 @@ def _makes_numbers(graph: Graph, operands: Mapping[str, Any]) -> bool:
 
 def _check_program(session: Session, graph: Graph, operands: Mapping[str, Any]) -> None:
     """Raises what is wrong with a program on such operands, or LimitExceededError where it would cost too much."""
+    form = _form(graph, operands, session.train)
+    nbytes = None if form is None else session.checked.get(form)
+    if nbytes is None:
+        nbytes = _cost_of(session, graph, operands).bytes
+        if form is not None:
+            if len(session.checked) >= _MOST_CHECKED:
+                session.checked.clear()
+            session.checked[form] = nbytes
+    session.spend(nbytes)
+
+
+def _cost_of(session: Session, graph: Graph, operands: Mapping[str, Any]) -> Cost:
     limits = session.quotas.cost
     faults = Faults()
     inputs = {name: canonical(_raw(x)) for name, x in operands.items()}
@@ -440,7 +454,28 @@ def _check_program(session: Session, graph: Graph, operands: Mapping[str, Any]) 
     View(application, trace)
     cost = cost_of(trace, range(len(trace.steps)))
     check_cost(cost, limits, "the operation")
-    session.spend(cost.bytes)
+    return cost
+
+
+def _form(graph: Graph, operands: Mapping[str, Any], train: bool) -> Hashable:
+    """All that decides whether a program is right on such operands, and what it costs: names and values do not.
+
+    None where it cannot be told, as where an array stands in the program.
+    """
+    places = {name: n for n, name in enumerate(operands)}
+    parts: list[Hashable] = [train, *(aval(_raw(x)) for x in operands.values())]
+    for node in graph.nodes:
+        args: list[Hashable] = []
+        for x in node.args:
+            if isinstance(x, str):
+                args.append(places[x])
+            elif type(x.value) is np.ndarray:
+                return None
+            else:
+                args.append((type(x.value), x.value, x.is_weak, x.is_integral))
+        places |= {name: len(places) + n for n, name in enumerate(node.ids)}
+        parts.append((node.op, *args, *node.attrs.items()))
+    return tuple(parts)
 
 
 def _bind_all(session: Session, results: Sequence[Any], out: Sequence[str] | None) -> Made:

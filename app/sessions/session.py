@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
@@ -116,6 +116,8 @@ class Session:
         #: When a run that is not done has to end, by the clock of `time.monotonic`.
         self.until = math.inf
         self._spent = 0
+        #: The bytes that programs make which were found right, by their forms: those of a training step come again.
+        self.checked: dict[Hashable, int] = {}
 
     def mode(self) -> ExitStack:
         """What to run inside of, so that the flags are those of this session."""

@@ -21,7 +21,7 @@ ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": str(32 * 1024**2), "MALLOC_TRIM_THRESHOLD
 
 
 #: Modules that start processes beside themselves, for which one processor would be none.
-UNRESTRICTED = ("serving", "sessions")
+UNRESTRICTED = ("serving", "sessions", "sdk")
 
 
 class Worker:

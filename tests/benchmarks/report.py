@@ -28,6 +28,11 @@ SESSIONS_NOTE = (
     "median of 50 is one figure. The quickstart is five commands and two variables fetched, the MLP 64-128-10 with a\n"
     "batch of 32 and SGD. The two round trips are a GET and a SET of one page."
 )
+SDK_NOTE = (
+    "Over one connection that is kept alive, as MessagePack; a training step looks at its loss, which is one request."
+)
+#: Microseconds that recording an operation may take at most.
+RECORDED_TARGET_US = 10.0
 ARRAYS_TITLE = "sum(sin(exp(tanh(x)))) at 1,000,000 float64"
 
 
@@ -114,6 +119,7 @@ class Figures:
 
     rates: the rounds of each server, ours first. cached: seconds a request by the number of programs asked for.
     runs: of sessions. growth: for each store what there is, how much, seconds of an empty run, bytes of a session.
+    sdk: the Python client beside others; recorded: seconds of an operation that it records.
     """
 
     ground: list[tuple[str, str]]
@@ -125,6 +131,8 @@ class Figures:
     peaks: list[Peak]
     runs: list[Comparison]
     growth: dict[str, list[tuple[str, int, float, int]]]
+    sdk: list[Comparison]
+    recorded: list[float]
 
 
 def report(figures: Figures, limits: str) -> str:
@@ -147,7 +155,9 @@ def report(figures: Figures, limits: str) -> str:
     ]
     lines += ["", *cached_table(figures.cached)]
     lines += ["", "## Sessions", "", SESSIONS_NOTE, "", *comparison_table("run", figures.runs)]
-    lines += ["", *session_growth_table(figures.growth), "", "## Growth"]
+    lines += ["", *session_growth_table(figures.growth)]
+    lines += ["", "## The Python SDK", "", SDK_NOTE, "", *comparison_table("call", figures.sdk)]
+    lines += ["", recorded_line(figures.recorded), "", "## Growth"]
     for ladder, growth in figures.ladders:
         lines += ["", f"{ladder.title[0].upper()}{ladder.title[1:]}, microseconds an operation.", ""]
         lines += [f"| operations | collector | {' | '.join(ladder.phases)} | all |", "|--:|---|--:|--:|--:|--:|"]
@@ -231,6 +241,13 @@ def session_growth_table(growth: Mapping[str, Sequence[tuple[str, int, float, in
         for store, rows in growth.items()
         for what, number, seconds, nbytes in rows
     ]
+
+
+def recorded_line(seconds: Sequence[float]) -> str:
+    """Write what recording an operation costs."""
+    found_us = 1e6 * statistics.median(seconds)
+    target = f"target: at most {RECORDED_TARGET_US:g}; {verdict(found_us <= RECORDED_TARGET_US)}"
+    return f"- An operation that is recorded, and sent with others later: {found_us:.1f} us ({target})."
 
 
 def growth_row(row: Growth) -> str:

@@ -25,6 +25,8 @@ from tests.benchmarks.workloads import LADDERS, WORKLOADS
 RESULTS = HERE / "RESULTS.md"
 #: What was found out about targets that are not met; written by hand.
 LIMITS = HERE / "LIMITS.md"
+#: How many times as long as httpx a call of the SDK may take at most, of a number and of large arrays.
+SDK_TARGETS = (1.25, 1.3)
 #: How many times as long as what it is measured by a run of a session may take at most, by what it does and the store.
 RUN_TARGETS = {("quickstart", "memory"): 2.0, ("quickstart", "sqlite"): 1.0, ("quickstart", "redis"): 1.0}
 
@@ -114,6 +116,8 @@ def measure(tables: Mapping[str, Sequence[Workload]], workers: Finder, effort: E
         measure_peaks(workers("programs")),
         measure_runs(workers("sessions"), effort),
         workers("sessions").ask("call", "growth", effort.held, effort.tapes),
+        measure_sdk(workers("sdk"), effort),
+        workers("sdk").ask("call", "recorded", effort.rounds),
     )
 
 
@@ -123,6 +127,20 @@ def measure_runs(sessions: Worker, effort: Effort) -> list[Comparison]:
         Comparison(f"{what}, {store}", seconds[what], *beside(store, seconds), RUN_TARGETS.get((what, store)))
         for store, seconds in sessions.ask("call", "runs", effort.rounds).items()
         for what in ("empty", "quickstart", "MLP step")
+    ]
+
+
+def measure_sdk(sdk: Worker, effort: Effort) -> list[Comparison]:
+    """Time the SDK beside httpx with the same bytes, and a training step in three places."""
+    calls = sdk.ask("call", "calls", effort.rounds)
+    found = [
+        Comparison(title, ours, "httpx, the same bytes", bare, target)
+        for (title, (ours, bare)), target in zip(calls.items(), SDK_TARGETS, strict=True)
+    ]
+    steps = sdk.ask("call", "steps", effort.rounds)
+    return found + [
+        Comparison(f"MLP 64-128-10, one Adam step, {where}", steps[where], "the engine in process", steps["engine"])
+        for where in ("embedded", "socket")
     ]
 
 

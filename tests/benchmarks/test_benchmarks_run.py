@@ -195,6 +195,8 @@ def test_report_has_every_line(workers: run.Workers) -> None:
     assert "A request among 10 programs costs" in text
     assert all(f"\n| {what}, {store} |" in text for what in ("empty", "quickstart") for store in STORES)
     assert all(f"\n| {store} | sessions held | 3 |" in text for store in STORES)
+    assert all(f"\n| {call}" in text for call in ("evaluate, the quickstart", "MLP 64-128-10, one Adam step, socket"))
+    assert "An operation that is recorded" in text
     assert text.count(" vectors (target: at most 20; met)") == 2
     assert text.endswith("## Limits\n")
 
