@@ -5,7 +5,7 @@
 # make bench    our figures beside those of HIPS autograd, JAX, PyTorch, bare servers and code by hand, in ten minutes
 #               (ARGS=--write records them); `make bench-quick` in one, for a first look
 # make soak     100,000 requests with new programs: what the memory does (ARGS="--requests N"); and a training over
-#               HTTP whose server is killed 100 times
+#               HTTP whose server is killed 100 times, and one over a bad network
 # make lock     choose versions anew within pyproject.toml (ARGS=--upgrade for the newest)
 #
 # Each first brings its virtual environment up to date with its lock; that costs nothing where nothing changed.
@@ -68,6 +68,7 @@ bench-quick: bench
 soak: $(VENV)/installed-lock
 	$(VENV)/bin/python -m tests.benchmarks.soak $(ARGS)
 	$(VENV)/bin/python -m tests.app.test_session_crashes
+	$(VENV)/bin/python -m tests.clients.test_faults
 
 $(VENV)/installed-lock: requirements.lock pyproject.toml clients/python/pyproject.toml
 	@$(find_python); "$$python" .ci/install.py $(VENV) requirements.lock --editable . clients/python

@@ -58,3 +58,18 @@ def test_an_operation_without_a_rule_runs_row_by_row(monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize(("name", "expected"), [("sin", True), ("sum", True), ("softmax", True), ("dropout", False)])
 def test_it_is_told(server: Server, name: str, expected: bool) -> None:
     assert server.client.get(f"/v1/ops/{name}").json()["batched"] is expected
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "outputs"),
+    [
+        ("sin", "elementwise", 1),
+        ("slogdet", "composite", 2),
+        ("split", "composite", "sizes"),
+        ("solve", "other", 1),
+    ],
+)
+def test_kinds_and_results(server: Server, name: str, kind: str, outputs: int | str) -> None:
+    found = server.client.get(f"/v1/ops/{name}").json()
+    assert (found["kind"], found["outputs"]) == (kind, outputs)
+    assert found["several_outputs"] is (outputs != 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -466,3 +467,75 @@ def test_a_file_of_the_release_before_gets_the_new_tables(tmp_path: Path) -> Non
     assert store.load_blobs(["digest"]) == {"digest": b"\1\2\3"}
     assert store.sessions.list() == []
     store.close()
+
+
+def test_an_operation_with_a_seed_of_its_own(server: Server) -> None:
+    path = made(server, seed=1)
+    drop = {"do": "apply", "op": "dropout", "args": ["x"], "out": ["y"]}
+    run(server, path, var("x", [1.0] * 8))
+    seen = [
+        run(server, path, drop | more, fetch=["y"])["fetched"]["y"]["value"] for more in ({"seed": 5}, {}, {"seed": 5})
+    ]
+    assert seen[0] == seen[2] != seen[1]
+    # The session's own generator did not move.
+    other = made(server, seed=1)
+    run(server, other, var("x", [1.0] * 8))
+    assert run(server, other, drop, fetch=["y"])["fetched"]["y"]["value"] == seen[1]
+    answer = server.client.post(f"{path}/run", json={"commands": [drop | {"seed": -1}]})
+    refused(answer, 422, "invalid-request", "seed is -1")
+
+
+def test_a_step_changes_how_an_optimizer_is_configured(server: Server) -> None:
+    path = made(server)
+    optimizer = do("optimizer", id="o", kind="momentum", config={"learning_rate": 0.5, "momentum": 0.5}, params=["x"])
+    run(server, path, var("x", 1.0), optimizer, expr("y", "x * 1.0"), back("y"), do("step", id="o"))
+    seen = run(server, path, do("step", id="o", config={"learning_rate": 0.25}), fetch=["x", "o"])["fetched"]
+    # v = 0.5 * -0.5 - 0.25 * 1; what was kept of the step before is there.
+    assert (seen["x"]["value"], seen["o"]["state"]) == (0.0, {"t": 2, "velocity.x": -0.5})
+    seen = run(server, path, do("step", id="o"), fetch=["x"])["fetched"]
+    assert seen["x"]["value"] == -0.5
+    seen = run(server, path, do("step", id="o", hooks=[{"kind": "clip_grad", "max": 0.0}]), fetch=["x"])["fetched"]
+    assert seen["x"]["value"] == -0.75
+    for more, slug, words in (
+        ({"config": {"lr": 1}}, "bad-attribute", 'unknown attribute "lr"'),
+        ({"hooks": [{}]}, "invalid-request", 'a hook needs a "kind"'),
+        ({"config": {"momentum": "much"}}, "bad-attribute", "momentum"),
+    ):
+        answer = server.client.post(f"{path}/run", json={"commands": [do("step", id="o", **more)]})
+        refused(answer, 422, slug, words)
+    assert server.client.get(f"{path}/variables/x").json()["value"] == -0.75
+
+
+def test_names_are_listed(server: Server) -> None:
+    path = made(server)
+    run(server, path, var("x", 1.0, name="weights"), var("c", 2.0, constant=True, name="data"), expr("y", "x * c"))
+    listed = server.client.get(f"{path}/variables").json()["variables"]
+    assert [(each["id"], each["name"]) for each in listed] == [("x", "weights"), ("c", "data"), ("y", None)]
+
+
+@pytest.mark.skipif(shutil.which("dot") is None, reason="Graphviz is not installed")
+def test_the_tape_is_drawn(server: Server) -> None:
+    path = made(server)
+    run(server, path, var("x", 1.0), expr("y", "sin(x)"))
+    answer = server.client.get(f"{path}/dot.svg", params={"of": "y"})
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "image/svg+xml")
+    assert "</svg>" in answer.text
+    refused(server.client.get(f"{path}/dot.svg", params={"of": "z"}), 404, "unknown-variable", '"z"')
+    accepted = {"Accept": "text/vnd.graphviz"}
+    assert server.client.get(f"{path}/dot", params={"of": "y"}, headers=accepted).status_code == 200
+
+
+def test_what_was_found_right_once_is_looked_at_again_on_other_shapes(server: Server) -> None:
+    path = made(server)
+    product = [{"do": "apply", "op": "matmul", "args": ["a", "b"], "out": ["c"]}]
+    run(server, path, var("a", [[1.0, 2.0]]), var("b", [[1.0], [2.0]]), *product)
+    assert run(server, path, *product, fetch=["c"])["fetched"]["c"]["value"] == [[5.0]]
+    answer = server.client.post(f"{path}/run", json={"commands": [var("b", [[1.0]]), *product]})
+    refused(answer, 422, "shape-mismatch", "matmul")
+    # A literal of another kind is another form: a mask is no number.
+    shifted = [{"do": "apply", "op": "add", "args": ["a", 1], "out": ["d"]}]
+    run(server, path, *shifted)
+    assert run(server, path, *shifted, fetch=["d"])["fetched"]["d"]["value"] == [[2.0, 3.0]]
+    # What it makes counts each time.
+    grown = [expr("big", "broadcast_to(a, [1000, 2])"), do("delete", ids=["big"])]
+    run(server, path, *grown, *grown)

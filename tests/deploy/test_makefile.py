@@ -17,10 +17,14 @@ COMMANDS = {
         ".venv/bin/ruff format --check .",
         ".venv/bin/ruff check .",
         ".venv/bin/mypy --strict engine app",
+        ".venv/bin/mypy --strict --python-version 3.10 clients/python/src/pullback",
         ".venv/bin/lint-imports",
     ],
+    "mirror": [".venv/bin/python clients/python/mirror.py"],
     "bench": [".venv/bin/python -m tests.benchmarks.run"],
 }
+#: What the environment is made from.
+CHANGING = ("requirements.lock", "pyproject.toml", "clients/python/pyproject.toml")
 # Stands in for the real one, which installs for a minute: says which Python it was started by.
 INSTALL = "import os, sys; print(os.environ['TAKEN'], *sys.argv[1:])"
 
@@ -28,7 +32,7 @@ INSTALL = "import os, sys; print(os.environ['TAKEN'], *sys.argv[1:])"
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     """Make a checkout whose environments are up to date."""
-    for name in ("Makefile", "pyproject.toml", "requirements.lock", "tests/benchmarks/requirements.lock"):
+    for name in (*CHANGING, "Makefile", "tests/benchmarks/requirements.lock"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(ROOT / name, tmp_path / name)
     for stamp in STAMPS:
@@ -61,11 +65,11 @@ def test_second_call_does_nothing_more(project: Path, target: str) -> None:
 
 
 @pytest.mark.parametrize("target", COMMANDS)
-@pytest.mark.parametrize("changed", ["requirements.lock", "pyproject.toml"])
+@pytest.mark.parametrize("changed", CHANGING)
 def test_change_brings_the_environment_up_to_date(project: Path, target: str, changed: str) -> None:
     stamped = (project / STAMPS[0]).stat().st_mtime
     os.utime(project / changed, (stamped + 1, stamped + 1))
-    assert ".ci/install.py .venv requirements.lock --editable" in make(project, "-n", target).stdout
+    assert ".ci/install.py .venv requirements.lock --editable . clients/python" in make(project, "-n", target).stdout
 
 
 def test_arguments_are_passed_on(project: Path) -> None:
@@ -79,7 +83,7 @@ def test_newer_python_is_found_where_python3_is_too_old(project: Path, tmp_path:
     interpreter(folder, "python3.13", f'TAKEN=3.13 exec "{shutil.which("python3")}" "$@"')
     (project / STAMPS[0]).unlink()
     done = make(project, STAMPS[0], PATH=f"{folder}:{os.environ['PATH']}")
-    assert done.stdout.split() == ["3.13", ".venv", "requirements.lock", "--editable"]
+    assert done.stdout.split() == ["3.13", ".venv", "requirements.lock", "--editable", ".", "clients/python"]
 
 
 def test_too_old_a_python_is_said_clearly(project: Path, tmp_path: Path) -> None:

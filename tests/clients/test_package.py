@@ -1,0 +1,134 @@
+"""The distribution: its README is true, it installs by itself, imports soon and is typed."""
+
+from __future__ import annotations
+
+import doctest
+import os
+import re
+import subprocess
+import sys
+import venv
+from typing import TYPE_CHECKING
+
+import pytest
+
+import pullback
+from tests.app.conftest import ROOT, Server
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PROJECT = ROOT / "clients" / "python"
+README = (PROJECT / "README.md").read_text()
+DEFAULT = "http://127.0.0.1:8000"
+#: How much longer than NumPy and httpx the import may take.
+IMPORT_S = 0.15
+QUICKSTART = """
+from pullback import Variable, connect, functions as F
+with connect():
+    x = Variable(0.5)
+    y = F.square(F.exp(F.square(x)))
+    y.backward()
+    print(y, x.grad)
+"""
+USER = """
+import numpy as np
+
+from pullback import AsyncClient, Client, Variable, connect, functions as F
+from pullback.errors import ShapeMismatchError
+
+
+def loss(client: Client, w: "np.ndarray[tuple[int], np.dtype[np.float64]]") -> tuple[float, np.float64]:
+    found = client.evaluate("sum(w**2)", {"w": w}, backward=True)
+    reveal_type(found)
+    reveal_type(client.with_raw_response.evaluate("x", {"x": 1}))
+    return float(found.values["out"]), np.float64((found.grads or {})["w"][0])
+
+
+async def several(client: AsyncClient) -> str:
+    return (await client.evaluate("x", {"x": 1})).program
+
+
+def train() -> None:
+    with connect("local", seed=1) as connection:
+        x = Variable(0.5, name="x")
+        y = F.square(x) * 2.0
+        y.backward()
+        print(y, x.grad, connection.id)
+
+
+try:
+    train()
+except ShapeMismatchError as error:
+    print(error.status, error.faults)
+client = Client()
+client.evaluate("x", wrong=1)
+"""
+
+
+def run(*words: str | Path, **env: str) -> str:
+    done = subprocess.run([str(word) for word in words], capture_output=True, text=True, env=os.environ | env)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_readme_prompts(server: Server) -> None:
+    text = "".join(re.findall(r"```python\n(.*?)```", README, re.DOTALL)).replace(DEFAULT, server.base_url)
+    test = doctest.DocTestParser().get_doctest(text, {"pullback": pullback}, "README", "README.md", 0)
+    assert len(test.examples) > 20
+    try:
+        assert doctest.DocTestRunner().run(test, clear_globs=False).failed == 0
+    finally:
+        for name in ("connection", "client"):
+            test.globs[name].close()
+
+
+def test_readme_scripts(server: Server) -> None:
+    [script] = re.findall(r"```py\n(.*?)```", README, re.DOTALL)
+    printed = run(sys.executable, "-W", "error", "-c", script.replace(DEFAULT, server.base_url))
+    assert printed.split() == re.findall(r"# (\S+)$", script, re.MULTILINE)
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The Python of an environment that has the wheel and what it asks for, and nothing of the server."""
+    folder = tmp_path_factory.mktemp("package")
+    run(sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", folder, PROJECT)
+    [wheel] = folder.glob("pullback-*.whl")
+    venv.create(folder / "venv", with_pip=True)
+    python = folder / "venv" / "bin" / "python"
+    # The versions that the tests run with.
+    pinned = folder / "constraints.txt"
+    lines = (ROOT / "requirements.lock").read_text().splitlines()
+    pinned.write_text("\n".join(line.rstrip("\\ ") for line in lines if not line.startswith(" ")))
+    run(python, "-m", "pip", "install", "-q", "--disable-pip-version-check", "-c", pinned, wheel)
+    return python
+
+
+def test_the_wheel_is_enough(alone: Path, server: Server) -> None:
+    listed = run(alone, "-m", "pip", "list", "--disable-pip-version-check")
+    assert "pullback " in listed and "pullback-server" not in listed and "scipy" not in listed
+    printed = run(alone, "-W", "error", "-c", QUICKSTART, PULLBACK_URL=server.base_url)
+    assert printed == "variable(1.648721270700128) variable(3.297442541400256)\n"
+    script = "import pullback\ntry: pullback.connect('local')\nexcept pullback.errors.NotConnectedError as e: print(e)"
+    assert "pip install pullback-server" in run(alone, "-c", script)
+
+
+def test_imports_soon(alone: Path) -> None:
+    """The best of some tries: what comes on top of NumPy and httpx."""
+    script = "import time, numpy, httpx; t = time.perf_counter(); import pullback; print(time.perf_counter() - t)"
+    assert min(float(run(alone, "-c", script)) for _ in range(5)) < IMPORT_S
+
+
+def test_types_of_a_user(tmp_path: Path) -> None:
+    file = tmp_path / "user.py"
+    file.write_text(USER)
+    words = [sys.executable, "-m", "mypy", "--strict", "--config-file", os.devnull, str(file)]
+    done = subprocess.run(words, capture_output=True, text=True, cwd=tmp_path)
+    found = [line.partition(": ")[2] for line in done.stdout.splitlines()]
+    assert found[:2] == [
+        'note: Revealed type is "pullback.results.Evaluation"',
+        'note: Revealed type is "pullback.results.Raw"',
+    ]
+    assert found[2].startswith('error: Unexpected keyword argument "wrong"'), done.stdout
+    assert "Found 1 error in 1 file" in done.stdout
