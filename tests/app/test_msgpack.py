@@ -457,7 +457,7 @@ def test_openapi_has_both_forms(server: Server) -> None:
 
 def test_readme_example(server: Server) -> None:
     readme = (ROOT / "README.md").read_text()
-    packed, _ = re.findall(r"```py\n(.*?)```", readme, re.DOTALL)
+    packed, *_ = re.findall(r"```py\n(.*?)```", readme, re.DOTALL)
     names: dict[str, Any] = {}
     exec(packed.replace("http://127.0.0.1:8000", server.base_url), names)
     np.testing.assert_allclose(names["gradient"], np.cos(np.linspace(0, 1, 100_000)), rtol=1e-15)

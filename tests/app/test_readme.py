@@ -59,6 +59,12 @@ def test_python() -> None:
             table.unregister(table.OPERATIONS["cube"])
 
 
+@pytest.mark.parametrize("script", re.findall(r"```py\n(.*?)```", README, re.DOTALL))
+def test_scripts(server: Server, capsys: pytest.CaptureFixture[str], script: str) -> None:
+    exec(script.replace("http://127.0.0.1:8000", server.base_url), {})
+    assert capsys.readouterr().out.splitlines() == re.findall(r"print\(.*\)  # (.*)", script)
+
+
 def test_every_place_on_the_map_is_there() -> None:
     for row in re.findall(r"^\| (`.*?) \|", README, re.MULTILINE):
         folder = ""

@@ -19,7 +19,7 @@ from app.sessions.session import Quotas, Session
 from app.stores import MemoryStore, Policy, SessionPolicy, SqliteStore, StoreUnavailableError, TooManySessionsError
 from app.stores.redis import RedisStore
 from app.wire import examples
-from tests.app.conftest import ROOT, Server, start_server
+from tests.app.conftest import Server, start_server
 from tests.app.scripts import back, do, expr, var
 from tests.redis_process import needs_redis
 
@@ -182,13 +182,6 @@ def test_weights_come_down_and_go_up_as_values_and_as_files(server: Server) -> N
     refused(client.put(f"{third}/state/q", json={"state": {}}), 404, "unknown-variable")
     refused(client.get(f"{third}/state/q"), 404, "unknown-variable")
     refused(client.get(f"{path}/state/y"), 422, "invalid-request", "expected a layer or a model")
-
-
-def test_the_example_of_the_readme(server: Server, capsys: Any) -> None:
-    _, code = re.findall(r"```py\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    exec(code.replace("http://127.0.0.1:8000", server.base_url), {})
-    (printed,) = re.findall(r"print\(.*\)  # (.*)", code)
-    assert capsys.readouterr().out.strip() == printed
 
 
 def test_a_number_by_itself_is_float64(server: Server) -> None:
