@@ -43,6 +43,13 @@ def proxy(port: int) -> Iterator[Proxy]:
         yield running
 
 
+@pytest.fixture
+def connection(server: Server) -> Iterator[pullback.Connection]:
+    """A connection over a socket."""
+    with pullback.connect(server.base_url, seed=0) as made:
+        yield made
+
+
 @pytest.fixture(scope="session", params=BACKENDS)
 def client(request: pytest.FixtureRequest) -> Iterator[pullback.Client]:
     """A client of the server, over a socket or in this process."""

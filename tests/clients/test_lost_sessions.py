@@ -1,0 +1,111 @@
+"""Sessions that expired, were deleted, or are used by somebody else."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pullback import (
+    Client,
+    Variable,
+    connect,
+    errors,
+)
+from pullback import functions as F
+
+if TYPE_CHECKING:
+    from tests.app.conftest import Server
+
+
+def wait(seconds: float) -> None:
+    """Until a moment is past, for which the server has no sign."""
+    until = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=seconds)
+    while datetime.datetime.now(datetime.UTC) <= until:
+        threading.Event().wait(0.01)
+
+
+def test_an_expired_session(server: Server) -> None:
+    made = connect(server.base_url, ttl_s=0.3)
+    w = Variable([1.0, 2.0], name="weights")
+    assert w.data.tolist() == [1.0, 2.0]
+    wait(0.4)
+    y = w * 2.0
+    with pytest.raises(errors.ExpiredSessionError) as caught:
+        y.data  # noqa: B018
+    message = str(caught.value)
+    assert "weights" in message, "what was lost"
+    assert "connect(" in message, "how to start over"
+    with pytest.raises(errors.ExpiredSessionError):
+        y.data  # noqa: B018
+    with pytest.raises(errors.ExpiredSessionError):
+        Variable(1.0).item()
+    assert w.data.tolist() == [1.0, 2.0], "what was seen can be saved"
+    with contextlib.suppress(errors.ProblemError):
+        made.close()
+
+
+@pytest.mark.parametrize("is_pending", [True, False])
+@pytest.mark.parametrize("ending", ["expired", "deleted"])
+def test_closing_when_the_session_is_gone(server: Server, ending: str, is_pending: bool) -> None:
+    """There is nothing left to end, and nothing that the user could do about it."""
+    with connect(server.base_url, ttl_s=0.3) as made:
+        x = Variable(1.0)
+        assert x.item() == 1.0
+        if ending == "deleted":
+            made.client.delete_session(made.id)
+        else:
+            wait(0.4)
+        if is_pending:
+            del x
+
+
+def test_starting_over_after_an_expired_session(server: Server) -> None:
+    first = connect(server.base_url, ttl_s=0.2)
+    w = Variable(1.0)
+    assert w.item() == 1.0
+    wait(0.3)
+    with connect(server.base_url):
+        assert (Variable(2.0) * 3.0).item() == 6.0
+        with pytest.raises(errors.WrongConnectionError):
+            F.add(w, Variable(1.0)).item()
+    with contextlib.suppress(errors.ProblemError):
+        first.close()
+
+
+def test_a_session_that_never_was(server: Server) -> None:
+    with pytest.raises((errors.UnknownSessionError, errors.ExpiredSessionError)):
+        connect(server.base_url, session="s_" + "0" * 32)
+
+
+@pytest.mark.parametrize("session", ["", "x", "../programs", "s_0/../..", "s 1", "é", "?a=b", "#"])
+def test_a_session_id_that_is_none(server: Server, session: str) -> None:
+    with pytest.raises((errors.PullbackError, ValueError)) as caught:
+        connect(server.base_url, session=session)
+    assert type(caught.value).__module__ in ("pullback.errors", "builtins")
+
+
+def test_somebody_deleted_the_session(server: Server) -> None:
+    made = connect(server.base_url)
+    x = Variable(1.0)
+    assert x.item() == 1.0
+    made.session.delete()
+    with pytest.raises(errors.UnknownSessionError, match=r"connect\("):
+        (x + 1.0).item()
+    with contextlib.suppress(errors.ProblemError):
+        made.close()
+
+
+def test_somebody_else_uses_the_session(server: Server) -> None:
+    with connect(server.base_url) as made:
+        x = Variable(1.0)
+        assert x.item() == 1.0
+        with Client(server.base_url) as client:
+            client.run(made.id, made.session.info().seq + 1, [{"do": "variable", "id": "other", "value": 1.0}])
+        with pytest.raises(errors.SequenceConflictError) as caught:
+            (x + 1.0).item()
+        assert caught.value.expected is not None
+        assert str(caught.value)
