@@ -149,6 +149,18 @@ export class Session extends Commands {
   }
 
   /**
+   * The same as SVG, where the server has Graphviz.
+   *
+   * @param {string} of
+   * @param {{ verbose?: boolean }} [picture]
+   * @param {CallOptions} [options]
+   * @returns {Call<string>}
+   */
+  svg(of, { verbose } = {}, options) {
+    return this.#look({ path: "/dot.svg", query: { of, verbose }, accept: "image/svg+xml" }, options);
+  }
+
+  /**
    * The state of a layer, a model or an optimizer as a safetensors file.
    *
    * @param {string} id

@@ -149,6 +149,8 @@ test("a picture of the tape", async () => {
   await session.batch().variable("x", 2, { name: "input" }).expr("x**2", { out: "y" }).run();
   assert.match(await session.dot("y"), /^digraph/);
   assert.match(await session.dot("y", { verbose: true }), /4/);
+  const picture = await session.svg("y").catch((error) => error);
+  if (picture.type !== "/problems/not-supported") assert.match(picture, /<svg/);
 });
 
 test("a batch runs again", async () => {

@@ -75,6 +75,17 @@ export class Session extends Commands<Call<ShownAnswer>, Call<RunAnswer>> {
         verbose?: boolean;
     }, options?: CallOptions): Call<string>;
     /**
+     * The same as SVG, where the server has Graphviz.
+     *
+     * @param {string} of
+     * @param {{ verbose?: boolean }} [picture]
+     * @param {CallOptions} [options]
+     * @returns {Call<string>}
+     */
+    svg(of: string, { verbose }?: {
+        verbose?: boolean;
+    }, options?: CallOptions): Call<string>;
+    /**
      * The state of a layer, a model or an optimizer as a safetensors file.
      *
      * @param {string} id
