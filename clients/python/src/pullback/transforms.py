@@ -151,8 +151,9 @@ def jacobian(f: Function, argnums: int | Sequence[int] = 0, mode: str = "auto", 
         takes the cheaper.
     Returns a function whose results have the shapes result + argument.
 
-    >>> jacobian(lambda x: x * x)([1.0, 2.0])[0]
-    [array([2., 0.]), array([0., 4.])]
+    >>> print(jacobian(lambda x: x * x)(np.array([1.0, 2.0])))
+    [[2. 0.]
+     [0. 4.]]
 
     Raises (when called): as `grad`, but for results of any shape.
         BadAttributeError: another mode.
