@@ -13,7 +13,7 @@ import numpy as np
 
 import engine
 import pullback
-from pullback.documents import MSGPACK, encode
+from pullback.remote.documents import MSGPACK, encode
 from tests.app.conftest import start_server
 from tests.benchmarks import inputs
 

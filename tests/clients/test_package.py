@@ -127,8 +127,8 @@ def test_types_of_a_user(tmp_path: Path) -> None:
     done = subprocess.run(words, capture_output=True, text=True, cwd=tmp_path)
     found = [line.partition(": ")[2] for line in done.stdout.splitlines()]
     assert found[:2] == [
-        'note: Revealed type is "pullback.results.Evaluation"',
-        'note: Revealed type is "pullback.results.Raw"',
+        'note: Revealed type is "pullback.remote.results.Evaluation"',
+        'note: Revealed type is "pullback.remote.results.Raw"',
     ]
     assert found[2].startswith('error: Unexpected keyword argument "wrong"'), done.stdout
     assert "Found 1 error in 1 file" in done.stdout

@@ -9,8 +9,6 @@ from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Any
 
-from pullback import current
-from pullback.client import Client
 from pullback.errors import (
     ExpiredSessionError,
     NotConnectedError,
@@ -18,8 +16,10 @@ from pullback.errors import (
     UnknownVariableError,
     UnreachableError,
 )
-from pullback.recorder import Recorder
-from pullback.session import Session
+from pullback.recording import current
+from pullback.recording.recorder import Recorder
+from pullback.remote.client import Client
+from pullback.remote.session import Session
 from pullback.table import nearest
 from pullback.variable import Variable
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pullback.operations import apply, apply_several
+from pullback.recording.operations import apply, apply_several
 from pullback.table import fill
 
 Axes = int | list[int] | tuple[int, ...] | None

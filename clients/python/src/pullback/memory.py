@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from pullback.entries import hinted
+from pullback.recording.entries import hinted
 from pullback.table import CALLS
 
 

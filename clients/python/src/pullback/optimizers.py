@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from pullback.attributes import NUMBER, Attribute
-from pullback.current import current
-from pullback.entries import hinted
 from pullback.errors import BadAttributeError, NotSupportedError, WrongConnectionError
 from pullback.hooks import Hook
 from pullback.layers import Layer
-from pullback.recorder import Recorder
+from pullback.recording.current import current
+from pullback.recording.entries import hinted
+from pullback.recording.recorder import Recorder
 from pullback.values import as_raw
 from pullback.variable import Variable
 

@@ -21,7 +21,6 @@ from typing import Any
 import numpy as np
 
 from pullback import trees
-from pullback.current import current
 from pullback.errors import (
     BadAttributeError,
     NotDifferentiableError,
@@ -29,8 +28,9 @@ from pullback.errors import (
     NotSupportedError,
     ShapeMismatchError,
 )
+from pullback.recording.current import current
+from pullback.recording.trace import Symbol, Trace
 from pullback.table import CALLS
-from pullback.trace import Symbol, Trace
 from pullback.values import Shape, as_raw, canonical, dtype_of, shape_of
 
 Function = Callable[..., Any]

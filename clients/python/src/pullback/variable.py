@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
-from pullback.current import current
 from pullback.errors import InvalidValueError, NotScalarError, ShapeMismatchError
 from pullback.operators import Operators
+from pullback.recording.current import current
 from pullback.table import CALLS
 from pullback.values import Shape, Value, as_raw, dtype_of, shape_of
 
 if TYPE_CHECKING:
-    from pullback.entries import Entry
-    from pullback.recorder import Recorder
+    from pullback.recording.entries import Entry
+    from pullback.recording.recorder import Recorder
 
 
 class Creator:

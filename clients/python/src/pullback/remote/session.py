@@ -12,12 +12,12 @@ import threading
 from collections.abc import Awaitable, Callable, Generator
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 
-from pullback import calls
-from pullback.client import AsyncClient, Awaiting, Blocking, Client
-from pullback.core import Call
-from pullback.documents import MSGPACK, encode
 from pullback.errors import OverloadedError, ProblemError
-from pullback.results import Raw, SessionInfo
+from pullback.remote import calls
+from pullback.remote.client import AsyncClient, Awaiting, Blocking, Client
+from pullback.remote.core import Call
+from pullback.remote.documents import MSGPACK, encode
+from pullback.remote.results import Raw, SessionInfo
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -12,9 +12,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
-from pullback.core import Call
 from pullback.errors import UnknownProgramError
-from pullback.results import (
+from pullback.remote.core import Call
+from pullback.remote.results import (
     Check,
     Evaluation,
     Hessian,

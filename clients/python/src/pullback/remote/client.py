@@ -12,11 +12,11 @@ from typing import Any, Generic, ParamSpec, TypeVar, overload
 
 import httpx
 
-from pullback import calls, embedded
-from pullback.core import Call, Pause, Settings, conversation, request_of
-from pullback.documents import JSON, MSGPACK
 from pullback.errors import UnreachableError
-from pullback.results import Raw
+from pullback.remote import calls, embedded
+from pullback.remote.core import Call, Pause, Settings, conversation, request_of
+from pullback.remote.documents import JSON, MSGPACK
+from pullback.remote.results import Raw
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from pullback import trace
-from pullback.current import current
 from pullback.errors import BadAttributeError
+from pullback.recording import trace
+from pullback.recording.current import current
 from pullback.variable import Variable
 
 

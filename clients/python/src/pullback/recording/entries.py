@@ -16,7 +16,7 @@ from typing import Any
 
 from pullback.errors import ProblemError, PullbackError
 
-_PACKAGE = str(Path(__file__).parent)
+_PACKAGE = str(Path(__file__).parents[1])
 _COMMAND = re.compile(r"^command \d+ \([^)]*\): ")
 #: Commands that work on nothing.
 _FREE = ("variable", "set")

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from pullback.entries import Entry
-from pullback.outbox import Outbox
+from pullback.recording.entries import Entry
+from pullback.recording.outbox import Outbox
 
 #: So many bytes of them, and so many, are kept on the server.
 _MOST_BYTES = 64 * 2**20

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from pullback.config import is_recording, is_training
-from pullback.constants import Constants
-from pullback.entries import Entry
 from pullback.errors import InvalidValueError, NotSupportedError, ProblemError, PullbackError, WrongConnectionError
-from pullback.outbox import Outbox, copied
-from pullback.session import Session
+from pullback.recording.constants import Constants
+from pullback.recording.entries import Entry
+from pullback.recording.outbox import Outbox, copied
+from pullback.remote.session import Session
 from pullback.values import Value, as_raw, canonical, dtype_of, shape_of
 from pullback.variable import Variable
 

@@ -16,9 +16,9 @@ import httpx
 import msgspec
 
 from pullback import errors
-from pullback.documents import ENCODINGS, JSON, MSGPACK, encode
 from pullback.errors import ProblemError, PullbackError, RequestTimeoutError, UnreachableError, WrongServerError
-from pullback.results import Raw
+from pullback.remote.documents import ENCODINGS, JSON, MSGPACK, encode
+from pullback.remote.results import Raw
 from pullback.version import OLDEST_SERVER, __version__
 
 R = TypeVar("R")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from pullback.errors import NotConnectedError
 
 if TYPE_CHECKING:
-    from pullback.recorder import Recorder
+    from pullback.recording.recorder import Recorder
 
 _inner: ContextVar[Recorder | None] = ContextVar("recorder", default=None)
 #: Threads begin with an empty context: what was connected last is there for all of them.

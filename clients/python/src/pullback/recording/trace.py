@@ -14,7 +14,7 @@ from pullback.table import CALLS
 from pullback.values import Shape, Value, as_raw, dtype_of, shape_of
 
 if TYPE_CHECKING:
-    from pullback.client import Client
+    from pullback.remote.client import Client
 
 
 class Symbol(Operators):

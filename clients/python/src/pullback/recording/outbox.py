@@ -17,7 +17,6 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from pullback.entries import Attempt, Dead, Entry, fail, fail_all, located, place_of, user_frame
 from pullback.errors import (
     ExpiredSessionError,
     LimitExceededError,
@@ -25,7 +24,8 @@ from pullback.errors import (
     PullbackError,
     UnknownSessionError,
 )
-from pullback.session import Session
+from pullback.recording.entries import Attempt, Dead, Entry, fail, fail_all, located, place_of, user_frame
+from pullback.remote.session import Session
 
 #: So many commands are sent although nobody looks.
 _MOST_COMMANDS = 1000

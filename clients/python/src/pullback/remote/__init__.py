@@ -1,0 +1,1 @@
+"""The server's calls: documents, one core without input or output, blocking and awaited clients, sessions."""
