@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+import inspect
 import os
 import re
 import subprocess
@@ -132,3 +133,12 @@ def test_types_of_a_user(tmp_path: Path) -> None:
     ]
     assert found[2].startswith('error: Unexpected keyword argument "wrong"'), done.stdout
     assert "Found 1 error in 1 file" in done.stdout
+
+
+def test_signatures_that_help_shows(client: pullback.Client) -> None:
+    assert str(inspect.signature(client.evaluate)).endswith("seed: 'int | None' = None) -> 'Evaluation'")
+    assert client.evaluate.__doc__ == pullback.Client.evaluate.__doc__ != ""
+    session = pullback.Session(client, client.create_session())
+    assert str(inspect.signature(session.run)).startswith("(commands: 'Sequence[Command]', fetch: ")
+    assert str(inspect.signature(session.info)) == "() -> 'SessionInfo'"
+    session.delete()

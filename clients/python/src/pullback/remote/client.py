@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import inspect
 import os
+import re
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from types import TracebackType
@@ -62,6 +64,7 @@ class Endpoint(Generic[P, R]):
     def __init__(self, build: Callable[P, Call[R]]) -> None:
         self._build = build
         self.__doc__ = build.__doc__
+        self._signature = signature_of(build)
 
     @overload
     def __get__(self, instance: Blocking, owner: Any = None) -> Callable[P, R]: ...
@@ -82,7 +85,16 @@ class Endpoint(Generic[P, R]):
         def method(*args: P.args, **keywords: P.kwargs) -> Any:
             return instance._do(self._build(*args, **keywords))
 
+        method.__signature__ = self._signature  # type: ignore[attr-defined]
         return method
+
+
+def signature_of(build: Callable[..., Call[Any]], *, left_out: int = 0) -> inspect.Signature:
+    """The signature of a method that is made of a call, for `help`: without what its owner gives, and of the result."""
+    found = inspect.signature(build)
+    parameters = list(found.parameters.values())[left_out:]
+    result = re.sub(r"^Call\[(.*)\]$", r"\1", str(found.return_annotation))
+    return found.replace(parameters=parameters, return_annotation=result)
 
 
 class Endpoints:

@@ -14,7 +14,7 @@ from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 
 from pullback.errors import OverloadedError, ProblemError
 from pullback.remote import calls
-from pullback.remote.client import AsyncClient, Awaiting, Blocking, Client
+from pullback.remote.client import AsyncClient, Awaiting, Blocking, Client, signature_of
 from pullback.remote.core import Call
 from pullback.remote.documents import MSGPACK, encode
 from pullback.remote.results import Raw, SessionInfo
@@ -93,6 +93,7 @@ class Seen(Generic[P, R]):
     def __init__(self, build: Callable[Concatenate[str, P], Call[R]]) -> None:
         self._build = build
         self.__doc__ = build.__doc__
+        self._signature = signature_of(build, left_out=1)
 
     @overload
     def __get__(self, instance: Blocking, owner: Any = None) -> Callable[P, R]: ...
@@ -109,6 +110,7 @@ class Seen(Generic[P, R]):
         def method(*args: P.args, **keywords: P.kwargs) -> Any:
             return instance._do(self._build(instance.id, *args, **keywords))
 
+        method.__signature__ = self._signature  # type: ignore[attr-defined]
         return method
 
 
@@ -118,6 +120,7 @@ class Numbered(Generic[P, R]):
     def __init__(self, build: Callable[Concatenate[str, int, P], Call[R]]) -> None:
         self._build = build
         self.__doc__ = build.__doc__
+        self._signature = signature_of(build, left_out=2)
 
     @overload
     def __get__(self, instance: Blocking, owner: Any = None) -> Callable[P, R]: ...
@@ -134,6 +137,7 @@ class Numbered(Generic[P, R]):
         def method(*args: P.args, **keywords: P.kwargs) -> Any:
             return instance._do_numbered(lambda seq: self._build(instance.id, seq, *args, **keywords))
 
+        method.__signature__ = self._signature  # type: ignore[attr-defined]
         return method
 
 
