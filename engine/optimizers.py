@@ -55,6 +55,7 @@ class Optimizer:
 
         Raises:
             InvalidValueError: a parameter that was computed: only leaves can be updated. Nothing is changed then.
+            ShapeMismatchError: a parameter that has got another shape since the last step.
         """
         params = {name: p for name, p in self.params().items() if p.grad is not None}
         given = {name: _gradient(name, p) for name, p in params.items()}
@@ -68,6 +69,7 @@ class Optimizer:
             for hook in self.hooks:
                 grads = hook(values, grads)
             for name, value in values.items():
+                _check_kept(name, value, state.get(name, start))
                 found = self._rule(t, value, grads[name], *state.get(name, start))
                 new[name], *kept = map(canonical, found)
                 state[name] = tuple(kept)
@@ -109,6 +111,16 @@ class Optimizer:
         t = Attribute("t", NATURAL).parse(raws["t"], "load_state_dict")
         self._steps = t
         self._state = {name: tuple(raws[f"{what}.{name}"] for what in self._kept) for name in params if name in begun}
+
+
+def _check_kept(name: str, value: Value, kept: Sequence[Value]) -> None:
+    """Raises ShapeMismatchError where a parameter has got another shape than what is kept for it."""
+    for one in kept:
+        if shape_of(one) not in ((), shape_of(value)):
+            raise ShapeMismatchError(
+                f"step: parameter {name} has shape {shape_of(value)}, what is kept of earlier steps {shape_of(one)}; "
+                "make a new optimizer for it"
+            )
 
 
 def _gradient(name: str, p: Variable) -> Value:

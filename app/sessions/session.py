@@ -15,6 +15,7 @@ from engine import config
 from engine.checkpoint import memories
 from engine.errors import InvalidValueError, LimitExceededError, Loc, NotDifferentiableError
 from engine.graph.limits import Limits
+from engine.graph.literals import WORDS
 from engine.graph.names import name_fault, normalized, quoted
 from engine.hooks import HOOKS
 from engine.layers import LAYERS, Layer
@@ -216,6 +217,8 @@ class Session:
         """An id as it is kept; raises InvalidValueError where it is no name."""
         found = normalized(name)
         fault = name_fault(found)
+        if found in WORDS:
+            fault = f'"{found}" is a number, nothing else may have its name'
         if fault:
             raise InvalidValueError(f"id {fault}", loc)
         return found

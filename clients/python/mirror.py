@@ -65,7 +65,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pullback.recording.operations import apply, apply_several
+from pullback.recording.operations import apply, apply_random, apply_several, spread
 from pullback.table import fill
 
 Axes = int | list[int] | tuple[int, ...] | None
@@ -129,7 +129,7 @@ def function(op: dict[str, Any]) -> str:
         spellings += ["rng: int | None = None"]
     if spellings:
         parts += spellings if op["variadic"] else ["*", *spellings]
-    given = operands[0] if op["variadic"] else written_tuple(operands)
+    given = f"spread({operands[0]})" if op["variadic"] else written_tuple(operands)
     optional = [each["name"] for each in op["operands"] if not each["required"]]
     if optional:
         # It is the last one.
@@ -141,9 +141,9 @@ def function(op: dict[str, Any]) -> str:
     if attrs:
         call += [f"{{{', '.join(attrs)}}}", repr(defaults)]
     if op["random"]:
-        call += ["rng=rng"]
+        call += ["rng"]
     if op["outputs"] == 1:
-        applied = f"apply({', '.join(call)})"
+        applied = f"{'apply_random' if op['random'] else 'apply'}({', '.join(call)})"
         result = "Result"
     else:
         applied = f"apply_several({op['outputs']}, {', '.join(call)})"

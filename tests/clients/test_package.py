@@ -75,7 +75,7 @@ def run(*words: str | Path, **env: str) -> str:
 
 def test_readme_prompts(server: Server) -> None:
     text = "".join(re.findall(r"```python\n(.*?)```", README, re.DOTALL)).replace(DEFAULT, server.base_url)
-    test = doctest.DocTestParser().get_doctest(text, {"pullback": pullback}, "README", "README.md", 0)
+    test = doctest.DocTestParser().get_doctest(text, {}, "README", "README.md", 0)
     assert len(test.examples) > 20
     try:
         assert doctest.DocTestRunner().run(test, clear_globs=False).failed == 0

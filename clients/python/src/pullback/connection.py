@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import atexit
+import os
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Any
 
+import httpx
+
 from pullback.errors import (
     ExpiredSessionError,
     NotConnectedError,
+    PullbackError,
     UnknownSessionError,
     UnknownVariableError,
     UnreachableError,
@@ -23,15 +27,17 @@ from pullback.remote.session import Session
 from pullback.table import nearest
 from pullback.variable import Variable
 
+#: How long the end of a process waits for the end of its sessions.
+_HANG_UP_S = 2.0
 #: Those that nobody closed, for the end of the process.
 _open: weakref.WeakSet[Connection] = weakref.WeakSet()
 
 
 @atexit.register
 def _hang_up() -> None:
-    """Closes sockets; sessions end by themselves when they are not used."""
+    """Ends the sessions of this process, unless they are to be kept, if that goes without waiting."""
     for connection in list(_open):
-        connection.client.close()
+        connection._end_at_once()
 
 
 class Connection:
@@ -47,6 +53,8 @@ class Connection:
         self._owns_client = owns_client
         self._recorder = recorder
         self._is_open = True
+        self._pid = os.getpid()
+        self._entered: list[Any] = []
         current.push(recorder)
         _open.add(self)
 
@@ -117,6 +125,12 @@ class Connection:
         finally:
             current.leave(token)
 
+    def _end_at_once(self) -> None:
+        if os.getpid() == self._pid and not self.keep:
+            with suppress(httpx.HTTPError, PullbackError):
+                self.client._http.delete(f"/v1/sessions/{self.session.id}", timeout=_HANG_UP_S)
+        self.client.close()
+
     def close(self) -> None:
         """Ends the session, unless it is to be kept, and the connections to the server."""
         if not self._is_open:
@@ -128,7 +142,7 @@ class Connection:
             NotConnectedError("the connection of this variable is closed; connect again and make it anew")
         )
         try:
-            if not self.keep:
+            if not self.keep and os.getpid() == self._pid:
                 # One that is gone, or cannot be reached, ends by itself.
                 with suppress(ExpiredSessionError, UnknownSessionError, UnreachableError):
                     self.session.delete()
@@ -137,11 +151,13 @@ class Connection:
                 self.client.close()
 
     def __enter__(self) -> Connection:
+        self._entered.append(current.enter(self._recorder))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        current.leave(self._entered.pop())
         try:
             if kind is None and self._recorder.is_waiting():
                 self._recorder.flush()

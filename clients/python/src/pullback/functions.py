@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pullback.recording.operations import apply, apply_several
+from pullback.recording.operations import apply, apply_random, apply_several, spread
 from pullback.table import fill
 
 Axes = int | list[int] | tuple[int, ...] | None
@@ -121,7 +121,7 @@ def cofactor(x: Operand) -> Result:
 
 def concat(*x: Operand, axis: int = 0) -> Result:
     """Joined along an existing axis."""
-    return apply("concat", x, {"axis": axis}, {"axis": 0})
+    return apply("concat", spread(x), {"axis": axis}, {"axis": 0})
 
 
 def cos(x: Operand) -> Result:
@@ -186,7 +186,7 @@ def dropout(x: Operand, ratio: float = 0.5, *, rng: int | None = None) -> Result
 
     rng: a seed of its own; left out, the session's generator goes on.
     """
-    return apply("dropout", (x,), {"ratio": ratio}, {"ratio": 0.5}, rng=rng)
+    return apply_random("dropout", (x,), {"ratio": ratio}, {"ratio": 0.5}, rng)
 
 
 def dropout_mask(x: Operand, ratio: float = 0.5, *, rng: int | None = None) -> Result:
@@ -194,12 +194,12 @@ def dropout_mask(x: Operand, ratio: float = 0.5, *, rng: int | None = None) -> R
 
     rng: a seed of its own; left out, the session's generator goes on.
     """
-    return apply("dropout_mask", (x,), {"ratio": ratio}, {"ratio": 0.5}, rng=rng)
+    return apply_random("dropout_mask", (x,), {"ratio": ratio}, {"ratio": 0.5}, rng)
 
 
 def einsum(subscripts: str, *x: Operand) -> Result:
     """Sums of products over named axes, as in NumPy: `einsum("ij,jk->ik", a, b)`."""
-    return apply("einsum", x, {"subscripts": subscripts}, {})
+    return apply("einsum", spread(x), {"subscripts": subscripts}, {})
 
 
 def equal(x1: Operand, x2: Operand) -> Result:
@@ -601,7 +601,7 @@ def squeeze(x: Operand, axes: Axes = None, *, axis: Axes | None = None) -> Resul
 
 def stack(*x: Operand, axis: int = 0) -> Result:
     """Joined along a new axis."""
-    return apply("stack", x, {"axis": axis}, {"axis": 0})
+    return apply("stack", spread(x), {"axis": axis}, {"axis": 0})
 
 
 def std(

@@ -9,14 +9,15 @@ from pullback.attributes import NUMBER, Attribute
 
 
 class Hook:
-    """Base: `kind` and `config` say what the server is to do."""
+    """Base: `kind` says what the server is to do, the attribute of that name how much of it."""
 
     kind: str
-    config: dict[str, Any]
+    _field: str
 
     def document(self) -> dict[str, Any]:
-        """As it stands in a command."""
-        return {"kind": self.kind, **self.config}
+        """As it stands in a command, from what it is by now."""
+        value = Attribute(self._field, NUMBER).parse(getattr(self, self._field), self.kind)
+        return {"kind": self.kind, self._field: value}
 
 
 class WeightDecay(Hook):
@@ -27,10 +28,10 @@ class WeightDecay(Hook):
     """
 
     kind = "weight_decay"
+    _field = "rate"
 
     def __init__(self, rate: float) -> None:
         self.rate: float = Attribute("rate", NUMBER).parse(rate, self.kind)
-        self.config = {"rate": self.rate}
 
 
 class ClipGrad(Hook):
@@ -44,10 +45,10 @@ class ClipGrad(Hook):
     """
 
     kind = "clip_grad"
+    _field = "max"
 
     def __init__(self, max: float) -> None:
         self.max: float = Attribute("max", NUMBER).parse(max, self.kind)
-        self.config = {"max": self.max}
 
 
 #: kind -> hook, as documents name them

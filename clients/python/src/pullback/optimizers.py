@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -32,7 +33,7 @@ class Optimizer:
     """
 
     kind: str
-    _fields: tuple[str, ...]
+    _fields: Mapping[str, Callable[[str, str, Any], float]]
 
     def __init__(self, params: Params, hooks: Sequence[Hook] = ()) -> None:
         self._source = params
@@ -56,13 +57,7 @@ class Optimizer:
         """
         params = self.params()
         made = self._there(params)
-        command: dict[str, Any] = {"do": "step", "id": made.id}
-        config = self._config()
-        if config != made.config:
-            command |= config
-        with hinted(made.named):
-            made.recorder.step(command, list(params.values()), bool(self.hooks))
-        made.config = config
+        made.step(self._config(), list(params.values()))
 
     def state_dict(self) -> dict[str, Array]:
         """What is kept, by name: `t`, the number of steps, and such as `velocity.linear[0].w`."""
@@ -90,7 +85,7 @@ class Optimizer:
                     f"{self.kind}: hooks run on the server, which has WeightDecay and ClipGrad; {hook!r} is none of "
                     "them. Change gradients by x.grad = ... before a step"
                 )
-        config = {name: getattr(self, name) for name in self._fields}
+        config = {name: parse(self.kind, name, getattr(self, name)) for name, parse in self._fields.items()}
         return {"config": config, "hooks": [hook.document() for hook in self.hooks]}
 
     def _there(self, params: dict[str, Variable]) -> _Made:
@@ -105,24 +100,39 @@ class Optimizer:
         if made is not None and is_there and made.names == ids:
             return made
         state = made.state() if made is not None and is_there else {}
-        self._made = _Made(self.kind, recorder, ids, self._config())
-        if state:
-            self._made.load(state)
-        return self._made
+        after = _Made(self.kind, recorder, ids, self._config())
+        kept = {key: value for key, value in state.items() if key == "t" or key.partition(".")[2] in params}
+        if kept:
+            after.load(kept)
+        self._made = after
+        return after
 
 
 class _Made:
     """An optimizer on the server; `names`: of its parameters by their ids."""
 
     def __init__(self, kind: str, recorder: Recorder, names: dict[str, str], config: dict[str, Any]) -> None:
-        self.recorder, self.names, self.config = recorder, names, config
+        self.recorder, self.names = recorder, names
         self.id = recorder.new_id()
         command = {"do": "optimizer", "id": self.id, "kind": kind, "params": list(names), **config}
         self._entry = recorder.record(command)
+        #: How it was configured, and by what: a step that was refused has configured nothing.
+        self._configured = [(config, self._entry)]
 
     def is_there(self) -> bool:
         """Whether it came to be, as far as is known."""
         return self._entry.error is None
+
+    def step(self, config: dict[str, Any], params: Sequence[Variable]) -> None:
+        """Records a step, and with it how it is configured, if that has changed."""
+        while self._configured[-1][1].error is not None:
+            self._configured.pop()
+        is_new = config != self._configured[-1][0]
+        with hinted(self.named):
+            command = {"do": "step", "id": self.id, **(config if is_new else {})}
+            entry = self.recorder.step(command, params, bool(config["hooks"]))
+        if is_new:
+            self._configured = [*self._configured[-1:], (config, entry)]
 
     def state(self) -> dict[str, Array]:
         """What it keeps, by names of parameters."""
@@ -184,7 +194,7 @@ class SGD(Optimizer):
     """
 
     kind = "sgd"
-    _fields = ("learning_rate",)
+    _fields = MappingProxyType({"learning_rate": _number})
 
     def __init__(self, params: Params, learning_rate: float = 0.01, *, hooks: Sequence[Hook] = ()) -> None:
         self.learning_rate = _number("sgd", "learning_rate", learning_rate)
@@ -201,7 +211,7 @@ class Momentum(Optimizer):
     """
 
     kind = "momentum"
-    _fields = ("learning_rate", "momentum")
+    _fields = MappingProxyType({"learning_rate": _number, "momentum": _number})
 
     def __init__(
         self, params: Params, learning_rate: float = 0.01, momentum: float = 0.9, *, hooks: Sequence[Hook] = ()
@@ -221,7 +231,7 @@ class Adam(Optimizer):
     """
 
     kind = "adam"
-    _fields = ("alpha", "beta1", "beta2")
+    _fields = MappingProxyType({"alpha": _number, "beta1": _decay, "beta2": _decay})
 
     def __init__(
         self,
@@ -248,7 +258,7 @@ class AdamW(Optimizer):
     """
 
     kind = "adamw"
-    _fields = ("alpha", "beta1", "beta2", "weight_decay")
+    _fields = MappingProxyType({"alpha": _number, "beta1": _decay, "beta2": _decay, "weight_decay": _number})
 
     def __init__(
         self,

@@ -30,7 +30,7 @@ class progress:  # noqa: N801 - reads as a function, as `range` does
             from tqdm import tqdm  # type: ignore[import-untyped]
         except ImportError as error:
             raise ImportError('a progress bar needs the extra "progress": pip install "pullback[progress]"') from error
-        self._bar = tqdm(range(steps) if isinstance(steps, int) else steps, **options)
+        self._bar = tqdm(steps if isinstance(steps, Iterable) else range(steps), **options)
         self._every = max(1, every)
         self._step = 0
 

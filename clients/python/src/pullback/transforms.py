@@ -139,7 +139,7 @@ def jvp(f: Function, primals: Sequence[Any], tangents: Sequence[Any], has_aux: b
         values, slopes = found.values, run.value(found.jvps)
     else:
         values = run.trace.client.evaluate(**run.program).values
-        slopes = trees.mapped(np.zeros_like, run.value(values))
+        slopes = trees.mapped(lambda y: canonical(np.zeros_like(y)), run.value(values))
     value = run.value(values)
     return (value, slopes, run.filled_aux(values)) if has_aux else (value, slopes)
 
@@ -230,6 +230,8 @@ class _Run:
         for number in numbers:
             if not -len(args) <= number < len(args):
                 raise BadAttributeError(f"argnums: there is no argument {number}; the call has {len(args)}")
+        if len({number % len(args) for number in numbers}) < len(numbers):
+            raise BadAttributeError(f"argnums: {argnums} names an argument twice")
         picked = [args[number] for number in numbers]
         self.chosen = tuple(picked) if isinstance(argnums, (list, tuple)) else picked[0]
         make = self.trace.symbol if self.is_inside else self._input

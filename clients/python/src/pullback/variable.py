@@ -38,7 +38,8 @@ class Variable(Operators):
     Args:
         values: one number, nested list or array (copied), or several numbers for a vector. Python numbers become
             float64, arrays keep float64, float32, int64 or bool.
-        name: shown by `str` and in graph pictures, and what it is found by when the session is taken up again.
+        name: shown by `str` and in graph pictures; the one it is made with is what it is found by when the session is
+            taken up again.
         dtype: converts on the way in.
 
     >>> x = Variable(0.5)
@@ -98,7 +99,7 @@ class Variable(Operators):
         return v
 
     def _begin(self, raw: Value, name: str | None) -> None:
-        self.name = name
+        self.name = None if name is None else str(name)
         current().adopt(self, raw)
 
     @property
@@ -106,8 +107,9 @@ class Variable(Operators):
         """The value: a `float` for a float64 scalar, else a read-only array. Replace it, don't write into it."""
         if self._raw is None:
             self._recorder.look(self, "value")
-        elif self._entry is not None and self._entry.error is not None:
-            raise self._entry.error
+        elif self._recorder.is_leaf(self):
+            # What it is believed to be may never have come to be.
+            self._recorder.id_of(self)
         if type(self._raw) is not float:
             self._raw.flags.writeable = False
         return self._raw
@@ -242,7 +244,7 @@ class Variable(Operators):
         self._recorder.command("unchain_backward", self)
 
     def __del__(self) -> None:
-        # An error on the way in leaves nothing to forget.
+        # An error on the way in leaves nothing to forget; what was taken up is there for others too.
         recorder = getattr(self, "_recorder", None)
-        if recorder is not None and self._id:
+        if recorder is not None and self._id and self._entry is not None:
             recorder.forget(self._id, self._entry)

@@ -28,18 +28,38 @@ class Constants:
 
     def id_of(self, array: Array) -> str:
         """What an array is called on the server. Its content is looked at: who changes it has another one."""
-        data = np.ascontiguousarray(array)
-        key = data.shape, str(data.dtype), hashlib.blake2b(data.reshape(-1).view(np.uint8).data).digest()
+        key = content_of(array)
         known = self._known.pop(key, None)
         if known is not None and known[1].error is None:
             self._known[key] = known
             return known[0]
+        if known is not None:
+            self._nbytes -= known[2]
+        data = np.ascontiguousarray(array)
         name = self._outbox.new_id()
         entry = self._outbox.record({"do": "variable", "id": name, "value": data.copy(), "constant": True})
         self._known[key] = name, entry, data.nbytes
         self._nbytes += data.nbytes
-        while len(self._known) > 1 and (self._nbytes > _MOST_BYTES or len(self._known) > _MOST):
-            _, (old, maker, nbytes) = self._known.popitem(last=False)
-            self._nbytes -= nbytes
-            self._outbox.forget(old, maker)
         return name
+
+    def trim(self) -> None:
+        """Forgets those that were not used for longest, once what needs them is recorded."""
+        while len(self._known) > 1 and (self._nbytes > _MOST_BYTES or len(self._known) > _MOST):
+            self._drop()
+
+    def clear(self) -> None:
+        """Forgets all: the session is full."""
+        while self._known:
+            self._drop()
+
+    def _drop(self) -> None:
+        _, (name, maker, nbytes) = self._known.popitem(last=False)
+        self._nbytes -= nbytes
+        self._outbox.forget(name, maker)
+
+
+def content_of(array: Array) -> tuple[Any, ...]:
+    """What two arrays that hold the same have in common, and no others."""
+    data = np.ascontiguousarray(array)
+    digest = hashlib.blake2b(data.reshape(-1).view(np.uint8).data if data.size else b"").digest()
+    return np.shape(array), str(data.dtype), digest

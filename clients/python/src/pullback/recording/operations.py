@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from pullback.errors import BadAttributeError
+from pullback.config import is_training
+from pullback.errors import BadAttributeError, NotSupportedError
 from pullback.recording import trace
 from pullback.recording.current import current
 from pullback.variable import Variable
+
+_LARGEST_INT = 2**63
 
 
 def apply(
@@ -18,10 +21,9 @@ def apply(
     operands: Sequence[Any],
     attrs: dict[str, Any] | None = None,
     defaults: dict[str, Any] | None = None,
-    rng: int | None = None,
 ) -> Any:
     """One operation on whatever is given: recorded, traced, or, where nothing is a variable, done at once."""
-    return _applied(1, op, operands, attrs, defaults, rng)[0]
+    return _applied(1, op, operands, attrs, defaults)[0]
 
 
 def apply_several(
@@ -32,8 +34,8 @@ def apply_several(
     defaults: dict[str, Any] | None = None,
 ) -> Any:
     """The same for an operation of several results; `outputs`: how many, or a list as long."""
-    count = outputs if isinstance(outputs, int) else len(outputs)
-    return tuple(_applied(max(count, 1), op, operands, attrs, defaults, None))
+    count = int(outputs) if isinstance(outputs, (int, np.integer)) else len(outputs)
+    return tuple(_applied(max(count, 1), op, operands, attrs, defaults))
 
 
 def _applied(
@@ -42,10 +44,10 @@ def _applied(
     operands: Sequence[Any],
     attrs: dict[str, Any] | None,
     defaults: dict[str, Any] | None,
-    rng: int | None,
+    *,
+    is_random: bool = False,
+    rng: int | None = None,
 ) -> list[Any]:
-    if len(operands) == 1 and type(operands[0]) in (list, tuple) and op in _VARIADIC:
-        operands = operands[0]
     written = _written(attrs, defaults or {}) if attrs else None
     recorder = None
     for x in operands:
@@ -53,17 +55,15 @@ def _applied(
             recorder = x._recorder
             break
         if type(x) is trace.Symbol:
-            return trace.apply(op, operands, written, outputs, rng)
+            return trace.apply(op, operands, written, outputs)
     seed = None if rng is None else _seed(op, rng)
     if recorder is not None:
         for x in operands:
             if type(x) is trace.Symbol:
-                return trace.apply(op, operands, written, outputs, rng)
-        return recorder.apply(op, operands, written, outputs, seed)
-    return [v.data for v in current().apply(op, operands, written, outputs, seed)]
-
-
-_VARIADIC = ("concat", "stack", "einsum")
+                return trace.apply(op, operands, written, outputs)
+        return recorder.apply(op, operands, written, outputs, is_random=is_random, seed=seed)
+    made = current().apply(op, operands, written, outputs, is_random=is_random, seed=seed)
+    return [v.data for v in made]
 
 
 def _seed(op: str, rng: Any) -> int:
@@ -73,6 +73,22 @@ def _seed(op: str, rng: Any) -> int:
             "Left out, the session's own generator goes on"
         )
     return int(rng)
+
+
+def spread(operands: Sequence[Any]) -> Sequence[Any]:
+    """The operands of an operation that takes any number of them, one by one or as one list."""
+    return operands[0] if len(operands) == 1 and type(operands[0]) in (list, tuple) else operands
+
+
+def apply_random(
+    op: str, operands: Sequence[Any], attrs: dict[str, Any], defaults: dict[str, Any], rng: int | None
+) -> Any:
+    """The same for an operation that draws random numbers, which a traced function cannot."""
+    if is_training() and any(type(x) is trace.Symbol for x in operands):
+        raise NotSupportedError(
+            f"{op}: a traced function draws no random numbers; use test_mode(), or give what was drawn as an argument"
+        )
+    return _applied(1, op, operands, attrs, defaults, is_random=True, rng=rng)[0]
 
 
 def _written(attrs: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
@@ -89,7 +105,7 @@ def _written(attrs: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
 
 def _attribute(value: Any, is_index: bool = False) -> Any:
     kind = type(value)
-    if kind is int or kind is str or kind is float or kind is bool:
+    if kind is str or kind is float or kind is bool or (kind is int and abs(value) < _LARGEST_INT):
         return value
     if isinstance(value, (tuple, list)):
         return [item for each in value for item in _items(each, is_index)]
@@ -108,7 +124,9 @@ def _attribute(value: Any, is_index: bool = False) -> Any:
         return str(np.dtype(value))
     if type(value) is Variable:
         return _attribute(np.asarray(value.data))
-    return value
+    if isinstance(value, Iterable) and not isinstance(value, Mapping):
+        return _attribute(list(value), is_index)
+    raise BadAttributeError(f"an attribute is {value!r}; expected a number, a text, or a list of them")
 
 
 def _items(item: Any, is_index: bool) -> list[Any]:

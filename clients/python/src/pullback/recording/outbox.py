@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import keyword
+import os
 import re
 import sys
 import threading
@@ -20,18 +21,20 @@ from typing import Any
 from pullback.errors import (
     ExpiredSessionError,
     LimitExceededError,
+    NotConnectedError,
     ProblemError,
     PullbackError,
+    SequenceConflictError,
     UnknownSessionError,
 )
-from pullback.recording.entries import Attempt, Dead, Entry, fail, fail_all, located, place_of, user_frame
+from pullback.recording.entries import Attempt, Dead, Entry, fail, fail_all, located, user_frame, wanted
 from pullback.remote.session import Session
 
-#: So many commands are sent although nobody looks.
-_MOST_COMMANDS = 1000
+#: So many commands, and values of so many bytes, are sent although nobody looks.
+_MOST_COMMANDS, _MOST_BYTES = 1000, 8 * 2**20
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 #: Names that ids are made of, or that mean something else.
-_TAKEN = re.compile(r"v\d+|_\d+|pi|e|nan|inf")
+_TAKEN = re.compile(r"v\d+|_\d+|pi|e|nan|inf|NaN|Infinity")
 _LONGEST_NAME = 100
 
 
@@ -56,6 +59,8 @@ class Outbox:
         self._session = session
         self._refused, self._lost = refused, lost
         self._entries: list[Entry] = []
+        self._nbytes = 0
+        self._pid = os.getpid()
         self._stuck: Attempt | None = None
         self._closed: PullbackError | None = None
         self._names = set(taken)
@@ -70,9 +75,12 @@ class Outbox:
             if self._closed is not None:
                 raise self._closed
             entry = Entry(command, user_frame(sys._getframe(1)))
-            self._entries.append(entry)
-            if len(self._entries) >= _MOST_COMMANDS:
+            self._nbytes += entry.nbytes
+            if self._entries and (len(self._entries) >= _MOST_COMMANDS or self._nbytes > _MOST_BYTES):
+                # Before it is noted: whoever records it then knows that it was not.
                 self.flush()
+                self._nbytes = entry.nbytes
+            self._entries.append(entry)
             return entry
 
     def is_waiting(self) -> bool:
@@ -90,6 +98,10 @@ class Outbox:
             told = self._told.pop(threading.current_thread(), None)
             if told is not None:
                 raise told
+            if os.getpid() != self._pid:
+                raise NotConnectedError(
+                    "this connection is that of the process that this one was forked from; connect again"
+                )
             while True:
                 if self._closed is not None:
                     raise self._closed
@@ -111,7 +123,7 @@ class Outbox:
             name, maker = self._dead.popleft()
             if maker is None or maker.error is None:
                 dead.append((name, maker))
-        entries, self._entries = self._entries, []
+        entries, self._entries, self._nbytes = self._entries, [], 0
         return Attempt(entries, dead, fetch)
 
     def _send(self, attempt: Attempt) -> dict[str, dict[str, Any]] | None:
@@ -129,35 +141,41 @@ class Outbox:
                 raise found from None
             return None
         self._stuck = None
+        attempt.done()
         self._names.difference_update(name for name, _ in attempt.dead)
         return run.fetched
 
     def _taken_back(self, attempt: Attempt, error: ProblemError) -> PullbackError | None:
         """Puts everything where it was before, and says what is wrong, if that is for this thread to know."""
-        if isinstance(error, (ExpiredSessionError, UnknownSessionError)):
+        if isinstance(error, (ExpiredSessionError, UnknownSessionError, SequenceConflictError)):
             self._closed = self._lost(error)
             self._entries = []
             return self._closed
         # What was recorded while the run was on its way came after what was refused.
         entries = [*attempt.entries, *self._entries]
-        place = place_of(error)
+        culprit = attempt.culprit(error)
         thread = threading.current_thread()
         lost: set[str] = set()
-        if place < len(attempt.entries):
-            culprit = entries[place]
+        if culprit is not None:
             thread = culprit.thread
             error = located(error, culprit)
-            fail(entries[place:], culprit, error, lost)
+            fail(entries[entries.index(culprit) :], culprit, error, lost)
         else:
             # Leaves may be what there was too much of.
             fail_all(entries, error, keeps_leaves=not isinstance(error, LimitExceededError))
         self._refused([entry for entry in entries if entry.error is not None])
-        self._entries = [entry for entry in entries if entry.error is None]
         self._dead.extend(attempt.dead)
+        dead = {name for name, _ in self._dead}
+        self._entries = wanted([entry for entry in entries if entry.error is None], dead)
         is_mine = thread is threading.current_thread() or any(each["id"] in lost for each in attempt.fetch)
         if not is_mine:
             self._told[thread] = error
         return error if is_mine else None
+
+    def heard(self, error: PullbackError) -> None:
+        """A thread is being told of an error."""
+        if self._told.get(threading.current_thread()) is error:
+            del self._told[threading.current_thread()]
 
     def close(self, why: PullbackError) -> None:
         """From now on everything is refused with `why`."""
@@ -192,4 +210,4 @@ def copied(error: ProblemError, text: str) -> ProblemError:
 
 def _may_pass(error: ProblemError) -> bool:
     """Whether nothing has happened that could not happen later, with the same run."""
-    return error.status in (None, 401, 403, 429, 503)
+    return error.status in (401, 403, 429, 503)

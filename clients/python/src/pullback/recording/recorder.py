@@ -11,7 +11,16 @@ from typing import Any
 import numpy as np
 
 from pullback.config import is_recording, is_training
-from pullback.errors import InvalidValueError, NotSupportedError, ProblemError, PullbackError, WrongConnectionError
+from pullback.errors import (
+    InvalidValueError,
+    LimitExceededError,
+    NotSupportedError,
+    ProblemError,
+    PullbackError,
+    SequenceConflictError,
+    UnavailableError,
+    WrongConnectionError,
+)
 from pullback.recording.constants import Constants
 from pullback.recording.entries import Entry
 from pullback.recording.outbox import Outbox, copied
@@ -23,6 +32,8 @@ from pullback.variable import Variable
 _SMALL_BYTES, _FETCHED_BYTES = 2**16, 2**20
 _LARGEST_INT = 2**63
 _MOST_NAMED = 10
+#: Gradients that nobody holds any more are looked for from so many on.
+_MOST_UNBOUND = 100
 
 _new = object.__new__
 
@@ -46,6 +57,7 @@ class Recorder:
         outbox = Outbox(session, taken, self._undo, self._gone)
         self.record, self.flush, self.close = outbox.record, outbox.flush, outbox.close
         self.new_id, self.forget, self.is_waiting = outbox.new_id, outbox.forget, outbox.is_waiting
+        self._heard = outbox.heard
         self._lock = outbox.lock
         self._constants = Constants(outbox)
         self._flags: tuple[bool, bool] | None = flags
@@ -63,6 +75,8 @@ class Recorder:
         """Forgets what was believed of things that these were to change."""
         self._passes += 1
         self._flags = None
+        if any(isinstance(entry.error, LimitExceededError) for entry in entries):
+            self._constants.clear()
         for entry in entries:
             if entry.command["do"] == "assign":
                 leaf = self._leaves.get(entry.command["id"])
@@ -70,6 +84,12 @@ class Recorder:
                     leaf._raw = None
 
     def _gone(self, error: ProblemError) -> PullbackError:
+        if isinstance(error, SequenceConflictError):
+            return copied(
+                error,
+                f"somebody else uses this session ({error.detail}), so that it is not known what its variables are by "
+                f"now; take it up as it is with connect({self._url!r}, session=...), or connect anew",
+            )
         named = sorted({v.name for v in self._leaves.values() if v.name})
         more = ", ..." if len(named) > _MOST_NAMED else ""
         lost = f" ({', '.join(named[:_MOST_NAMED])}{more})" if named else ""
@@ -114,6 +134,7 @@ class Recorder:
         """
         entry = v._entry
         if entry is not None and entry.error is not None:
+            self._heard(entry.error)
             raise entry.error
         if not v._id:
             self._bind(v)
@@ -154,7 +175,7 @@ class Recorder:
         self.flush()
         try:
             return f"{text}<div>{self.session.svg(self.id_of(v))}</div>"
-        except ProblemError:
+        except (NotSupportedError, LimitExceededError, UnavailableError):
             # Without Graphviz, or too large to be drawn, there is no picture.
             return text
 
@@ -186,17 +207,19 @@ class Recorder:
         with self._lock:
             self.record({"do": do, "id": self.id_of(v)})
 
-    def step(self, command: dict[str, Any], params: Sequence[Variable], has_hooks: bool) -> None:
+    def step(self, command: dict[str, Any], params: Sequence[Variable], has_hooks: bool) -> Entry:
         """Records a step of an optimizer: the server replaces values, and with hooks gradients."""
         with self._lock:
             if has_hooks:
                 self._before_gradients_change()
+            entry = self.record(command)
+            if has_hooks:
                 self._passes += 1
-            self.record(command)
             for v in params:
                 if v._raw is not None:
                     v._known = shape_of(v._raw), dtype_of(v._raw)
                     v._raw = None
+            return entry
 
     # Gradients
 
@@ -231,6 +254,8 @@ class Recorder:
                 found._recorder, found.name = self, None
                 found._raw, found._owner = v._grad_raw, v
                 v._grad_ref = weakref.ref(found)
+                if len(self._unbound) >= _MOST_UNBOUND:
+                    self._unbound = [ref for ref in self._unbound if ref() is not None]
                 self._unbound.append(v._grad_ref)
             return found
 
@@ -291,18 +316,26 @@ class Recorder:
     # Operations
 
     def apply(
-        self, op: str, operands: Sequence[Any], attrs: dict[str, Any] | None, outputs: int, seed: int | None
+        self,
+        op: str,
+        operands: Sequence[Any],
+        attrs: dict[str, Any] | None,
+        outputs: int,
+        *,
+        is_random: bool,
+        seed: int | None,
     ) -> list[Variable]:
-        """Records an operation, and returns what comes of it."""
+        """Records an operation, and returns what comes of it; a random one without a seed draws from the session's."""
         with self._lock:
             args = [self._operand(op, x) for x in operands]
             out = [self.new_id() for _ in range(outputs)]
             command: dict[str, Any] = {"do": "apply", "op": op, "args": args, "out": out}
             if attrs:
                 command["attrs"] = attrs
-            if seed is not None:
+            if is_random:
                 command["seed"] = seed
             entry = self._record_flagged(command)
+            self._constants.trim()
             found = []
             for name in out:
                 v = _new(Variable)

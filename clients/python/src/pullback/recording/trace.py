@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pullback.config import is_training
-from pullback.errors import InvalidValueError, NotSupportedError, TraceError
+from pullback.errors import InvalidValueError, TraceError
 from pullback.operators import Operators
+from pullback.recording.constants import content_of
+from pullback.remote.documents import JSON
 from pullback.table import CALLS
 from pullback.values import Shape, Value, as_raw, dtype_of, shape_of
 
 if TYPE_CHECKING:
     from pullback.remote.client import Client
+
+
+_LARGEST_INT = 2**63
 
 
 class Symbol(Operators):
@@ -61,7 +66,8 @@ class Trace:
         self.nodes: list[dict[str, Any]] = []
         self.inputs: dict[str, Value] = {}
         self._known: dict[str, tuple[Shape, np.dtype[Any]]] = {}
-        self._arrays: dict[int, tuple[Any, Symbol]] = {}
+        self._arrays: dict[tuple[Any, ...], Symbol] = {}
+        self._count = 0
 
     def input(self, raw: Value) -> Symbol:
         """A new input with that value."""
@@ -72,8 +78,8 @@ class Trace:
 
     def node(self, op: str, args: Sequence[Any], attrs: dict[str, Any] | None = None, outputs: int = 1) -> list[Symbol]:
         """A new node."""
-        start = sum(1 if isinstance(node["id"], str) else len(node["id"]) for node in self.nodes)
-        ids = [f"n{start + n}" for n in range(outputs)]
+        ids = [f"n{self._count + n}" for n in range(outputs)]
+        self._count += outputs
         node: dict[str, Any] = {
             "id": ids[0] if outputs == 1 else ids,
             "op": op,
@@ -89,23 +95,25 @@ class Trace:
             if x.trace is not self:
                 raise TraceError(f"{op}: a symbol of a function that was traced before is of no use any more")
             return x.name
-        if type(x) in (float, int, bool):
+        if type(x) is bool or (type(x) is int and abs(x) < _LARGEST_INT) or (type(x) is float and self._is_written(x)):
             return x
         if hasattr(x, "_recorder"):
             raise TraceError(
                 f"{op}: a Variable of a session stands inside of a function that is traced; give its value (x.data), "
                 "as an argument where it is to be differentiated"
             )
-        known = self._arrays.get(id(x))
-        if known is not None:
-            return known[1].name
         try:
-            symbol = self.input(as_raw(x))
+            raw = as_raw(x)
         except InvalidValueError as error:
             raise InvalidValueError(f"{op}: {error.detail}") from error
-        # Whoever is kept is not replaced by another one at the same place.
-        self._arrays[id(x)] = x, symbol
-        return symbol.name
+        key = content_of(np.asarray(raw))
+        if key not in self._arrays:
+            self._arrays[key] = self.input(raw)
+        return self._arrays[key].name
+
+    def _is_written(self, x: float) -> bool:
+        """Whether it stands in a graph as it is: in JSON, words for numbers would be names there."""
+        return math.isfinite(x) or self.client.settings.media_type != JSON
 
     def symbol(self, x: Any) -> Symbol:
         """Anything as a symbol that nothing else is: what is differentiated by it goes through it alone."""
@@ -133,11 +141,7 @@ class Trace:
         return self._known[name]
 
 
-def apply(op: str, operands: Sequence[Any], attrs: dict[str, Any] | None, outputs: int, rng: Any) -> list[Any]:
+def apply(op: str, operands: Sequence[Any], attrs: dict[str, Any] | None, outputs: int) -> list[Any]:
     """Writes an operation down."""
-    if "dropout" in op and is_training():
-        raise NotSupportedError(
-            f"{op}: a traced function draws no random numbers; use test_mode(), or give what was drawn as an argument"
-        )
     trace = next(x.trace for x in operands if type(x) is Symbol)
     return list(trace.node(op, operands, attrs, outputs))

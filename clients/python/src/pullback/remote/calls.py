@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
-from pullback.errors import UnknownProgramError
+from pullback.errors import InvalidValueError, UnknownProgramError
 from pullback.remote.core import Call
 from pullback.remote.results import (
     Check,
@@ -373,7 +373,13 @@ def _of(session: str) -> str:
 
 
 def _part(text: str) -> str:
-    """A part of a path."""
+    """A part of a path.
+
+    Raises:
+        InvalidValueError: it would mean another path.
+    """
+    if text in ("", ".", ".."):
+        raise InvalidValueError(f"{text!r} is no name or id")
     return quote(text, safe="")
 
 

@@ -14,7 +14,7 @@ from typing import Any, Generic, ParamSpec, TypeVar, overload
 
 import httpx
 
-from pullback.errors import UnreachableError
+from pullback.errors import UnauthorizedError, UnreachableError
 from pullback.remote import calls, embedded
 from pullback.remote.core import Call, Pause, Settings, conversation, request_of
 from pullback.remote.documents import JSON, MSGPACK
@@ -272,7 +272,9 @@ class AsyncClient(Awaiting, Endpoints):
 
 def _settings(url: str | None, api_key: str | None, json: bool, retries: int, timeout_s: float) -> Settings:
     url = (url or os.environ.get("PULLBACK_URL") or DEFAULT_URL).rstrip("/")
-    key = api_key or os.environ.get("PULLBACK_API_KEY") or None
+    key = (api_key or os.environ.get("PULLBACK_API_KEY") or "").strip() or None
+    if key is not None and not (key.isascii() and key.isprintable()):
+        raise UnauthorizedError("the key (argument api_key, PULLBACK_API_KEY) has letters that no header can carry")
     url = embedded.URL if url == "local" else url
     try:
         httpx.URL(url)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import email.utils
 import random
+import re
 import time
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
@@ -188,8 +189,8 @@ def _unreachable(error: httpx.TransportError, settings: Settings) -> Unreachable
         found = UnreachableError(f"{settings.url} is no address of a server ({said}); expected http://host:port")
     elif isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout)):
         found = UnreachableError(
-            f"nothing answers at {settings.url} ({said}). Start a server there (pip install pullback-server; "
-            'pullback serve), name another (argument url, PULLBACK_URL), or use connect("local"), which needs none'
+            f"nothing answers at {settings.url} ({said}). Start a server there (pullback serve, or make serve in "
+            'its checkout), name another (argument url, PULLBACK_URL), or use connect("local"), which runs one here'
         )
     else:
         found = UnreachableError(f"{settings.url} broke off before its answer was whole ({said})")
@@ -221,4 +222,4 @@ def retry_after_s(headers: Mapping[str, str]) -> float | None:
 
 
 def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in version.split(".") if part.isdigit())
+    return tuple(int(part) for part in re.findall(r"\d+", version)[:3])

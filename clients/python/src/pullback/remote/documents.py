@@ -29,6 +29,15 @@ def encode(document: Any, media_type: str) -> bytes:
         raise InvalidValueError(f"the request cannot be written: {error}") from error
 
 
+def is_document(document: Any) -> bool:
+    """Whether it can be written."""
+    try:
+        encode(document, MSGPACK)
+    except InvalidValueError:
+        return False
+    return True
+
+
 def _array_object(key: str, value: Any) -> dict[str, Any]:
     if not isinstance(value, (np.ndarray, np.generic)):
         raise TypeError(f"{type(value).__name__} is no number, array, list or text")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from contextlib import AbstractAsyncContextManager
 from importlib.metadata import entry_points
@@ -28,16 +29,24 @@ class Transport(httpx.BaseTransport, httpx.AsyncBaseTransport):
         found = next(iter(entry_points(group=_GROUP)), None)
         if found is None:
             raise NotConnectedError(
-                'connect("local") needs the server in this environment: pip install pullback-server; '
+                'connect("local") needs the server in this environment: pip install pullback-server (or its checkout); '
                 "or name a server that runs elsewhere: connect(url)"
             )
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="pullback-embedded", daemon=True)
         self._thread.start()
+        self._pid = os.getpid()
         self._server: AbstractAsyncContextManager[Any] = found.load()()
-        self._asgi = httpx.ASGITransport(self._wait(self._server.__aenter__()))
+        try:
+            self._asgi = httpx.ASGITransport(self._wait(self._server.__aenter__()))
+        except Exception as error:
+            self._stop()
+            raise NotConnectedError(f"the server in this process does not start: {error}") from error
 
     def _wait(self, coroutine: Any) -> Any:
+        if os.getpid() != self._pid:
+            coroutine.close()
+            raise NotConnectedError("the server is in the process that this one was forked from; connect again")
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
@@ -60,7 +69,11 @@ class Transport(httpx.BaseTransport, httpx.AsyncBaseTransport):
         """Ends the server; what it held in memory is gone."""
         if self._loop.is_closed():
             return
-        self._wait(self._server.__aexit__(None, None, None))
+        if os.getpid() == self._pid:
+            self._wait(self._server.__aexit__(None, None, None))
+            self._stop()
+
+    def _stop(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()

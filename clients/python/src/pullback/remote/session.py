@@ -69,7 +69,7 @@ class _Numbers:
 
 def _may_be_done(error: ProblemError) -> bool:
     """Whether a call may have happened although it was answered so."""
-    return (error.status or 500) >= 500 and not isinstance(error, OverloadedError)
+    return error.status is not None and error.status >= 500 and not isinstance(error, OverloadedError)
 
 
 def _returned(outcome: Raw | BaseException) -> Raw:
