@@ -33,6 +33,8 @@ NEEDS = {
     "quickstart.jl": ("julia",),
 }
 NOT_RUN = {"quickstart.pq"}
+# Debian 12 has no Julia: its file is run where somebody has it.
+RARE = {"quickstart.jl"}
 PRINTS_17_DIGITS = {"quickstart.R"}
 RUN = dict(re.findall(r"^\| \[.*?\]\((quickstart\..*?)\) \|.*\| `(.*?)` \|$", README, re.MULTILINE))
 LINES = "".join(re.findall(r"```text\n(.*?)```", README, re.DOTALL)).splitlines()
@@ -45,7 +47,8 @@ NUMBERS = [
     [0.8414709848078965, *[0.5403023058681398, -0.8414709848078965, -0.5403023058681398, 0.8414709848078965] * 2][:7],
 ]
 
-each_language = pytest.mark.parametrize("file", NEEDS)
+FOUND = [file for file, programs in NEEDS.items() if file not in RARE or shutil.which(programs[0])]
+each_language = pytest.mark.parametrize("file", FOUND)
 
 
 @pytest.fixture(scope="module")
