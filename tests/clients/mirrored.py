@@ -25,7 +25,7 @@ class Looking:
     def raises(*args: Any, **keywords: Any) -> Iterator[Any]:
         with pytest.raises(*args, **keywords) as found:  # noqa: PT010, PT012
             yield found
-            current().flush()
+            current().outbox.flush()
 
 
 def mirrored(path: str, left_out: dict[str, str]) -> dict[str, Any]:

@@ -94,7 +94,7 @@ class Connection:
         Raises:
             AutogradError: what is wrong with it, and where it was recorded.
         """
-        self._recorder.flush()
+        self._recorder.outbox.flush()
 
     def variable(self, name: str) -> Variable:
         """A variable that the session has, by its name: one of an earlier process, after `connect(session=...)`.
@@ -113,7 +113,7 @@ class Connection:
 
     def variables(self) -> dict[str, dict[str, Any]]:
         """What the session has: name, shape, dtype, creator and generation by id; constants are among them."""
-        self._recorder.flush()
+        self._recorder.outbox.flush()
         return {each.pop("id"): each for each in self.session.variables()["variables"]}
 
     @contextmanager
@@ -138,7 +138,7 @@ class Connection:
         self._is_open = False
         _open.discard(self)
         current.drop(self._recorder)
-        self._recorder.close(
+        self._recorder.outbox.close(
             NotConnectedError("the connection of this variable is closed; connect again and make it anew")
         )
         try:
@@ -159,8 +159,8 @@ class Connection:
     ) -> None:
         current.leave(self._entered.pop())
         try:
-            if kind is None and self._recorder.is_waiting():
-                self._recorder.flush()
+            if kind is None and self._recorder.outbox.is_waiting():
+                self._recorder.outbox.flush()
         finally:
             self.close()
 

@@ -75,7 +75,7 @@ class Optimizer:
         """
         made = self._there(self.params())
         made.load(state)
-        made.recorder.flush()
+        made.recorder.outbox.flush()
 
     def _config(self) -> dict[str, Any]:
         """What it is configured with by now: attributes may have changed since the last step."""
@@ -113,9 +113,9 @@ class _Made:
 
     def __init__(self, kind: str, recorder: Recorder, names: dict[str, str], config: dict[str, Any]) -> None:
         self.recorder, self.names = recorder, names
-        self.id = recorder.new_id()
+        self.id = recorder.outbox.new_id()
         command = {"do": "optimizer", "id": self.id, "kind": kind, "params": list(names), **config}
-        self._entry = recorder.record(command)
+        self._entry = recorder.outbox.record(command)
         #: How it was configured, and by what: a step that was refused has configured nothing.
         self._configured = [(config, self._entry)]
 
@@ -136,7 +136,7 @@ class _Made:
 
     def state(self) -> dict[str, Array]:
         """What it keeps, by names of parameters."""
-        found = self.recorder.flush([self.id])[self.id]["state"]
+        found = self.recorder.outbox.flush([self.id])[self.id]["state"]
         return {key: np.asarray(value) for key, value in _renamed(found, self.names).items()}
 
     def load(self, state: Mapping[str, Any]) -> None:
@@ -144,7 +144,7 @@ class _Made:
         ids = {name: each for each, name in self.names.items()}
         raws = {key: as_raw(value) for key, value in state.items()}
         with hinted(self.named):
-            self.recorder.record({"do": "load", "id": self.id, "state": _renamed(raws, ids)})
+            self.recorder.outbox.record({"do": "load", "id": self.id, "state": _renamed(raws, ids)})
 
     def named(self, text: str) -> str:
         """What the server says, with names in place of ids."""
@@ -153,7 +153,7 @@ class _Made:
     def __del__(self) -> None:
         # One that could not be recorded has nothing on the server.
         if hasattr(self, "_entry"):
-            self.recorder.forget(self.id, self._entry)
+            self.recorder.outbox.forget(self.id, self._entry)
 
 
 _ID = re.compile(r"[A-Za-z_]\w*")

@@ -9,5 +9,5 @@ def dot(v: Variable, verbose: bool = False) -> str:
     """DOT text of a variable's tape; verbose: labels are values in place of names."""
     recorder = v._recorder
     name = recorder.id_of(v)
-    recorder.flush()
+    recorder.outbox.flush()
     return recorder.session.dot(name, verbose=verbose)

@@ -247,4 +247,4 @@ class Variable(Operators):
         # An error on the way in leaves nothing to forget; what was taken up is there for others too.
         recorder = getattr(self, "_recorder", None)
         if recorder is not None and self._id and self._entry is not None:
-            recorder.forget(self._id, self._entry)
+            recorder.outbox.forget(self._id, self._entry)

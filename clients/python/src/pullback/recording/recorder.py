@@ -54,12 +54,9 @@ class Recorder:
         self.session = session
         self.client = session.client
         self._url = url
-        outbox = Outbox(session, taken, self._undo, self._gone)
-        self.record, self.flush, self.close = outbox.record, outbox.flush, outbox.close
-        self.new_id, self.forget, self.is_waiting = outbox.new_id, outbox.forget, outbox.is_waiting
-        self._heard = outbox.heard
-        self._lock = outbox.lock
-        self._constants = Constants(outbox)
+        self.outbox = Outbox(session, taken, self._undo, self._gone)
+        self._lock = self.outbox.lock
+        self._constants = Constants(self.outbox)
         self._flags: tuple[bool, bool] | None = flags
         self._leaves: weakref.WeakValueDictionary[str, Variable] = weakref.WeakValueDictionary()
         #: Gradients that are looked at and have no id: bound before the gradients change.
@@ -105,11 +102,11 @@ class Recorder:
     def adopt(self, v: Variable, raw: Value) -> None:
         """Makes a variable a leaf of this session."""
         with self._lock:
-            name = self.new_id(v.name)
+            name = self.outbox.new_id(v.name)
             command: dict[str, Any] = {"do": "variable", "id": name, "value": raw}
             if v.name is not None:
                 command["name"] = v.name
-            _begin(v, name, self.record(command))
+            _begin(v, name, self.outbox.record(command))
             v._raw, v._grad_at = raw, self._passes
             v._recorder = self
             self._leaves[name] = v
@@ -134,7 +131,7 @@ class Recorder:
         """
         entry = v._entry
         if entry is not None and entry.error is not None:
-            self._heard(entry.error)
+            self.outbox.heard(entry.error)
             raise entry.error
         if not v._id:
             self._bind(v)
@@ -152,7 +149,7 @@ class Recorder:
             if "value" in what and self.is_leaf(v):
                 wanted |= self._small_leaves(lambda leaf: leaf._raw is None)
             others: list[dict[str, Any]] = [{"id": each, "what": ["value"]} for each in wanted if each != name]
-            found = self.flush([{"id": name, "what": list(what)}, *others])
+            found = self.outbox.flush([{"id": name, "what": list(what)}, *others])
             for each, one in wanted.items():
                 if "value" in found[each]:
                     one._raw = canonical(found[each]["value"])
@@ -172,7 +169,7 @@ class Recorder:
     def shown(self, v: Variable) -> str:
         """A variable in HTML."""
         text = f"<pre>{html.escape(str(v))}</pre><small>shape {v.shape}, {v.dtype}</small>"
-        self.flush()
+        self.outbox.flush()
         try:
             return f"{text}<div>{self.session.svg(self.id_of(v))}</div>"
         except (NotSupportedError, LimitExceededError, UnavailableError):
@@ -196,7 +193,7 @@ class Recorder:
                 )
             before = v._raw
             self._before_gradients_change()
-            self.record({"do": "assign", "id": name, "value": raw})
+            self.outbox.record({"do": "assign", "id": name, "value": raw})
             if before is None or shape_of(before) != shape_of(raw):
                 v._grad_at = -1
             v._raw, v._known = raw, None
@@ -205,14 +202,14 @@ class Recorder:
     def command(self, do: str, v: Variable) -> None:
         """Records a command about one variable."""
         with self._lock:
-            self.record({"do": do, "id": self.id_of(v)})
+            self.outbox.record({"do": do, "id": self.id_of(v)})
 
     def step(self, command: dict[str, Any], params: Sequence[Variable], has_hooks: bool) -> Entry:
         """Records a step of an optimizer: the server replaces values, and with hooks gradients."""
         with self._lock:
             if has_hooks:
                 self._before_gradients_change()
-            entry = self.record(command)
+            entry = self.outbox.record(command)
             if has_hooks:
                 self._passes += 1
             for v in params:
@@ -267,7 +264,7 @@ class Recorder:
         loss = of if of is not None and of._raw is None and of._id and of._id not in wanted else None
         if loss is not None:
             fetch.append({"id": loss._id, "what": ["value"]})
-        found = self.flush(fetch)
+        found = self.outbox.flush(fetch)
         if loss is not None:
             loss._raw = canonical(found[loss._id]["value"])
         for each, owner in wanted.items():
@@ -285,7 +282,7 @@ class Recorder:
                 raise NotSupportedError("grad: only the gradient of a leaf can be replaced on a server")
             cotangent = self._own("grad", value)
             self.cleargrad([v])
-            self.record({"do": "backward", "of": self.id_of(v), "cotangent": cotangent})
+            self.outbox.record({"do": "backward", "of": self.id_of(v), "cotangent": cotangent})
             self._passes += 1
 
     def cleargrad(self, variables: Sequence[Variable]) -> None:
@@ -293,7 +290,7 @@ class Recorder:
         with self._lock:
             ids = [self.id_of(v) for v in variables]
             self._before_gradients_change()
-            self.record({"do": "cleargrad", "ids": ids})
+            self.outbox.record({"do": "cleargrad", "ids": ids})
             for v in variables:
                 v._grad_raw, v._grad_ref, v._grad_at = None, None, self._passes
 
@@ -309,8 +306,8 @@ class Recorder:
         """Gives a gradient an id of its own."""
         owner = gradient._owner
         assert owner is not None
-        name = self.new_id()
-        gradient._entry = self.record({"do": "grad", "of": self.id_of(owner), "out": name})
+        name = self.outbox.new_id()
+        gradient._entry = self.outbox.record({"do": "grad", "of": self.id_of(owner), "out": name})
         gradient._id, gradient._owner = name, None
 
     # Operations
@@ -328,7 +325,7 @@ class Recorder:
         """Records an operation, and returns what comes of it; a random one without a seed draws from the session's."""
         with self._lock:
             args = [self._operand(op, x) for x in operands]
-            out = [self.new_id() for _ in range(outputs)]
+            out = [self.outbox.new_id() for _ in range(outputs)]
             command: dict[str, Any] = {"do": "apply", "op": op, "args": args, "out": out}
             if attrs:
                 command["attrs"] = attrs
@@ -348,9 +345,9 @@ class Recorder:
         """Records a command after the flags that hold for it."""
         flags = is_recording(), is_training()
         if flags != self._flags:
-            self.record({"do": "set", "nograd": not flags[0], "train": flags[1]})
+            self.outbox.record({"do": "set", "nograd": not flags[0], "train": flags[1]})
             self._flags = flags
-        return self.record(command)
+        return self.outbox.record(command)
 
     def _operand(self, op: str, x: Any) -> Any:
         kind = type(x)
