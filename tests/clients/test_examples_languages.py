@@ -27,6 +27,7 @@ RUN_S = 120
 # File -> programs that it needs, the one that runs it first, and what runs it.
 NEEDS = {
     "quickstart.sh": ("sh", "curl", "jq"),
+    "quickstart.mjs": ("node",),
     "quickstart.go": ("go",),
     "quickstart.R": ("Rscript",),
     "quickstart.php": ("php",),
