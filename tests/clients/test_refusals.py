@@ -89,6 +89,34 @@ def test_a_session_that_is_full(tmp_path: Path) -> None:
         assert 0 < refusals < 10
 
 
+def test_fewer_commands_in_a_run_than_are_recorded(tmp_path: Path) -> None:
+    with start_server(tmp_path, store="memory", max_commands="100") as server, connect(server.base_url):
+        x = y = Variable(1.0)
+        for _ in range(1500):
+            y = F.sin(y) + x
+        expected = 1.0
+        for _ in range(1500):
+            expected = float(np.sin(expected)) + 1.0
+        assert abs(y.item() - expected) < 1e-12
+        y.backward()
+        assert x.grad is not None
+
+
+def test_the_line_that_was_too_much(tmp_path: Path) -> None:
+    with start_server(tmp_path, store="memory", max_session_variables="30") as server, connect(server.base_url):
+        x = Variable(2.0)
+        held = []
+        with pytest.raises(errors.LimitExceededError, match=r"line \d+, in test_the_line.*held\.append"):  # noqa: PT012
+            for _ in range(40):
+                held.append(x * 2.0)  # noqa: PERF401
+            held[-1].item()
+        assert held[20].item() == 4.0
+        with pytest.raises(errors.LimitExceededError):
+            held[35].item()
+        del held
+        assert (x * 3.0).item() == 6.0
+
+
 def test_more_constants_than_are_kept(connection: Connection) -> None:
     x = Variable([0.5])
     many = [np.full(1, float(n)) for n in range(1500)]

@@ -72,7 +72,7 @@ class Attempt:
     def __init__(self, entries: Sequence[Entry], dead: Sequence[Dead], fetch: Sequence[Any]) -> None:
         self.entries, self.dead = entries, dead
         self.fetch = list(fetch)
-        needed = {name for entry in entries for name in (*_reads(entry.command), *_writes(entry.command))}
+        needed = ids_of(entries)
         first = [name for name, _ in dead if name not in needed]
         last = [name for name, _ in dead if name in needed]
         self._before = [{"do": "delete", "ids": first}] if first else []
@@ -110,11 +110,16 @@ def fail(entries: Iterable[Entry], culprit: Entry, error: PullbackError, lost: s
             lost.update(_writes(command))
 
 
-def fail_all(entries: Iterable[Entry], error: PullbackError, *, keeps_leaves: bool) -> None:
-    """Takes back everything, or all but leaves."""
+def fail_all(entries: Iterable[Entry], error: PullbackError) -> None:
+    """Takes back everything but leaves."""
     for entry in entries:
-        if entry.needs_something() or not keeps_leaves:
+        if entry.needs_something():
             entry.error = error
+
+
+def ids_of(entries: Iterable[Entry]) -> set[str]:
+    """All ids that commands need or make."""
+    return {name for entry in entries for name in (*_reads(entry.command), *_writes(entry.command))}
 
 
 def wanted(entries: Sequence[Entry], dead: set[str]) -> list[Entry]:

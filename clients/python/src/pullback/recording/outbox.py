@@ -27,7 +27,7 @@ from pullback.errors import (
     SequenceConflictError,
     UnknownSessionError,
 )
-from pullback.recording.entries import Attempt, Dead, Entry, fail, fail_all, located, user_frame, wanted
+from pullback.recording.entries import Attempt, Dead, Entry, fail, fail_all, ids_of, located, user_frame, wanted
 from pullback.remote.session import Session
 
 #: So many commands, and values of so many bytes, are sent although nobody looks.
@@ -60,6 +60,7 @@ class Outbox:
         self._refused, self._lost = refused, lost
         self._entries: list[Entry] = []
         self._nbytes = 0
+        self._most = _MOST_COMMANDS
         self._pid = os.getpid()
         self._stuck: Attempt | None = None
         self._closed: PullbackError | None = None
@@ -113,18 +114,23 @@ class Outbox:
                 if not (attempt.commands or attempt.fetch):
                     return {}
                 found = self._send(attempt)
-                if found is not None:
+                if found is not None and not self._entries:
                     return found
 
     def _next(self, fetch: Sequence[Any]) -> Attempt:
-        """What waits, as it is to be sent."""
+        """What waits, as it is to be sent: all of it, or as much as may be sent at once, and nothing to be seen."""
         dead = []
         while self._dead:
             name, maker = self._dead.popleft()
             if maker is None or maker.error is None:
                 dead.append((name, maker))
-        entries, self._entries, self._nbytes = self._entries, [], 0
-        return Attempt(entries, dead, fetch)
+        entries, self._entries = self._entries[: self._most], self._entries[self._most :]
+        self._nbytes = 0
+        if not self._entries:
+            return Attempt(entries, dead, fetch)
+        needed = ids_of([*entries, *self._entries])
+        self._dead.extend(each for each in dead if each[0] in needed)
+        return Attempt(entries, [each for each in dead if each[0] not in needed], ())
 
     def _send(self, attempt: Attempt) -> dict[str, dict[str, Any]] | None:
         """What is to be seen after a run; None where something of another thread's was refused, and taken back."""
@@ -136,6 +142,12 @@ class Outbox:
             if self._session.is_in_doubt or _may_pass(error):
                 raise
             self._stuck = None
+            if isinstance(error, LimitExceededError) and len(attempt.entries) > 1 and attempt.culprit(error) is None:
+                # In smaller pieces it may be right, or is known of one command that it is too much.
+                self._most = len(attempt.entries) // 2
+                self._entries[:0] = attempt.entries
+                self._dead.extend(attempt.dead)
+                return None
             found = self._taken_back(attempt, error)
             if found is not None:
                 raise found from None
@@ -154,6 +166,10 @@ class Outbox:
         # What was recorded while the run was on its way came after what was refused.
         entries = [*attempt.entries, *self._entries]
         culprit = attempt.culprit(error)
+        if isinstance(error, LimitExceededError):
+            # A command that is too much by itself says nothing about how many may be sent.
+            self._most = _MOST_COMMANDS
+            culprit = culprit or next(iter(attempt.entries), None)
         thread = threading.current_thread()
         lost: set[str] = set()
         if culprit is not None:
@@ -161,8 +177,7 @@ class Outbox:
             error = located(error, culprit)
             fail(entries[entries.index(culprit) :], culprit, error, lost)
         else:
-            # Leaves may be what there was too much of.
-            fail_all(entries, error, keeps_leaves=not isinstance(error, LimitExceededError))
+            fail_all(entries, error)
         self._refused([entry for entry in entries if entry.error is not None])
         self._dead.extend(attempt.dead)
         dead = {name for name, _ in self._dead}
