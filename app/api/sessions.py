@@ -27,6 +27,7 @@ from app.wire.answers import (
     SeqAnswer,
     SessionAnswer,
     StateAnswer,
+    VariableAnswer,
     VariablesAnswer,
 )
 from app.wire.codecs import Message, encode
@@ -217,7 +218,7 @@ async def list_variables(request: Request, session: str) -> Response:
     f"{PATH}/variables/{{variable}}",
     operation_id="get_variable",
     summary="One variable of a session",
-    response_model=FetchedAnswer,
+    response_model=VariableAnswer,
     responses=problems_of("unknown-variable", *SESSION),
 )
 async def get_variable(request: Request, session: str, variable: str) -> Response:

@@ -240,6 +240,15 @@ class FetchedAnswer(BaseModel):
     grad: Value = Field(description="null: there is none.")
 
 
+class VariableAnswer(FetchedAnswer):
+    """All there is to see of a variable."""
+
+    shape: list[int]
+    dtype: str
+    creator: str | None = Field(description="The operation that computed it; null: a leaf, or a constant.")
+    generation: int = Field(description="How many operations lie between it and the leaf that is farthest.")
+
+
 class VariablesAnswer(BaseModel):
     """All variables of a session, and its layers, models and optimizers."""
 
