@@ -4,7 +4,7 @@ A `Tape` remembers operations as variables do, for values of any kind; the pass 
 `Forward` carries a tangent beside each value. Both take their derivatives from the rows' vjps, and from nowhere else.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from engine.backward import fitted, gradients
 from engine.config import is_recording, off_since
 from engine.dispatch import apply, operand
 from engine.errors import StaleDataError
+from engine.masking import selects
 from engine.symbol import Tracer, concrete, lowered
 from engine.table import CALLS
 from engine.values import Shape, dtype_of, frozen, shape_of
@@ -23,6 +24,8 @@ class Taped(Tracer):
     """A value on a tape, a leaf where no operation made it; with a variable's fields, for the backward pass to read."""
 
     __slots__ = ("_attrs", "_data", "_grad", "_op", "_parents", "_saved", "generation")
+    is_taped = True
+    is_differentiated = True
 
     def __init__(self, data: Any, tape: "Tape") -> None:
         self.recorder = tape
@@ -33,6 +36,11 @@ class Taped(Tracer):
         self._attrs: dict[str, Any] | None = None
         self._grad = None
         self.generation = 0
+
+    @property
+    def held(self) -> tuple[Any, ...]:
+        """The value without this tape."""
+        return (self._data,)
 
     @property
     def shape(self) -> Shape:
@@ -99,11 +107,17 @@ class Dual(Tracer):
     """A value with its tangent; None stands for a tangent of zero."""
 
     __slots__ = ("primal", "tangent")
+    is_differentiated = True
 
     def __init__(self, primal: Any, tangent: Any, forward: "Forward") -> None:
         self.recorder = forward
         self.primal = primal
         self.tangent = tangent
+
+    @property
+    def held(self) -> tuple[Any, ...]:
+        """The value and its tangent."""
+        return self.primal, self.tangent
 
     @property
     def shape(self) -> Shape:
@@ -121,10 +135,14 @@ class Dual(Tracer):
 
 
 class Forward:
-    """Carries tangents from the operands of every operation to its result."""
+    """Carries tangents from the operands of every operation to its result.
+
+    has_choices: whether an operation so far may have left out elements, see `masking`.
+    """
 
     def __init__(self, level: int) -> None:
         self.level = level
+        self.has_choices = False
         self._began = off_since()
 
     def pair(self, primal: Any, tangent: Any = None) -> Dual:
@@ -136,6 +154,11 @@ class Forward:
         mine = isinstance(value, Dual) and value.recorder is self
         return (value.primal, value.tangent) if mine else (value, None)
 
+    def joined(self, parts: Iterable[Any]) -> Dual:
+        """A value of its parts."""
+        primal, tangent = parts
+        return Dual(primal, tangent, self)
+
     def record(self, op: Any, args: tuple[Any, ...], attrs: dict[str, Any], **extra: Any) -> Dual:
         """Runs an operation on primals, and its derivative on tangents."""
         pairs = [self.parts(x) for x in args]
@@ -144,6 +167,7 @@ class Forward:
         )
         tangents = [t for _, t in pairs]
         y = apply(op, primals, attrs, **extra)
+        self.has_choices = self.has_choices or selects(op)
         return Dual(y, push(op, primals, tangents, y, attrs) if _is_on(self._began) else None, self)
 
 
@@ -195,7 +219,8 @@ def _transposed(op: Any, i: int, t: Any, xs: Sequence[Any], y: Any, attrs: dict[
     gx = op.vjp(g, y, *xs, **attrs)[i] if op.vjp else op.vjps[i](g, y, *xs, **attrs)
     if tape.data(gx) is gx:
         return None
-    return gradients([(fitted(gx, xs[i]), t)], [g], create_graph=False)[0]
+    # The supports of the tangent are the business of whoever gave it.
+    return gradients([(fitted(gx, xs[i]), t)], [g], supports=False)[0]
 
 
 def _above(values: Sequence[Any]) -> int:

@@ -13,6 +13,7 @@ import numpy as np
 
 from engine.config import is_recording
 from engine.errors import NoGradError, NotDifferentiableError, ShapeMismatchError, StaleDataError
+from engine.masking import are_finite, everywhere, nonzero, selects, settled, unmasked
 from engine.table import CALLS, OPERATIONS
 from engine.values import Value, as_raw, canonical, dtype_of, shape_of
 
@@ -30,22 +31,37 @@ def run_backward(root: Any, create_graph: bool, retain_grad: bool, cotangent: An
         with _STORING:
             _store(root, seed, accumulate=cotangent is not None)
         return
-    v, g = root, seed
     if not (create_graph or retain_grad):
         v, g = _chain(root, seed)
         if v._op is None:
-            _finish(root, [(v, g)], create_graph)
+            if type(g) is float and g - g != 0.0:
+                # An infinity, or a NaN that may come from a branch that was not taken.
+                found = _settled_pass(_reachable(root)[0], {root: seed}, create_graph, retain_grad)
+            else:
+                found = [(v, g)]
+            _finish(root, found, create_graph)
             return
+    else:
+        v, g = root, seed
     nodes, are_scalars = _reachable(v)
     if are_scalars and not create_graph:
         found = _pass(nodes, {v: g}, create_graph, retain_grad)
+        if not are_finite([g for _, g in found]):
+            found = _settled_pass(nodes, {v: g}, create_graph, retain_grad)
     else:
         with np.errstate(all="ignore"):
-            found = _pass(nodes, {v: g}, create_graph, retain_grad)
+            found = _settled_pass(nodes, {v: g}, create_graph, retain_grad)
     _finish(root, found, create_graph)
 
 
-def gradients(roots: list[tuple[Any, Any]], wanted: list[Any], create_graph: bool) -> list[Any]:
+def gradients(
+    roots: list[tuple[Any, Any]],
+    wanted: list[Any],
+    *,
+    create_graph: bool = False,
+    is_basis: bool = False,
+    supports: bool = True,
+) -> list[Any]:
     """The gradient of several roots together with respect to any variables, None where there is no way to one.
 
     Nothing is stored. The same pass serves variables and the values of a tape of any level.
@@ -54,14 +70,42 @@ def gradients(roots: list[tuple[Any, Any]], wanted: list[Any], create_graph: boo
         roots: variables with the cotangents to start from: of their shapes and dtypes; on the tape with create_graph.
         wanted: leaves or variables in between.
         create_graph: gradients are on the tape themselves.
+        is_basis: zeros of the cotangents are structural ones, see `masking`.
+        supports: False where the cotangents bring theirs along, or need none.
     """
     seeds: dict[Any, Any] = {}
     for root, g in roots:
         seeds[root] = seeds[root] + g if root in seeds else g
     nodes, _ = _reachable(*seeds)
+
+    def run(is_masked: bool) -> list[Any]:
+        wrapped = nonzero if is_basis else everywhere
+        starts = {root: wrapped(g) for root, g in seeds.items()} if is_masked else dict(seeds)
+        found = dict(_pass(nodes, starts, create_graph, retain_grad=True))
+        return [unmasked(found.get(x)) for x in wanted]
+
     with np.errstate(all="ignore"):
-        found = dict(_pass(nodes, seeds, create_graph, retain_grad=True))
-    return [found.get(x) for x in wanted]
+        if not supports or not (is_basis or _has_choices(nodes)):
+            return run(False)
+        return run(True) if create_graph else settled([*seeds.values(), *(x._data for x in wanted)], run)
+
+
+def _settled_pass(
+    nodes: list[Any], seeds: dict[Any, Any], create_graph: bool, retain_grad: bool
+) -> list[tuple[Any, Any]]:
+    """The pass over a tape of variables, with supports where the tape has choices and they make a difference."""
+    if not _has_choices(nodes):
+        return _pass(nodes, seeds, create_graph, retain_grad)
+    if not create_graph:
+        found = _pass(nodes, dict(seeds), create_graph, retain_grad)
+        if are_finite([g for _, g in found]):
+            return found
+    starts = {v: everywhere(g) for v, g in seeds.items()}
+    return [(v, unmasked(g)) for v, g in _pass(nodes, starts, create_graph, retain_grad)]
+
+
+def _has_choices(nodes: list[Any]) -> bool:
+    return any(v._op is not None and v._op.selects is not False and selects(v._op) for v in nodes)
 
 
 def _finish(root: Any, found: list[tuple[Any, Any]], create_graph: bool) -> None:

@@ -6,7 +6,7 @@ cannot be batched runs row by row.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from engine.attributes import AXES, AXIS, Attribute
@@ -28,6 +28,11 @@ class Batched(Tracer):
     def __init__(self, value: Any, batch: "Batch") -> None:
         self.recorder = batch
         self.value = value
+
+    @property
+    def held(self) -> tuple[Any, ...]:
+        """The value with the axis of the rows."""
+        return (self.value,)
 
     @property
     def shape(self) -> Shape:
@@ -67,6 +72,15 @@ class Batch:
         if self.holds(value):
             return value.value
         return CALLS["broadcast_to"](lowered(value), (self.rows, *shape_of(value)))
+
+    def parts(self, value: Any) -> tuple[Any]:
+        """A value with the axis of the rows."""
+        return (self.unwrap(value),)
+
+    def joined(self, parts: Iterable[Any]) -> Batched:
+        """A value of its parts."""
+        (value,) = parts
+        return Batched(value, self)
 
     def record(self, op: Any, args: tuple[Any, ...], attrs: dict[str, Any], **extra: Any) -> Batched:
         """Runs an operation on all rows."""

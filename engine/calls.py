@@ -3,7 +3,7 @@
 import itertools
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from engine.errors import (
 )
 from engine.graph.basis import Basis
 from engine.graph.sparsity import SMALLEST, pattern
+from engine.masking import everywhere, nonzero, settled, unmasked
 from engine.symbol import Symbol, Tracer
 from engine.table import CALLS
 from engine.values import as_raw, canonical, dtype_of, shape_of
@@ -56,11 +57,11 @@ class ReverseCall:
         """A value without the tape."""
         return plain(self.tape.data(value))
 
-    def cotangents(self, pairs: Sequence[tuple[Any, Any]]) -> list[Any]:
+    def cotangents(self, pairs: Sequence[tuple[Any, Any]], *, is_basis: bool = False) -> list[Any]:
         """What comes back to every leaf of the arguments."""
         self.tape.check_fresh()
         mine = [(y, g) for y, g in pairs if isinstance(y, Taped) and y.recorder is self.tape]
-        found = gradients(mine, self.xs, create_graph=False) if mine else [None] * len(self.xs)
+        found = gradients(mine, self.xs, is_basis=is_basis) if mine else [None] * len(self.xs)
         return [zeros(self.tape.data(x)) if g is None else g for x, g in zip(self.xs, found, strict=True)]
 
     def back(self, pairs: Sequence[tuple[Any, Any]]) -> Any:
@@ -74,7 +75,7 @@ class ReverseCall:
             check_floating(y)
             batch = Batch(next_level(), size(y))
             g = batch.wrap(directions(y))
-            parts = [batch.unwrap(part) for part in self.cotangents([(y, g)])]
+            parts = [batch.unwrap(part) for part in self.cotangents([(y, g)], is_basis=True)]
             parts = [CALLS["reshape"](p, (*shape_of(y), *shape_of(p)[1:])) for p in parts]
             found.append(trees.filled(self.chosen, map(plain, parts)))
         return trees.filled(self.y, iter(found))
@@ -95,7 +96,7 @@ def jacobian_by_columns(f: Function, args: Sequence[Any], keywords: dict[str, An
     basis = _shared_basis(xs, call)
     if basis is not None:
         steps = basis.steps(lambda _: ())
-        y, aux, tangents = _pushed(call, xs, [steps[str(k)] for k in range(len(xs))], basis.count)
+        y, aux, tangents = _along(call, xs, [steps[str(k)] for k in range(len(xs))], basis.count)
         starts = np.cumsum([0, *map(size, tangents)]) // basis.count
         blocks = [basis.columns(t, int(start)) for t, start in zip(tangents, starts, strict=False)]
         rows = [[block[str(k)] for k in range(len(xs))] for block in blocks]
@@ -106,25 +107,63 @@ def jacobian_by_columns(f: Function, args: Sequence[Any], keywords: dict[str, An
             tangents = trees.leaves(y)
         for k, x in enumerate(xs):
             seeds = [directions(x) if i == k else None for i in range(len(xs))]
-            y, aux, tangents = _pushed(call, xs, seeds, size(x))
+            y, aux, tangents = _along(call, xs, seeds, size(x))
             columns.append([directions_last(t, x) for t in tangents])
         rows = [[column[n] for column in columns] for n in range(len(tangents))]
     result = trees.filled(y, iter([trees.filled(chosen, map(plain, row)) for row in rows]))
     return (result, aux) if has_aux else result
 
 
-def _pushed(
-    call: Callable[[Sequence[Any]], tuple[Any, Any]], xs: Sequence[Any], tangents: Sequence[Any], count: int
+class Pushed(NamedTuple):
+    """A call along tangents: the result, aux, and for each leaf of the result its primal and its tangent (or None)."""
+
+    y: Any
+    aux: Any
+    primals: list[Any]
+    tangents: list[Any]
+    has_choices: bool
+
+
+def pushed(
+    call: Callable[[Sequence[Any]], tuple[Any, Any]],
+    xs: Sequence[Any],
+    tangents: Sequence[Any],
+    wrap: Callable[[Any], Any] = everywhere,
+) -> Pushed:
+    """Call a function along tangents, with supports where they make a difference (then it is called once more).
+
+    call: takes values of the leaves of the arguments; returns the result and aux.
+    tangents: for each leaf, None for zeros.
+    wrap: `masking.nonzero` where zeros of the tangents are structural ones.
+    """
+    calls: list[Pushed] = []
+
+    def run(is_masked: bool) -> list[Any]:
+        forward = Forward(next_level())
+        seeds = [wrap(t) if is_masked and t is not None else t for t in tangents]
+        y, aux = call([*map(forward.pair, xs, seeds)])
+        pairs = [forward.parts(value_of(leaf)) for leaf in trees.leaves(y)]
+        aux = trees.mapped(lambda leaf: forward.parts(leaf)[0], aux)
+        calls.append(Pushed(y, aux, [p for p, _ in pairs], [unmasked(t) for _, t in pairs], forward.has_choices))
+        return calls[-1].tangents
+
+    def may_differ(found: Pushed) -> bool:
+        return found.has_choices or wrap is nonzero
+
+    found = settled([*xs, *tangents], run, lambda: may_differ(calls[-1]))
+    return calls[-1]._replace(tangents=found)
+
+
+def _along(
+    call: Callable[[Sequence[Any]], tuple[Any, Any]], xs: Sequence[Any], directions: Sequence[Any], count: int
 ) -> tuple[Any, Any, list[Any]]:
-    """The result along so many directions, aux, and for each leaf of the result all its tangents."""
-    batch, forward = Batch(next_level(), count), Forward(next_level())
-    duals = [forward.pair(x, None if t is None else batch.wrap(t)) for x, t in zip(xs, tangents, strict=True)]
-    y, aux = call(duals)
-    pairs = [forward.parts(value_of(leaf)) for leaf in trees.leaves(y)]
-    for primal, _ in pairs:
+    """The result along so many directions of a basis, aux, and for each leaf of the result all its tangents."""
+    batch = Batch(next_level(), count)
+    found = pushed(call, xs, [None if t is None else batch.wrap(t) for t in directions], nonzero)
+    for primal in found.primals:
         check_floating(primal)
-    aux = trees.filled(aux, iter([forward.parts(leaf)[0] for leaf in trees.leaves(aux)]))
-    return y, aux, [batch.unwrap(zeros(p) if t is None else t) for p, t in pairs]
+    tangents = [batch.unwrap(zeros(p) if t is None else t) for p, t in zip(found.primals, found.tangents, strict=True)]
+    return found.y, found.aux, tangents
 
 
 def _shared_basis(xs: Sequence[Any], call: Callable[[Sequence[Any]], tuple[Any, Any]]) -> Basis | None:

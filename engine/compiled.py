@@ -19,11 +19,13 @@ from engine.attributes import NATURAL, NUMBER, Attribute
 from engine.caches import Lru
 from engine.calls import choose, next_level
 from engine.errors import InvalidValueError
+from engine.graph.alternatives import Watched
 from engine.graph.codegen.code import defined
 from engine.graph.codegen.entry import Entry, OtherFormError
 from engine.graph.codegen.program import Program
 from engine.graph.codegen.structure import Structure
 from engine.graph.trace import FOREIGN, Trace
+from engine.masking import are_finite
 from engine.symbol import Symbol, Tracer
 from engine.transforms import grad
 from engine.values import FLOAT64, Aval, Value, as_raw, aval
@@ -299,11 +301,12 @@ class _Descent:
         moved = trees.leaves(choose(trees.filled(args, iter(range(len(avals)))), argnums)[0])
         outputs = [symbols[k] - rate * symbol_of(trace, g) for k, g in zip(moved, slopes, strict=True)]
         # Inputs come first, so that each output is written where its input stands, be that read or not.
-        structure = Structure(trace, outputs, inputs=[symbols[k] for k in moved])
-        self._program = Program(structure, carried=range(len(moved))) if moved else None
-        self.nbytes = 0 if self._program is None else self._program.nbytes
-        self._constants = structure.constant_values(trace)
-        self._names = structure.names
+        # What is not finite stays in what it moves.
+        self._watched = watched = Watched(trace, outputs, inputs=[symbols[k] for k in moved], tells=True)
+        self._carried = range(len(moved))
+        self._names = watched.structure.names
+        self._program = self._made(watched.trace, watched.structure) if moved else None
+        self.nbytes = watched.nbytes + (0 if self._program is None else self._program[0].nbytes)
 
     def run(self, args: tuple[Any, ...], values: list[Value], rate: float, steps: int) -> Any:
         """The arguments that were moved."""
@@ -311,5 +314,20 @@ class _Descent:
         if self._program is None:
             return trees.filled(chosen, iter(()))
         given = {"rate": rate} | {f"x{k}": x for k, x in enumerate(values)}
-        found = self._program([*(given[name] for name in self._names), *self._constants, steps])
+        inputs = [given[name] for name in self._names]
+        found = self._run(self._program, inputs, steps)
+        if self._watched.places and not are_finite(found):
+            found = self._run(self._other, inputs, steps)
         return trees.filled(chosen, iter(found))
+
+    def _made(self, trace: Trace, structure: Structure) -> tuple[Program, list[Value]]:
+        return Program(structure, carried=self._carried), structure.constant_values(trace)
+
+    @functools.cached_property
+    def _other(self) -> tuple[Program, list[Value]]:
+        """The code with supports."""
+        return self._made(*self._watched.other())
+
+    def _run(self, made: tuple[Program, list[Value]], inputs: list[Value], steps: int) -> list[Value]:
+        program, constants = made
+        return program([*inputs, *constants, steps])

@@ -96,6 +96,8 @@ class Operation:
     symbol: str = ""
     is_differentiable: bool | None = None
     inline: str = field(init=False, default="")
+    #: Whether it may leave out elements of its operands: found by `masking.selects`, None until it is asked for.
+    selects: bool | None = field(init=False, default=None)
     call: Callable[..., Any] = field(init=False, repr=False)
     _defaults: dict[str, Any] = field(init=False, repr=False)
     _spellings: dict[str, Attribute] = field(init=False, repr=False)

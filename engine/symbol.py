@@ -30,6 +30,14 @@ class Tracer(Operators):
     __slots__ = ("recorder",)
 
     recorder: Any
+    #: Whether it is on a tape, and whether there is a derivative beside its value.
+    is_taped = False
+    is_differentiated = False
+
+    @property
+    def held(self) -> tuple[Any, ...]:
+        """The values that it is made of, its own first."""
+        return ()
 
     @property
     def shape(self) -> Shape:

@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 
 from engine import trees
-from engine.autodiff import Forward
 from engine.axes import axes_of, count_rows, gathered, moved
 from engine.batching import Batch
 from engine.calls import (
@@ -31,6 +30,7 @@ from engine.calls import (
     next_level,
     only_element,
     plain,
+    pushed,
     size,
     value_of,
     with_aux,
@@ -143,15 +143,11 @@ def jvp(f: Function, primals: Sequence[Any], tangents: Sequence[Any], has_aux: b
     check_form("tangent", tangents, primals)
     xs = [floating(x) for x in trees.leaves(primals)]
     ts = [direction("tangent", t, x) for t, x in zip(trees.leaves(tangents, primals), xs, strict=True)]
-    forward = Forward(next_level())
-    y = f(*trees.filled(primals, map(forward.pair, xs, ts)))
-    y, aux = with_aux(f, y, has_aux)
-    ys = [forward.parts(value_of(leaf)) for leaf in trees.leaves(y)]
-    value = trees.filled(y, iter([plain(primal) for primal, _ in ys]))
-    slopes = trees.filled(y, iter([plain(zeros(p) if t is None else t) for p, t in ys]))
-    if has_aux:
-        return value, slopes, trees.mapped(lambda leaf: forward.parts(leaf)[0], aux)
-    return value, slopes
+    found = pushed(lambda values: with_aux(f, f(*trees.filled(primals, iter(values))), has_aux), xs, ts)
+    value = trees.filled(found.y, iter(map(plain, found.primals)))
+    tangents = [zeros(p) if t is None else t for p, t in zip(found.primals, found.tangents, strict=True)]
+    slopes = trees.filled(found.y, iter(map(plain, tangents)))
+    return (value, slopes, found.aux) if has_aux else (value, slopes)
 
 
 def jacobian(f: Function, argnums: int | Sequence[int] = 0, mode: str = "auto", has_aux: bool = False) -> Function:

@@ -35,6 +35,9 @@ class Variable(Operators):
     # op, parents, saved, attrs: what computed it (op None: a leaf). saved holds the operands' raw values at that time.
     __slots__ = ("__weakref__", "_attrs", "_data", "_grad", "_op", "_parents", "_saved", "generation", "name")
 
+    is_taped = True
+    is_differentiated = True
+
     _data: Value
     _op: Any
     _parents: tuple[Any, ...]
@@ -107,6 +110,11 @@ class Variable(Operators):
     def dtype(self) -> np.dtype[Any]:
         """float64, float32, int64 or bool."""
         return dtype_of(self._data)
+
+    @property
+    def held(self) -> tuple[Value, ...]:
+        """The raw value."""
+        return (self._data,)
 
     def __getitem__(self, index: Any) -> Any:
         items = index if isinstance(index, tuple) else (index,)

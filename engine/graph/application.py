@@ -3,7 +3,7 @@
 Levels, from the trace up: directions (many cotangents or tangents at once), rows (of a batch), tangents, the tape.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, TypedDict, Unpack
@@ -20,6 +20,7 @@ from engine.graph.limits import Limits
 from engine.graph.names import quoted
 from engine.graph.plan import Plan, Plans
 from engine.graph.trace import Stream, Trace
+from engine.masking import everywhere, nonzero, unmasked
 from engine.symbol import Symbol, lowered
 from engine.table import CALLS, listed, nearest
 from engine.values import FLOAT64, Aval, Value, aval, shape_of, stand_in
@@ -120,6 +121,7 @@ class View:
         tangents: for inputs and nodes what to move them along, in their shapes and dtypes, with all axes.
         cut: nodes that are to be steps of their own on the trace, to be differentiated with respect to there.
         shifts: for nodes what is added to their values.
+        wrap: gives tangents their supports, see `masking`; None for a view without.
     """
 
     def __init__(
@@ -131,6 +133,7 @@ class View:
         tangents: Mapping[str, Symbol] | None = None,
         cut: Sequence[str] = (),
         shifts: Mapping[str, Symbol] | None = None,
+        wrap: Callable[[Any], Any] | None = None,
     ) -> None:
         self.application = application
         self.trace = trace
@@ -141,6 +144,7 @@ class View:
         self._tangents = tangents or {}
         self._cut = cut
         self._shifts = shifts or {}
+        self._wrap = wrap
         own = _differentiated(application.graph)
         bound = {name: self._bound(name, value, name in own) for name, value in application.graph.bound.items()}
         given = {name: self._input(name, value) for name, value in application.inputs.items()}
@@ -161,7 +165,7 @@ class View:
         if given.dtype.kind != "f":
             return given
         if name in self._tangents:
-            given = self._forward.pair(given, self.directed(self._tangents[name], name in self.application.batched))
+            given = self._forward.pair(given, self._moved(name, name in self.application.batched))
         return self._tape.leaf(given)
 
     def directed(self, value: Symbol, is_batched: bool = True) -> Any:
@@ -172,6 +176,15 @@ class View:
         if self._rows is not None and is_batched:
             found = self._rows.wrap(found)
         return found
+
+    def _moved(self, name: str, is_batched: bool = True) -> Any:
+        tangent = self.directed(self._tangents[name], is_batched)
+        return tangent if self._wrap is None else self._wrap(tangent)
+
+    @property
+    def has_choices(self) -> bool:
+        """Whether an operation may leave out elements, so that tangents with supports can differ."""
+        return self._forward.has_choices
 
     def constant(self, value: Value, is_weak: bool) -> Any:
         """A step of the trace; on the tape where it may be differentiated."""
@@ -186,7 +199,7 @@ class View:
             value = value + self.directed(self._shifts[name])
         if isinstance(value, Taped) and name in self._tangents:
             primal, tangent = self._forward.parts(value._data)
-            added = self.directed(self._tangents[name])
+            added = self._moved(name)
             value._data = self._forward.pair(primal, added if tangent is None else tangent + added)
         if isinstance(value, Taped) and name in self._cut:
             inner = value._data
@@ -238,16 +251,19 @@ class View:
         primal, tangent = self._forward.parts(self._tape.data(value))
         if tangent is None:
             tangent = self.trace.filled(0.0, Aval(shape_of(primal), primal.dtype))
-        return self.directions(tangent)
+        return self.directions(unmasked(tangent))
 
-    def gradients(self, roots: Sequence[tuple[str, Any]], wanted: Sequence[str]) -> list[Any]:
+    def gradients(
+        self, roots: Sequence[tuple[str, Any]], wanted: Sequence[str], *, is_basis: bool = False
+    ) -> list[Any]:
         """For each name the cotangent that comes back to it from several roots together; zeros where none does.
 
+        is_basis: the cotangents are those of a basis, whose zeros are structural ones.
         What is given and what is returned is as a value holds it, below the tape: see `part` and `tangent`.
         """
         pairs = [(self.values[name], self._like(g, name)) for name, g in roots if isinstance(self.values[name], Taped)]
         found = (
-            gradients(pairs, [self.values[name] for name in wanted], create_graph=False)
+            gradients(pairs, [self.values[name] for name in wanted], is_basis=is_basis)
             if pairs
             else [None] * len(wanted)
         )
@@ -264,6 +280,23 @@ class View:
     def ones(self, name: str) -> Symbol:
         """The cotangent of a sum over a value's elements."""
         return self.trace.filled(1.0, self.aval(name)._replace(weak=None))
+
+
+def along_tangents(
+    view: Callable[..., View], found: Callable[[View], list[Symbol]], *, is_basis: bool = False
+) -> tuple[View, list[Symbol]]:
+    """A view with tangents, and values found on it: as plans compute them with supports where these are needed.
+
+    view: makes it; takes `wrap` as of `View`.
+    found: the values.
+    is_basis: zeros of the tangents are structural ones, see `masking`.
+    """
+    plain = view(wrap=None)
+    values = found(plain)
+    if not (is_basis or plain.has_choices):
+        return plain, values
+    masked = found(view(wrap=nonzero if is_basis else everywhere))
+    return plain, [plain.trace.alternative(p, m) for p, m in zip(values, masked, strict=True)]
 
 
 def _differentiated(graph: Graph) -> set[str]:

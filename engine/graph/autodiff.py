@@ -3,29 +3,38 @@
 Reverse mode needs nothing of its own: a program interpreted on a tape of symbols leaves its gradient on the trace.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from typing import Any
 
 from engine.autodiff import push
 from engine.dispatch import operand
 from engine.graph.trace import Trace
+from engine.masking import everywhere, selects, unmasked
 from engine.symbol import Symbol
 
 
-def pushforward(trace: Trace, outputs: Sequence[Symbol], seeds: Mapping[int, Symbol]) -> list[Symbol]:
-    """The derivative of some values along a direction.
+def pushforward(
+    trace: Trace, y: Symbol, seeds: Mapping[int, Symbol], *, is_masked: bool = False
+) -> tuple[Symbol, bool]:
+    """The derivative of a value along a direction.
 
     Args:
-        trace: where they stand, and where the derivative is written.
-        outputs: the values.
+        trace: where it stands, and where the derivative is written.
+        y: the value.
         seeds: the direction: places of steps, and the tangents to start with. All other inputs stay where they are.
+        is_masked: tangents have supports, see `masking`.
 
     Returns:
-        For each output a value of its shape and dtype; zeros where it does not move.
+        A tangent of the shape and dtype of the value, zeros where it does not move; and whether one with supports may
+        be another.
     """
-    tangents = dict(seeds)
-    for place in trace.live(outputs):
+    tangents: dict[int, Any] = {place: everywhere(t) if is_masked else t for place, t in seeds.items()}
+    has_choices = False
+    for place in trace.live([y], is_masked=is_masked):
         step = trace.steps[place]
-        found = [tangents.get(a) for a in step.args]
+        args = trace.operands(place, is_masked=is_masked)
+        found = [tangents.get(a) for a in args]
+        has_choices = has_choices or place in trace.alternatives or (step.op is not None and selects(step.op))
         if place in tangents or all(t is None for t in found):
             continue
         if step.op is None:
@@ -35,7 +44,8 @@ def pushforward(trace: Trace, outputs: Sequence[Symbol], seeds: Mapping[int, Sym
             tangent = push(step.op, xs, found, trace.symbol(place), step.attrs)
         if tangent is not None:
             tangents[place] = tangent
-    return [tangents[y.place] if y.place in tangents else trace.filled(0.0, y.aval) for y in outputs]
+    tangent = unmasked(tangents[y.place]) if y.place in tangents else trace.filled(0.0, y.aval)
+    return tangent, has_choices
 
 
 def derivatives(trace: Trace, first: Symbol, x: Symbol, order: int) -> list[Symbol]:
@@ -47,5 +57,9 @@ def derivatives(trace: Trace, first: Symbol, x: Symbol, order: int) -> list[Symb
     found = [first]
     ones = trace.filled(1.0, x.aval._replace(weak=None))
     for _ in range(order - 1):
-        found += pushforward(trace, found[-1:], {x.place: ones})
+        tangent, has_choices = pushforward(trace, found[-1], {x.place: ones})
+        if has_choices:
+            masked, _ = pushforward(trace, found[-1], {x.place: ones}, is_masked=True)
+            tangent = trace.alternative(tangent, masked)
+        found.append(tangent)
     return found

@@ -3,12 +3,13 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Unpack
 
 import numpy as np
 
 from engine.errors import Faults, InvalidValueError, Loc
-from engine.graph.application import Application, Running, View, apply_to
+from engine.graph.application import Application, Running, View, along_tangents, apply_to
 from engine.graph.choices import check_known, chosen_wrt
 from engine.graph.cost import Cost, check_cost
 from engine.graph.ir import Graph
@@ -155,8 +156,12 @@ def _plans(
     steps = [[view.value(i) for i in outputs], [view.value(i) for i in smooth]]
     steps.append([_total(view.primal(g), own[i]) for i, g in zip(wrt, gradients(view), strict=True)])
     if order == 2:
-        view = View(application, trace, shifts=shifts, tangents=along)
-        steps.append([_total(view.tangent(g), own[i]) for i, g in zip(wrt, gradients(view), strict=True)])
+
+        def slopes(view: View) -> list[Symbol]:
+            return [_total(view.tangent(g), own[i]) for i, g in zip(wrt, gradients(view), strict=True)]
+
+        _, found = along_tangents(partial(View, application, trace, shifts=shifts, tangents=along), slopes)
+        steps.append(found)
     return [application.plan(trace, part) for part in steps]
 
 

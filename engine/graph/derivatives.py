@@ -67,8 +67,10 @@ def jvp(
     plain = request.view()
     steps = request.directed("tangents", tangents, plain, many)
     smooth = request.smooth(plain, names, "outputs", outputs is not None)
-    view = request.view(directions=m, tangents=steps)
-    jvps = {name: view.tangent(view.values[i]) for name, i in smooth.items()}
+    view, found = request.tangents(
+        lambda view: [view.tangent(view.values[i]) for i in smooth.values()], directions=m, tangents=steps
+    )
+    jvps = dict(zip(smooth, found, strict=True))
     return request.derivative({"values": {name: view.value(i) for name, i in names.items()}, "jvps": jvps})
 
 
@@ -138,10 +140,14 @@ def hessian(
             lambda view: slopes if view is plain else view.gradients([(root, view.ones(root))], [*avals]),
         )
         basis = request.basis(avals, known)
-        view = request.view(directions=basis.count, tangents=basis.steps(lambda i: request.rows(i, "tangents")))
-        found = view.gradients([(root, view.ones(root))], [*avals])
-        starts = _starts(view, avals)
-        blocks = {i: basis.columns(view.tangent(g), starts[i]) for i, g in zip(avals, found, strict=True)}
+        _, found = request.tangents(
+            lambda view: [view.tangent(g) for g in view.gradients([(root, view.ones(root))], [*avals])],
+            is_basis=True,
+            directions=basis.count,
+            tangents=basis.steps(lambda i: request.rows(i, "tangents")),
+        )
+        starts = _starts(plain, avals)
+        blocks = {i: basis.columns(step, starts[i]) for i, step in zip(avals, found, strict=True)}
         grads = dict(zip(avals, map(plain.primal, slopes), strict=True))
         document = {
             "values": request.outputs(plain),
@@ -171,12 +177,17 @@ def hvp(
     chosen = request.chosen(plain, wrt)
     steps = request.directed("vectors", vectors, plain, many)
     root = request.check_one(plain, root)
-    view = request.view(directions=m, tangents=steps)
-    found = view.gradients([(root, view.ones(root))], list(chosen.values()))
+    wanted = list(chosen.values())
+
+    def products(view: View) -> list[Symbol]:
+        slopes = view.gradients([(root, view.ones(root))], wanted)
+        return [*map(view.tangent, slopes), *map(view.primal, slopes)]
+
+    view, found = request.tangents(products, directions=m, tangents=steps)
     document = {
         "values": request.outputs(view),
-        "hvp": dict(zip(chosen, map(view.tangent, found), strict=True)),
-        "grads": dict(zip(chosen, map(view.primal, found), strict=True)),
+        "hvp": dict(zip(chosen, found[: len(wanted)], strict=True)),
+        "grads": dict(zip(chosen, found[len(wanted) :], strict=True)),
     }
     return request.derivative(document)
 
@@ -187,7 +198,7 @@ def _reverse(
     """One pass back along all elements of the outputs at once."""
     view = request.view(directions=basis.count)
     steps = basis.steps(lambda i: request.rows(i, "cotangents"))
-    grads = view.gradients([(i, view.directed(step)) for i, step in steps.items()], list(wrt.values()))
+    grads = view.gradients([(i, view.directed(step)) for i, step in steps.items()], list(wrt.values()), is_basis=True)
     starts = _starts(view, wrt.values())
     blocks = {x: basis.first(view.directions(g), starts[i]) for (x, i), g in zip(wrt.items(), grads, strict=True)}
     return {name: {x: block[i] for x, block in blocks.items()} for name, i in names.items()}
@@ -197,9 +208,14 @@ def _forward(
     request: Request, names: Mapping[str, str], wrt: Mapping[str, str], basis: Basis
 ) -> dict[str, dict[str, Symbol]]:
     """One pass along all elements of the inputs at once."""
-    view = request.view(directions=basis.count, tangents=basis.steps(lambda i: request.rows(i, "tangents")))
+    view, found = request.tangents(
+        lambda view: [view.tangent(view.values[i]) for i in names.values()],
+        is_basis=True,
+        directions=basis.count,
+        tangents=basis.steps(lambda i: request.rows(i, "tangents")),
+    )
     starts = _starts(view, names.values())
-    blocks = {name: basis.columns(view.tangent(view.values[i]), starts[i]) for name, i in names.items()}
+    blocks = {name: basis.columns(step, starts[i]) for (name, i), step in zip(names.items(), found, strict=True)}
     return {name: {x: block[i] for x, i in wrt.items()} for name, block in blocks.items()}
 
 

@@ -39,6 +39,8 @@ class Backward:
     order: int = 1
     create_graph: bool = False
     retain_grad: bool = False
+    #: Whether the program of the gradients has supports (see `masking`), which a picture does without.
+    supports: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +163,7 @@ def prepare(
             direction = Direction(seed_name, of, view.aval(of).dtype == FLOAT32)
             along["cotangent"] = (direction, backward.cotangent)
         if backward.create_graph:
-            grad_graph = _grad_graph(form, trace, application)
+            grad_graph = _grad_graph(form, trace, application, backward.supports)
     steps = form.steps()
     plan = application.plan(trace, steps)
     who = "the program" if application.rows is None else f"a batch of {application.rows} rows"
@@ -192,7 +194,7 @@ def _differentiate(
         form.higher = {name: derivatives(trace, form.grads[name], view.step(i), backward.order)[1:]}
 
 
-def _grad_graph(form: _Form, trace: Trace, application: Application) -> Graph:
+def _grad_graph(form: _Form, trace: Trace, application: Application, is_masked: bool) -> Graph:
     taken = {step.name for step in trace.steps if step.name}
     outputs = {}
     for name, first in (form.grads or {}).items():
@@ -202,7 +204,7 @@ def _grad_graph(form: _Form, trace: Trace, application: Application) -> Graph:
     if application.train and any(trace.steps[p].stream for p in trace.live(list(outputs.values()))):
         msg = "create_graph: a program of gradients draws random numbers of its own, not those of train: true here"
         raise NotSupportedError(msg, ("backward", "create_graph"))
-    return as_graph(trace, outputs, application.graph.bound)
+    return as_graph(trace, outputs, application.graph.bound, is_masked=is_masked)
 
 
 def _check_names(backward: Backward, application: Application, faults: Faults) -> None:

@@ -33,7 +33,9 @@ def derivative(graph: Graph, order: int, wrt: str | None = None, limits: Limits 
         for i in graph.inputs
     }
     names = None if wrt is None else (wrt,)
-    found = prepare(graph, inputs, backward=Backward(wrt=names, order=order, create_graph=True), limits=limits)
+    found = prepare(
+        graph, inputs, backward=Backward(wrt=names, order=order, create_graph=True, supports=False), limits=limits
+    )
     assert found.grad_graph is not None
     return found.grad_graph
 

@@ -1,16 +1,18 @@
 """Plan: what some values of a trace need, ready to be run; plans that compute alike share their code."""
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
 
 from engine.caches import Lru
+from engine.graph.alternatives import Watched
 from engine.graph.codegen.program import Program
 from engine.graph.codegen.structure import Structure
 from engine.graph.cost import cost_of
 from engine.graph.trace import Trace
+from engine.masking import are_finite
 from engine.symbol import Symbol
 from engine.values import Value, aval, canonical
 
@@ -30,12 +32,13 @@ class Plan:
     def __init__(
         self, trace: Trace, outputs: Sequence[Symbol], compiled: Callable[[Structure], Program] = Program
     ) -> None:
-        structure = Structure(trace, outputs)
-        self.cost = cost_of(trace, structure.places)
-        self.names = structure.names
+        watched = Watched(trace, outputs)
+        self.cost = cost_of(watched.trace, watched.structure.places)
+        self.names = watched.structure.names
         self._compiled = compiled
-        self._source: tuple[Trace, Structure] | None = (trace, structure)
+        self._source: tuple[Trace, Structure] | None = (watched.trace, watched.structure)
         self._made: tuple[Program, list[Value]] | None = None
+        self._watched = watched if watched.places else None
 
     def _ready(self) -> tuple[Program, list[Value]]:
         """The code and the constants, made with the first use; the trace is let go then."""
@@ -56,13 +59,16 @@ class Plan:
     def nbytes(self) -> int:
         """What it takes to keep it."""
         program, constants = self._ready()
-        return program.nbytes + sum(aval(x).nbytes for x in constants)
+        kept = 0 if self._watched is None else self._watched.nbytes
+        return program.nbytes + sum(aval(x).nbytes for x in constants) + kept
 
     @property
     def of_numbers(self) -> Callable[[Sequence[float]], list[Value]] | None:
         """For a plan of numbers alone what computes the values from those of the inputs in the order of `names`."""
         program, _ = self._ready()
-        return program if program.is_scalar and not program.arrays else None
+        if not program.is_scalar or program.arrays:
+            return None
+        return program if self._watched is None else partial(self._settled, program)
 
     @property
     def is_random(self) -> bool:
@@ -79,10 +85,27 @@ class Plan:
         given = [inputs[name] for name in self.names]
         if constants or program.is_random:
             given += constants + [seed][: program.is_random]
-        values = program(given)
+        values = program(given) if self._watched is None else self._settled(program, given)
         for k in program.arrays:
-            values[k] = _result(values[k])
+            if k < len(values):
+                values[k] = _result(values[k])
         return values
+
+    def _settled(self, program: Program, given: Sequence[Any]) -> list[Value]:
+        """The values, with supports where a derivative is not finite without."""
+        assert self._watched is not None
+        values = program(given)
+        if are_finite([values[k] for k in self._watched.places]):
+            return values[: self._watched.count]
+        other, constants = self._other
+        return other([*given[: len(self.names)], *constants, *given[len(given) - other.is_random :]])
+
+    @cached_property
+    def _other(self) -> tuple[Program, list[Value]]:
+        """The code with supports, and its constants."""
+        assert self._watched is not None
+        trace, structure = self._watched.other()
+        return self._compiled(structure), structure.constant_values(trace)
 
 
 class Plans:

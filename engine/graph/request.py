@@ -14,7 +14,7 @@ from engine.errors import (
     ShapeMismatchError,
     UnknownNameError,
 )
-from engine.graph.application import Running, View, apply_to, one_row
+from engine.graph.application import Running, View, along_tangents, apply_to, one_row
 from engine.graph.basis import Basis
 from engine.graph.choices import check_answer, check_direction, check_floating, check_known, chosen_wrt
 from engine.graph.cost import check_cost
@@ -176,6 +176,15 @@ class Request:
             raise LimitExceededError(
                 f"the matrices have {size:,} elements, the limit is {limit:,} (setting PULLBACK_MAX_ELEMENTS)"
             )
+
+    def tangents(
+        self, found: Callable[[View], list[Symbol]], *, is_basis: bool = False, **options: Any
+    ) -> tuple[View, list[Symbol]]:
+        """A view with tangents, and what is found there: as a plan computes it with supports where that is needed.
+
+        found: tangents of the view. options: of the view.
+        """
+        return along_tangents(partial(self.view, **options), found, is_basis=is_basis)
 
     def outputs(self, view: View, names: Mapping[str, str] | None = None) -> dict[str, Symbol]:
         """The program's values."""

@@ -3,7 +3,8 @@
 import math
 import struct
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from itertools import count
 from typing import Any
 
@@ -17,7 +18,7 @@ from engine.graph.naming import named
 from engine.graph.simplify import COMMUTATIVE, rewritten
 from engine.symbol import Symbol, Tracer
 from engine.table import CALLS
-from engine.values import FLOAT64, MAX_AXES, Aval, Value, frozen
+from engine.values import FLOAT64, MAX_AXES, Aval, Value, as_raw, frozen
 from engine.values import aval as raw_aval
 from engine.variable import Variable
 
@@ -70,6 +71,7 @@ class Step:
 class Trace:
     """Steps in the order in which they were recorded; places count from 0.
 
+    alternatives: places of values that are computed one of two ways: of the other one, see `alternatives`.
     updated: places of sums of updates to slices of zeros, none of which holds -0.0: how many elements were updated.
     """
 
@@ -78,6 +80,7 @@ class Trace:
         self.limits = limits or Limits()
         self.steps: list[Step] = []
         self.operations = self._recorded = 0
+        self.alternatives: dict[int, int] = {}
         self.updated: dict[int, int] = {}
         #: Places, not symbols: those hold the trace, and a cycle would keep its constants until the collector comes.
         self._seen: dict[Any, int] = {}
@@ -113,17 +116,47 @@ class Trace:
         """The same value as a step that is equal to no other, to differentiate with respect to."""
         return self._add(Step(None, (symbol.place,), {}, symbol.aval._replace(weak=None)))
 
+    def alternative(self, plain: Any, masked: Any) -> Symbol:
+        """A derivative that is computed without supports, or with them where it is not finite."""
+        one, other = (x if isinstance(x, Symbol) else self.constant(as_raw(x)) for x in (plain, masked))
+        if one.place == other.place:
+            return one
+        found = self._add(Step(None, (one.place,), {}, one.aval._replace(weak=None)))
+        self.alternatives[found.place] = other.place
+        return found
+
+    def inputs(self) -> list[Symbol]:
+        """All inputs, in the order in which they were made."""
+        return [self.symbol(place) for place, step in enumerate(self.steps) if step.name]
+
     def symbol(self, place: int) -> Symbol:
         """What stands for the value of a step."""
         return Symbol(self.steps[place].aval, self, place)
 
-    def live(self, outputs: Sequence[Symbol]) -> list[int]:
-        """The places of the steps that some values need, in order."""
+    def live(self, outputs: Sequence[Symbol], *, is_masked: bool = False) -> list[int]:
+        """The places of the steps that some values need, in order; of alternatives one way or the other."""
         needed = {x.place for x in outputs}
         for place in range(max(needed, default=-1), -1, -1):
             if place in needed:
-                needed.update(self.steps[place].args)
+                needed.update(self.operands(place, is_masked=is_masked))
         return sorted(needed)
+
+    def operands(self, place: int, *, is_masked: bool) -> tuple[int, ...]:
+        """The places of a step's operands; of an alternative the one way or the other."""
+        return (self.alternatives[place],) if is_masked and place in self.alternatives else self.steps[place].args
+
+    def resolved(self, *, is_masked: bool) -> "tuple[Trace, list[int]]":
+        """The trace with one way to each value, and for each place the one that stands for it."""
+        if not self.alternatives:
+            return self, list(range(len(self.steps)))
+        found = copy(self)
+        found.steps = []
+        stands: list[int] = []
+        for place, step in enumerate(self.steps):
+            args = tuple(stands[a] for a in self.operands(place, is_masked=is_masked))
+            stands.append(args[0] if place in self.alternatives else place)
+            found.steps.append(step if args == step.args else replace(step, args=args))
+        return found, stands
 
     def known(self, symbol: Symbol) -> Any:
         """The value of a constant, None for what is not known."""
@@ -237,11 +270,16 @@ def _attribute_bits(value: Any) -> Any:
     return (type(value), struct.pack("<d", value) if type(value) is float else value)
 
 
-def as_graph(trace: Trace, outputs: Mapping[str, Symbol], bound: Mapping[str, Value] | None = None) -> Graph:
+def as_graph(
+    trace: Trace, outputs: Mapping[str, Symbol], bound: Mapping[str, Value] | None = None, *, is_masked: bool = True
+) -> Graph:
     """The steps that some values need as a program of its own.
 
     Inputs are those of the trace, with shapes and dtypes; those that are `bound`, and needed, keep their values.
+    is_masked: derivatives have supports (see `masking`); without, there are fewer steps.
     """
+    trace, stands = trace.resolved(is_masked=is_masked)
+    outputs = {name: trace.symbol(stands[symbol.place]) for name, symbol in outputs.items()}
     bound = bound or {}
     numbers = (f"_{n}" for n in count(1))
     first = {symbol.place: name for name, symbol in reversed(list(outputs.items()))}

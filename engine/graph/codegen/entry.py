@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from engine import trees
+from engine.graph.alternatives import Watched
 from engine.graph.codegen.buffers import is_fresh
 from engine.graph.codegen.code import INDENT, Code
 from engine.graph.codegen.emit import Emitter
@@ -15,6 +16,7 @@ from engine.graph.codegen.forms import ARRAY, forms
 from engine.graph.codegen.program import Program
 from engine.graph.codegen.structure import Structure
 from engine.graph.trace import Trace
+from engine.masking import are_finite
 from engine.symbol import Symbol
 from engine.values import BOOL, FLOAT32, FLOAT64, INT64, Aval, Value, as_raw
 
@@ -48,21 +50,17 @@ class Entry:
     def __init__(
         self, trace: Trace, outputs: Sequence[Symbol], args: tuple[Any, ...], avals: Sequence[Aval], y: Any
     ) -> None:
-        structure = Structure(trace, outputs)
+        watched = Watched(trace, outputs)
+        structure = watched.structure
         self._program = Program(structure)
         self._leaves = [int(name[1:]) for name in structure.names]
         #: The containers of the result, without symbols, which would keep the trace.
         self._form = trees.filled(y, repeat(...))
-        self.nbytes = self._program.nbytes
-        found, numbers = forms(structure.steps), structure.outputs
-        # What may be a view of an argument, a constant or another result is copied.
-        copied = [
-            k
-            for k, n in enumerate(numbers)
-            if found[n] == ARRAY and (not is_fresh(structure.steps[n]) or numbers.index(n) < k)
-        ]
-        self._results = partial(_results, self._program, structure.constant_values(trace), copied)
-        self.function = self._written(structure, args, avals)
+        self.nbytes = self._program.nbytes + watched.nbytes
+        self._results = _computing(self._program, structure, watched.trace)
+        if watched.places:
+            self._results = _settling(self._results, watched)
+        self.function = self._written(structure, args, avals, watched)
 
     @property
     def source(self) -> str:
@@ -73,7 +71,9 @@ class Entry:
         """The result, from the leaves of all arguments."""
         return trees.filled(self._form, iter(self._results(*(values[k] for k in self._leaves))))
 
-    def _written(self, structure: Structure, args: tuple[Any, ...], avals: Sequence[Aval]) -> Function:
+    def _written(
+        self, structure: Structure, args: tuple[Any, ...], avals: Sequence[Aval], watched: Watched
+    ) -> Function:
         emitter = Emitter(structure, is_guarded=False, buffers={})
         code = emitter.code
         code.names |= {"results": self._results, "OtherFormError": OtherFormError}
@@ -84,15 +84,16 @@ class Entry:
         for item, text in zip(args, parameters, strict=True):
             reader.read(item, text)
         given = ", ".join(f"x{k}" for k in range(len(structure.inputs)))
-        outputs = [f"y{k}" for k in range(len(structure.outputs))]
+        outputs = [f"y{k}" for k in range(watched.count)]
         if self._program.is_scalar:
             body = [line for n in range(len(structure.steps)) for line, _ in emitter.emit(n)]
             outputs_text = [emitter.result(n) for n in structure.outputs]
-            for line in [
-                "try:",
-                *(INDENT + line for line in body),
-                f"{INDENT}return {_packed(code, self._form, iter(outputs_text))}",
-            ]:
+            result = f"return {_packed(code, self._form, iter(outputs_text))}"
+            if watched.places:
+                # An infinity or a NaN less itself is NaN.
+                names = dict.fromkeys(outputs_text[k] for k in watched.places)
+                result = f"if {' and '.join(f'{name} - {name} == 0.0' for name in names)}: {result}"
+            for line in ["try:", *(INDENT + line for line in body), INDENT + result]:
                 code.add(INDENT + line)
             code.add(f"{INDENT}except (ArithmeticError, ValueError):")
             code.add(f"{2 * INDENT}pass")
@@ -117,8 +118,37 @@ def _packed(code: Code, tree: Any, leaves: Iterator[str]) -> str:
     return next(leaves)
 
 
+def _computing(program: Program, structure: Structure, trace: Trace) -> Function:
+    """A function that gives the leaves of the result, from the inputs of the program."""
+    found, numbers = forms(structure.steps), structure.outputs
+    # What may be a view of an argument, a constant or another result is copied.
+    copied = [
+        k
+        for k, n in enumerate(numbers)
+        if found[n] == ARRAY and (not is_fresh(structure.steps[n]) or numbers.index(n) < k)
+    ]
+    return partial(_results, program, structure.constant_values(trace), copied)
+
+
+def _settling(plain: Function, watched: Watched) -> Function:
+    """The same with supports where a derivative is not finite without."""
+    made: list[Function] = []
+
+    def results(*given: Value) -> list[Value]:
+        found: list[Value] = plain(*given)
+        if are_finite([found[k] for k in watched.places]):
+            return found[: watched.count]
+        if not made:
+            trace, structure = watched.other()
+            made.append(_computing(Program(structure), structure, trace))
+        masked: list[Value] = made[0](*given)
+        return masked
+
+    return results
+
+
 def _results(program: Program, constants: list[Value], copied: Sequence[int], *given: Value) -> list[Value]:
-    """The leaves of the result, from the inputs of the program; some of them copied."""
+    """The leaves of the result; some of them copied."""
     found = program([*given, *constants])
     for k in copied:
         found[k] = np.array(found[k])
