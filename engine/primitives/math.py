@@ -179,11 +179,11 @@ erfc = unary(
 logaddexp = binary(
     "logaddexp",
     np.logaddexp,
-    lambda g, y, a, b: g * sigmoid(a - b),
-    lambda g, y, a, b: g * sigmoid(b - a),
+    lambda g, y, a, b: g * sigmoid(a - where(equal(y, -math.inf), math.inf, b)),
+    lambda g, y, a, b: g * sigmoid(b - where(equal(y, -math.inf), math.inf, a)),
     dtype="floating",
     flops=20,
-    doc="log(exp(x1) + exp(x2)) without overflow.",
+    doc="log(exp(x1) + exp(x2)) without overflow; gradient 0 where both are -inf, NaN where both are inf.",
 )
 
 
@@ -264,7 +264,8 @@ softplus = unary(
 relu = unary(
     "relu",
     lambda x: np.maximum(x, 0.0),
-    lambda g, y, x: where(x > 0.0, g, 0.0),
+    # Where x is not positive, y is 0 or NaN.
+    lambda g, y, x: where(x > 0.0, g, y),
     scalar="x if x > 0.0 or x != x else 0.0",
     flops=1,
     doc="max(x, 0); gradient 0 at 0.",

@@ -11,7 +11,7 @@ from engine.batching import flattened, leading
 from engine.errors import BadAttributeError, ShapeMismatchError
 from engine.primitive import ex
 from engine.primitives.arithmetic import abs as abs_
-from engine.primitives.arithmetic import div, square
+from engine.primitives.arithmetic import astype, div, sign, square
 from engine.primitives.compare import equal, where
 from engine.primitives.index import slice as slice_
 from engine.primitives.join import concat, flip
@@ -104,11 +104,14 @@ std = composite(
 
 
 def _extreme_vjp(g: Any, y: Any, x: Any, axes: Any, keepdims: bool) -> Any:
-    """Split evenly over ties, so that it still sums to g."""
+    """Split evenly over ties, so that it still sums to g; NaN where one of the elements is."""
     if not shape_of(x):
-        return g
-    chosen = where(equal(x, _spread(y, x, axes)), 1.0, 0.0)
-    return _spread(g, x, axes) * div(chosen, sum(chosen, axes=axes, keepdims=True))
+        return where(equal(y, y), g, y)
+    kept = kept_shape(x, axes)
+    y = reshape(y, kept)
+    chosen = equal(x, y)
+    share = div(reshape(g, kept), astype(sum(chosen, axes=axes, keepdims=True), str(dtype_of(g))))
+    return where(chosen, share, 0.0 * sign(y))
 
 
 max = reduction(
