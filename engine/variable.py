@@ -35,6 +35,10 @@ class Variable(Operators):
     # op, parents, saved, attrs: what computed it (op None: a leaf). saved holds the operands' raw values at that time.
     __slots__ = ("__weakref__", "_attrs", "_data", "_grad", "_op", "_parents", "_saved", "generation", "name")
 
+    # See `powers`.
+    _content = ("_data",)
+    _is_differentiated = True
+
     _data: Value
     _op: Any
     _parents: tuple[Any, ...]

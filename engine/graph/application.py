@@ -185,6 +185,8 @@ class View:
         if isinstance(value, Taped) and name in self._shifts:
             value = value + self.directed(self._shifts[name])
         if isinstance(value, Taped) and name in self._tangents:
+            # A value of its own, which nothing knows for a length.
+            value = value * 1.0
             primal, tangent = self._forward.parts(value._data)
             added = self.directed(self._tangents[name])
             value._data = self._forward.pair(primal, added if tangent is None else tangent + added)
@@ -240,14 +242,18 @@ class View:
             tangent = self.trace.filled(0.0, Aval(shape_of(primal), primal.dtype))
         return self.directions(tangent)
 
-    def gradients(self, roots: Sequence[tuple[str, Any]], wanted: Sequence[str]) -> list[Any]:
+    def gradients(
+        self, roots: Sequence[tuple[str, Any]], wanted: Sequence[str], through_powers: bool = False
+    ) -> list[Any]:
         """For each name the cotangent that comes back to it from several roots together; zeros where none does.
 
         What is given and what is returned is as a value holds it, below the tape: see `part` and `tangent`.
+
+        through_powers: the cotangents are differentiated again, on the trace.
         """
         pairs = [(self.values[name], self._like(g, name)) for name, g in roots if isinstance(self.values[name], Taped)]
         found = (
-            gradients(pairs, [self.values[name] for name in wanted], create_graph=False)
+            gradients(pairs, [self.values[name] for name in wanted], create_graph=False, through_powers=through_powers)
             if pairs
             else [None] * len(wanted)
         )

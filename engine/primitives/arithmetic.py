@@ -10,7 +10,9 @@ from engine.attributes import DTYPE, NUMBER, Attribute
 from engine.batching import leading
 from engine.primitive import ex
 from engine.primitives.compare import greater, less, logical_and, where
+from engine.primitives.radial import radial
 from engine.rows import REAL, Domain, Row, binary, elementwise, primitive, unary
+from engine.table import CALLS
 from engine.values import DTYPES, Aval
 
 AWAY_FROM_ZERO: Domain = (0.4, 2.0)
@@ -76,18 +78,26 @@ remainder = binary(
 square = unary("square", np.square, lambda g, y, x: g * (2.0 * x), scalar="x * x", dtype="same", flops=1, doc="x * x.")
 
 
-abs = unary(
+def _abs_power_vjp(g: Any, c: float, p: float, x: Any) -> Any:
+    """As all powers of lengths, but for odd ones: there the second derivative of abs itself is 0."""
+    if p % 2 == 1:
+        return g * (c * (CALLS["pow"](abs(x), p - 2) * x))
+    return g * (c * radial(p - 2, abs, lambda f, x: f(x), x))
+
+
+abs: Row = unary(
     "abs",
     np.absolute,
     lambda g, y, x: g * sign(x),
+    power_vjps=(_abs_power_vjp,),
     scalar=math.fabs,
     dtype="same",
     flops=1,
     aliases=("absolute",),
     domain=(0.2, 2.0),
-    doc="Absolute value; gradient 0 at 0.",
+    doc="Absolute value. At 0 the gradient and second derivatives are 0; those of abs(x)**p for p >= 2 are right.",
 )
-sign = unary(
+sign: Row = unary(
     "sign",
     np.sign,
     None,

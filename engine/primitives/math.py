@@ -9,6 +9,7 @@ from scipy import special
 
 from engine.primitives.arithmetic import clip, div
 from engine.primitives.compare import equal, isfinite, logical_and, logical_not, where
+from engine.primitives.radial import direction, radial
 from engine.rows import POSITIVE, REAL, Domain, Row, binary, in_floating, unary
 
 UNIT: Domain = (-0.9, 0.9)
@@ -139,16 +140,27 @@ atanh = unary(
     aliases=("arctanh",),
     doc="Inverse hyperbolic tangent; NaN outside [-1, 1].",
 )
+
+
+def _hypot_radial(p: float, a: Any, b: Any) -> Any:
+    return radial(p - 2, hypot, lambda f, a, b: f(a) + f(b), a, b)
+
+
 hypot: Row = binary(
     "hypot",
     np.hypot,
-    lambda g, y, a, b: g * div(a, where(equal(y, 0.0), math.inf, y)),
-    lambda g, y, a, b: g * div(b, where(equal(y, 0.0), math.inf, y)),
+    lambda g, y, a, b: g * direction(a, y),
+    lambda g, y, a, b: g * direction(b, y),
+    power_vjps=(
+        lambda g, c, p, a, b: g * (c * _hypot_radial(p, a, b)),
+        lambda g, c, p, a, b: g * (c * _hypot_radial(p, b, a)),
+    ),
     scalar=math.hypot,
     dtype="floating",
     domain=(POSITIVE, POSITIVE),
     flops=20,
-    doc="sqrt(x1**2 + x2**2) without overflow; all derivatives are 0 where both are 0.",
+    doc="sqrt(x1**2 + x2**2) without overflow. Where it is 0 the gradient is 0 and second derivatives are NaN; those of "
+    "hypot(x1, x2)**p for p >= 2 are right.",
 )
 atan2 = binary(
     "atan2",
