@@ -1,9 +1,9 @@
 """Powers of lengths: norm(x)**2 has all derivatives at 0, where norm(x) itself has none.
 
-A row whose result is a length (`norm`, `hypot`, `abs`) has `power_vjps`. A power of one, or a product of powers, with an
-exponent of 2 or more is differentiated with respect to the row's operands at once, for the chain rule would go through
-the derivatives of the length. Its value stays as it was computed. A first derivative that nobody differentiates again
-is right by the chain rule, and taken by it.
+A row whose result is a length (`norm`, `hypot`, `abs`) has `power_vjps`. A power of one, or a product of powers, with
+an exponent of 2 or more is differentiated with respect to the row's operands at once, for the chain rule would go
+through the derivatives of the length. Its value stays as it was computed. A first derivative that nobody differentiates
+again is right by the chain rule, and taken by it.
 
 A node is anything with the fields `_op`, `_parents`, `_saved` and `_attrs` of a variable.
 """

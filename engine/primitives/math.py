@@ -159,7 +159,7 @@ hypot: Row = binary(
     dtype="floating",
     domain=(POSITIVE, POSITIVE),
     flops=20,
-    doc="sqrt(x1**2 + x2**2) without overflow. Where it is 0 the gradient is 0 and second derivatives are NaN; those of "
+    doc="sqrt(x1**2 + x2**2) without overflow. Where it is 0 the gradient is 0, second derivatives are NaN; those of "
     "hypot(x1, x2)**p for p >= 2 are right.",
 )
 atan2 = binary(
