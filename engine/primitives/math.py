@@ -191,8 +191,9 @@ erfc = unary(
 logaddexp = binary(
     "logaddexp",
     np.logaddexp,
-    lambda g, y, a, b: g * sigmoid(a - where(equal(y, -math.inf), math.inf, b)),
-    lambda g, y, a, b: g * sigmoid(b - where(equal(y, -math.inf), math.inf, a)),
+    # Two of -inf have a difference of NaN.
+    lambda g, y, a, b: g * sigmoid(where(equal(y, -math.inf), -math.inf, a - b)),
+    lambda g, y, a, b: g * sigmoid(where(equal(y, -math.inf), -math.inf, b - a)),
     dtype="floating",
     flops=20,
     doc="log(exp(x1) + exp(x2)) without overflow; gradient 0 where both are -inf, NaN where both are inf.",
