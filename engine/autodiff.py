@@ -14,6 +14,7 @@ from engine.config import is_recording, off_since
 from engine.dispatch import apply, operand
 from engine.errors import StaleDataError
 from engine.masking import selects
+from engine.powers import POWERS, is_differentiated, is_power, smooth_power
 from engine.symbol import Tracer, concrete, lowered
 from engine.table import CALLS
 from engine.values import Shape, dtype_of, frozen, shape_of
@@ -25,7 +26,9 @@ class Taped(Tracer):
 
     __slots__ = ("_attrs", "_data", "_grad", "_op", "_parents", "_saved", "generation")
     is_taped = True
-    is_differentiated = True
+    carries_derivative = True
+
+    _content = Variable._content
 
     def __init__(self, data: Any, tape: "Tape") -> None:
         self.recorder = tape
@@ -104,15 +107,24 @@ class Tape:
 
 
 class Dual(Tracer):
-    """A value with its tangent; None stands for a tangent of zero."""
+    """A value with its tangent; None stands for a tangent of zero.
 
-    __slots__ = ("primal", "tangent")
-    is_differentiated = True
+    Lengths and what may be a power of one remember their operands, as nodes of a tape do.
+    """
+
+    __slots__ = ("_attrs", "_op", "_parents", "_saved", "primal", "tangent")
+    carries_derivative = True
+
+    _content = ("primal", "tangent")
 
     def __init__(self, primal: Any, tangent: Any, forward: "Forward") -> None:
         self.recorder = forward
         self.primal = primal
         self.tangent = tangent
+        self._op: Any = None
+        self._parents: tuple[Any, ...] = ()
+        self._saved: tuple[Any, ...] = ()
+        self._attrs: dict[str, Any] | None = None
 
     @property
     def held(self) -> tuple[Any, ...]:
@@ -166,9 +178,35 @@ class Forward:
             lowered(p) if isinstance(x, Dual) else operand(op, p) for x, (p, _) in zip(args, pairs, strict=True)
         )
         tangents = [t for _, t in pairs]
-        y = apply(op, primals, attrs, **extra)
         self.has_choices = self.has_choices or selects(op)
-        return Dual(y, push(op, primals, tangents, y, attrs) if _is_on(self._began) else None, self)
+        y = Dual(apply(op, primals, attrs, **extra), None, self)
+        if _is_on(self._began):
+            lengths = _remembered(y, op, args, primals, attrs)
+            with np.errstate(all="ignore"):
+                y.tangent = push_power(lengths, y.primal) if lengths else push(op, primals, tangents, y.primal, attrs)
+        return y
+
+
+def _remembered(y: Dual, op: Any, args: tuple[Any, ...], primals: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
+    """Makes a node of a length or of a power of one; returns the lengths that it is a smooth power of."""
+    if not (op.power_vjps or op.name in POWERS) or not is_differentiated(y.primal):
+        return None
+    y._op, y._saved, y._attrs = op, primals, attrs
+    y._parents = tuple(x if isinstance(x, Dual) and x.recorder is y.recorder else None for x in args)
+    if not is_power(y):
+        y._op = None
+    return smooth_power(y)
+
+
+def push_power(lengths: list[tuple[Any, Any]], y: Any) -> Any:
+    """The tangent of a smooth power of lengths, from the tangents of their operands."""
+    total: Any = None
+    for v, power in lengths:
+        tangents = [None if p is None else p.tangent for p in v._parents]
+        part = push(power, v._saved, tangents, y, v._attrs or {})
+        if part is not None:
+            total = part if total is None else total + part
+    return total
 
 
 def _is_on(began: Any) -> bool:

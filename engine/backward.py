@@ -14,6 +14,7 @@ import numpy as np
 from engine.config import is_recording
 from engine.errors import NoGradError, NotDifferentiableError, ShapeMismatchError, StaleDataError
 from engine.masking import are_finite, everywhere, nonzero, selects, settled, unmasked
+from engine.powers import POWERS, is_differentiated, smooth_power
 from engine.table import CALLS, OPERATIONS
 from engine.values import Value, as_raw, canonical, dtype_of, shape_of
 
@@ -61,6 +62,7 @@ def gradients(
     create_graph: bool = False,
     is_basis: bool = False,
     supports: bool = True,
+    through_powers: bool = False,
 ) -> list[Any]:
     """The gradient of several roots together with respect to any variables, None where there is no way to one.
 
@@ -72,16 +74,18 @@ def gradients(
         create_graph: gradients are on the tape themselves.
         is_basis: zeros of the cotangents are structural ones, see `masking`.
         supports: False where the cotangents bring theirs along, or need none.
+        through_powers: they are differentiated again in a way that the values do not show, see `powers`.
     """
     seeds: dict[Any, Any] = {}
     for root, g in roots:
         seeds[root] = seeds[root] + g if root in seeds else g
     nodes, _ = _reachable(*seeds)
+    through_powers = through_powers or create_graph or any(is_differentiated(root._data) for root in seeds)
 
     def run(is_masked: bool) -> list[Any]:
         wrapped = nonzero if is_basis else everywhere
         starts = {root: wrapped(g) for root, g in seeds.items()} if is_masked else dict(seeds)
-        found = dict(_pass(nodes, starts, create_graph, retain_grad=True))
+        found = dict(_recorded_pass(nodes, starts, wanted, create_graph, True, through_powers))
         return [unmasked(found.get(x)) for x in wanted]
 
     with np.errstate(all="ignore"):
@@ -95,13 +99,27 @@ def _settled_pass(
 ) -> list[tuple[Any, Any]]:
     """The pass over a tape of variables, with supports where the tape has choices and they make a difference."""
     if not _has_choices(nodes):
-        return _pass(nodes, seeds, create_graph, retain_grad)
+        return _recorded_pass(nodes, seeds, nodes, create_graph, retain_grad, create_graph)
     if not create_graph:
-        found = _pass(nodes, dict(seeds), create_graph, retain_grad)
+        found = _pass(nodes, seeds.copy(), create_graph, retain_grad)
         if are_finite([g for _, g in found]):
             return found
     starts = {v: everywhere(g) for v, g in seeds.items()}
-    return [(v, unmasked(g)) for v, g in _pass(nodes, starts, create_graph, retain_grad)]
+    found = _recorded_pass(nodes, starts, nodes, create_graph, retain_grad, create_graph)
+    return [(v, unmasked(g)) for v, g in found]
+
+
+def _recorded_pass(
+    nodes: list[Any],
+    seeds: dict[Any, Any],
+    wanted: list[Any],
+    create_graph: bool,
+    retain_grad: bool,
+    through_powers: bool,
+) -> list[tuple[Any, Any]]:
+    """The pass, and where it goes through powers the gradients of lengths that are wanted as well."""
+    found = _pass(nodes, seeds.copy(), create_graph, retain_grad, through_powers)
+    return _with_lengths(found, nodes, seeds, wanted, create_graph) if through_powers and retain_grad else found
 
 
 def _has_choices(nodes: list[Any]) -> bool:
@@ -185,8 +203,50 @@ def _reachable(*roots: Any) -> tuple[list[Any], bool]:
     return nodes, are_scalars
 
 
-def _pass(nodes: list[Any], grads: dict[Any, Any], create_graph: bool, retain_grad: bool) -> list[tuple[Any, Any]]:
-    """Goes down from what has a gradient; returns leaves with theirs, and all variables where they are retained."""
+def _with_lengths(
+    found: list[tuple[Any, Any]], nodes: list[Any], seeds: dict[Any, Any], wanted: list[Any], create_graph: bool
+) -> list[tuple[Any, Any]]:
+    """Gradients with those of the wanted lengths and powers, which a pass through powers leaves out.
+
+    They take a pass of their own. What is behind a length gets its gradient from the first one.
+    """
+    inside = {v for v in wanted if v._op is not None and (v._op.power_vjps or v._op.name in POWERS)}
+    if not inside or not any(map(smooth_power, (v for v in nodes if v._op is not None and v._op.name in POWERS))):
+        return found
+    own = [pair for pair in _pass(nodes, seeds.copy(), create_graph, retain_grad=True) if pair[0] in inside]
+    return [pair for pair in found if pair[0] not in inside] + own
+
+
+def _back_through_power(
+    lengths: list[tuple[Any, Any]], y: Any, g: Any, create_graph: bool, grads: dict[Any, Any], leaves: list[Any]
+) -> None:
+    """Adds what comes back to the operands of the lengths that a node is a power of."""
+    for v, power in lengths:
+        xs = _on_tape(v)[1] if create_graph else v._saved
+        if float in map(type, v._saved) and any(type(raw) is not float for raw in (*v._saved, g)):
+            xs = _strong(v, xs)
+            g = np.float64(g) if type(g) is float else g
+        for vjp, p, raw in zip(power.vjps, v._parents, v._saved, strict=True):
+            if type(p) is not type(v) or (type(raw) is not float and raw.dtype.kind != "f"):
+                continue
+            gx = vjp(g, y, *xs, **(v._attrs or {}))
+            if type(gx) is not float or type(raw) is not float:
+                gx = fitted(gx, raw)
+            if p in grads:
+                grads[p] = grads[p] + gx
+            else:
+                grads[p] = gx
+                if p._op is None:
+                    leaves.append(p)
+
+
+def _pass(
+    nodes: list[Any], grads: dict[Any, Any], create_graph: bool, retain_grad: bool, through_powers: bool = False
+) -> list[tuple[Any, Any]]:
+    """Goes down from what has a gradient; returns leaves with theirs, and all variables where they are retained.
+
+    through_powers: from smooth powers of lengths on to what the lengths were computed from, see `powers`.
+    """
     kind = type(nodes[0])
     get, pop = grads.get, grads.pop
     leaves: list[Any] = []
@@ -198,6 +258,11 @@ def _pass(nodes: list[Any], grads: dict[Any, Any], create_graph: bool, retain_gr
         if retain_grad:
             retained.append((v, g))
             if v._op is None:
+                continue
+        if through_powers and v._op.name in POWERS:
+            lengths = smooth_power(v)
+            if lengths is not None:
+                _back_through_power(lengths, v if create_graph else v._data, g, create_graph, grads, leaves)
                 continue
         raws = v._saved
         y, xs = _on_tape(v) if create_graph else (v._data, raws)

@@ -12,6 +12,7 @@ from typing import Any
 from engine.attributes import AXES, AXIS, Attribute
 from engine.dispatch import apply, operand
 from engine.errors import InvalidValueError
+from engine.powers import is_differentiated
 from engine.symbol import Tracer, lowered
 from engine.table import CALLS
 from engine.values import Aval, Shape, aval, dtype_of, shape_of
@@ -24,6 +25,8 @@ class Batched(Tracer):
     """A value whose first axis counts rows; its shape is that of one row."""
 
     __slots__ = ("value",)
+
+    _content = ("value",)
 
     def __init__(self, value: Any, batch: "Batch") -> None:
         self.recorder = batch
@@ -43,6 +46,10 @@ class Batched(Tracer):
     def dtype(self) -> Any:
         """The dtype."""
         return dtype_of(self.value)
+
+    @property
+    def _is_differentiated(self) -> bool:
+        return is_differentiated(self.value)
 
     def concrete(self) -> Any:
         """There is none: rows may differ."""

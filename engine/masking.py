@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from engine.powers import is_differentiated
 from engine.symbol import Symbol, Tracer, concrete, lowered, top
 from engine.table import CALLS
 from engine.values import Shape, canonical, dtype_of, shape_of
@@ -33,6 +34,8 @@ class Masked(Tracer):
     """A cotangent or tangent that is 0 outside of its support."""
 
     __slots__ = ("support", "value")
+
+    _content = ("value", "support")
 
     def __init__(self, value: Any, support: Support, recorder: "Masking | None" = None) -> None:
         self.value = value
@@ -53,6 +56,10 @@ class Masked(Tracer):
     def held(self) -> tuple[Any, ...]:
         """The value."""
         return (self.value,)
+
+    @property
+    def _is_differentiated(self) -> bool:
+        return is_differentiated(self.value)
 
     def concrete(self) -> Any:
         """The number behind it."""
@@ -81,7 +88,7 @@ class Masking:
 
     def merged(self, support: Support) -> Support:
         """A support in its simplest form: without derivatives, and True or False where it is known to be."""
-        while getattr(support, "is_differentiated", False):
+        while getattr(support, "carries_derivative", False):
             support = support.held[0]
         if self._merges and type(support) is np.ndarray:
             return True if support.all() else support if support.any() else False

@@ -54,6 +54,8 @@ class Operation:
         is_fresh: its result never shares memory with an operand.
         vjps: for each operand (g, y, *operands, **attrs) -> its cotangent, or None where it has no derivative. The
             mechanism undoes broadcasting and promotion. Variadic rows have one `vjp` that gives all cotangents.
+        power_vjps: of rows whose result is a length, for each operand (g, c, p, *operands, **attrs) -> c / p of its
+            cotangent where the result is raised to the power p >= 2: see `powers`.
         infer: (*avals, **attrs) -> Aval, raising the typed error for operands that do not fit.
         flops: (*avals, out, **attrs) -> number of floating-point operations.
         kind: elementwise, linear, bilinear, other or composite; jvp and batching follow from it. Linear means so in all
@@ -85,6 +87,7 @@ class Operation:
     is_fresh: bool = False
     vjps: tuple[Vjp | None, ...] = ()
     vjp: Vjp | None = None
+    power_vjps: tuple[Vjp, ...] = ()
     infer: Callable[..., Aval] | None = None
     flops: Callable[..., int] | None = None
     body: Callable[..., Any] | None = None

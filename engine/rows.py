@@ -49,6 +49,7 @@ def unary(
     flops: int = TRANSCENDENTAL,
     begin: Callable[..., Any] | None = None,
     finish: Callable[..., Any] | None = None,
+    power_vjps: tuple[Vjp, ...] = (),
 ) -> Row:
     """An elementwise row of one operand x: vjp is `(g, y, x) -> cotangent of x`, or None.
 
@@ -68,6 +69,7 @@ def unary(
         flops=flops,
         begin=begin,
         finish=finish,
+        power_vjps=power_vjps,
         examples=tuple(ex(shape) for shape in _AXIS_SHAPES),
     )
 
@@ -87,6 +89,7 @@ def binary(
     kind: str = "elementwise",
     flops: int = 1,
     like: np.ufunc | None = None,
+    power_vjps: tuple[Vjp, ...] = (),
 ) -> Row:
     """An elementwise row of two operands that broadcast: vjps are `(g, y, x1, x2) -> cotangent`."""
     return elementwise(
@@ -103,6 +106,7 @@ def binary(
         flops=flops,
         kind=kind,
         like=like,
+        power_vjps=power_vjps,
         examples=tuple(ex(*pair) for pair in _PAIRS),
     )
 
@@ -128,6 +132,7 @@ def elementwise(
     flops: int = 1,
     begin: Callable[..., Any] | None = None,
     finish: Callable[..., Any] | None = None,
+    power_vjps: tuple[Vjp, ...] = (),
 ) -> Row:
     """An elementwise row; the result's dtype follows from `dtype_operands` and the numbers in `dtype_attributes`.
 
@@ -155,6 +160,7 @@ def elementwise(
         begin=begin,
         finish=finish,
         vjps=vjps,
+        power_vjps=power_vjps,
         infer=infer,
         flops=lambda *avals, out, **attrs: flops * out.size,
         batch=aligned,
@@ -177,6 +183,7 @@ def reduction(
     domain: Domain = REAL,
     flops: int = 1,
     emit: Callable[..., Callable[..., Any]] | None = None,
+    power_vjps: tuple[Vjp, ...] = (),
 ) -> Row:
     """A row that reduces over axes: forward is `(x, axes, keepdims)`, vjp `(g, y, x, axes, keepdims)`."""
 
@@ -197,6 +204,7 @@ def reduction(
         attributes=(OVER_AXES, KEEPDIMS),
         forward=in_floating(forward) if dtype is floating else forward,
         vjps=(vjp,),
+        power_vjps=power_vjps,
         infer=infer,
         flops=lambda x, out, **attrs: flops * x.size,
         is_fresh=True,

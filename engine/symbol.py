@@ -25,14 +25,18 @@ class Recorder(Protocol):
 
 
 class Tracer(Operators):
-    """Stands for a value; what it is made of is its recorder's business."""
+    """Stands for a value; what it is made of is its recorder's business.
+
+    _content: the slots that make two of one recorder the same value (see `powers`); () where none do.
+    """
 
     __slots__ = ("recorder",)
 
+    _content: tuple[str, ...] = ()
     recorder: Any
     #: Whether it is on a tape, and whether there is a derivative beside its value.
     is_taped = False
-    is_differentiated = False
+    carries_derivative = False
 
     @property
     def held(self) -> tuple[Any, ...]:
@@ -48,6 +52,11 @@ class Tracer(Operators):
     def dtype(self) -> np.dtype[Any]:
         """The dtype."""
         raise NotImplementedError
+
+    @property
+    def _is_differentiated(self) -> bool:
+        """Whether derivatives are taken of it (see `powers`)."""
+        return True
 
     def concrete(self) -> Any:
         """The number behind it, for Python's control flow.
@@ -83,6 +92,8 @@ class Symbol(Tracer):
 
     __slots__ = ("aval", "place")
 
+    _content = ("place",)
+
     def __init__(self, aval: Aval, recorder: Recorder, place: int = -1) -> None:
         self.aval = aval
         self.recorder = recorder
@@ -97,6 +108,10 @@ class Symbol(Tracer):
     def dtype(self) -> np.dtype[Any]:
         """The dtype."""
         return self.aval.dtype
+
+    @property
+    def _is_differentiated(self) -> bool:
+        return False
 
     def concrete(self) -> Any:
         """There is no number while a program is looked at rather than run."""

@@ -35,8 +35,11 @@ class Variable(Operators):
     # op, parents, saved, attrs: what computed it (op None: a leaf). saved holds the operands' raw values at that time.
     __slots__ = ("__weakref__", "_attrs", "_data", "_grad", "_op", "_parents", "_saved", "generation", "name")
 
+    carries_derivative = True
     is_taped = True
-    is_differentiated = True
+    # See `powers`.
+    _content = ("_data",)
+    _is_differentiated = True
 
     _data: Value
     _op: Any

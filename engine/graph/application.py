@@ -198,6 +198,8 @@ class View:
         if isinstance(value, Taped) and name in self._shifts:
             value = value + self.directed(self._shifts[name])
         if isinstance(value, Taped) and name in self._tangents:
+            # A value of its own, which nothing knows for a length.
+            value = value * 1.0
             primal, tangent = self._forward.parts(value._data)
             added = self._moved(name)
             value._data = self._forward.pair(primal, added if tangent is None else tangent + added)
@@ -254,16 +256,23 @@ class View:
         return self.directions(unmasked(tangent))
 
     def gradients(
-        self, roots: Sequence[tuple[str, Any]], wanted: Sequence[str], *, is_basis: bool = False
+        self,
+        roots: Sequence[tuple[str, Any]],
+        wanted: Sequence[str],
+        *,
+        is_basis: bool = False,
+        through_powers: bool = False,
     ) -> list[Any]:
         """For each name the cotangent that comes back to it from several roots together; zeros where none does.
 
-        is_basis: the cotangents are those of a basis, whose zeros are structural ones.
         What is given and what is returned is as a value holds it, below the tape: see `part` and `tangent`.
+
+        is_basis: the cotangents are those of a basis, whose zeros are structural ones.
+        through_powers: the cotangents are differentiated again, on the trace.
         """
         pairs = [(self.values[name], self._like(g, name)) for name, g in roots if isinstance(self.values[name], Taped)]
         found = (
-            gradients(pairs, [self.values[name] for name in wanted], is_basis=is_basis)
+            gradients(pairs, [self.values[name] for name in wanted], is_basis=is_basis, through_powers=through_powers)
             if pairs
             else [None] * len(wanted)
         )

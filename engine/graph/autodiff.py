@@ -6,10 +6,11 @@ Reverse mode needs nothing of its own: a program interpreted on a tape of symbol
 from collections.abc import Mapping
 from typing import Any
 
-from engine.autodiff import push
+from engine.autodiff import push, push_power
 from engine.dispatch import operand
 from engine.graph.trace import Trace
 from engine.masking import everywhere, selects, unmasked
+from engine.powers import POWERS, smooth_power
 from engine.symbol import Symbol
 
 
@@ -39,6 +40,8 @@ def pushforward(
             continue
         if step.op is None:
             tangent = found[0]
+        elif lengths := smooth_power(_Node(place, trace, tangents, seeds)) if step.op.name in POWERS else None:
+            tangent = push_power(lengths, trace.symbol(place))
         else:
             xs = [operand(step.op, trace.symbol(a)) for a in step.args]
             tangent = push(step.op, xs, found, trace.symbol(place), step.attrs)
@@ -46,6 +49,36 @@ def pushforward(
             tangents[place] = tangent
     tangent = unmasked(tangents[y.place]) if y.place in tangents else trace.filled(0.0, y.aval)
     return tangent, has_choices
+
+
+class _Node:
+    """A step as a node with its tangent, to find powers of lengths; a seed is one of its own."""
+
+    _content = ("place",)
+
+    def __init__(self, place: int, trace: Trace, tangents: Mapping[int, Symbol], seeds: Mapping[int, Symbol]) -> None:
+        self._trace, self._tangents, self._seeds = trace, tangents, seeds
+        step = trace.steps[place]
+        self.place = place
+        self.tangent = tangents.get(place)
+        self._op = None if place in seeds else step.op
+        self._attrs = step.attrs
+
+    @property
+    def _parents(self) -> tuple["_Node", ...]:
+        args = self._trace.steps[self.place].args
+        return tuple(_Node(a, self._trace, self._tangents, self._seeds) for a in args)
+
+    @property
+    def _saved(self) -> tuple[Any, ...]:
+        step = self._trace.steps[self.place]
+        return tuple(operand(step.op, self._trace.symbol(a)) for a in step.args)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Node) and other.place == self.place
+
+    def __hash__(self) -> int:
+        return self.place
 
 
 def derivatives(trace: Trace, first: Symbol, x: Symbol, order: int) -> list[Symbol]:

@@ -184,7 +184,8 @@ def _differentiate(
         # Floating, and not made of literals alone.
         names = [i for node in view.application.graph.nodes for i in node.ids]
         retained = [i for i in names if view.aval(i).is_floating and not view.aval(i).weak]
-    found = view.gradients([(of, cotangent)], [*wrt.values(), *retained])
+    is_differentiated = backward.order > 1 or backward.create_graph
+    found = view.gradients([(of, cotangent)], [*wrt.values(), *retained], through_powers=is_differentiated)
     grads = [view.primal(g) for g in found]
     form.grads = dict(zip(wrt, grads, strict=False))
     if backward.retain_grad:

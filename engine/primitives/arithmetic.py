@@ -9,8 +9,10 @@ import numpy as np
 from engine.attributes import DTYPE, NUMBER, Attribute
 from engine.batching import leading
 from engine.primitive import ex
-from engine.primitives.compare import equal, greater, less, where
+from engine.primitives.compare import greater, less, logical_and, where
+from engine.primitives.radial import radial
 from engine.rows import REAL, Domain, Row, binary, elementwise, primitive, unary
+from engine.table import CALLS
 from engine.values import DTYPES, Aval
 
 AWAY_FROM_ZERO: Domain = (0.4, 2.0)
@@ -76,18 +78,34 @@ remainder = binary(
 square = unary("square", np.square, lambda g, y, x: g * (2.0 * x), scalar="x * x", dtype="same", flops=1, doc="x * x.")
 
 
-abs = unary(
+def _abs_power_vjp(g: Any, c: float, p: float, x: Any) -> Any:
+    """As all powers of lengths, but for odd ones: there the second derivative of abs itself is 0."""
+    if p % 2 == 1:
+        return g * (c * (CALLS["pow"](abs(x), p - 2) * x))
+    return g * (c * radial(p - 2, abs, lambda f, x: f(x), x))
+
+
+abs: Row = unary(
     "abs",
     np.absolute,
-    lambda g, y, x: where(x >= 0.0, g, -g),
+    lambda g, y, x: g * sign(x),
+    power_vjps=(_abs_power_vjp,),
     scalar=math.fabs,
     dtype="same",
     flops=1,
     aliases=("absolute",),
     domain=(0.2, 2.0),
-    doc="Absolute value; gradient 1 at 0, as JAX's.",
+    doc="Absolute value. At 0 the gradient and second derivatives are 0; those of abs(x)**p for p >= 2 are right.",
 )
-sign = unary("sign", np.sign, None, dtype="same", flops=1, doc="-1, 0 or 1.")
+sign: Row = unary(
+    "sign",
+    np.sign,
+    None,
+    scalar="1.0 if x > 0.0 else -1.0 if x < 0.0 else 0.0 if x == 0.0 else x",
+    dtype="same",
+    flops=1,
+    doc="-1, 0 or 1; NaN where x is.",
+)
 floor = unary("floor", np.floor, None, flops=1, doc="The next integer below, as a float.")
 ceil = unary("ceil", np.ceil, None, flops=1, doc="The next integer above, as a float.")
 trunc = unary("trunc", np.trunc, None, flops=1, doc="The next integer towards 0, as a float.")
@@ -100,12 +118,14 @@ def _clip(x: Any, min: Any, max: Any) -> Any:
 
 
 def _clip_vjp(g: Any, y: Any, x: Any, min: Any, max: Any) -> Any:
-    """1 inside, 0 outside and, as JAX's, 1/2 at a bound."""
-    if min is not None:
-        g = where(greater(x, min), g, where(equal(x, min), 0.5 * g, 0.0))
-    if max is not None:
-        g = where(less(x, max), g, where(equal(x, max), 0.5 * g, 0.0))
-    return g
+    """1 inside; beyond the bounds and at them 0. An infinite bound is none."""
+    above = None if min in (None, -math.inf) else greater(x, min)
+    below = None if max in (None, math.inf) else less(x, max)
+    if above is None and below is None:
+        return g
+    inside = below if above is None else above if below is None else logical_and(above, below)
+    # Not inside, y is a bound or NaN.
+    return where(inside, g, 0.0 * y)
 
 
 clip = elementwise(
@@ -117,7 +137,7 @@ clip = elementwise(
     dtype_attributes=("min", "max"),
     domain=(REAL,),
     examples=(ex((), min=-1.0, max=1.0), ex((2, 3), min=0, max=1), ex((3,), max=0.5), ex((3,), min=-0.5), ex((0,))),
-    doc="x limited to [min, max]; the gradient is 1 inside, 0 outside and 1/2 at a bound.",
+    doc="x limited to [min, max]; the gradient is 1 inside, 0 outside and at a bound.",
 )
 
 

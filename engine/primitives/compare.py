@@ -9,6 +9,7 @@ import numpy as np
 from engine.attributes import NUMBER, Attribute
 from engine.primitive import ex
 from engine.rows import REAL, Row, binary, elementwise, unary
+from engine.table import CALLS
 
 equal = binary("equal", np.equal, None, None, scalar=operator.eq, dtype="bool", symbol="==", doc="x1 == x2.")
 not_equal = binary(
@@ -105,24 +106,25 @@ mask_fill = elementwise(
 )
 
 
-def _tied(g: Any, mine: Any, other: Any, compare: Any) -> Any:
-    """The whole cotangent to the larger (smaller) operand, half of it to each in a tie."""
-    return where(compare(mine, other), g, where(equal(mine, other), 0.5 * g, 0.0))
+def _tied(g: Any, y: Any, mine: Any, other: Any, is_mine: Any) -> Any:
+    """The whole cotangent to the larger (smaller) operand, half of it to each in a tie; NaN where one is NaN."""
+    # 0.0 * y would be NaN for an infinite y.
+    return where(is_mine, g, where(mine == other, 0.5 * g, 0.0 * CALLS["sign"](y)))
 
 
 maximum = binary(
     "maximum",
     np.maximum,
-    lambda g, y, a, b: _tied(g, a, b, greater),
-    lambda g, y, a, b: _tied(g, b, a, greater),
+    lambda g, y, a, b: _tied(g, y, a, b, a > b),
+    lambda g, y, a, b: _tied(g, y, b, a, b > a),
     scalar="x1 if x1 >= x2 or x1 != x1 else x2",
     doc="The larger of two values; NaN where one is. A tie gives half the gradient to each.",
 )
 minimum = binary(
     "minimum",
     np.minimum,
-    lambda g, y, a, b: _tied(g, a, b, less),
-    lambda g, y, a, b: _tied(g, b, a, less),
+    lambda g, y, a, b: _tied(g, y, a, b, a < b),
+    lambda g, y, a, b: _tied(g, y, b, a, b < a),
     scalar="x1 if x1 <= x2 or x1 != x1 else x2",
     doc="The smaller of two values; NaN where one is. A tie gives half the gradient to each.",
 )

@@ -9,6 +9,7 @@ from scipy import special
 
 from engine.primitives.arithmetic import clip, div
 from engine.primitives.compare import equal, isfinite, logical_and, logical_not, where
+from engine.primitives.radial import direction, radial
 from engine.rows import POSITIVE, REAL, Domain, Row, binary, in_floating, unary
 
 UNIT: Domain = (-0.9, 0.9)
@@ -139,16 +140,27 @@ atanh = unary(
     aliases=("arctanh",),
     doc="Inverse hyperbolic tangent; NaN outside [-1, 1].",
 )
+
+
+def _hypot_radial(p: float, a: Any, b: Any) -> Any:
+    return radial(p - 2, hypot, lambda f, a, b: f(a) + f(b), a, b)
+
+
 hypot: Row = binary(
     "hypot",
     np.hypot,
-    lambda g, y, a, b: g * div(a, where(equal(y, 0.0), math.inf, y)),
-    lambda g, y, a, b: g * div(b, where(equal(y, 0.0), math.inf, y)),
+    lambda g, y, a, b: g * direction(a, y),
+    lambda g, y, a, b: g * direction(b, y),
+    power_vjps=(
+        lambda g, c, p, a, b: g * (c * _hypot_radial(p, a, b)),
+        lambda g, c, p, a, b: g * (c * _hypot_radial(p, b, a)),
+    ),
     scalar=math.hypot,
     dtype="floating",
     domain=(POSITIVE, POSITIVE),
     flops=20,
-    doc="sqrt(x1**2 + x2**2) without overflow; all derivatives are 0 where both are 0.",
+    doc="sqrt(x1**2 + x2**2) without overflow. Where it is 0 the gradient is 0, second derivatives are NaN; those of "
+    "hypot(x1, x2)**p for p >= 2 are right.",
 )
 atan2 = binary(
     "atan2",
@@ -179,11 +191,12 @@ erfc = unary(
 logaddexp = binary(
     "logaddexp",
     np.logaddexp,
-    lambda g, y, a, b: g * sigmoid(a - b),
-    lambda g, y, a, b: g * sigmoid(b - a),
+    # Two of -inf have a difference of NaN.
+    lambda g, y, a, b: g * sigmoid(where(equal(y, -math.inf), -math.inf, a - b)),
+    lambda g, y, a, b: g * sigmoid(where(equal(y, -math.inf), -math.inf, b - a)),
     dtype="floating",
     flops=20,
-    doc="log(exp(x1) + exp(x2)) without overflow.",
+    doc="log(exp(x1) + exp(x2)) without overflow; gradient 0 where both are -inf, NaN where both are inf.",
 )
 
 
@@ -264,7 +277,8 @@ softplus = unary(
 relu = unary(
     "relu",
     lambda x: np.maximum(x, 0.0),
-    lambda g, y, x: where(x > 0.0, g, 0.0),
+    # Where x is not positive, y is 0 or NaN.
+    lambda g, y, x: where(x > 0.0, g, y),
     scalar="x if x > 0.0 or x != x else 0.0",
     flops=1,
     doc="max(x, 0); gradient 0 at 0.",

@@ -286,10 +286,17 @@ dropout_mask = primitive(
     examples=(ex((3,)), ex((2, 3), ratio=0.2), ex((), ratio=1.0)),
     doc="In training, 0 with probability `ratio`, else 1 / (1 - ratio), in the shape of x; else ones.",
 )
+
+
+def _dropout(x: Any, ratio: float, rng: Any) -> Any:
+    mask = dropout_mask(x, ratio=ratio, rng=rng)
+    return where(mask > 0.0, x * mask, 0.0)
+
+
 dropout = composite(
     "dropout",
     ("x",),
-    lambda x, ratio, rng: x * dropout_mask(x, ratio=ratio, rng=rng),
+    _dropout,
     attributes=(Attribute("ratio", RATIO, 0.5),),
     random=True,
     examples=(ex((3,)), ex((2, 3), ratio=0.2)),

@@ -11,11 +11,12 @@ from engine.batching import flattened, leading
 from engine.errors import BadAttributeError, ShapeMismatchError
 from engine.primitive import ex
 from engine.primitives.arithmetic import abs as abs_
-from engine.primitives.arithmetic import div, square
+from engine.primitives.arithmetic import astype, div, sign, square
 from engine.primitives.compare import equal, where
 from engine.primitives.index import slice as slice_
 from engine.primitives.join import concat, flip
-from engine.primitives.math import exp, sqrt
+from engine.primitives.math import exp
+from engine.primitives.radial import direction, radial
 from engine.primitives.shape import broadcast_to, reshape, transpose
 from engine.rows import (
     KEEPDIMS,
@@ -93,22 +94,17 @@ variance = composite(
     aliases=("var",),
     doc="Mean squared deviation from the mean; divided by n - correction.",
 )
-std = composite(
-    "std",
-    ("x",),
-    lambda x, axes, keepdims, correction: sqrt(variance(x, axes=axes, correction=correction, keepdims=keepdims)),
-    attributes=(OVER_AXES, KEEPDIMS, _CORRECTION),
-    examples=(*_SPREAD_EXAMPLES, ex((3,), correction=1)),
-    doc="Square root of the variance; its gradient is NaN where the variance is 0.",
-)
 
 
 def _extreme_vjp(g: Any, y: Any, x: Any, axes: Any, keepdims: bool) -> Any:
-    """Split evenly over ties, so that it still sums to g."""
+    """Split evenly over ties, so that it still sums to g; NaN where one of the elements is."""
     if not shape_of(x):
-        return g
-    chosen = where(equal(x, _spread(y, x, axes)), 1.0, 0.0)
-    return _spread(g, x, axes) * div(chosen, sum(chosen, axes=axes, keepdims=True))
+        return where(equal(y, y), g, y)
+    kept = kept_shape(x, axes)
+    y = reshape(y, kept)
+    chosen = equal(x, y)
+    share = div(reshape(g, kept), astype(sum(chosen, axes=axes, keepdims=True), str(dtype_of(g))))
+    return where(chosen, share, 0.0 * sign(y))
 
 
 max = reduction(
@@ -215,19 +211,46 @@ def _euclidean(x: Any, axes: Any, keepdims: bool) -> Any:
 
 
 def _euclidean_vjp(g: Any, y: Any, x: Any, axes: Any, keepdims: bool) -> Any:
-    y = _spread(y, x, axes)
-    # At 0 the gradient is taken to be 0, and with it all further derivatives: those of x / inf.
-    return _spread(g, x, axes) * div(x, where(equal(y, 0.0), np.inf, y))
+    kept = kept_shape(x, axes)
+    return reshape(g, kept) * direction(x, reshape(y, kept))
 
 
-_euclidean_norm = reduction(
+def _euclidean_power_vjp(g: Any, c: float, p: float, x: Any, axes: Any, keepdims: bool) -> Any:
+    def length(x: Any) -> Any:
+        return _euclidean_norm(x, axes=axes, keepdims=True)
+
+    def total(f: Any, x: Any) -> Any:
+        return sum(f(x), axes=axes, keepdims=True)
+
+    return reshape(g, kept_shape(x, axes)) * (c * radial(p - 2, length, total, x))
+
+
+_euclidean_norm: Row = reduction(
     "euclidean_norm",
     _euclidean,
     _euclidean_vjp,
+    power_vjps=(_euclidean_power_vjp,),
     dtype=floating,
     flops=3,
     domain=POSITIVE,
-    doc="Square root of the sum of squares over axes, without overflow; all derivatives are 0 where it is 0.",
+    doc="Square root of the sum of squares over axes, without overflow. Where it is 0 the gradient is 0 and second "
+    "derivatives are NaN; those of its powers p >= 2 are right.",
+)
+
+
+def _std(x: Any, axes: Any, keepdims: bool, correction: int) -> Any:
+    n = _count("std", x, axes) - correction
+    length = _euclidean_norm(x - mean(x, axes=axes, keepdims=True), axes=axes, keepdims=keepdims)
+    return div(length, math.sqrt(n) if n > 0 else 0.0)
+
+
+std = composite(
+    "std",
+    ("x",),
+    _std,
+    attributes=(OVER_AXES, KEEPDIMS, _CORRECTION),
+    examples=(*_SPREAD_EXAMPLES, ex((3,), correction=1)),
+    doc="Square root of the variance. Where it is 0 the gradient is 0 and second derivatives are NaN.",
 )
 norm = composite(
     "norm",
@@ -236,7 +259,8 @@ norm = composite(
     attributes=(Attribute("ord", ORDER, None), OVER_AXES, KEEPDIMS),
     domain=(POSITIVE,),
     examples=(*_SPREAD_EXAMPLES, ex((3,), ord=1), ex((2, 3), ord="inf", axes=1), ex((3,), ord=2)),
-    doc="Euclidean norm over axes (all where none is given); ord 1, 2 or inf along one axis. Gradient 0 at 0.",
+    doc="Euclidean norm over axes (all where none is given); ord 1, 2 or inf along one axis. Where it is 0 the "
+    "gradient is 0 and second derivatives are NaN; those of norm(x)**p for p >= 2 are right.",
 )
 
 

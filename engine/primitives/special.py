@@ -19,14 +19,17 @@ _FLOPS = 50
 #: A sum of a series, in floating-point operations that other functions do meanwhile.
 _SLOW_FLOPS = 2_000
 
+#: Floats below are integers, and so poles of gamma; SciPy's answer at -inf is -inf.
+_LOWEST = -(2.0**53)
+
 gammaln = unary(
     "gammaln",
-    special.gammaln,
+    lambda x: special.gammaln(np.maximum(x, _LOWEST)),
     lambda g, y, x: g * digamma(x),
-    scalar=lambda x: float(special.gammaln(x)),
+    scalar=lambda x: float(special.gammaln(max(x, _LOWEST))),
     domain=POSITIVE,
     flops=_FLOPS,
-    doc="log(abs(gamma(x))); inf at 0, -1, -2, ...",
+    doc="log(abs(gamma(x))); inf at 0, -1, -2, ... and -inf.",
 )
 digamma: Row = unary(
     "digamma",

@@ -22,7 +22,12 @@ EDGES = [0.0, -0.0, 1.0, 2.0, 0.5, -0.5, -1.0, -2.0, -2.5, 1e-300, -1e-300, 1e30
 
 @pytest.mark.parametrize("name", ["gammaln", "digamma"])
 def test_values_are_those_of_scipy(name: str) -> None:
-    f, expected = getattr(F, name), getattr(special, name)
+    f, scipys = getattr(F, name), getattr(special, name)
+
+    def expected(x: Any) -> Any:
+        # Poles crowd towards -inf, where SciPy gives -inf for gammaln.
+        return np.where((name == "gammaln") & (x == -inf), inf, scipys(x)).astype(x.dtype)
+
     x = np.concatenate([np.linspace(-20.25, 20.25, 82), EDGES])
     np.testing.assert_array_equal(f(x), expected(x))
     np.testing.assert_array_equal([f(float(each)) for each in x], expected(x))

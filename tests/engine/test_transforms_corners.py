@@ -116,11 +116,11 @@ def test_a_cotangent_of_two_scalars_has_the_dtype_of_their_result() -> None:
 
 
 @pytest.mark.parametrize("f", [F.norm, lambda x: F.hypot(x[0], x[1])], ids=["norm", "hypot"])
-def test_all_derivatives_of_a_length_are_zero_at_zero(f: Any) -> None:
+def test_a_length_has_a_gradient_at_zero_and_no_second_derivative(f: Any) -> None:
     zero = np.zeros(2)
     np.testing.assert_array_equal(grad(f)(zero), zero)
-    np.testing.assert_array_equal(hessian(f)(zero), np.zeros((2, 2)))
-    np.testing.assert_array_equal(jacobian(grad(f), mode="reverse")(zero), np.zeros((2, 2)))
+    np.testing.assert_array_equal(hessian(f)(zero), np.full((2, 2), np.nan))
+    np.testing.assert_array_equal(jacobian(grad(f), mode="reverse")(zero), np.full((2, 2), np.nan))
 
 
 def test_a_batch_of_a_batch() -> None:
