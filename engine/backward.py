@@ -86,7 +86,7 @@ def gradients(
         wrapped = nonzero if is_basis else everywhere
         starts = {root: wrapped(g) for root, g in seeds.items()} if is_masked else dict(seeds)
         found = dict(_recorded_pass(nodes, starts, wanted, create_graph, True, through_powers))
-        return [unmasked(found.get(x)) for x in wanted]
+        return [unmasked(found.get(x)) if is_masked else found.get(x) for x in wanted]
 
     with np.errstate(all="ignore"):
         if not supports or not (is_basis or _has_choices(nodes)):

@@ -110,13 +110,13 @@ def nonzero(value: Any) -> Masked:
 
 
 def taken(g: Any, condition: Callable[[], Any]) -> Any:
-    """The cotangent itself, for a row whose vjp leaves out the elements where a condition does not hold.
+    """The cotangent itself, for a vjp whose numbers are 0 already where a condition does not hold.
 
     condition: gives the mask; it is asked for only where supports are computed.
     """
-    if not isinstance(g, Masked):
-        return g
-    return CALLS["where"](condition(), g, 0.0)
+    if isinstance(g, Masked) or getattr(g, "is_taped", False):
+        return CALLS["where"](condition(), g, 0.0)
+    return g
 
 
 def unmasked(value: Any) -> Any:
@@ -220,8 +220,8 @@ def _is_finite(x: Any) -> bool:
         return True
     # The product with itself takes less than half the time of a sum; it may overflow.
     flat = x.ravel("K")
-    total = flat.dot(flat)
-    return bool(total - total == 0.0) or bool(np.isfinite(x).all())
+    total = float(flat.dot(flat))
+    return total - total == 0.0 or bool(np.isfinite(x).all())
 
 
 def _either(plain: Any, masked: Any) -> Any:
@@ -267,6 +267,7 @@ def _chosen(op: Any, values: list[Any], supports: list[Support], attrs: dict[str
     if not others:
         return y, True
     found = []
+    is_exact = True
     for branch, support in zip(branches, supports[1:], strict=True):
         if support is not None:
             found.append(support)
@@ -274,10 +275,13 @@ def _chosen(op: Any, values: list[Any], supports: list[Support], attrs: dict[str
             found.append(False)
         else:
             found.append(_both(others[0], CALLS["not_equal"](branch, 0.0)))
+            is_exact = False
     if found[0] is found[1]:
-        return y, found[0]
-    is_first = condition if dtype_of(condition).kind == "b" else CALLS["not_equal"](condition, 0.0)
-    return y, _any(_both(is_first, found[0]), _both(CALLS["logical_not"](is_first), found[1]))
+        support = found[0]
+    else:
+        is_first = condition if dtype_of(condition).kind == "b" else CALLS["not_equal"](condition, 0.0)
+        support = _any(_both(is_first, found[0]), _both(CALLS["logical_not"](is_first), found[1]))
+    return (y if is_exact else _reset(support, y)), support
 
 
 def _added(op: Any, values: list[Any], supports: list[Support], attrs: dict[str, Any]) -> tuple[Any, Support]:

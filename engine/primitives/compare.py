@@ -84,7 +84,8 @@ where: Row = elementwise(
         ex([True, False], (2,), ()),
         ex((0,), (0,), ()),
     ),
-    doc="x where the condition is not 0, else y. Both are computed: guard what may be NaN in the branch not taken.",
+    doc="x where the condition is not 0, else y. Both are computed; the one that is not taken never contributes to a "
+    "derivative, whatever its value.",
 )
 
 mask_fill = elementwise(

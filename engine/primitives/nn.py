@@ -8,6 +8,7 @@ from engine.attributes import AXIS, INT, NATURAL, RATIO, Attribute
 from engine.batching import leading, repeated
 from engine.config import is_training
 from engine.errors import InvalidValueError, ShapeMismatchError
+from engine.masking import taken
 from engine.primitive import ex
 from engine.primitives.arithmetic import astype, div, square, stop_gradient
 from engine.primitives.compare import equal, maximum, not_equal, where
@@ -168,9 +169,18 @@ def _slope(scores: _Scores) -> Any:
     return slope
 
 
+def _counts(x: Any, t: Any, ignore_index: int) -> Any:
+    """Which labels count, with an axis for the classes."""
+    return not_equal(reshape(t, (*shape_of(x)[:-1], 1)), ignore_index)
+
+
+def _cross_entropy_vjp(g: Any, y: Any, x: Any, t: Any, ignore_index: int) -> Any:
+    return taken(g * cross_entropy_slope(x, t, ignore_index), lambda: _counts(x, t, ignore_index))
+
+
 def _slope_vjp(g: Any, y: Any, x: Any, t: Any, ignore_index: int) -> Any:
     """That of softmax, divided by the number of labels that count, and 0 at those that are ignored."""
-    counts = not_equal(reshape(t, (*shape_of(x)[:-1], 1)), ignore_index)
+    counts = _counts(x, t, ignore_index)
     p = softmax(x)
     slope = p * (g - sum(g * p, axes=-1, keepdims=True))
     return div(where(counts, slope, 0.0), maximum(sum(counts), 1))
@@ -242,7 +252,7 @@ cross_entropy = primitive(
     finish=_loss,
     batch=_cross_entropy_rows,
     attributes=(Attribute("ignore_index", INT, -100),),
-    vjps=(lambda g, y, x, t, ignore_index: g * cross_entropy_slope(x, t, ignore_index), None),
+    vjps=(_cross_entropy_vjp, None),
     infer=_cross_entropy_aval,
     flops=lambda x, t, out, ignore_index: 20 * x.size,
     examples=_LABELLED,

@@ -1,6 +1,7 @@
 """Reductions: sums, extremes, norms, and where the extremes are."""
 
 import math
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from engine.errors import BadAttributeError, ShapeMismatchError
 from engine.primitive import ex
 from engine.primitives.arithmetic import abs as abs_
 from engine.primitives.arithmetic import astype, div, sign, square
-from engine.primitives.compare import equal, where
+from engine.primitives.compare import equal, greater, less, where
 from engine.primitives.index import slice as slice_
 from engine.primitives.join import concat, flip
 from engine.primitives.math import exp
@@ -96,28 +97,32 @@ variance = composite(
 )
 
 
-def _extreme_vjp(g: Any, y: Any, x: Any, axes: Any, keepdims: bool) -> Any:
-    """Split evenly over ties, so that it still sums to g; NaN where one of the elements is."""
+def _extreme_vjp(is_beside: Any, g: Any, y: Any, x: Any, axes: Any, keepdims: bool) -> Any:
+    """Split evenly over ties, so that it still sums to g; NaN where one of the elements is.
+
+    is_beside: tells elements that are not the extreme.
+    """
     if not shape_of(x):
-        return where(equal(y, y), g, y)
+        return div(g, 1.0 + 0.0 * sign(y))
     kept = kept_shape(x, axes)
     y = reshape(y, kept)
-    chosen = equal(x, y)
-    share = div(reshape(g, kept), astype(sum(chosen, axes=axes, keepdims=True), str(dtype_of(g))))
-    return where(chosen, share, 0.0 * sign(y))
+    beside = is_beside(x, y)
+    ties = float(_count("max", x, axes)) - sum(beside, axes=axes, keepdims=True)
+    # The sign of NaN is NaN, that of an infinity 1. So written, it is linear in g also there.
+    return where(beside, 0.0, div(reshape(g, kept), astype(ties, str(dtype_of(g))) + 0.0 * sign(y)))
 
 
 max = reduction(
     "max",
     lambda x, axes, keepdims: np.maximum.reduce(x, axis=axes, keepdims=keepdims),
-    _extreme_vjp,
+    partial(_extreme_vjp, less),
     has_identity=False,
     doc="Largest element over axes; NaN where there is one. Ties share the gradient evenly.",
 )
 min = reduction(
     "min",
     lambda x, axes, keepdims: np.minimum.reduce(x, axis=axes, keepdims=keepdims),
-    _extreme_vjp,
+    partial(_extreme_vjp, greater),
     has_identity=False,
     doc="Smallest element over axes; NaN where there is one. Ties share the gradient evenly.",
 )

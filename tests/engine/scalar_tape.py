@@ -71,7 +71,7 @@ def clip(x: Number, low: float, high: float) -> Number:
 
 
 def relu(x: Number) -> Number:
-    return clip(x, 0.0, np.inf) if x.value < np.inf else taken(x)
+    return taken(x) if x.value == np.inf else clip(x, 0.0, np.inf)
 
 
 def taken(x: Number) -> Number:
