@@ -27,7 +27,7 @@ Support = Any
 #: Above all other tracers: what they hold is masked, never the other way round.
 _LEVEL = 2**40
 #: Linear rows whose every element of the result has an element of the operand in it.
-_FILLING = frozenset(("astype", "broadcast_to", "reshape", "sum", "sum_to", "transpose"))
+_FILLING = frozenset("astype broadcast_to concat cumulative_sum mean reshape slice sum sum_to take transpose".split())
 
 
 class Masked(Tracer):
