@@ -47,8 +47,10 @@ def run_backward(root: Any, create_graph: bool, retain_grad: bool, cotangent: An
     nodes, are_scalars = _reachable(v)
     if are_scalars and not create_graph:
         found = _pass(nodes, {v: g}, create_graph, retain_grad)
-        if not are_finite([g for _, g in found]):
-            found = _settled_pass(nodes, {v: g}, create_graph, retain_grad)
+        for _, gx in found:
+            if gx - gx != 0.0:
+                found = _settled_pass(nodes, {v: g}, create_graph, retain_grad)
+                break
     else:
         with np.errstate(all="ignore"):
             found = _settled_pass(nodes, {v: g}, create_graph, retain_grad)
@@ -123,7 +125,10 @@ def _recorded_pass(
 
 
 def _has_choices(nodes: list[Any]) -> bool:
-    return any(v._op is not None and v._op.selects is not False and selects(v._op) for v in nodes)
+    for v in nodes:
+        if v._op is not None and v._op.selects is not False and selects(v._op):
+            return True
+    return False
 
 
 def _finish(root: Any, found: list[tuple[Any, Any]], create_graph: bool) -> None:

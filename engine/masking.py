@@ -10,8 +10,8 @@ A pass without supports gives the same wherever its result is finite, as derivat
 slope is 0. So a first pass is plain, and only where its result is not finite a second one has supports: see `settled`.
 """
 
-import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from math import isfinite, prod
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,8 @@ Support = Any
 
 #: Above all other tracers: what they hold is masked, never the other way round.
 _LEVEL = 2**40
+#: Vectors of as many elements count as long.
+_LONG = 8192
 #: Linear rows whose every element of the result has an element of the operand in it.
 _FILLING = frozenset("astype broadcast_to concat cumulative_sum mean reshape slice sum sum_to take transpose".split())
 
@@ -152,26 +154,26 @@ def _leaves_out(op: Any, example: Any) -> bool:
 def _filled(given: Any, domain: tuple[float, float]) -> Any:
     if not isinstance(given, tuple):
         return np.array(given) if isinstance(given, list) else float(given)
-    n = math.prod(given)
+    n = prod(given)
     return canonical(np.linspace(*domain, n + 2)[1:-1].reshape(given))
 
 
-def kinds(*values: Any) -> set[str]:
-    """Tell what some values come down to: "raw", "symbol", "recorded" (on a tape) or "masked"."""
-    found = set()
-    pending = list(values)
-    while pending:
-        x = pending.pop()
-        if getattr(x, "is_taped", False):
-            found.add("recorded")
-        elif isinstance(x, Masked):
-            found.add("masked")
-        elif isinstance(x, Symbol):
-            found.add("symbol")
-        elif isinstance(x, Tracer):
-            pending += x.held
-        elif x is not None:
-            found.add("raw")
+#: What values come down to, where not to numbers: to what is on a tape or has a support, or to symbols.
+RECORDED, SYMBOL = "recorded", "symbol"
+
+
+def _lowest(values: Sequence[Any]) -> str | None:
+    """Tell what some values come down to; None for numbers alone."""
+    found = None
+    for x in values:
+        if type(x) is float or type(x) is np.ndarray or x is None:
+            continue
+        if getattr(x, "is_taped", False) or isinstance(x, Masked):
+            return RECORDED
+        own = SYMBOL if isinstance(x, Symbol) else _lowest(x.held) if isinstance(x, Tracer) else None
+        if own is RECORDED:
+            return RECORDED
+        found = found or own
     return found
 
 
@@ -187,41 +189,38 @@ def settled(
     On a tape it has supports, so that they are recorded for further derivatives. Numbers are computed without, and once
     more with supports where one is not finite. Of symbols both are written down, and the plan chooses when it is run.
     """
-    if {"recorded", "masked"} & kinds(*known):
+    if _lowest(known) is RECORDED:
         return run(True)
     plain = run(False)
     if not may_differ():
         return plain
-    found = kinds(*plain)
-    if {"recorded", "masked"} & found:
-        return run(True)
-    if "symbol" in found:
-        return [_either(p, m) for p, m in zip(plain, run(True), strict=True)]
-    return plain if are_finite(plain) else run(True)
+    found = _lowest(plain)
+    if found is None:
+        return plain if are_finite(plain) else run(True)
+    masked = run(True)
+    return masked if found is RECORDED else [_either(p, m) for p, m in zip(plain, masked, strict=True)]
 
 
-def are_finite(values: Sequence[Any]) -> bool:
-    """Return whether all elements of raw values, in whatever tracers, are finite."""
-    return all(_is_finite(x) for value in values for x in _raws(value))
+def are_finite(values: Iterable[Any]) -> bool:
+    """Return whether all elements of raw values, None and tracers of raw values are finite."""
+    for x in values:
+        if type(x) is float:
+            if x - x != 0.0:
+                return False
+        elif isinstance(x, np.ndarray | np.generic):
+            if not (isfinite(_total(x)) or np.isfinite(x).all()):
+                return False
+        elif isinstance(x, Tracer) and not are_finite(x.held):
+            return False
+    return True
 
 
-def _raws(value: Any) -> Iterator[Any]:
-    if not isinstance(value, Tracer):
-        yield value
-        return
-    for x in value.held:
-        yield from _raws(x)
-
-
-def _is_finite(x: Any) -> bool:
-    if type(x) is float:
-        return x - x == 0.0
-    if x is None or x.dtype.kind != "f":
-        return True
-    # The product with itself takes less than half the time of a sum; it may overflow.
-    flat = x.ravel("K")
-    total = float(flat.dot(flat))
-    return total - total == 0.0 or bool(np.isfinite(x).all())
+def _total(x: Any) -> float:
+    """A number that is not finite where an element is not, though it may overflow."""
+    flat = x if x.ndim == 1 else x.ravel("K")
+    # The product with itself takes half the time of a sum; of long vectors it waits for threads.
+    total: float = flat.dot(flat) if flat.size < _LONG and x.dtype.kind == "f" else np.add.reduce(flat)
+    return total
 
 
 def _either(plain: Any, masked: Any) -> Any:
@@ -297,7 +296,7 @@ def _scaled(op: Any, values: list[Any], supports: list[Support], attrs: dict[str
     for x, s in zip(values, supports, strict=True):
         if s is not None:
             support = _any(support, s)
-        elif not (type(x) in (float, int) and math.isfinite(x) and x != 0):
+        elif not (type(x) in (float, int) and isfinite(x) and x != 0):
             is_tame = False
     y = op.run(tuple(values), attrs)
     return (y if is_tame else _reset(support, y)), support

@@ -1,13 +1,14 @@
 """Branches that were not taken never contribute to a derivative, whatever their values and slopes."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 import engine
-from engine import Variable
+from engine import Variable, masking
 from engine import functions as F
 from engine.graph import derivatives, tracing
 from engine.graph.alternatives import Watched
@@ -255,6 +256,34 @@ def test_descent_leaves_a_branch_that_is_not_taken_alone() -> None:
 
 def test_the_rows_that_choose() -> None:
     assert sorted(op.name for op in {id(op): op for op in rows()}.values() if selects(op)) == sorted(CHOOSING)
+
+
+def documented(title: str) -> str:
+    text = (Path(__file__).parents[2] / "docs" / "conventions.md").read_text()
+    return text[text.index(f"- **{title}**") :].partition("\n- ")[0]
+
+
+def test_the_rows_that_choose_are_documented() -> None:
+    text = documented("What leaves out")
+    # Derivatives of other rows, which nobody writes.
+    inner = {"cofactor", "cross_entropy_slope"}
+    assert not [name for name in CHOOSING if name not in inner and name not in text]
+
+
+def test_the_rows_that_stop_it_are_documented(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = set()
+
+    def stopped(op: Any, values: list[Any], supports: list[Any], attrs: dict[str, Any]) -> Any:
+        found.add(op.name)
+        return op.run(tuple(values), attrs), True
+
+    monkeypatch.setattr(masking, "_stopped", stopped)
+    for op in rows():
+        if op.body is None and op.is_differentiable:
+            for example in op.examples:
+                masking._leaves_out(op, example)
+    assert found
+    assert not [name for name in found if f"`{name}`" not in documented("What stops it")]
 
 
 def test_programs_without_a_choice_have_one_way() -> None:
