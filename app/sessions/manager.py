@@ -176,10 +176,7 @@ class Sessions:
         head = self._store.head(session_id) if session_id.startswith(PREFIX) else None
         if head is None:
             raise UnknownSessionError("there is no session of this id; it was deleted, or expired some time ago")
-        if head.is_over(self._clock()):
-            self._copies.pop(session_id)
-            if not head.has_ended:
-                self._store.end(head)
+        if head.expires_at <= self._clock():
             msg = f"the session was not used for {head.ttl_s:g} s and has expired; make a new one"
             raise ExpiredSessionError(msg)
         return head
@@ -192,7 +189,6 @@ class Sessions:
             return head, copy
         content = self._store.load(session_id)
         if content is None:
-            self._head(session_id)
             raise UnknownSessionError("the session was deleted just now")
         try:
             session, kept = snapshot.read(content.document, content.arrays, self._quotas)

@@ -257,7 +257,11 @@ def test_elsewhere_second_derivatives_at_0_are_nan(way: str) -> None:
     for text in KINKED:
         assert np.isfinite(np.ravel(grad(function(text))(ZERO))).all(), text
         if not way.startswith("program, hvp"):
-            assert np.isnan(np.ravel(SECOND[way](text, ZERO))).all(), text
+            found = np.ravel(SECOND[way](text, ZERO))
+            # Elements of different lengths have nothing to do with each other.
+            assert (np.isnan(found) | (found == 0.0)).all(), text
+            own = found.reshape(ZERO.size, -1).diagonal() if found.size > ZERO.size else found
+            assert np.isnan(own).all(), text
 
 
 def test_a_length_in_rows_is_nan_in_its_own_row_alone() -> None:

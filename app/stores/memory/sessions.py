@@ -33,7 +33,7 @@ class MemorySessions:
             if key is not None and key in self._keys:
                 return self._keys[key], False
             now = self._policy.clock()
-            living = [entry.client for entry in self._entries.values() if not entry.head.is_over(now)]
+            living = [entry.client for entry in self._entries.values() if entry.head.expires_at > now]
             self._policy.check(len(living), living.count(client))
             self._entries[head.id] = _Entry(head, client, key, content.document, dict(content.new), content.answered)
             if key is not None:
@@ -44,16 +44,13 @@ class MemorySessions:
         """See `SessionStore`."""
         with self._lock:
             entry = self._entries.get(session_id)
-            if entry is not None and self._policy.is_forgotten(entry.head):
-                self._delete(session_id)
-                return None
-            return None if entry is None else entry.head
+            return self._policy.known(None if entry is None else entry.head)
 
     def load(self, session_id: str) -> Content | None:
         """See `SessionStore`."""
         with self._lock:
             entry = self._entries.get(session_id)
-            if entry is None or entry.head.is_over(self._policy.clock()):
+            if entry is None or entry.head.expires_at <= self._policy.clock():
                 return None
             return Content(entry.head, entry.document, dict(entry.arrays), entry.answered)
 
@@ -61,7 +58,7 @@ class MemorySessions:
         """See `SessionStore`."""
         with self._lock:
             entry = self._entries.get(head.id)
-            if entry is None or entry.head.revision != revision or entry.head.has_ended:
+            if entry is None or entry.head.revision != revision or not entry.document:
                 return False
             for number in change.dropped:
                 del entry.arrays[number]
@@ -73,15 +70,8 @@ class MemorySessions:
         """See `SessionStore`."""
         with self._lock:
             entry = self._entries.get(session_id)
-            if entry is not None and not entry.head.has_ended and entry.head.expires_at < expires_at:
+            if entry is not None and entry.document and entry.head.expires_at < expires_at:
                 entry.head = dataclasses.replace(entry.head, expires_at=expires_at)
-
-    def end(self, head: Head) -> None:
-        """See `SessionStore`."""
-        with self._lock:
-            entry = self._entries.get(head.id)
-            if entry is not None and entry.head == head:
-                self._end(entry)
 
     def delete(self, session_id: str) -> bool:
         """See `SessionStore`."""
@@ -92,10 +82,6 @@ class MemorySessions:
         """See `SessionStore`."""
         with self._lock:
             return [entry.head for entry in self._entries.values()]
-
-    def _end(self, entry: _Entry) -> None:
-        entry.document, entry.arrays, entry.answered = b"", {}, None
-        entry.head = dataclasses.replace(entry.head, has_ended=True)
 
     def _delete(self, session_id: str) -> bool:
         entry = self._entries.pop(session_id, None)
@@ -108,6 +94,6 @@ class MemorySessions:
         now = self._policy.clock()
         ended = [entry for entry in self._entries.values() if entry.head.expires_at <= now]
         for entry in ended[:SWEPT_SESSIONS]:
-            self._end(entry)
+            entry.document, entry.arrays, entry.answered = b"", {}, None
             if entry.head.expires_at <= now - self._policy.grace_s:
                 self._delete(entry.head.id)

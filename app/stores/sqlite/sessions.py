@@ -1,15 +1,11 @@
 """Sessions in a SQLite file."""
 
 import sqlite3
-from collections.abc import Sequence
-from typing import Any
 
 from app.stores.sessions import SWEPT_SESSIONS, Answered, Change, Content, Head, SessionPolicy
 from app.stores.sqlite.database import Database
 
 _HEAD = "id, seq, created_at, expires_at, ttl_s, bytes, name, revision"
-#: A session that has ended has no document.
-_ENDED = "document = x''"
 _ANSWER = "request, status, media_type, answer"
 
 
@@ -29,7 +25,7 @@ class SqliteSessions:
                 row = connection.execute("SELECT id FROM sessions WHERE key = ?", (key,)).fetchone()
                 if row is not None:
                     return str(row[0]), False
-            living = f"SELECT COUNT(*) FROM sessions WHERE expires_at > ? AND NOT {_ENDED}"
+            living = "SELECT COUNT(*) FROM sessions WHERE expires_at > ?"
             count = connection.execute(living, (now,)).fetchone()[0]
             of_client = connection.execute(f"{living} AND client = ?", (now, client)).fetchone()[0]
             self._policy.check(count, of_client)
@@ -42,23 +38,19 @@ class SqliteSessions:
     def head(self, session_id: str) -> Head | None:
         """See `SessionStore`."""
         with self._database.read() as connection:
-            row = connection.execute(f"SELECT {_HEAD}, {_ENDED} FROM sessions WHERE id = ?", (session_id,)).fetchone()
-        head = None if row is None else _head(row)
-        if head is not None and self._policy.is_forgotten(head):
-            self.delete(session_id)
-            return None
-        return head
+            row = connection.execute(f"SELECT {_HEAD} FROM sessions WHERE id = ?", (session_id,)).fetchone()
+        return self._policy.known(None if row is None else Head(*row))
 
     def load(self, session_id: str) -> Content | None:
         """See `SessionStore`."""
-        query = f"SELECT {_HEAD}, {_ENDED}, {_ANSWER}, number, document FROM sessions WHERE id = ?"
+        query = f"SELECT {_HEAD}, {_ANSWER}, number, document FROM sessions WHERE id = ?"
         with self._database.read() as connection:
             row = connection.execute(query, (session_id,)).fetchone()
             if row is None:
                 return None
             *fields, request, status, media_type, answer, number, document = row
-            head = _head(fields)
-            if head.is_over(self._policy.clock()):
+            head = Head(*fields)
+            if head.expires_at <= self._policy.clock():
                 return None
             arrays = dict(connection.execute("SELECT number, data FROM session_arrays WHERE session = ?", (number,)))
         answered = None if request is None else Answered(request, status, media_type, answer)
@@ -67,7 +59,7 @@ class SqliteSessions:
     def save(self, head: Head, revision: str, change: Change) -> bool:
         """See `SessionStore`."""
         with self._database.write() as connection:
-            query = f"SELECT number FROM sessions WHERE id = ? AND revision = ? AND NOT {_ENDED}"
+            query = "SELECT number FROM sessions WHERE id = ? AND revision = ? AND document != x''"
             row = connection.execute(query, (head.id, revision)).fetchone()
             if row is None:
                 return False
@@ -82,16 +74,9 @@ class SqliteSessions:
 
     def touch(self, session_id: str, expires_at: float) -> None:
         """See `SessionStore`."""
-        query = f"UPDATE sessions SET expires_at = ? WHERE id = ? AND expires_at < ? AND NOT {_ENDED}"
+        query = "UPDATE sessions SET expires_at = ? WHERE id = ? AND expires_at < ? AND document != x''"
         with self._database.write() as connection:
             connection.execute(query, (expires_at, session_id, expires_at))
-
-    def end(self, head: Head) -> None:
-        """See `SessionStore`."""
-        query = "SELECT number FROM sessions WHERE id = ? AND revision = ? AND expires_at = ?"
-        with self._database.write() as connection:
-            for (number,) in connection.execute(query, (head.id, head.revision, head.expires_at)).fetchall():
-                _end(connection, number)
 
     def delete(self, session_id: str) -> bool:
         """See `SessionStore`."""
@@ -101,7 +86,7 @@ class SqliteSessions:
     def list(self) -> list[Head]:
         """See `SessionStore`."""
         with self._database.read() as connection:
-            return [_head(row) for row in connection.execute(f"SELECT {_HEAD}, {_ENDED} FROM sessions ORDER BY number")]
+            return [Head(*row) for row in connection.execute(f"SELECT {_HEAD} FROM sessions ORDER BY number")]
 
     def _sweep(self, connection: sqlite3.Connection, now: float) -> None:
         """Lets go of what sessions held that expired, and of those that expired long ago altogether."""
@@ -109,21 +94,11 @@ class SqliteSessions:
         connection.execute(
             f"DELETE FROM sessions WHERE number IN ({old})", (now - self._policy.grace_s, SWEPT_SESSIONS)
         )
-        ended = f"SELECT number FROM sessions WHERE expires_at <= ? AND NOT {_ENDED} LIMIT ?"
+        ended = "SELECT number FROM sessions WHERE expires_at <= ? AND document != x'' LIMIT ?"
         for (number,) in connection.execute(ended, (now, SWEPT_SESSIONS)).fetchall():
-            _end(connection, number)
-
-
-def _end(connection: sqlite3.Connection, number: int) -> None:
-    emptied = "UPDATE sessions SET document = x'', answer = NULL, request = NULL WHERE number = ?"
-    connection.execute(emptied, (number,))
-    connection.execute("DELETE FROM session_arrays WHERE session = ?", (number,))
-
-
-def _head(row: Sequence[Any]) -> Head:
-    """The head of a row that begins with its columns and ends with whether the session has ended."""
-    *fields, has_ended = row
-    return Head(*fields, has_ended=bool(has_ended))
+            emptied = "UPDATE sessions SET document = x'', answer = NULL, request = NULL WHERE number = ?"
+            connection.execute(emptied, (number,))
+            connection.execute("DELETE FROM session_arrays WHERE session = ?", (number,))
 
 
 def _head_row(head: Head) -> tuple[object, ...]:
