@@ -117,14 +117,16 @@ class Dual(Tracer):
 
     _content = ("primal", "tangent")
 
+    # Set where there is an _op.
+    _parents: tuple[Any, ...]
+    _saved: tuple[Any, ...]
+    _attrs: dict[str, Any] | None
+
     def __init__(self, primal: Any, tangent: Any, forward: "Forward") -> None:
         self.recorder = forward
         self.primal = primal
         self.tangent = tangent
         self._op: Any = None
-        self._parents: tuple[Any, ...] = ()
-        self._saved: tuple[Any, ...] = ()
-        self._attrs: dict[str, Any] | None = None
 
     @property
     def held(self) -> tuple[Any, ...]:
@@ -182,8 +184,7 @@ class Forward:
         y = Dual(apply(op, primals, attrs, **extra), None, self)
         if _is_on(self._began):
             lengths = _remembered(y, op, args, primals, attrs)
-            with np.errstate(all="ignore"):
-                y.tangent = push_power(lengths, y.primal) if lengths else push(op, primals, tangents, y.primal, attrs)
+            y.tangent = push_power(lengths, y.primal) if lengths else push(op, primals, tangents, y.primal, attrs)
         return y
 
 

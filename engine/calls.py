@@ -141,7 +141,8 @@ def pushed(
     def run(is_masked: bool) -> list[Any]:
         forward = Forward(next_level())
         seeds = [wrap(t) if is_masked and t is not None else t for t in tangents]
-        y, aux = call([*map(forward.pair, xs, seeds)])
+        with np.errstate(all="ignore"):
+            y, aux = call([*map(forward.pair, xs, seeds)])
         pairs = [forward.parts(value_of(leaf)) for leaf in trees.leaves(y)]
         aux = trees.mapped(lambda leaf: forward.parts(leaf)[0], aux)
         calls.append(Pushed(y, aux, [p for p, _ in pairs], [unmasked(t) for _, t in pairs], forward.has_choices))

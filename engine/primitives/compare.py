@@ -9,7 +9,6 @@ import numpy as np
 from engine.attributes import NUMBER, Attribute
 from engine.primitive import ex
 from engine.rows import REAL, Row, binary, elementwise, unary
-from engine.table import CALLS
 
 equal = binary("equal", np.equal, None, None, scalar=operator.eq, dtype="bool", symbol="==", doc="x1 == x2.")
 not_equal = binary(
@@ -107,10 +106,32 @@ mask_fill = elementwise(
 )
 
 
+#: Elements from which on memory costs more than a call.
+_MANY = 4096
+
+
+def _zero_or_nan(x: Any) -> Any:
+    """Zeros, which take no memory where there are many of them, unless the least element is NaN."""
+    least = np.minimum.reduce(x, axis=None, initial=0.0)
+    if least != least:
+        return np.clip(x, 0.0, 0.0)
+    return np.zeros_like(x) if x.size < _MANY else np.broadcast_to(x.dtype.type(0), x.shape)
+
+
+zero_or_nan = unary(
+    "zero_or_nan",
+    _zero_or_nan,
+    None,
+    scalar="0.0 if x == x else x",
+    dtype="same",
+    flops=1,
+    doc="0, and NaN where x is NaN: the derivative along an operand that was not chosen.",
+)
+
+
 def _tied(g: Any, y: Any, mine: Any, other: Any, is_mine: Any) -> Any:
     """The whole cotangent to the larger (smaller) operand, half of it to each in a tie; NaN where one is NaN."""
-    # 0.0 * y would be NaN for an infinite y.
-    return where(is_mine, g, where(mine == other, 0.5 * g, 0.0 * CALLS["sign"](y)))
+    return where(is_mine, g, where(mine == other, 0.5 * g, zero_or_nan(y)))
 
 
 maximum = binary(

@@ -12,8 +12,8 @@ from engine.batching import flattened, leading
 from engine.errors import BadAttributeError, ShapeMismatchError
 from engine.primitive import ex
 from engine.primitives.arithmetic import abs as abs_
-from engine.primitives.arithmetic import astype, div, sign, square
-from engine.primitives.compare import equal, greater, less, where
+from engine.primitives.arithmetic import astype, div, square
+from engine.primitives.compare import equal, greater, less, where, zero_or_nan
 from engine.primitives.index import slice as slice_
 from engine.primitives.join import concat, flip
 from engine.primitives.math import exp
@@ -103,13 +103,13 @@ def _extreme_vjp(is_beside: Any, g: Any, y: Any, x: Any, axes: Any, keepdims: bo
     is_beside: tells elements that are not the extreme.
     """
     if not shape_of(x):
-        return div(g, 1.0 + 0.0 * sign(y))
+        return div(g, 1.0 + zero_or_nan(y))
     kept = kept_shape(x, axes)
     y = reshape(y, kept)
     beside = is_beside(x, y)
     ties = float(_count("max", x, axes)) - sum(beside, axes=axes, keepdims=True)
-    # The sign of NaN is NaN, that of an infinity 1. So written, it is linear in g also there.
-    return where(beside, 0.0, div(reshape(g, kept), astype(ties, str(dtype_of(g))) + 0.0 * sign(y)))
+    # So written, it is linear in g where y is NaN, too.
+    return where(beside, 0.0, div(reshape(g, kept), astype(ties, str(dtype_of(g))) + zero_or_nan(y)))
 
 
 max = reduction(

@@ -20,7 +20,7 @@ Result = Any
 
 
 def abs(x: Operand) -> Result:
-    """Absolute value; gradient 1 at 0, as JAX's."""
+    """Absolute value. At 0 the gradient and second derivatives are 0; those of abs(x)**p for p >= 2 are right."""
     return apply("abs", (x,))
 
 
@@ -110,7 +110,7 @@ def cholesky(x: Operand, upper: bool = False) -> Result:
 
 
 def clip(x: Operand, min: float | None = None, max: float | None = None) -> Result:
-    """x limited to [min, max]; the gradient is 1 inside, 0 outside and 1/2 at a bound."""
+    """x limited to [min, max]; the gradient is 1 inside, 0 outside and at a bound."""
     return apply("clip", (x,), {"min": min, "max": max}, {})
 
 
@@ -218,7 +218,7 @@ def erfc(x: Operand) -> Result:
 
 
 def euclidean_norm(x: Operand, axes: Axes = None, keepdims: bool = False, *, axis: Axes | None = None) -> Result:
-    """Square root of the sum of squares over axes, without overflow; all derivatives are 0 where it is 0."""
+    """Square root of the sum of squares over axes, without overflow. Where it is 0 the gradient is 0 and second derivatives are NaN; those of its powers p >= 2 are right."""
     return apply("euclidean_norm", (x,), {"axes": axes, "keepdims": keepdims, "axis": axis}, {"keepdims": False})
 
 
@@ -263,7 +263,7 @@ def full_like(x: Operand, value: float) -> Result:
 
 
 def gammaln(x: Operand) -> Result:
-    """log(abs(gamma(x))); inf at 0, -1, -2, ..."""
+    """log(abs(gamma(x))); inf at 0, -1, -2, ... and -inf."""
     return apply("gammaln", (x,))
 
 
@@ -288,7 +288,7 @@ def greater_equal(x1: Operand, x2: Operand) -> Result:
 
 
 def hypot(x1: Operand, x2: Operand) -> Result:
-    """sqrt(x1**2 + x2**2) without overflow; all derivatives are 0 where both are 0."""
+    """sqrt(x1**2 + x2**2) without overflow. Where it is 0 the gradient is 0, second derivatives are NaN; those of hypot(x1, x2)**p for p >= 2 are right."""
     return apply("hypot", (x1, x2))
 
 
@@ -363,7 +363,7 @@ def log_softmax(x: Operand, axis: int = -1) -> Result:
 
 
 def logaddexp(x1: Operand, x2: Operand) -> Result:
-    """log(exp(x1) + exp(x2)) without overflow."""
+    """log(exp(x1) + exp(x2)) without overflow; gradient 0 where both are -inf, NaN where both are inf."""
     return apply("logaddexp", (x1, x2))
 
 
@@ -450,7 +450,7 @@ def neg(x: Operand) -> Result:
 def norm(
     x: Operand, ord: float | str | None = None, axes: Axes = None, keepdims: bool = False, *, axis: Axes | None = None
 ) -> Result:
-    """Euclidean norm over axes (all where none is given); ord 1, 2 or inf along one axis. Gradient 0 at 0."""
+    """Euclidean norm over axes (all where none is given); ord 1, 2 or inf along one axis. Where it is 0 the gradient is 0 and second derivatives are NaN; those of norm(x)**p for p >= 2 are right."""
     return apply("norm", (x,), {"ord": ord, "axes": axes, "keepdims": keepdims, "axis": axis}, {"keepdims": False})
 
 
@@ -535,7 +535,7 @@ def sigmoid_slope(x: Operand) -> Result:
 
 
 def sign(x: Operand) -> Result:
-    """-1, 0 or 1."""
+    """-1, 0 or 1; NaN where x is."""
     return apply("sign", (x,))
 
 
@@ -607,7 +607,7 @@ def stack(*x: Operand, axis: int = 0) -> Result:
 def std(
     x: Operand, axes: Axes = None, keepdims: bool = False, correction: int = 0, *, axis: Axes | None = None
 ) -> Result:
-    """Square root of the variance; its gradient is NaN where the variance is 0."""
+    """Square root of the variance. Where it is 0 the gradient is 0 and second derivatives are NaN."""
     return apply(
         "std",
         (x,),
@@ -708,6 +708,11 @@ def variance(
 def where(condition: Operand, x: Operand, y: Operand) -> Result:
     """x where the condition is not 0, else y. Both are computed: guard what may be NaN in the branch not taken."""
     return apply("where", (condition, x, y))
+
+
+def zero_or_nan(x: Operand) -> Result:
+    """0, and NaN where x is NaN: the derivative along an operand that was not chosen."""
+    return apply("zero_or_nan", (x,))
 
 
 def zeros_like(x: Operand) -> Result:
@@ -918,6 +923,7 @@ fill(
         "var": var,
         "variance": variance,
         "where": where,
+        "zero_or_nan": zero_or_nan,
         "zeros_like": zeros_like,
     },
     {
