@@ -1,0 +1,455 @@
+"""Every smooth row in relative error, against mpmath: values, first and second derivatives where digits cancel.
+
+The points are tiny, huge, saturated, at a boundary and just inside of it. A value and a slope may be wrong by 8 units
+of the last place beside the conditioning of the argument, a second derivative by 64.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from mpmath import mp, mpf
+
+from engine import Variable, compile
+from engine import functions as F
+from engine.table import rows
+from engine.transforms import grad
+
+Array = npt.NDArray[Any]
+#: A function of one number, exact to many digits.
+Exact = Callable[[Any], Any]
+
+inf, nan = math.inf, math.nan
+#: Digits of the exact results.
+DIGITS = 60
+#: Units of the last place that a value, a slope and a second derivative may be wrong by.
+UNITS = (8.0, 8.0, 64.0)
+#: Relative step that conditioning is measured with.
+STEP = mpf(10) ** -30
+
+
+class Reference(NamedTuple):
+    """A row by formulas that lose no digits.
+
+    exact: the function, its derivative and its second derivative, for lowest < x < highest.
+    points: beside the common ones. limits: the three at boundaries and at infinity.
+    has_poles: at 0, -1, -2, ...; there is no limit. call: the function, where it is not the row's.
+    most_condition: conditioning excuses no more. An argument of 1e22 is exact, whatever a sine makes of it.
+    """
+
+    exact: tuple[Exact, Exact, Exact]
+    points: tuple[float, ...] = ()
+    limits: Mapping[float, tuple[float, float, float]] = MappingProxyType({})
+    lowest: float = -inf
+    highest: float = inf
+    has_poles: bool = False
+    most_condition: float = inf
+    call: Callable[[Any], Any] | None = None
+
+
+def sech(x: Any) -> Any:
+    return 1 / mp.cosh(x)
+
+
+def expit(x: Any) -> Any:
+    return 1 / (1 + mp.exp(-x)) if x >= 0 else mp.exp(x) / (1 + mp.exp(x))
+
+
+def bell(x: Any) -> Any:
+    """The derivative of expit."""
+    return expit(x) * expit(-x)
+
+
+def complement(x: Any) -> Any:
+    """1 - x * x."""
+    return (1 - x) * (1 + x)
+
+
+def gauss(x: Any) -> Any:
+    """The derivative of erf."""
+    return 2 / mp.sqrt(mp.pi) * mp.exp(-x * x)
+
+
+def inner(x: Any, order: int = 0) -> Any:
+    """What gelu takes the sigmoid of, and its derivatives."""
+    scale, cubic = 2 * mp.sqrt(2 / mp.pi), mpf(44715) / 10**6
+    return scale * (x + cubic * x**3, 1 + 3 * cubic * x**2, 6 * cubic * x)[order]
+
+
+def gelu_curvature(x: Any) -> Any:
+    u, slope, curvature = (inner(x, order) for order in range(3))
+    return bell(u) * (2 * slope - x * slope**2 * mp.tanh(u / 2) + x * curvature)
+
+
+def log_gamma(x: Any) -> Any:
+    return mp.loggamma(x) if x > 0 else mp.log(mp.pi / abs(mp.sinpi(x))) - mp.loggamma(1 - x)
+
+
+def psi(order: int) -> Exact:
+    def found(x: Any) -> Any:
+        if x > 0:
+            return mp.psi(order, x)
+        mirrored = (-1) ** order * mp.psi(order, 1 - x)
+        c, s = mp.cospi(x), mp.sinpi(x)
+        cotangent = (c / s, -1 / s**2, 2 * c / s**3, -2 * (1 + 2 * c**2) / s**4, 8 * c * (2 + c**2) / s**5)[order]
+        return mirrored - mp.pi ** (order + 1) * cotangent
+
+    return found
+
+
+LN2, LN10 = mp.ln2, mp.ln10
+#: Between the poles of the gamma function, close to them, and where its logarithm and digamma are 0.
+BETWEEN_POLES = (-0.5, -1.0 + 1e-9, -1.0 - 1e-9, -1.5, -2.0 - 1e-9, -2.4570247382208006, -3.5, -10.25, -30.125)
+AROUND_ZEROS = (1.0 - 1e-9, 1.0 + 1e-9, 2.0 - 1e-9, 2.0 + 1e-9, 1.4616321449683623, 1.46, -0.504083008264455)
+HALF_PI = math.pi / 2
+WAVES = (HALF_PI, -HALF_PI, math.pi, 1.5707963, 3.1415926, 4.71238898038469, 1e22, 355.0, 1e5)
+NO_LIMIT = {inf: (nan, nan, nan), -inf: (nan, nan, nan)}
+FLAT = {-inf: (0.0, 0.0, 0.0)}
+
+SMOOTH: dict[str, Reference] = {
+    "acos": Reference(
+        (mp.acos, lambda x: -1 / mp.sqrt(complement(x)), lambda x: -x / complement(x) ** mpf(1.5)),
+        limits={1.0: (0.0, -inf, -inf), -1.0: (math.pi, -inf, inf)},
+        lowest=-1,
+        highest=1,
+    ),
+    "acosh": Reference(
+        (
+            mp.acosh,
+            lambda x: 1 / mp.sqrt((x - 1) * (x + 1)),
+            lambda x: -x / ((x - 1) * (x + 1)) ** mpf(1.5),
+        ),
+        limits={1.0: (0.0, inf, -inf), inf: (inf, 0.0, 0.0)},
+        lowest=1,
+    ),
+    "asin": Reference(
+        (mp.asin, lambda x: 1 / mp.sqrt(complement(x)), lambda x: x / complement(x) ** mpf(1.5)),
+        limits={1.0: (HALF_PI, inf, inf), -1.0: (-HALF_PI, inf, -inf)},
+        lowest=-1,
+        highest=1,
+    ),
+    "asinh": Reference(
+        (mp.asinh, lambda x: 1 / mp.sqrt(1 + x * x), lambda x: -x / (1 + x * x) ** mpf(1.5)),
+        limits={inf: (inf, 0.0, 0.0), -inf: (-inf, 0.0, 0.0)},
+    ),
+    "atan": Reference(
+        (mp.atan, lambda x: 1 / (1 + x * x), lambda x: -2 * x / (1 + x * x) ** 2),
+        limits={inf: (HALF_PI, 0.0, 0.0), -inf: (-HALF_PI, 0.0, 0.0)},
+    ),
+    "atan_slope": Reference(
+        (
+            lambda x: 1 / (1 + x * x),
+            lambda x: -2 * x / (1 + x * x) ** 2,
+            lambda x: 2 * (3 * x * x - 1) / (1 + x * x) ** 3,
+        ),
+        (math.sqrt(1 / 3),),
+        {inf: (0.0, 0.0, 0.0), -inf: (0.0, 0.0, 0.0)},
+    ),
+    "asinh_slope": Reference(
+        (
+            lambda x: 1 / mp.sqrt(1 + x * x),
+            lambda x: -x / (1 + x * x) ** mpf(1.5),
+            lambda x: (2 * x * x - 1) / (1 + x * x) ** mpf(2.5),
+        ),
+        (math.sqrt(0.5),),
+        {inf: (0.0, 0.0, 0.0), -inf: (0.0, 0.0, 0.0)},
+    ),
+    "one_minus_square": Reference(
+        (complement, lambda x: -2 * x, lambda x: mpf(-2)), (), {inf: (-inf, -inf, -2.0), -inf: (-inf, inf, -2.0)}
+    ),
+    "tanh_slope": Reference(
+        (
+            lambda x: sech(x) ** 2,
+            lambda x: -2 * sech(x) ** 2 * mp.tanh(x),
+            lambda x: sech(x) ** 2 * (4 * mp.tanh(x) ** 2 - 2 * sech(x) ** 2),
+        ),
+        (354.0, 372.0, 0.6584789484624084),
+        {inf: (0.0, 0.0, 0.0), -inf: (0.0, 0.0, 0.0)},
+    ),
+    "atanh": Reference(
+        (mp.atanh, lambda x: 1 / complement(x), lambda x: 2 * x / complement(x) ** 2),
+        limits={1.0: (inf, inf, inf), -1.0: (-inf, inf, -inf)},
+        lowest=-1,
+        highest=1,
+    ),
+    "cos": Reference((mp.cos, lambda x: -mp.sin(x), lambda x: -mp.cos(x)), WAVES, NO_LIMIT, most_condition=1.0),
+    "cosh": Reference((mp.cosh, mp.sinh, mp.cosh), (), {inf: (inf, inf, inf), -inf: (inf, -inf, inf)}),
+    "digamma": Reference(
+        (psi(0), psi(1), psi(2)),
+        BETWEEN_POLES + AROUND_ZEROS,
+        {0.0: (-inf, inf, -inf), inf: (inf, 0.0, 0.0)},
+        -50.0,
+        has_poles=True,
+    ),
+    "erf": Reference((mp.erf, gauss, lambda x: -2 * x * gauss(x)), (), {inf: (1.0, 0.0, 0.0), -inf: (-1.0, 0.0, 0.0)}),
+    "erfc": Reference(
+        (lambda x: mp.erfc(x) if x < 1e6 else mp.exp(-x * x), lambda x: -gauss(x), lambda x: 2 * x * gauss(x)),
+        (26.5,),
+        {inf: (0.0, 0.0, 0.0), -inf: (2.0, 0.0, 0.0)},
+    ),
+    "gaussian": Reference(
+        (
+            lambda x: mp.exp(-x * x),
+            lambda x: -2 * x * mp.exp(-x * x),
+            lambda x: (4 * x * x - 2) * mp.exp(-x * x),
+        ),
+        (math.sqrt(0.5),),
+        {inf: (0.0, 0.0, 0.0), -inf: (0.0, 0.0, 0.0)},
+    ),
+    "exp": Reference((mp.exp, mp.exp, mp.exp), (), {inf: (inf, inf, inf), **FLAT}),
+    "exp2": Reference(
+        (lambda x: mpf(2) ** x, lambda x: LN2 * mpf(2) ** x, lambda x: LN2**2 * mpf(2) ** x),
+        (1023.5, -1021.5),
+        {inf: (inf, inf, inf), **FLAT},
+    ),
+    "expm1": Reference((mp.expm1, mp.exp, mp.exp), (), {inf: (inf, inf, inf), -inf: (-1.0, 0.0, 0.0)}),
+    "gammaln": Reference(
+        (log_gamma, psi(0), psi(1)),
+        BETWEEN_POLES + AROUND_ZEROS,
+        {0.0: (inf, -inf, inf), inf: (inf, inf, 0.0)},
+        -50.0,
+        has_poles=True,
+    ),
+    "gelu": Reference(
+        (
+            lambda x: x * expit(inner(x)),
+            lambda x: expit(inner(x)) + x * bell(inner(x)) * inner(x, 1),
+            gelu_curvature,
+        ),
+        (-0.7524614220710162, -9.0, 9.0, -12.0, 29.9, 30.1),
+        {inf: (inf, 1.0, 0.0), **FLAT},
+    ),
+    "log": Reference(
+        (mp.log, lambda x: 1 / x, lambda x: -1 / x**2), (), {0.0: (-inf, inf, -inf), inf: (inf, 0.0, 0.0)}, 0.0
+    ),
+    "log10": Reference(
+        (lambda x: mp.log(x) / LN10, lambda x: 1 / (x * LN10), lambda x: -1 / (x**2 * LN10)),
+        (),
+        {0.0: (-inf, inf, -inf), inf: (inf, 0.0, 0.0)},
+        0.0,
+    ),
+    "log1p": Reference(
+        (mp.log1p, lambda x: 1 / (1 + x), lambda x: -1 / (1 + x) ** 2),
+        (),
+        {-1.0: (-inf, inf, -inf), inf: (inf, 0.0, 0.0)},
+        -1.0,
+    ),
+    "log2": Reference(
+        (lambda x: mp.log(x) / LN2, lambda x: 1 / (x * LN2), lambda x: -1 / (x**2 * LN2)),
+        (),
+        {0.0: (-inf, inf, -inf), inf: (inf, 0.0, 0.0)},
+        0.0,
+    ),
+    "neg": Reference((lambda x: -x, lambda x: -mpf(1), lambda x: mpf(0)), (), {inf: (-inf, -1.0, 0.0)}),
+    "polygamma": Reference(
+        (psi(1), psi(2), psi(3)),
+        BETWEEN_POLES,
+        {inf: (0.0, 0.0, 0.0)},
+        -50.0,
+        has_poles=True,
+        call=lambda x: F.polygamma(x, 1),
+    ),
+    "sigmoid": Reference(
+        (expit, bell, lambda x: -bell(x) * mp.tanh(x / 2)), (), {inf: (1.0, 0.0, 0.0), -inf: (0.0, 0.0, 0.0)}
+    ),
+    "sigmoid_slope": Reference(
+        (
+            bell,
+            lambda x: -bell(x) * mp.tanh(x / 2),
+            lambda x: bell(x) * (mp.tanh(x / 2) ** 2 - sech(x / 2) ** 2 / 2),
+        ),
+        (1.3169578969248166,),
+        {inf: (0.0, 0.0, 0.0), -inf: (0.0, 0.0, 0.0)},
+    ),
+    "sin": Reference((mp.sin, mp.cos, lambda x: -mp.sin(x)), WAVES, NO_LIMIT, most_condition=1.0),
+    "sinh": Reference((mp.sinh, mp.cosh, mp.sinh), (), {inf: (inf, inf, inf), -inf: (-inf, inf, -inf)}),
+    "softplus": Reference(
+        (lambda x: mp.log1p(mp.exp(x)) if x < 0 else x + mp.log1p(mp.exp(-x)), expit, bell),
+        (),
+        {inf: (inf, 1.0, 0.0), **FLAT},
+    ),
+    "sqrt": Reference(
+        (mp.sqrt, lambda x: 1 / (2 * mp.sqrt(x)), lambda x: -1 / (4 * x * mp.sqrt(x))),
+        (),
+        {0.0: (0.0, inf, -inf), inf: (inf, 0.0, 0.0)},
+        0.0,
+    ),
+    "square": Reference((lambda x: x * x, lambda x: 2 * x, lambda x: mpf(2)), (), {inf: (inf, inf, 2.0)}),
+    "tan": Reference(
+        (mp.tan, lambda x: mp.sec(x) ** 2, lambda x: 2 * mp.sec(x) ** 2 * mp.tan(x)),
+        WAVES,
+        NO_LIMIT,
+        most_condition=1.0,
+    ),
+    "tanh": Reference(
+        (mp.tanh, lambda x: sech(x) ** 2, lambda x: -2 * sech(x) ** 2 * mp.tanh(x)),
+        (354.0, 372.0),
+        {inf: (1.0, 0.0, 0.0), -inf: (-1.0, 0.0, 0.0)},
+    ),
+}
+#: What a row does not hold, as its documentation says: (row, order) -> whether it is so at a point.
+NOT_HELD: dict[tuple[str, int], Callable[[float], bool]] = {
+    # SciPy computes the logarithm of 1 / x there, which overflows.
+    ("gammaln", 0): lambda x: 0.0 < abs(x) < 1 / FORMATS["float64"].largest,
+}
+#: Piecewise linear, or with attributes that choose: what they do at their kinks is another table's business.
+NOT_SMOOTH = {"abs", "clip", "relu"}
+
+SIZES = (5e-324, 1e-310, 1e-300, 1e-200, 1e-160, 1e-154, 1e-100, 1e-50, 1e-45, 1e-40, 1e-37, 1e-20, 1e-10, 1e-8, 1e-5)
+SIZES += (1e-3, 0.1, 0.25, 0.3, 0.5, 0.7, 0.9, 0.99, 1.0, 1.1, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0, 9.0, 10.0, 14.0, 17.0)
+SIZES += (19.07, 20.0, 25.0, 30.0, 36.7, 37.0, 40.0, 44.0, 60.0, 80.0, 88.0, 88.8, 100.0, 300.0, 700.0, 709.0, 709.7)
+SIZES += (710.4, 720.0, 744.0, 800.0, 1e4, 1e7, 1e8, 1e12, 1e16, 1e19, 1e20, 1e30, 1e38, 3e38, 1e50, 1e100, 1e153)
+SIZES += (1e154, 1e155, 1e200, 1e300, 1.7e308)
+
+
+def points_of(reference: Reference, dtype: Any) -> Iterator[float]:
+    """The points inside of the domain: all sizes, the numbers on both sides of a boundary or of 1, and the row's own."""
+    sides = [float(np.nextafter(dtype(x), dtype(to))) for x in (1.0, -1.0, 2.0, -2.0) for to in (-inf, inf)]
+    near = [x + s * d for x in (1.0, -1.0) for s in (1.0, -1.0) for d in (1e-12, 1e-8, 1e-6, 1e-3)]
+    signed = [s * x for x in (0.0, *SIZES) for s in (1.0, -1.0)]
+    with np.errstate(all="ignore"):
+        rounded = {str(dtype(x)): float(dtype(x)) for x in (*signed, *sides, *near, *reference.points)}
+    for x in rounded.values():
+        is_pole = x in reference.limits or (reference.has_poles and x <= 0 and x == np.floor(x))
+        if math.isfinite(x) and not is_pole and reference.lowest < x < reference.highest:
+            yield x
+
+
+class Format(NamedTuple):
+    """A floating-point format: its type, the unit of the last place of 1, the smallest normal number, the largest."""
+
+    dtype: Any
+    eps: float
+    tiny: float
+    largest: float
+
+
+FORMATS = {
+    name: Format(dtype, *(float(getattr(np.finfo(dtype), field)) for field in ("eps", "tiny", "max")))
+    for name, dtype in (("float64", np.float64), ("float32", np.float32))
+}
+
+
+def with_condition(f: Exact, x: float, most: float) -> tuple[Any, float]:
+    """The exact result, and the relative change of it over that of x."""
+    y = f(mpf(x))
+    if not y or not x:
+        return y, 0.0
+    return y, min(float(abs((f(mpf(x) * (1 + STEP)) - y) / y) / STEP), most)
+
+
+@cache
+def exact_results(name: str, format_name: str) -> tuple[list[float], list[list[tuple[Any, float]]]]:
+    """The points of a row, and for value, slope and second derivative the exact results with their conditioning."""
+    reference = SMOOTH[name]
+    with mp.workdps(DIGITS):
+        points = list(points_of(reference, FORMATS[format_name].dtype))
+        results = [[with_condition(f, x, reference.most_condition) for x in points] for f in reference.exact]
+    limits = list(reference.limits)
+    for order, found in enumerate(results):
+        found += [(mpf(reference.limits[x][order]), 0.0) for x in limits]
+    return points + limits, results
+
+
+def error(found: float, exact: Any, condition: float, units: float, known: Format) -> float:
+    """How many times the allowed error a result is wrong by; below the smallest normal number it may be lost."""
+    if mp.isnan(exact) or mp.isinf(exact):
+        return 0.0 if found == float(exact) or (found != found and mp.isnan(exact)) else inf
+    if not math.isfinite(found):
+        is_beyond = abs(exact) > known.largest * (1 - known.eps * units * (1 + condition))
+        return 0.0 if is_beyond and found == math.copysign(inf, exact) else inf
+    allowed = known.eps * units * (1 + condition) * max(abs(exact), known.tiny / known.eps / units)
+    if abs(exact) < known.tiny:
+        allowed = mpf(known.tiny)
+    return float(abs(mpf(found) - exact) / allowed)
+
+
+def on_scalar_tape(f: Callable[[Any], Any], points: list[float]) -> list[list[float]]:
+    found: list[list[float]] = [[], [], []]
+    for point in points:
+        x = Variable(point)
+        y = f(x)
+        y.backward(create_graph=True)
+        slope = x.grad
+        assert slope is not None
+        x.cleargrad()
+        plain = f(Variable(point))
+        if slope.creator is not None:
+            slope.backward()
+        curvature = 0.0 if x.grad is None else x.grad.item()
+        found[0].append(plain.item())
+        found[1].append(slope.item())
+        found[2].append(curvature)
+    return found
+
+
+def first_orders(f: Callable[[Any], Any], points: list[float]) -> list[list[float]]:
+    """Slopes as a pass gives them that records nothing."""
+    found = []
+    for point in points:
+        x = Variable(point)
+        f(x).backward()
+        assert x.grad is not None
+        found.append(x.grad.item())
+    return [[f(point) for point in points], found]
+
+
+def three(f: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def total(x: Any) -> Any:
+        return F.sum(f(x))
+
+    return lambda x: (f(x), grad(total)(x), grad(lambda x: F.sum(grad(total)(x)))(x))
+
+
+def on_arrays(f: Callable[[Any], Any], points: Array) -> list[Array]:
+    return list(three(f)(points))
+
+
+def compiled_on_arrays(f: Callable[[Any], Any], points: Array) -> list[Array]:
+    return list(compile(three(f))(points))
+
+
+def compiled_on_scalars(f: Callable[[Any], Any], points: list[float]) -> list[Any]:
+    code = compile(three(f))
+    return list(zip(*map(code, points), strict=True))
+
+
+WAYS: dict[str, tuple[str, Callable[[Any, Any], Sequence[Any]]]] = {
+    "tape of scalars": ("float64", on_scalar_tape),
+    "first order of scalars": ("float64", first_orders),
+    "arrays": ("float64", on_arrays),
+    "compiled arrays": ("float64", compiled_on_arrays),
+    "compiled scalars": ("float64", compiled_on_scalars),
+    "float32": ("float32", on_arrays),
+    "compiled float32": ("float32", compiled_on_arrays),
+}
+
+
+def test_the_table_has_every_smooth_row_of_one_operand() -> None:
+    found = {op.name for op in rows() if op.kind == "elementwise" and len(op.operands) == 1 and op.is_differentiable}
+    assert found == SMOOTH.keys() | NOT_SMOOTH
+
+
+@pytest.mark.parametrize("name", SMOOTH)
+def test_rows_keep_their_digits(name: str) -> None:
+    f = SMOOTH[name].call or getattr(F, name)
+    wrong = []
+    for way, (format_name, run) in WAYS.items():
+        known = FORMATS[format_name]
+        points, expected = exact_results(name, format_name)
+        with np.errstate(all="ignore"):
+            given = points if "scalars" in way else np.array(points, known.dtype)
+            found = run(f, given)
+        for order, results in enumerate(found):
+            for x, y, (exact, condition) in zip(points, results, expected[order], strict=True):
+                if (name, order) in NOT_HELD and NOT_HELD[name, order](x):
+                    continue
+                times = error(float(y), exact, condition, UNITS[order], known)
+                if not times <= 1.0:
+                    wrong.append(f"{way}, order {order}: at {x!r} {y!r}, exact {mp.nstr(exact, 17)}: {times:.3g} times")
+    assert not wrong, "\n".join([f"{name}: {len(wrong)} wrong", *wrong])
