@@ -11,8 +11,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
 from engine.attributes import REQUIRED, Attribute
 from engine.dispatch import apply, public_call
 from engine.errors import ArityError, AutogradError, BadAttributeError
@@ -47,7 +45,8 @@ class Operation:
             floats alone: a function, or the expression in terms of the operands that it computes.
         inline: that expression for code that is generated, `{0}` standing for the first operand; empty where `scalar`
             is called.
-        ufunc: the function of NumPy's that `forward` is on floats; a result may be written over one of its operands.
+        ufunc: the function of NumPy's that `forward` is on floats, or one that takes `out` as these do; a result may
+            be written over one of its operands.
         begin, finish: `forward` in two parts, for rows that begin alike: finish(begin(*operands, **attrs)).
         emit: (*avals, **attrs) -> what computes it from operands of these shapes and dtypes alone, in less time.
         takes_out: what is emitted takes the array to write to as one more argument, which may be its first operand.
@@ -77,7 +76,7 @@ class Operation:
     attributes: tuple[Attribute, ...] = ()
     forward: Callable[..., Any] | None = None
     scalar: Any = None
-    ufunc: np.ufunc | None = None
+    ufunc: Callable[..., Any] | None = None
     begin: Callable[..., Any] | None = None
     finish: Callable[..., Any] | None = None
     emit: Callable[..., Callable[..., Any]] | None = None

@@ -49,10 +49,12 @@ def unary(
     flops: int = TRANSCENDENTAL,
     begin: Callable[..., Any] | None = None,
     finish: Callable[..., Any] | None = None,
+    takes_out: bool = False,
 ) -> Row:
     """An elementwise row of one operand x: vjp is `(g, y, x) -> cotangent of x`, or None.
 
     dtype: "floating" turns int and bool into float64, "same" keeps NumPy's rule, "bool" gives a mask.
+    takes_out: `ufunc` is no ufunc of NumPy's but takes `out` as these do: an array, which may be x.
     """
     return elementwise(
         name,
@@ -68,6 +70,7 @@ def unary(
         flops=flops,
         begin=begin,
         finish=finish,
+        takes_out=takes_out,
         examples=tuple(ex(shape) for shape in _AXIS_SHAPES),
     )
 
@@ -128,10 +131,12 @@ def elementwise(
     flops: int = 1,
     begin: Callable[..., Any] | None = None,
     finish: Callable[..., Any] | None = None,
+    takes_out: bool = False,
 ) -> Row:
     """An elementwise row; the result's dtype follows from `dtype_operands` and the numbers in `dtype_attributes`.
 
     like: the ufunc whose rule of dtypes holds, where `function` is none itself.
+    takes_out: `function` is no ufunc but takes `out` as these do: an array, which may be an operand.
     """
     ufunc = like or (function if isinstance(function, np.ufunc) else None)
     rule: Callable[..., np.dtype[Any]] = {"floating": _floating, "same": _promoted, "bool": _bool}[dtype]
@@ -150,7 +155,7 @@ def elementwise(
         attributes=attributes,
         forward=in_floating(function) if dtype == "floating" else function,
         scalar=scalar,
-        ufunc=function if isinstance(function, np.ufunc) else None,
+        ufunc=function if takes_out or isinstance(function, np.ufunc) else None,
         is_fresh=True,
         begin=begin,
         finish=finish,

@@ -120,9 +120,9 @@ acos = unary(
 )
 
 
-def _atan_slope(x: Any) -> Any:
-    y = np.asarray(np.square(x))
-    y += 1.0
+def _atan_slope(x: Any, out: Any = None) -> Any:
+    y = np.asarray(np.square(x, out=out))
+    np.add(y, 1.0, out=y)
     return np.divide(1.0, y, out=y)
 
 
@@ -132,6 +132,7 @@ atan_slope: Row = unary(
     lambda g, y, x: g * (-2.0 * (_vanishing(x, y) * y)),
     scalar="1.0 / (1.0 + x * x)",
     flops=3,
+    takes_out=True,
     doc="The derivative of atan: 1 / (1 + x * x).",
 )
 atan = unary(
@@ -146,14 +147,11 @@ sinh = unary("sinh", np.sinh, lambda g, y, x: g * cosh(x), scalar=math.sinh, doc
 cosh: Row = unary("cosh", np.cosh, lambda g, y, x: g * sinh(x), scalar=math.cosh, doc="Hyperbolic cosine.")
 
 
-def _tanh_slope(x: Any) -> Any:
-    e = np.asarray(np.absolute(x))
-    e *= -2.0
-    np.exp(e, out=e)
-    s = np.asarray(1.0 + e)
-    np.square(s, out=s)
-    e *= 4.0
-    return np.divide(e, s, out=e)
+def _tanh_slope(x: Any, out: Any = None) -> Any:
+    with np.errstate(over="ignore"):
+        y = np.asarray(np.cosh(x, out=out))
+    np.divide(1.0, y, out=y)
+    return np.square(y, out=y)
 
 
 def _tanh_slope_of_float(x: float) -> float:
@@ -166,13 +164,14 @@ tanh_slope: Row = unary(
     _tanh_slope,
     lambda g, y, x: g * (-2.0 * (y * tanh(x))),
     scalar=_tanh_slope_of_float,
+    takes_out=True,
     doc="The derivative of tanh: 1 - tanh(x)**2, exact where it is small.",
 )
 tanh: Row = unary("tanh", np.tanh, lambda g, y, x: g * tanh_slope(x), scalar=math.tanh, doc="Hyperbolic tangent.")
 
 
-def _asinh_slope(x: Any) -> Any:
-    y = np.asarray(np.hypot(x, 1.0))
+def _asinh_slope(x: Any, out: Any = None) -> Any:
+    y = np.asarray(np.hypot(x, 1.0, out=out))
     return np.divide(1.0, y, out=y)
 
 
@@ -181,6 +180,7 @@ asinh_slope: Row = unary(
     _asinh_slope,
     lambda g, y, x: g * -(_vanishing(x, y) * y * y),
     scalar=lambda x: 1.0 / math.hypot(x, 1.0),
+    takes_out=True,
     doc="The derivative of asinh: 1 / sqrt(1 + x * x), without overflow.",
 )
 asinh = unary(
@@ -234,8 +234,8 @@ atan2 = binary(
 )
 
 
-def _gaussian(x: Any) -> Any:
-    y = np.asarray(np.square(x))
+def _gaussian(x: Any, out: Any = None) -> Any:
+    y = np.asarray(np.square(x, out=out))
     np.negative(y, out=y)
     return np.exp(y, out=y)
 
@@ -245,6 +245,7 @@ gaussian: Row = unary(
     _gaussian,
     lambda g, y, x: g * (-2.0 * _vanishing(x, y)),
     scalar=lambda x: math.exp(-(x * x)),
+    takes_out=True,
     doc="exp(-x * x).",
 )
 erf = unary(

@@ -308,7 +308,7 @@ SIZES += (1e154, 1e155, 1e200, 1e300, 1.7e308)
 
 
 def points_of(reference: Reference, dtype: Any) -> Iterator[float]:
-    """The points inside of the domain: all sizes, the numbers on both sides of a boundary or of 1, and the row's own."""
+    """The points inside of the domain: all sizes, the numbers beside 1 and beside boundaries, and the row's own."""
     sides = [float(np.nextafter(dtype(x), dtype(to))) for x in (1.0, -1.0, 2.0, -2.0) for to in (-inf, inf)]
     near = [x + s * d for x in (1.0, -1.0) for s in (1.0, -1.0) for d in (1e-12, 1e-8, 1e-6, 1e-3)]
     signed = [s * x for x in (0.0, *SIZES) for s in (1.0, -1.0)]
