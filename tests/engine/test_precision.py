@@ -358,6 +358,8 @@ def exact_results(name: str, format_name: str) -> tuple[list[float], list[list[t
 
 def error(found: float, exact: Any, condition: float, units: float, known: Format) -> float:
     """How many times the allowed error a result is wrong by; below the smallest normal number it may be lost."""
+    if condition == inf:
+        return 0.0 if math.isfinite(found) else inf
     if mp.isnan(exact) or mp.isinf(exact):
         return 0.0 if found == float(exact) or (found != found and mp.isnan(exact)) else inf
     if not math.isfinite(found):
@@ -452,4 +454,133 @@ def test_rows_keep_their_digits(name: str) -> None:
                 times = error(float(y), exact, condition, UNITS[order], known)
                 if not times <= 1.0:
                     wrong.append(f"{way}, order {order}: at {x!r} {y!r}, exact {mp.nstr(exact, 17)}: {times:.3g} times")
+    assert not wrong, "\n".join([f"{name}: {len(wrong)} wrong", *wrong])
+
+
+class Pair(NamedTuple):
+    """A row of two operands: the function, its two slopes, and its second derivatives by (a, a), (a, b) and (b, b)."""
+
+    exact: tuple[Callable[[Any, Any], Any], ...]
+    first: tuple[float, ...]
+    second: tuple[float, ...]
+
+
+SIGNED = tuple(s * x for x in (1e-300, 1e-200, 1e-100, 1e-20, 0.3, 1.0, 2.5, 1e20, 1e100, 1e200) for s in (1.0, -1.0))
+POSITIVE = tuple(x for x in SIGNED if x > 0)
+#: Beyond, second derivatives have factors such as the square of 1 / x, which overflow or vanish where they do not.
+SECOND_ORDERS = (1e-101, 1e101)
+SCORES = tuple(s * x for x in (0.0, 1e-20, 1e-3, 1.0, 19.0, 40.0, 300.0, 700.0, 1e4, 1e10) for s in (1.0, -1.0))
+
+PAIRS: dict[str, Pair] = {
+    "atan2": Pair(
+        (
+            mp.atan2,
+            lambda a, b: b / (a * a + b * b),
+            lambda a, b: -a / (a * a + b * b),
+            lambda a, b: -2 * a * b / (a * a + b * b) ** 2,
+            lambda a, b: (a - b) * (a + b) / (a * a + b * b) ** 2,
+            lambda a, b: 2 * a * b / (a * a + b * b) ** 2,
+        ),
+        SIGNED,
+        SIGNED,
+    ),
+    "div": Pair(
+        (
+            lambda a, b: a / b,
+            lambda a, b: 1 / b,
+            lambda a, b: -a / b**2,
+            lambda a, b: mpf(0),
+            lambda a, b: -1 / b**2,
+            lambda a, b: 2 * a / b**3,
+        ),
+        SIGNED,
+        SIGNED,
+    ),
+    "logaddexp": Pair(
+        (
+            lambda a, b: max(a, b) + mp.log1p(mp.exp(-abs(a - b))),
+            lambda a, b: expit(a - b),
+            lambda a, b: expit(b - a),
+            lambda a, b: bell(a - b),
+            lambda a, b: -bell(a - b),
+            lambda a, b: bell(a - b),
+        ),
+        SCORES,
+        SCORES,
+    ),
+    "mul": Pair(
+        (
+            lambda a, b: a * b,
+            lambda a, b: b,
+            lambda a, b: a,
+            lambda a, b: mpf(0),
+            lambda a, b: mpf(1),
+            lambda a, b: mpf(0),
+        ),
+        SIGNED,
+        SIGNED,
+    ),
+    "pow": Pair(
+        (
+            lambda a, b: a**b,
+            lambda a, b: b * a ** (b - 1),
+            lambda a, b: a**b * mp.log(a),
+            lambda a, b: b * (b - 1) * a ** (b - 2),
+            lambda a, b: a ** (b - 1) * (1 + b * mp.log(a)),
+            lambda a, b: a**b * mp.log(a) ** 2,
+        ),
+        (*POSITIVE, 1.0 + 2.0**-52, 1.0 - 2.0**-53, 1.0 + 1e-9),
+        (-2.5, -2.0, -1.0, -0.5, 1e-20, 0.5, 1.0, 1.5, 2.0, 3.0, 10.0, 1e8),
+    ),
+}
+
+
+def conditioned(f: Callable[[Any, Any], Any], a: float, b: float) -> tuple[Any, float]:
+    """The exact result, and its relative change over those of the operands: infinite where it passes through 0."""
+    x, y = mpf(a), mpf(b)
+    result = f(x, y)
+    moved = [f(x * (1 + STEP), y), f(x, y * (1 + STEP))]
+    if not result:
+        return result, inf if any(moved) else 0.0
+    return result, float(sum(abs((m - result) / result) for m in moved) / STEP)
+
+
+def all_orders(f: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    def total(a: Any, b: Any) -> Any:
+        return F.sum(f(a, b))
+
+    def both(a: Any, b: Any) -> Any:
+        da, db = grad(total, (0, 1))(a, b)
+        daa, dab = grad(lambda a, b: F.sum(grad(total, 0)(a, b)), (0, 1))(a, b)
+        return f(a, b), da, db, daa, dab, grad(lambda b: F.sum(grad(total, 1)(a, b)))(b)
+
+    return both
+
+
+PAIR_WAYS: dict[str, Callable[[Any, Any, Any], Any]] = {
+    "scalars": lambda f, a, b: list(zip(*map(all_orders(f), a, b), strict=True)),
+    "compiled scalars": lambda f, a, b: list(zip(*map(compile(all_orders(f)), a, b), strict=True)),
+    "arrays": lambda f, a, b: all_orders(f)(np.array(a), np.array(b)),
+    "compiled arrays": lambda f, a, b: compile(all_orders(f))(np.array(a), np.array(b)),
+}
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_rows_of_two_operands_keep_their_digits(name: str) -> None:
+    pair = PAIRS[name]
+    points = [(a, b) for a in pair.first for b in pair.second]
+    with mp.workdps(DIGITS):
+        expected = [[conditioned(f, a, b) for a, b in points] for f in pair.exact]
+    wrong = []
+    for way, run in PAIR_WAYS.items():
+        with np.errstate(all="ignore"):
+            found = run(getattr(F, name), *map(list, zip(*points, strict=True)))
+        for k, results in enumerate(found):
+            units = UNITS[2] if k > 2 else UNITS[0]
+            for point, y, (exact, condition) in zip(points, results, expected[k], strict=True):
+                if k > 2 and not all(SECOND_ORDERS[0] < abs(x) < SECOND_ORDERS[1] for x in point):
+                    continue
+                times = error(float(y), exact, condition, units, FORMATS["float64"])
+                if not times <= 1.0:
+                    wrong.append(f"{way}, {k}: at {point} {y!r}, exact {mp.nstr(exact, 17)}: {times:.3g} times")
     assert not wrong, "\n".join([f"{name}: {len(wrong)} wrong", *wrong])
