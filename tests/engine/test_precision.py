@@ -358,7 +358,7 @@ def exact_results(name: str, format_name: str) -> tuple[list[float], list[list[t
 
 def error(found: float, exact: Any, condition: float, units: float, known: Format) -> float:
     """How many times the allowed error a result is wrong by; below the smallest normal number it may be lost."""
-    if condition == inf:
+    if not exact and condition == inf:
         return 0.0 if math.isfinite(found) else inf
     if mp.isnan(exact) or mp.isinf(exact):
         return 0.0 if found == float(exact) or (found != found and mp.isnan(exact)) else inf
