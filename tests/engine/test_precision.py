@@ -18,7 +18,7 @@ from mpmath import mp, mpf
 from engine import Variable, compile
 from engine import functions as F
 from engine.table import rows
-from engine.transforms import grad
+from engine.transforms import grad, jacobian, vmap
 
 Array = npt.NDArray[Any]
 #: A function of one number, exact to many digits.
@@ -584,3 +584,82 @@ def test_rows_of_two_operands_keep_their_digits(name: str) -> None:
                 if not times <= 1.0:
                     wrong.append(f"{way}, {k}: at {point} {y!r}, exact {mp.nstr(exact, 17)}: {times:.3g} times")
     assert not wrong, "\n".join([f"{name}: {len(wrong)} wrong", *wrong])
+
+
+#: Scores of which one is far above the rest, or none.
+SCORE_ROWS = (
+    [40.0, 0.0],
+    [0.0, 40.0, -3.0],
+    [37.0, 0.0, 0.5],
+    [800.0, 100.0],
+    [0.3, -0.2, 1.0],
+    [0.0, -1e-3],
+    [17.0, 0.0],
+)
+SCORE_ROWS += ([1.0, 1.0], [1e-20, -300.0], [0.0, -36.9, -37.1], [1e4, 9.98e3, 0.0])
+
+
+def shares(x: list[float]) -> tuple[list[Any], list[Any]]:
+    """The softmax, and 1 - softmax."""
+    e = [mp.exp(mpf(each)) for each in x]
+    return [each / sum(e) for each in e], [sum(e[:k] + e[k + 1 :]) / sum(e) for k in range(len(e))]
+
+
+def exact_scores(x: list[float], label: int) -> dict[str, list[Any]]:
+    """Values and derivatives of softmax and what is made of it."""
+    p, rest = shares(x)
+    n = range(len(x))
+    logs = [-mp.log1p(rest[k] / p[k]) for k in n]
+    slopes = [[p[i] * rest[i] if i == j else -p[i] * p[j] for j in n] for i in n]
+    return {
+        "logsumexp": [mpf(max(x)) - logs[x.index(max(x))]],
+        "log_softmax": logs,
+        "softmax": p,
+        "softmax'": [each for row in slopes for each in row],
+        "log_softmax'": [rest[i] if i == j else -p[j] for i in n for j in n],
+        "cross_entropy": [-logs[label]],
+        "cross_entropy'": [-rest[i] if i == label else p[i] for i in n],
+        "cross_entropy''": [each for row in slopes for each in row],
+    }
+
+
+def found_scores(x: Array, label: int) -> dict[str, Any]:
+    def loss(x: Any) -> Any:
+        return F.cross_entropy(F.reshape(x, (1, -1)), np.array([label]))
+
+    return {
+        "logsumexp": F.logsumexp(x),
+        "log_softmax": F.log_softmax(x),
+        "softmax": F.softmax(x),
+        "softmax'": jacobian(F.softmax, mode="reverse")(x),
+        "log_softmax'": jacobian(F.log_softmax, mode="reverse")(x),
+        "cross_entropy": loss(x),
+        "cross_entropy'": grad(loss)(x),
+        "cross_entropy''": jacobian(grad(loss), mode="reverse")(x),
+    }
+
+
+def test_saturated_scores_keep_their_digits() -> None:
+    wrong = []
+    for scores in SCORE_ROWS:
+        for label in range(len(scores)):
+            with mp.workdps(800):
+                expected = exact_scores(scores, label)
+            x = np.array(scores)
+            ways = {
+                "eager": found_scores(x, label),
+                "compiled": compile(lambda x, label=label: found_scores(x, label))(x),
+                "batched": {
+                    k: v[1] for k, v in vmap(lambda x, label=label: found_scores(x, label))(np.array([x, x])).items()
+                },
+            }
+            for way, found in ways.items():
+                for name, values in expected.items():
+                    for y, exact in zip(np.ravel(found[name]), values, strict=True):
+                        # Differences of scores are rounded.
+                        condition = max(map(abs, scores))
+                        if error(float(y), exact, condition, UNITS[0], FORMATS["float64"]) > 1.0:
+                            wrong.append(
+                                f"{way} {name}, scores {scores}, label {label}: {y!r}, exact {mp.nstr(exact, 17)}"
+                            )
+    assert not wrong, "\n".join([f"{len(wrong)} wrong", *wrong])

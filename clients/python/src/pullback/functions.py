@@ -373,7 +373,7 @@ def log_abs_det(x: Operand) -> Result:
 
 
 def log_softmax(x: Operand, axis: int = -1) -> Result:
-    """x - logsumexp(x) along an axis."""
+    """x - logsumexp(x) along an axis, exact also where softmax is all but 1."""
     return apply("log_softmax", (x,), {"axis": axis}, {"axis": -1})
 
 
@@ -403,7 +403,7 @@ def logical_xor(x1: Operand, x2: Operand) -> Result:
 
 
 def logsumexp(x: Operand, axes: Axes = None, keepdims: bool = False, *, axis: Axes | None = None) -> Result:
-    """log(sum(exp(x))) over axes, without overflow."""
+    """log(sum(exp(x))) over axes, without overflow. Where one of the shares exp(x) / sum(exp(x)) is all but 1, its second derivative is rounded as 1 is; those of log_softmax are not."""
     return apply("logsumexp", (x,), {"axes": axes, "keepdims": keepdims, "axis": axis}, {"keepdims": False})
 
 
