@@ -5,6 +5,7 @@ which shape and dtype it gives (`infer`) and what it costs; everything else is d
 terms of other operations in place of these.
 """
 
+import math
 import operator
 import re
 from collections.abc import Callable, Sequence
@@ -44,7 +45,7 @@ class Operation:
         forward: raw values and attributes -> array or number. Elementwise rows also have `scalar`, for
             floats alone: a function, or the expression in terms of the operands that it computes.
         inline: that expression for code that is generated, `{0}` standing for the first operand; empty where `scalar`
-            is called.
+            is called. It may call functions of Python's math, which are in `inline_names`.
         ufunc: the function of NumPy's that `forward` is on floats, or one that takes `out` as these do; a result may
             be written over one of its operands.
         begin, finish: `forward` in two parts, for rows that begin alike: finish(begin(*operands, **attrs)).
@@ -95,6 +96,7 @@ class Operation:
     symbol: str = ""
     is_differentiable: bool | None = None
     inline: str = field(init=False, default="")
+    inline_names: dict[str, Callable[..., float]] = field(init=False, default_factory=dict)
     call: Callable[..., Any] = field(init=False, repr=False)
     _defaults: dict[str, Any] = field(init=False, repr=False)
     _spellings: dict[str, Attribute] = field(init=False, repr=False)
@@ -106,7 +108,9 @@ class Operation:
         self._spellings = {spelling: a for a in self.attributes for spelling in (a.name, *a.spellings)}
         if isinstance(self.scalar, str):
             self.inline = _placed(self.scalar, self.operands)
-            self.scalar = eval(f"lambda {', '.join(self.operands)}: {self.scalar}", {"__builtins__": {"bool": bool}})
+            self.inline_names = {f: getattr(math, f) for f in re.findall(r"(\w+)\(", self.scalar) if hasattr(math, f)}
+            names = {"__builtins__": {"bool": bool}, **self.inline_names}
+            self.scalar = eval(f"lambda {', '.join(self.operands)}: {self.scalar}", names)
         elif getattr(self.scalar, "__module__", "") == operator.add.__module__:
             self.inline = f"{{0}} {self.symbol} {{1}}" if len(self.operands) == 2 else f"{self.symbol}{{0}}"
         if self.is_differentiable is None:

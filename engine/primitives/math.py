@@ -8,7 +8,7 @@ import numpy as np
 from scipy import special
 
 from engine.primitives.arithmetic import clip, div
-from engine.primitives.compare import equal, isfinite, logical_and, logical_not, where
+from engine.primitives.compare import equal, isfinite, logical_and, logical_not, maximum, minimum, where
 from engine.rows import POSITIVE, REAL, Domain, Row, binary, in_floating, unary
 
 UNIT: Domain = (-0.9, 0.9)
@@ -179,7 +179,7 @@ asinh_slope: Row = unary(
     "asinh_slope",
     _asinh_slope,
     lambda g, y, x: g * -(_vanishing(x, y) * y * y),
-    scalar=lambda x: 1.0 / math.hypot(x, 1.0),
+    scalar="1.0 / hypot(x, 1.0)",
     takes_out=True,
     doc="The derivative of asinh: 1 / sqrt(1 + x * x), without overflow.",
 )
@@ -243,8 +243,9 @@ def _gaussian(x: Any, out: Any = None) -> Any:
 gaussian: Row = unary(
     "gaussian",
     _gaussian,
-    lambda g, y, x: g * (-2.0 * _vanishing(x, y)),
-    scalar=lambda x: math.exp(-(x * x)),
+    # Where x is infinite the product is to be 0; it is 0 from 40 on.
+    lambda g, y, x: g * (-2.0 * (maximum(minimum(x, 40.0), -40.0) * y)),
+    scalar="exp(-(x * x))",
     takes_out=True,
     doc="exp(-x * x).",
 )
