@@ -125,10 +125,7 @@ def _recorded_pass(
 
 
 def _has_choices(nodes: list[Any]) -> bool:
-    for v in nodes:
-        if v._op is not None and v._op.selects is not False and selects(v._op):
-            return True
-    return False
+    return any(v._op is not None and v._op.selects is not False and selects(v._op) for v in nodes)
 
 
 def _finish(root: Any, found: list[tuple[Any, Any]], create_graph: bool) -> None:

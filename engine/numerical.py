@@ -1,4 +1,9 @@
-"""Derivatives by central differences, and the check that holds the tape's gradients against them to second order."""
+"""Derivatives by central differences, and the check that holds the tape's gradients against them to second order.
+
+A difference of two values that are rounded has an error of its own. Where it is larger than a hundredth of the
+derivative, the difference confirms nothing: the check lists the place as uncertain and is not ok. A derivative of 0
+whose difference is 0 too counts as confirmed.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,6 +17,10 @@ from engine.variable import Variable
 
 Function = Callable[..., Any]
 Outputs = Callable[[list[Value]], list[Value]]
+
+#: A difference confirms a derivative where the rounding of its values is no more than this share of the derivative.
+_CONFIRMING = 0.01
+_EPS = float(np.finfo(FLOAT64).eps)
 
 
 def diff(f: Function, xs: Sequence[Any], h: float = 1e-4) -> Variable:
@@ -39,7 +48,7 @@ def gradient(f: Function, *xs: Any, eps: float = 1e-6) -> list[Value]:
     [3. 3.] 3.0
     """
     args = _Arguments(xs)
-    return central(lambda values: _raws(args.call(f, args.variables(values))), None, args.values, eps)
+    return central(lambda values: _raws(args.call(f, args.variables(values))), None, args.values, eps).slopes
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,29 +66,60 @@ class Difference:
     numeric: float
 
     def __str__(self) -> str:
-        place = f"[{', '.join(map(str, self.index))}]" if self.index else ""
-        return f"order {self.order}, input {self.input}{place}: analytic {self.analytic!r}, numeric {self.numeric!r}"
+        place = _place(self.order, self.input, self.index)
+        return f"{place}: analytic {self.analytic!r}, numeric {self.numeric!r}"
+
+
+@dataclass(frozen=True, slots=True)
+class Uncertain:
+    """A derivative that its central difference can neither confirm nor refute; the fields are those of `Difference`.
+
+    rounding: by how much the difference may be wrong because the values of the function are rounded.
+    """
+
+    order: int
+    input: str
+    index: tuple[int, ...]
+    analytic: float
+    numeric: float
+    rounding: float
+
+    def __str__(self) -> str:
+        place = _place(self.order, self.input, self.index)
+        return f"{place}: analytic {self.analytic!r}, numeric {self.numeric!r} within {self.rounding:.3g}"
+
+
+def _place(order: int, name: str, index: tuple[int, ...]) -> str:
+    return f"order {order}, input {name}" + (f"[{', '.join(map(str, index))}]" if index else "")
 
 
 @dataclass(frozen=True, slots=True)
 class GradientCheck:
     """What `check_gradients` found.
 
+    ok: all gradients agree with their differences, which confirm all of them.
     max_error: relative to max(1, size). worst: where it is; None where there was nothing to compare.
+    uncertain: where gradients agree within the tolerance, but differences cancel and confirm nothing.
     """
 
     ok: bool
     max_error: float
     worst: Difference | None
+    uncertain: tuple[Uncertain, ...] = ()
+    differs: bool = False
 
     def __str__(self) -> str:
-        return f"{'ok' if self.ok else 'gradients differ'}: error {self.max_error:.3g}; worst: {self.worst}"
+        found = "ok" if self.ok else "gradients differ" if self.differs else "differences cancel"
+        unsure = f"; uncertain in {len(self.uncertain)} places: {self.uncertain[0]}" if self.uncertain else ""
+        return f"{found}: error {self.max_error:.3g}; worst: {self.worst}{unsure}"
 
 
 def check_gradients(
     f: Function, *xs: Any, order: int = 2, eps: float = 1e-6, rtol: float = 1e-6, atol: float = 1e-6, seed: int = 0
 ) -> GradientCheck:
     """Compares the gradients of `f(*xs)` on the tape with central differences.
+
+    Not ok where they differ, nor where differences cancel: there they cannot tell, which `uncertain` lists.
 
     The outputs are weighted with a random cotangent, so that no error hides in a sum. To second order the gradient
     itself is weighted and differentiated: with respect to the inputs and to that cotangent.
@@ -189,11 +229,20 @@ def _gradients(
     return [_value(x.grad, x.data) for x in variables]
 
 
-def central(outputs: Outputs, weights: list[Value] | None, values: list[Value], eps: float) -> list[Value]:
+@dataclass(frozen=True, slots=True)
+class Differences:
+    """Central differences in the shapes of the values, and by how much rounding may have made each wrong."""
+
+    slopes: list[Value]
+    rounding: list[Value]
+
+
+def central(outputs: Outputs, weights: list[Value] | None, values: list[Value], eps: float) -> Differences:
     """Central differences of the weighted sum of all outputs, with respect to each element of each value."""
-    found = []
+    found = Differences([], [])
     for k, value in enumerate(values):
         slopes = np.zeros(np.shape(value))
+        rounding = np.zeros(np.shape(value))
         for index in np.ndindex(slopes.shape):
             x = float(np.asarray(value)[index])
             step = eps * max(1.0, abs(x))
@@ -201,11 +250,22 @@ def central(outputs: Outputs, weights: list[Value] | None, values: list[Value], 
             ys, zs = (outputs([*values[:k], _moved(value, index, to), *values[k + 1 :]]) for to in (high, low))
             with np.errstate(all="ignore"):
                 change = [np.subtract(y, z) for y, z in zip(ys, zs, strict=True)]
+                sizes = [np.maximum(np.abs(y), np.abs(z)) for y, z in zip(ys, zs, strict=True)]
                 if weights is not None:
                     change = [w * d for w, d in zip(weights, change, strict=True)]
+                    sizes = [w * s for w, s in zip(weights, sizes, strict=True)]
                 slopes[index] = sum(float(np.sum(d)) for d in change) / (high - low)
-        found.append(slopes if slopes.ndim else float(slopes))
+                rounding[index] = _EPS * sum(map(_rounded, change, sizes)) / (high - low)
+        found.slopes.append(slopes if slopes.ndim else float(slopes))
+        found.rounding.append(rounding if rounding.ndim else float(rounding))
     return found
+
+
+def _rounded(change: Any, sizes: Any) -> float:
+    """The sizes of what changed, and the largest of what did not: most of that does not depend on what was moved."""
+    has_changed = change != 0
+    unchanged = np.max(sizes, initial=0.0, where=~has_changed)
+    return float(np.sum(sizes, where=has_changed)) + float(unchanged)
 
 
 def _moved(value: Value, index: tuple[int, ...], to: float) -> Value:
@@ -222,10 +282,12 @@ class Comparison:
         self._ok = True
         self._max_error = 0.0
         self._worst: Difference | None = None
+        self._uncertain: list[Uncertain] = []
 
-    def add(self, order: int, names: list[str], analytic: list[Value], numeric: list[Value]) -> None:
+    def add(self, order: int, names: list[str], analytic: list[Value], numeric: Differences) -> None:
         """Compares derivatives of an order with their central differences, value by value."""
-        for name, a, n in zip(names, map(np.asarray, analytic), map(np.asarray, numeric), strict=True):
+        arrays = (map(np.asarray, values) for values in (analytic, numeric.slopes, numeric.rounding))
+        for name, a, n, rounding in zip(names, *arrays, strict=True):
             with np.errstate(all="ignore"):
                 size = np.maximum(np.abs(a), np.abs(n))
                 gap = np.where(a == n, 0.0, np.abs(a - n))
@@ -235,6 +297,10 @@ class Comparison:
             wrong = ~np.isfinite(error) | ((a != n) & ~np.isfinite(size))
             error = np.where(wrong, np.inf, error)
             self._ok = self._ok and bool(np.all(close & ~wrong))
+            cancels = (rounding > _CONFIRMING * size) | ((n == 0) & (a != 0))
+            for index in map(tuple, np.argwhere(cancels & close & ~wrong & (size > 0)).tolist()):
+                given = (float(a[index]), float(n[index]), float(rounding[index]))
+                self._uncertain.append(Uncertain(order, name, index, *given))
             if error.size and (self._worst is None or error.max() > self._max_error):
                 index = tuple(int(i) for i in np.unravel_index(int(error.argmax()), error.shape))
                 self._max_error = float(error[index])
@@ -242,4 +308,5 @@ class Comparison:
 
     def result(self) -> GradientCheck:
         """What all comparisons came to."""
-        return GradientCheck(self._ok, self._max_error, self._worst)
+        ok = self._ok and not self._uncertain
+        return GradientCheck(ok, self._max_error, self._worst, tuple(self._uncertain), differs=not self._ok)

@@ -5,13 +5,12 @@ which shape and dtype it gives (`infer`) and what it costs; everything else is d
 terms of other operations in place of these.
 """
 
+import math
 import operator
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
-
-import numpy as np
 
 from engine.attributes import REQUIRED, Attribute
 from engine.dispatch import apply, public_call
@@ -46,8 +45,9 @@ class Operation:
         forward: raw values and attributes -> array or number. Elementwise rows also have `scalar`, for
             floats alone: a function, or the expression in terms of the operands that it computes.
         inline: that expression for code that is generated, `{0}` standing for the first operand; empty where `scalar`
-            is called.
-        ufunc: the function of NumPy's that `forward` is on floats; a result may be written over one of its operands.
+            is called. It may call functions of Python's math, which are in `inline_names`.
+        ufunc: the function of NumPy's that `forward` is on floats, or one that takes `out` as these do; a result may
+            be written over one of its operands.
         begin, finish: `forward` in two parts, for rows that begin alike: finish(begin(*operands, **attrs)).
         emit: (*avals, **attrs) -> what computes it from operands of these shapes and dtypes alone, in less time.
         takes_out: what is emitted takes the array to write to as one more argument, which may be its first operand.
@@ -79,7 +79,7 @@ class Operation:
     attributes: tuple[Attribute, ...] = ()
     forward: Callable[..., Any] | None = None
     scalar: Any = None
-    ufunc: np.ufunc | None = None
+    ufunc: Callable[..., Any] | None = None
     begin: Callable[..., Any] | None = None
     finish: Callable[..., Any] | None = None
     emit: Callable[..., Callable[..., Any]] | None = None
@@ -101,6 +101,7 @@ class Operation:
     inline: str = field(init=False, default="")
     #: Whether it may leave out elements of its operands: found by `masking.selects`, None until it is asked for.
     selects: bool | None = field(init=False, default=None)
+    inline_names: dict[str, Callable[..., float]] = field(init=False, default_factory=dict)
     call: Callable[..., Any] = field(init=False, repr=False)
     _defaults: dict[str, Any] = field(init=False, repr=False)
     _spellings: dict[str, Attribute] = field(init=False, repr=False)
@@ -112,7 +113,9 @@ class Operation:
         self._spellings = {spelling: a for a in self.attributes for spelling in (a.name, *a.spellings)}
         if isinstance(self.scalar, str):
             self.inline = _placed(self.scalar, self.operands)
-            self.scalar = eval(f"lambda {', '.join(self.operands)}: {self.scalar}", {"__builtins__": {"bool": bool}})
+            self.inline_names = {f: getattr(math, f) for f in re.findall(r"(\w+)\(", self.scalar) if hasattr(math, f)}
+            names = {"__builtins__": {"bool": bool}, **self.inline_names}
+            self.scalar = eval(f"lambda {', '.join(self.operands)}: {self.scalar}", names)
         elif getattr(self.scalar, "__module__", "") == operator.add.__module__:
             self.inline = f"{{0}} {self.symbol} {{1}}" if len(self.operands) == 2 else f"{self.symbol}{{0}}"
         if self.is_differentiable is None:

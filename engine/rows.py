@@ -50,10 +50,12 @@ def unary(
     begin: Callable[..., Any] | None = None,
     finish: Callable[..., Any] | None = None,
     power_vjps: tuple[Vjp, ...] = (),
+    takes_out: bool = False,
 ) -> Row:
     """An elementwise row of one operand x: vjp is `(g, y, x) -> cotangent of x`, or None.
 
     dtype: "floating" turns int and bool into float64, "same" keeps NumPy's rule, "bool" gives a mask.
+    takes_out: `ufunc` is no ufunc of NumPy's but takes `out` as these do: an array, which may be x.
     """
     return elementwise(
         name,
@@ -70,6 +72,7 @@ def unary(
         begin=begin,
         finish=finish,
         power_vjps=power_vjps,
+        takes_out=takes_out,
         examples=tuple(ex(shape) for shape in _AXIS_SHAPES),
     )
 
@@ -133,10 +136,12 @@ def elementwise(
     begin: Callable[..., Any] | None = None,
     finish: Callable[..., Any] | None = None,
     power_vjps: tuple[Vjp, ...] = (),
+    takes_out: bool = False,
 ) -> Row:
     """An elementwise row; the result's dtype follows from `dtype_operands` and the numbers in `dtype_attributes`.
 
     like: the ufunc whose rule of dtypes holds, where `function` is none itself.
+    takes_out: `function` is no ufunc but takes `out` as these do: an array, which may be an operand.
     """
     ufunc = like or (function if isinstance(function, np.ufunc) else None)
     rule: Callable[..., np.dtype[Any]] = {"floating": _floating, "same": _promoted, "bool": _bool}[dtype]
@@ -155,7 +160,7 @@ def elementwise(
         attributes=attributes,
         forward=in_floating(function) if dtype == "floating" else function,
         scalar=scalar,
-        ufunc=function if isinstance(function, np.ufunc) else None,
+        ufunc=function if takes_out or isinstance(function, np.ufunc) else None,
         is_fresh=True,
         begin=begin,
         finish=finish,

@@ -37,7 +37,7 @@ from engine.calls import (
     zeros,
 )
 from engine.errors import BadAttributeError
-from engine.numerical import Comparison, GradientCheck, check_gradients
+from engine.numerical import Comparison, Differences, GradientCheck, check_gradients
 from engine.symbol import Tracer
 from engine.table import CALLS
 from engine.values import FLOAT64, as_raw, canonical, dtype_of, shape_of
@@ -252,7 +252,7 @@ def check_grads(
     """Compares the derivatives of a function, in reverse and in forward mode, with central differences.
 
     args: its arguments; floating leaves are differentiated. order: 1 or 2. The others as of `check_gradients`.
-    Returns what was found: `ok`, `max_error` and where the worst is.
+    Returns what was found: `ok`, `max_error` and where the worst is; `uncertain` where differences cannot tell.
 
     >>> check_grads(lambda x: x["a"] ** 3, {"a": 2.0}).ok
     True
@@ -292,7 +292,11 @@ def _check_forward(f: Function, xs: list[Any], order: int, eps: float, compariso
 
         high, low = ([as_raw(y) for y in f(*(x + h * t for x, t in zip(xs, ts, strict=True)))] for h in (step, -step))
         with np.errstate(all="ignore"):
-            numeric = [(a - b) / (2 * step) for a, b in zip(high, low, strict=True)]
+            pairs = list(zip(high, low, strict=True))
+            numeric = Differences(
+                [(a - b) / (2 * step) for a, b in pairs],
+                [np.finfo(FLOAT64).eps * np.maximum(np.abs(a), np.abs(b)) / (2 * step) for a, b in pairs],
+            )
         analytic = [as_raw(y) for y in along(*xs)]
         comparison.add(n, [f"output {k} along a tangent" for k in range(len(analytic))], analytic, numeric)
         f = along

@@ -21,7 +21,7 @@ from app.wire.codecs import Message
 from app.wire.values import encode, encode_all
 from engine.graph import derivatives
 from engine.graph.check import Check, check
-from engine.numerical import Difference
+from engine.numerical import Difference, Uncertain
 
 router = APIRouter()
 
@@ -107,7 +107,8 @@ KINDS = (
     _Kind(
         "check",
         "Gradients beside central differences",
-        "Compares gradients with central differences, in float64.",
+        "Compares gradients with central differences, in float64. Where the differences cancel they confirm nothing: "
+        "`ok` is false then, and `uncertain` says where.",
         check,
         schemas.CheckRequest,
         answers.CheckAnswer,
@@ -186,14 +187,18 @@ def _finding(found: Any, encoding: str, media_type: str) -> dict[str, Any]:
         "ok": found.ok,
         "max_error": encode(found.max_error, "nested", media_type),
         "worst": None if found.worst is None else _difference(found.worst, media_type),
+        "uncertain": [
+            _difference(place, media_type) | {"rounding": encode(place.rounding, "nested", media_type)}
+            for place in found.uncertain
+        ],
     }
 
 
-def _difference(worst: Difference, media_type: str) -> dict[str, Any]:
+def _difference(place: Difference | Uncertain, media_type: str) -> dict[str, Any]:
     return {
-        "order": worst.order,
-        "input": worst.input,
-        "index": worst.index,
-        "analytic": encode(worst.analytic, "nested", media_type),
-        "numeric": encode(worst.numeric, "nested", media_type),
+        "order": place.order,
+        "input": place.input,
+        "index": place.index,
+        "analytic": encode(place.analytic, "nested", media_type),
+        "numeric": encode(place.numeric, "nested", media_type),
     }

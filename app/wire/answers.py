@@ -63,9 +63,13 @@ class CheckAnswer(BaseModel):
     """Gradients beside central differences."""
 
     values: dict[str, Value]
-    ok: bool
+    ok: bool = Field(description="All gradients agree with their differences, and none of them is uncertain.")
     max_error: Value = Field(description="Relative to max(1, size).")
     worst: dict[str, Any] | None = Field(description="Where that is: order, input, index, analytic and numeric.")
+    uncertain: list[dict[str, Any]] = Field(
+        description="Where differences cancel, so that gradients within the tolerance may still be wrong: as in "
+        "`worst`, and `rounding`, the error that the rounding of values may make in `numeric`."
+    )
 
 
 class Known(BaseModel):

@@ -15,7 +15,7 @@ from engine.graph.cost import Cost, check_cost
 from engine.graph.ir import Graph
 from engine.graph.limits import check_limit
 from engine.graph.plan import Plan
-from engine.numerical import Comparison, Difference, central, random_weights
+from engine.numerical import Comparison, Difference, Uncertain, central, random_weights
 from engine.symbol import Symbol
 from engine.table import CALLS
 from engine.values import FLOAT32, FLOAT64, Aval, Value, aval, canonical, dtype_of
@@ -28,12 +28,16 @@ _RUNS = 50
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What a check found: `max_error` is relative to max(1, size), `worst` where it is."""
+    """The result of a check: `max_error` is relative to max(1, size), `worst` where it is.
+
+    uncertain: where differences cancel and confirm no gradient; ok is False then.
+    """
 
     values: dict[str, Value]
     ok: bool
     max_error: float
     worst: Difference | None
+    uncertain: tuple[Uncertain, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +76,8 @@ class Check:
                 numeric = central(outputs, weights[order - 1], at, self._eps)
                 comparison.add(order, self._names, analytic, numeric)
         found = comparison.result()
-        return Finding(dict(zip(self._outputs, values, strict=True)), found.ok, found.max_error, found.worst)
+        outputs_by_name = dict(zip(self._outputs, values, strict=True))
+        return Finding(outputs_by_name, found.ok, found.max_error, found.worst, found.uncertain)
 
 
 def check(

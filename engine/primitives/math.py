@@ -8,20 +8,27 @@ import numpy as np
 from scipy import special
 
 from engine.primitives.arithmetic import clip, div
-from engine.primitives.compare import equal, isfinite, logical_and, logical_not, where
+from engine.primitives.compare import equal, isfinite, logical_and, logical_not, maximum, minimum, where
 from engine.primitives.radial import direction, radial
 from engine.rows import POSITIVE, REAL, Domain, Row, binary, in_floating, unary
 
 UNIT: Domain = (-0.9, 0.9)
 
+_LOG2_E = 1.0 / math.log(2.0)
+_LOG10_E = 1.0 / math.log(10.0)
+
+
+def _vanishing(x: Any, y: Any) -> Any:
+    """Return x * y, and 0 instead of NaN where y is 0 because x is infinite."""
+    return where(equal(y, 0.0), 0.0, x) * y
+
+
 exp = unary("exp", np.exp, lambda g, y, x: g * y, scalar=math.exp, doc="e to the power x.")
 exp2 = unary("exp2", np.exp2, lambda g, y, x: g * (math.log(2.0) * y), doc="2 to the power x.")
 expm1 = unary("expm1", np.expm1, lambda g, y, x: g * exp(x), scalar=math.expm1, doc="exp(x) - 1, exact near 0.")
 log = unary("log", np.log, lambda g, y, x: div(g, x), scalar=math.log, domain=POSITIVE, doc="Natural logarithm.")
-log2 = unary("log2", np.log2, lambda g, y, x: div(g, math.log(2.0) * x), domain=POSITIVE, doc="Logarithm to base 2.")
-log10 = unary(
-    "log10", np.log10, lambda g, y, x: div(g, math.log(10.0) * x), domain=POSITIVE, doc="Logarithm to base 10."
-)
+log2 = unary("log2", np.log2, lambda g, y, x: div(g * _LOG2_E, x), domain=POSITIVE, doc="Logarithm to base 2.")
+log10 = unary("log10", np.log10, lambda g, y, x: div(g * _LOG10_E, x), domain=POSITIVE, doc="Logarithm to base 10.")
 log1p = unary(
     "log1p", np.log1p, lambda g, y, x: div(g, 1.0 + x), scalar=math.log1p, domain=UNIT, doc="log(1 + x), exact near 0."
 )
@@ -85,10 +92,19 @@ cos: Row = unary("cos", np.cos, lambda g, y, x: -(g * sin(x)), scalar=math.cos, 
 tan = unary(
     "tan", np.tan, lambda g, y, x: g * (1.0 + y * y), scalar=math.tan, domain=UNIT, doc="Tangent of x in radians."
 )
+# The derivative of the product would be -(1 + x) + (1 - x), which is 0 for a tiny x.
+one_minus_square = unary(
+    "one_minus_square",
+    lambda x: (1.0 - x) * (1.0 + x),
+    lambda g, y, x: g * (-2.0 * x),
+    scalar="(1.0 - x) * (1.0 + x)",
+    flops=3,
+    doc="1 - x * x, exact near 1 and -1.",
+)
 asin = unary(
     "asin",
     np.arcsin,
-    lambda g, y, x: div(g, sqrt((1.0 - x) * (1.0 + x))),
+    lambda g, y, x: div(g, sqrt(one_minus_square(x))),
     scalar=math.asin,
     domain=UNIT,
     aliases=("arcsin",),
@@ -97,27 +113,81 @@ asin = unary(
 acos = unary(
     "acos",
     np.arccos,
-    lambda g, y, x: -div(g, sqrt((1.0 - x) * (1.0 + x))),
+    lambda g, y, x: -div(g, sqrt(one_minus_square(x))),
     scalar=math.acos,
     domain=UNIT,
     aliases=("arccos",),
     doc="Inverse cosine, in radians; NaN outside [-1, 1].",
 )
+
+
+def _atan_slope(x: Any, out: Any = None) -> Any:
+    y = np.asarray(np.square(x, out=out))
+    np.add(y, 1.0, out=y)
+    return np.divide(1.0, y, out=y)
+
+
+atan_slope: Row = unary(
+    "atan_slope",
+    _atan_slope,
+    lambda g, y, x: g * (-2.0 * (_vanishing(x, y) * y)),
+    scalar="1.0 / (1.0 + x * x)",
+    flops=3,
+    takes_out=True,
+    doc="The derivative of atan: 1 / (1 + x * x).",
+)
 atan = unary(
     "atan",
     np.arctan,
-    lambda g, y, x: div(g, 1.0 + x * x),
+    lambda g, y, x: g * atan_slope(x),
     scalar=math.atan,
     aliases=("arctan",),
     doc="Inverse tangent, in radians.",
 )
 sinh = unary("sinh", np.sinh, lambda g, y, x: g * cosh(x), scalar=math.sinh, doc="Hyperbolic sine.")
 cosh: Row = unary("cosh", np.cosh, lambda g, y, x: g * sinh(x), scalar=math.cosh, doc="Hyperbolic cosine.")
-tanh = unary("tanh", np.tanh, lambda g, y, x: g * (1.0 - y * y), scalar=math.tanh, doc="Hyperbolic tangent.")
+
+
+def _tanh_slope(x: Any, out: Any = None) -> Any:
+    with np.errstate(over="ignore"):
+        y = np.asarray(np.cosh(x, out=out))
+    np.divide(1.0, y, out=y)
+    return np.square(y, out=y)
+
+
+def _tanh_slope_of_float(x: float) -> float:
+    y = 1.0 / math.cosh(x)
+    return y * y
+
+
+tanh_slope: Row = unary(
+    "tanh_slope",
+    _tanh_slope,
+    lambda g, y, x: g * (-2.0 * (y * tanh(x))),
+    scalar=_tanh_slope_of_float,
+    takes_out=True,
+    doc="The derivative of tanh: 1 - tanh(x)**2, exact where it is small.",
+)
+tanh: Row = unary("tanh", np.tanh, lambda g, y, x: g * tanh_slope(x), scalar=math.tanh, doc="Hyperbolic tangent.")
+
+
+def _asinh_slope(x: Any, out: Any = None) -> Any:
+    y = np.asarray(np.hypot(x, 1.0, out=out))
+    return np.divide(1.0, y, out=y)
+
+
+asinh_slope: Row = unary(
+    "asinh_slope",
+    _asinh_slope,
+    lambda g, y, x: g * -(_vanishing(x, y) * y * y),
+    scalar="1.0 / hypot(x, 1.0)",
+    takes_out=True,
+    doc="The derivative of asinh: 1 / sqrt(1 + x * x), without overflow.",
+)
 asinh = unary(
     "asinh",
     np.arcsinh,
-    lambda g, y, x: div(g, hypot(x, 1.0)),
+    lambda g, y, x: g * asinh_slope(x),
     scalar=math.asinh,
     aliases=("arcsinh",),
     doc="Inverse hyperbolic sine.",
@@ -125,7 +195,7 @@ asinh = unary(
 acosh = unary(
     "acosh",
     np.arccosh,
-    lambda g, y, x: div(g, sqrt(x - 1.0) * sqrt(x + 1.0)),
+    lambda g, y, x: div(div(g, sqrt(x - 1.0)), sqrt(x + 1.0)),
     scalar=math.acosh,
     domain=(1.5, 3.0),
     aliases=("arccosh",),
@@ -134,7 +204,7 @@ acosh = unary(
 atanh = unary(
     "atanh",
     np.arctanh,
-    lambda g, y, x: div(g, (1.0 - x) * (1.0 + x)),
+    lambda g, y, x: div(g, one_minus_square(x)),
     scalar=math.atanh,
     domain=UNIT,
     aliases=("arctanh",),
@@ -174,17 +244,34 @@ atan2 = binary(
     aliases=("arctan2",),
     doc="The angle of the point (x2, x1), in radians; gradient NaN at the origin.",
 )
+
+
+def _gaussian(x: Any, out: Any = None) -> Any:
+    y = np.asarray(np.square(x, out=out))
+    np.negative(y, out=y)
+    return np.exp(y, out=y)
+
+
+gaussian: Row = unary(
+    "gaussian",
+    _gaussian,
+    # Where x is infinite the product is to be 0; it is 0 from 40 on.
+    lambda g, y, x: g * (-2.0 * (maximum(minimum(x, 40.0), -40.0) * y)),
+    scalar="exp(-(x * x))",
+    takes_out=True,
+    doc="exp(-x * x).",
+)
 erf = unary(
     "erf",
     special.erf,
-    lambda g, y, x: g * (2.0 / math.sqrt(math.pi) * exp(-(x * x))),
+    lambda g, y, x: g * (2.0 / math.sqrt(math.pi) * gaussian(x)),
     scalar=math.erf,
     doc="The error function (Abramowitz and Stegun 7.1.1).",
 )
 erfc = unary(
     "erfc",
     special.erfc,
-    lambda g, y, x: g * (-2.0 / math.sqrt(math.pi) * exp(-(x * x))),
+    lambda g, y, x: g * (-2.0 / math.sqrt(math.pi) * gaussian(x)),
     scalar=math.erfc,
     doc="1 - erf(x), exact for large x.",
 )
@@ -298,7 +385,7 @@ def _gelu_vjp(g: Any, y: Any, x: Any) -> Any:
     z = clip(x, -_SATURATED, _SATURATED)
     u = _GELU_SLOPE * (z + _GELU_CUBIC * (z * z * z))
     slope = _GELU_SLOPE * (1.0 + 3.0 * _GELU_CUBIC * (z * z))
-    return g * (sigmoid(u) + z * (sigmoid(u) * sigmoid(-u)) * slope)
+    return g * (sigmoid(u) + z * sigmoid_slope(u) * slope)
 
 
 gelu = unary(

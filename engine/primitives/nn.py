@@ -12,7 +12,8 @@ from engine.masking import taken
 from engine.primitive import ex
 from engine.primitives.arithmetic import astype, div, square, stop_gradient
 from engine.primitives.compare import equal, maximum, not_equal, where
-from engine.primitives.reduce import argmax, logsumexp, mean, sum
+from engine.primitives.math import exp
+from engine.primitives.reduce import argmax, log_total, mean, sum
 from engine.primitives.shape import reshape
 from engine.random import generator
 from engine.rows import composite, floating, in_floating, normalize_axis, primitive
@@ -32,13 +33,23 @@ def _axis_aval(name: str, x: Aval, axis: int) -> Aval:
 _SOFT = (ex((3,)), ex((2, 3)), ex((2, 3), axis=0), ex((2, 3, 2), axis=1), ex((0, 2)))
 _LAST = Attribute("axis", AXIS, -1)
 
+
+def _softmax_vjp(g: Any, y: Any, x: Any, axis: int) -> Any:
+    """Twice the mean is taken off: where y is all but 1 the first difference is all rounding, the second is exact."""
+    off = g - sum(g * y, axes=axis, keepdims=True)
+    # Arrays are written over.
+    off -= sum(off * y, axes=axis, keepdims=True)
+    off *= y
+    return off
+
+
 softmax = primitive(
     "softmax",
     ("x",),
     in_floating(_softmax),
     batch=leading,
     attributes=(_LAST,),
-    vjps=(lambda g, y, x, axis: y * (g - sum(g * y, axes=axis, keepdims=True)),),
+    vjps=(_softmax_vjp,),
     infer=lambda x, axis: _axis_aval("softmax", x, axis),
     flops=lambda x, out, axis: 20 * x.size,
     examples=_SOFT,
@@ -46,13 +57,33 @@ softmax = primitive(
 )
 
 
-log_softmax = composite(
+def _log_softmax(x: Any, axis: int) -> Any:
+    shifted = x - _finite(np.max(x, axis=axis, keepdims=True, initial=-np.inf))
+    exps = np.exp(shifted)
+    shifted -= log_total(exps, np.add.reduce(exps, axis=axis, keepdims=True), axis)
+    return shifted
+
+
+def _log_softmax_vjp(g: Any, y: Any, x: Any, axis: int) -> Any:
+    """Return g - softmax(x) * sum(g), the sum of which is 0: its rounding is taken off, as for softmax."""
+    p = exp(y)
+    off = g - p * sum(g, axes=axis, keepdims=True)
+    # Arrays are written over.
+    off -= p * sum(off, axes=axis, keepdims=True)
+    return off
+
+
+log_softmax = primitive(
     "log_softmax",
     ("x",),
-    lambda x, axis: x - logsumexp(x, axes=axis, keepdims=True),
+    in_floating(_log_softmax),
+    batch=leading,
     attributes=(_LAST,),
+    vjps=(_log_softmax_vjp,),
+    infer=lambda x, axis: _axis_aval("log_softmax", x, axis),
+    flops=lambda x, out, axis: 20 * x.size,
     examples=_SOFT,
-    doc="x - logsumexp(x) along an axis.",
+    doc="x - logsumexp(x) along an axis, exact also where softmax is all but 1.",
 )
 
 
@@ -148,12 +179,21 @@ def _scores(x: Any, t: Any, ignore_index: int) -> _Scores:
     return _Scores(shifted, exps, np.add.reduce(exps, axis=-1, keepdims=True), places, counts)
 
 
+_SMALL_LOSS = 0.25
+
+
 def _finite(top: Any) -> Any:
     return top if np.isfinite(top).all() else np.where(np.isfinite(top), top, 0.0)
 
 
 def _loss(scores: _Scores) -> Any:
-    losses = np.log(scores.totals).reshape(-1) - scores.shifted.reshape(-1)[scores.places]
+    loss = _mean_loss(scores, np.log(scores.totals))
+    # A loss of this size has lost no digits that are seen in it.
+    return _mean_loss(scores, log_total(scores.exps, scores.totals, -1)) if loss < _SMALL_LOSS else loss
+
+
+def _mean_loss(scores: _Scores, logs: Any) -> Any:
+    losses = logs.reshape(-1) - scores.shifted.reshape(-1)[scores.places]
     if scores.counts is not None:
         losses = np.where(scores.counts, losses, 0.0)
     return np.add.reduce(losses) / losses.dtype.type(scores.number or 1)
@@ -162,7 +202,9 @@ def _loss(scores: _Scores) -> Any:
 def _slope(scores: _Scores) -> Any:
     slope = scores.exps / scores.totals
     flat = slope.reshape(-1)
-    flat[scores.places] -= 1.0
+    # The probability less 1, without the digits that 1 would cost.
+    flat[scores.places] = 0.0
+    flat[scores.places] = -np.add.reduce(slope, axis=-1).reshape(-1)
     slope /= scores.number or 1
     if scores.counts is not None:
         slope.reshape(scores.places.size, -1)[~scores.counts] = 0.0
@@ -181,9 +223,7 @@ def _cross_entropy_vjp(g: Any, y: Any, x: Any, t: Any, ignore_index: int) -> Any
 def _slope_vjp(g: Any, y: Any, x: Any, t: Any, ignore_index: int) -> Any:
     """That of softmax, divided by the number of labels that count, and 0 at those that are ignored."""
     counts = _counts(x, t, ignore_index)
-    p = softmax(x)
-    slope = p * (g - sum(g * p, axes=-1, keepdims=True))
-    return div(where(counts, slope, 0.0), maximum(sum(counts), 1))
+    return div(where(counts, _softmax_vjp(g, softmax(x), x, -1), 0.0), maximum(sum(counts), 1))
 
 
 def _labelled_rows(xs: Any, batched: Any, rows: int, ignore_index: int) -> tuple[Any, Any, Any, Any]:
@@ -198,13 +238,15 @@ def _labelled_rows(xs: Any, batched: Any, rows: int, ignore_index: int) -> tuple
 
 def _cross_entropy_rows(op: Any, rows: int, xs: Any, batched: Any, attrs: dict[str, Any]) -> Any:
     x, hot, counts, n = _labelled_rows(xs, batched, rows, attrs["ignore_index"])
-    losses = where(counts, logsumexp(x, axes=-1) - sum(where(hot, x, 0.0), axes=-1), 0.0)
+    losses = where(counts, -sum(where(hot, log_softmax(x), 0.0), axes=-1), 0.0)
     return div(sum(losses, axes=tuple(range(1, len(shape_of(losses))))), n)
 
 
 def _slope_rows(op: Any, rows: int, xs: Any, batched: Any, attrs: dict[str, Any]) -> Any:
     x, hot, counts, n = _labelled_rows(xs, batched, rows, attrs["ignore_index"])
-    slopes = where(reshape(counts, (*shape_of(counts), 1)), softmax(x) - where(hot, 1.0, 0.0), 0.0)
+    others = where(hot, 0.0, softmax(x))
+    slopes = where(hot, -sum(others, axes=-1, keepdims=True), others)
+    slopes = where(reshape(counts, (*shape_of(counts), 1)), slopes, 0.0)
     return astype(div(slopes, reshape(n, (rows, *(1,) * (len(shape_of(x)) - 1)))), str(floating(dtype_of(x))))
 
 

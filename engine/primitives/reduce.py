@@ -168,12 +168,28 @@ prod = composite(
 )
 
 
+#: A sum of exponentials above it is far enough from 1 for its logarithm.
+_APART = 1.25
+
+
+def log_total(exps: Any, total: Any, axes: Any) -> Any:
+    """Return the logarithm of the sum of numbers the largest of which is 1, exact also where the others are small.
+
+    total: the sum over the axes, with keepdims.
+    """
+    with np.errstate(divide="ignore"):
+        y = np.log(total)
+    if np.minimum.reduce(total, axis=None, initial=np.inf) < _APART:
+        others = np.add.reduce(exps, axis=axes, keepdims=True, where=exps < 1.0)
+        y = np.where((total >= 1.0) & (total < _APART), np.log1p(others), y)
+    return y
+
+
 def _logsumexp(x: Any, axes: Any, keepdims: bool) -> Any:
     top = np.max(x, axis=axes, keepdims=True, initial=-np.inf)
     top = np.where(np.isfinite(top), top, 0.0)
-    total = np.add.reduce(np.exp(x - top), axis=axes, keepdims=True)
-    with np.errstate(divide="ignore"):
-        y = np.log(total) + top
+    exps = np.exp(x - top)
+    y = log_total(exps, np.add.reduce(exps, axis=axes, keepdims=True), axes) + top
     return y if keepdims else np.squeeze(y, axis=axes if axes is not None else tuple(range(np.ndim(x))))
 
 
@@ -188,7 +204,8 @@ logsumexp = reduction(
     _logsumexp_vjp,
     dtype=floating,
     flops=20,
-    doc="log(sum(exp(x))) over axes, without overflow.",
+    doc="log(sum(exp(x))) over axes, without overflow. Where one of the shares exp(x) / sum(exp(x)) is all but 1, its "
+    "second derivative is rounded as 1 is; those of log_softmax are not.",
 )
 
 

@@ -18,6 +18,7 @@ from engine.values import FLOAT64
 _FLOPS = 50
 #: A sum of a series, in floating-point operations that other functions do meanwhile.
 _SLOW_FLOPS = 2_000
+_LARGEST = float(np.finfo(np.float64).max)
 
 #: Floats below are integers, and so poles of gamma; SciPy's answer at -inf is -inf.
 _LOWEST = -(2.0**53)
@@ -29,7 +30,7 @@ gammaln = unary(
     scalar=lambda x: float(special.gammaln(max(x, _LOWEST))),
     domain=POSITIVE,
     flops=_FLOPS,
-    doc="log(abs(gamma(x))); inf at 0, -1, -2, ... and -inf.",
+    doc="log(abs(gamma(x))); inf at 0, -1, -2, ..., -inf and, as SciPy's, for an x below the smallest normal number.",
 )
 digamma: Row = unary(
     "digamma",
@@ -61,7 +62,8 @@ def _polygamma(x: Any, n: int) -> npt.NDArray[Any]:
             part = wide - np.rint(wide)
             rest = np.copysign(0.5, part) - part
             t = np.where(np.abs(part) <= np.abs(rest), 1.0 / np.tan(math.pi * part), np.tan(math.pi * rest))
-            slope = math.pi ** (n + 1) * _cotangent_derivative(n)(t)
+            # A polynomial of an infinite number is NaN, of a huge one infinite.
+            slope = math.pi ** (n + 1) * _cotangent_derivative(n)(np.clip(t, -_LARGEST, _LARGEST))
             y = np.where(is_reflected, (-1) ** n * y - slope, y)
         return y.astype(x.dtype, copy=False)
 

@@ -468,6 +468,18 @@ def test_check_finds_the_element_that_is_wrong(server: Server) -> None:
     assert 0.4 < answer["max_error"] < 1.1
 
 
+def test_check_says_where_its_differences_cancel(server: Server) -> None:
+    answer = server.ask("/v1/check", expr="tanh(x)", inputs={"x": [0.5, 20, -30]})
+    assert answer["ok"] is False
+    assert answer["max_error"] < 1e-9
+    assert [place["index"] for place in answer["uncertain"]] == [[1], [2]]
+    first = answer["uncertain"][0]
+    assert (first["order"], first["input"], first["numeric"]) == (1, "x", 0)
+    np.testing.assert_allclose(first["analytic"], 1.6993417021166355e-17, rtol=1e-14)
+    assert 1e-12 < first["rounding"] < 1e-9
+    assert server.ask("/v1/check", expr="tanh(x)", inputs={"x": [0.5, 2, -3]})["uncertain"] == []
+
+
 def test_check_looks_at_wrt_alone(server: Server) -> None:
     program = {"expr": "x * stop_gradient(x) + y ** 2", "inputs": {"x": 3, "y": 2}}
     assert server.ask("/v1/check", **program)["ok"] is False

@@ -13,6 +13,7 @@ from engine.numerical import GradientCheck, check_gradients, diff, gradient
 from engine.primitive import Operation
 from engine.rows import unary
 from engine.table import OPERATIONS, unregister
+from engine.transforms import check_grads
 
 RNG = np.random.default_rng(3)
 A, B, V = RNG.normal(size=(2, 3)), RNG.normal(size=(3, 2)), RNG.normal(size=3)
@@ -118,6 +119,48 @@ class TestCheckGradients:
         assert not check_gradients(F.exp, 3.0, **coarse).ok
         assert check_gradients(F.exp, 3.0, **coarse, rtol=1e-3).ok
         assert check_gradients(F.exp, 3.0, **coarse, atol=1e-1).ok
+
+    @pytest.mark.parametrize(
+        ("f", "x", "order", "index"),
+        [
+            (F.tanh, [0.5, 20.0], 1, (1,)),
+            (F.tanh, [14.0, 0.5], 1, (0,)),
+            (F.erf, [[0.1, 6.5]], 1, (0, 1)),
+            (F.sigmoid, [40.0, 1.0], 1, (0,)),
+            (lambda x: F.atan(x) + 0.0, [1e9, 1.0], 1, (0,)),
+            (lambda x: (1e-20 * x + 1.0) - 1.0, [1.0], 1, (0,)),
+            (lambda x: 1e17 + F.log(x), [2.0], 1, (0,)),
+            (F.softplus, [45.0], 2, (0,)),
+        ],
+    )
+    def test_where_differences_cancel_it_cannot_tell(self, f: Any, x: Any, order: int, index: tuple[int, ...]) -> None:
+        report = check_gradients(f, x, order=order)
+        assert not report.ok
+        if report.differs:
+            assert not report.uncertain
+            return
+        assert index in {place.index for place in report.uncertain if place.order == order}
+        assert str(report).startswith("differences cancel: error ")
+        assert "uncertain in" in str(report)
+        if order == 1:
+            assert not check_grads(f, np.array(x), order=1).ok
+
+    @pytest.mark.parametrize(
+        ("f", "x"),
+        [
+            (F.relu, [-1.0, 2.0]),
+            (lambda x: F.sum(x[:1]), [3.0, 1e8]),
+            (lambda x: F.where(x > 0, x, 1e6), [-1.0, 2.0]),
+            (lambda x: x**3, [0.0]),
+            (lambda x: 1e-12 * x, [1.0]),
+            (F.tanh, [1e-300, 5.0]),
+            (F.exp, [-300.0]),
+            (lambda x: F.sum(x) * np.ones(1000), [1.0, 2.0]),
+        ],
+    )
+    def test_what_is_0_or_small_throughout_is_no_cancellation(self, f: Any, x: Any) -> None:
+        report = check_gradients(f, x, order=1)
+        assert report.ok, report
 
     def test_errors(self) -> None:
         with pytest.raises(BadAttributeError, match="order is 3; expected 1 or 2"):

@@ -11,12 +11,13 @@ import { HOLDERS, NDArray, array } from "./ndarray.js";
 const WORDS = Object.freeze({ NaN: NaN, Infinity: Infinity, "-Infinity": -Infinity });
 /** Fields of answers whose value, list or (nested) object holds values and nothing else. */
 const VALUE_FIELDS = new Set(
-  "values grads higher node_grads vjps jvps jacobian hessian hvp max_error analytic numeric value grad state".split(
-    " ",
-  ),
+  (
+    "values grads higher node_grads vjps jvps jacobian hessian hvp max_error analytic numeric rounding value grad " +
+    "state"
+  ).split(" "),
 );
 /** Fields that hold documents with such fields, in a list or by name. */
-const NESTING_FIELDS = new Set(["worst", "fetched", "variables"]);
+const NESTING_FIELDS = new Set(["worst", "uncertain", "fetched", "variables"]);
 
 /**
  * A copy of a request in which arrays are array objects, so that it is written the same however its arrays change.

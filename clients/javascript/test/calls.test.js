@@ -93,6 +93,10 @@ for (const encoding of ["binary", "base64", "json"]) {
     const checked = await client.check({ expr: "sin(x)", inputs: { x: [1, 2] } });
     assert.equal(checked.ok, true);
     assert.equal(typeof checked.worst.analytic, "number");
+    assert.deepEqual(checked.uncertain, []);
+    const saturated = await client.check({ expr: "tanh(x)", inputs: { x: 20 } });
+    assert.equal(saturated.ok, false);
+    assert.deepEqual([saturated.uncertain[0].input, saturated.uncertain[0].numeric], ["x", 0]);
     const broken = await client.check({ expr: "log(x)", inputs: { x: -1 } });
     assert.equal(typeof broken.max_error, "number");
     const inferred = await client.infer({

@@ -162,7 +162,17 @@ export interface CheckAnswer {
   values: Results;
   ok: boolean;
   max_error: number;
-  worst: { order: number; input: string; index: number[]; analytic: number; numeric: number } | null;
+  worst: Difference | null;
+  /** Where the differences cancel and confirm nothing; `ok` is false then. */
+  uncertain: (Difference & { rounding: number })[];
+}
+
+export interface Difference {
+  order: number;
+  input: string;
+  index: number[];
+  analytic: number;
+  numeric: number;
 }
 
 export interface Known {

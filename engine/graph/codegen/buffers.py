@@ -156,7 +156,7 @@ def _may_overwrite(step: Step) -> Sequence[int]:
     if step.op.ufunc is None:
         return step.args[:1]
     # Element by element all of them; a product of matrices none.
-    return step.args if step.op.ufunc.signature is None else ()
+    return step.args if getattr(step.op.ufunc, "signature", None) is None else ()
 
 
 def _laid_out_in_c(steps: Sequence[Step]) -> list[bool]:
@@ -176,4 +176,6 @@ def _keeps_layout(step: Step) -> bool:
     """Whether NumPy lays a result out as the operands are."""
     if step.op.name == "slice":
         return not any(isinstance(item, tuple) and item[0] == "ints" for item in step.attrs["index"])
-    return step.op.kind == "elementwise" or (step.op.ufunc is not None and step.op.ufunc.signature is None)
+    return step.op.kind == "elementwise" or (
+        step.op.ufunc is not None and getattr(step.op.ufunc, "signature", None) is None
+    )

@@ -142,7 +142,8 @@ class Emitter:
         if op.name == "where":
             # The condition is true or not, be it a float or a bool.
             args[0] = self._texts[step.args[0]]
-        if op.inline and not (self.is_guarded and "/" in op.inline):
+        if op.inline and not (self.is_guarded and ("/" in op.inline or op.inline_names)):
+            self.code.names.update(op.inline_names)
             text: str = op.inline.format(*args)
             return text
         if op.scalar is None:

@@ -112,7 +112,7 @@ def _shape_of_member(steps: Sequence[Step], n: int, smallest: int) -> Shape | No
 
 def _is_elementwise(step: Step) -> bool:
     ufunc = step.op.ufunc
-    return step.op.kind == "elementwise" if ufunc is None else ufunc.signature is None
+    return step.op.kind == "elementwise" if ufunc is None else getattr(ufunc, "signature", None) is None
 
 
 def _levels(steps: Sequence[Step], shapes: Sequence[Shape | None]) -> list[int]:

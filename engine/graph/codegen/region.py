@@ -17,7 +17,7 @@ Array = npt.NDArray[Any]
 #: NumPy's functions whose calls for one tile are long against the wait for the interpreter's lock between two calls.
 _LONG = frozenset(
     "exp expm1 exp2 log log1p log2 log10 sqrt tan asin acos atan sinh cosh tanh asinh acosh atanh".split()
-    + "pow hypot atan2 erf erfc logaddexp sigmoid softplus gelu".split()
+    + "pow hypot atan2 erf erfc gaussian logaddexp sigmoid softplus gelu tanh_slope".split()
 )
 _PARTNERS = {"sin": "cos", "cos": "sin"}
 

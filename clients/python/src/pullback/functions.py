@@ -74,6 +74,11 @@ def asinh(x: Operand) -> Result:
     return apply("asinh", (x,))
 
 
+def asinh_slope(x: Operand) -> Result:
+    """The derivative of asinh: 1 / sqrt(1 + x * x), without overflow."""
+    return apply("asinh_slope", (x,))
+
+
 def astype(x: Operand, dtype: Dtype) -> Result:
     """The value in another dtype."""
     return apply("astype", (x,), {"dtype": dtype}, {})
@@ -87,6 +92,11 @@ def atan(x: Operand) -> Result:
 def atan2(x1: Operand, x2: Operand) -> Result:
     """The angle of the point (x2, x1), in radians; gradient NaN at the origin."""
     return apply("atan2", (x1, x2))
+
+
+def atan_slope(x: Operand) -> Result:
+    """The derivative of atan: 1 / (1 + x * x)."""
+    return apply("atan_slope", (x,))
 
 
 def atanh(x: Operand) -> Result:
@@ -263,8 +273,13 @@ def full_like(x: Operand, value: float) -> Result:
 
 
 def gammaln(x: Operand) -> Result:
-    """log(abs(gamma(x))); inf at 0, -1, -2, ... and -inf."""
+    """log(abs(gamma(x))); inf at 0, -1, -2, ..., -inf and, as SciPy's, for an x below the smallest normal number."""
     return apply("gammaln", (x,))
+
+
+def gaussian(x: Operand) -> Result:
+    """exp(-x * x)."""
+    return apply("gaussian", (x,))
 
 
 def gelu(x: Operand) -> Result:
@@ -358,7 +373,7 @@ def log_abs_det(x: Operand) -> Result:
 
 
 def log_softmax(x: Operand, axis: int = -1) -> Result:
-    """x - logsumexp(x) along an axis."""
+    """x - logsumexp(x) along an axis, exact also where softmax is all but 1."""
     return apply("log_softmax", (x,), {"axis": axis}, {"axis": -1})
 
 
@@ -388,7 +403,7 @@ def logical_xor(x1: Operand, x2: Operand) -> Result:
 
 
 def logsumexp(x: Operand, axes: Axes = None, keepdims: bool = False, *, axis: Axes | None = None) -> Result:
-    """log(sum(exp(x))) over axes, without overflow."""
+    """log(sum(exp(x))) over axes, without overflow. Where one of the shares exp(x) / sum(exp(x)) is all but 1, its second derivative is rounded as 1 is; those of log_softmax are not."""
     return apply("logsumexp", (x,), {"axes": axes, "keepdims": keepdims, "axis": axis}, {"keepdims": False})
 
 
@@ -462,6 +477,11 @@ def not_equal(x1: Operand, x2: Operand) -> Result:
 def one_hot(labels: Operand, classes: int, ignore_index: int = -100) -> Result:
     """A mask with a last axis of classes, true at the label; all false for ignore_index."""
     return apply("one_hot", (labels,), {"classes": classes, "ignore_index": ignore_index}, {"ignore_index": -100})
+
+
+def one_minus_square(x: Operand) -> Result:
+    """1 - x * x, exact near 1 and -1."""
+    return apply("one_minus_square", (x,))
 
 
 def ones_like(x: Operand) -> Result:
@@ -651,6 +671,11 @@ def tanh(x: Operand) -> Result:
     return apply("tanh", (x,))
 
 
+def tanh_slope(x: Operand) -> Result:
+    """The derivative of tanh: 1 - tanh(x)**2, exact where it is small."""
+    return apply("tanh_slope", (x,))
+
+
 def tensordot(x1: Operand, x2: Operand, axes: Contraction = 2) -> Result:
     """Sum of products over the last `axes` axes of x1 and the first of x2, or over two lists of axes."""
     return apply("tensordot", (x1, x2), {"axes": axes}, {"axes": 2})
@@ -706,7 +731,7 @@ def variance(
 
 
 def where(condition: Operand, x: Operand, y: Operand) -> Result:
-    """x where the condition is not 0, else y. Both are computed: guard what may be NaN in the branch not taken."""
+    """x where the condition is not 0, else y. Both are computed; the one that is not taken never contributes to a derivative, whatever its value."""
     return apply("where", (condition, x, y))
 
 
@@ -792,9 +817,11 @@ fill(
         "argmin": argmin,
         "asin": asin,
         "asinh": asinh,
+        "asinh_slope": asinh_slope,
         "astype": astype,
         "atan": atan,
         "atan2": atan2,
+        "atan_slope": atan_slope,
         "atanh": atanh,
         "broadcast_to": broadcast_to,
         "ceil": ceil,
@@ -831,6 +858,7 @@ fill(
         "floor_divide": floor_divide,
         "full_like": full_like,
         "gammaln": gammaln,
+        "gaussian": gaussian,
         "gelu": gelu,
         "get_item": get_item,
         "greater": greater,
@@ -872,6 +900,7 @@ fill(
         "norm": norm,
         "not_equal": not_equal,
         "one_hot": one_hot,
+        "one_minus_square": one_minus_square,
         "ones_like": ones_like,
         "outer": outer,
         "permute_dims": permute_dims,
@@ -911,6 +940,7 @@ fill(
         "take": take,
         "tan": tan,
         "tanh": tanh,
+        "tanh_slope": tanh_slope,
         "tensordot": tensordot,
         "tile": tile,
         "trace": trace,
@@ -939,7 +969,9 @@ fill(
         "arctanh",
         "asin",
         "asinh",
+        "asinh_slope",
         "atan",
+        "atan_slope",
         "atanh",
         "cos",
         "cosh",
@@ -950,6 +982,7 @@ fill(
         "exp2",
         "expm1",
         "gammaln",
+        "gaussian",
         "gelu",
         "log",
         "log10",
@@ -957,6 +990,7 @@ fill(
         "log2",
         "neg",
         "negative",
+        "one_minus_square",
         "relu",
         "sigmoid",
         "sigmoid_slope",
@@ -967,5 +1001,6 @@ fill(
         "square",
         "tan",
         "tanh",
+        "tanh_slope",
     },
 )

@@ -76,12 +76,16 @@ class Hvps:
 
 @dataclass(frozen=True)
 class Check:
-    """Gradients beside central differences; the error is relative to max(1, size). worst: where it is largest."""
+    """Gradients beside central differences; the error is relative to max(1, size).
+
+    worst: where it is largest. uncertain: where the differences cancel and confirm nothing; `ok` is False then.
+    """
 
     values: Values
     ok: bool
     max_error: float
     worst: dict[str, Any] | None
+    uncertain: list[dict[str, Any]]
 
 
 @dataclass(frozen=True)
