@@ -5,9 +5,9 @@ Nothing here knows of HTTP. The kinds of faults answer in the order of `engine.e
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Never, TypeVar
+from typing import Any, Never, TypedDict, TypeVar
 
 import numpy as np
 
@@ -45,13 +45,28 @@ Prepares = TypeVar("Prepares")
 Result = TypeVar("Result")
 
 
+class FormLimits(TypedDict):
+    """Arguments of `parse` and `build` that limit a program's form."""
+
+    max_depth: int
+    max_chain: int
+    max_nodes: float
+
+
+_COST = Limits(max_nodes=100_000, max_elements=10_000_000, max_bytes=2 * 10**9, max_flops=10**11)
+
+
 @dataclass(frozen=True, slots=True)
 class ProgramLimits:
     """What programs are held to; the defaults are the server's."""
 
     max_depth: int = 100
     max_chain: int = 1000
-    cost: Limits = field(default_factory=Limits)
+    cost: Limits = _COST
+
+    def form(self) -> FormLimits:
+        """Limits that hold while a document or a text is read."""
+        return {"max_depth": self.max_depth, "max_chain": self.max_chain, "max_nodes": self.cost.max_nodes}
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,11 +104,9 @@ def read(
         AutogradError: of the kind that is wrong with it, or what `find` raises.
     """
     key, document = source
-    nodes = limits.cost.max_nodes
     if key == "expr":
-        given = None if declared is None else dict(declared)
-        return parse(document, given, max_depth=limits.max_depth, max_chain=limits.max_chain, max_nodes=nodes)
-    graph = find(document) if key == "program" else build(document, max_depth=limits.max_depth, max_nodes=nodes)
+        return parse(document, None if declared is None else dict(declared), **limits.form())
+    graph = find(document) if key == "program" else build(document, **limits.form())
     return declare_further(graph, declared) if declared else graph
 
 

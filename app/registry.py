@@ -171,10 +171,12 @@ class Registry:
             # It was deleted in between.
             raise self._unknown(key)
         try:
-            return packing.unpack(program, blobs, self._limits.max_depth, self._limits.cost.max_nodes)
+            return packing.unpack(program, blobs, self._limits)
         except LimitExceededError as error:
             # Limits may be lower than when it was registered.
-            raise LimitExceededError(f"program {quoted(key)}: {error.detail}", ("program",)) from None
+            raise LimitExceededError(
+                f"program {quoted(key)}: {error.detail}", ("program",), limit=error.limit
+            ) from None
 
     def _unknown(self, key: str) -> UnknownProgramError:
         near = nearest(key[:_LONGEST_NAME], self.store.program_names())

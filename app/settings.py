@@ -67,10 +67,14 @@ class Settings(BaseSettings):
         _DEFAULTS.max_depth, ge=1, le=500, description="Nesting of documents, texts and inline nodes."
     )
     max_chain: int = Field(_DEFAULTS.max_chain, ge=1, le=2000, description="Operators in a row without parentheses.")
-    max_nodes: int = Field(_DEFAULTS.cost.max_nodes, ge=1, description="Operations of a program.")
-    max_elements: int = Field(_DEFAULTS.cost.max_elements, ge=1, description="Elements of an array, and of an answer.")
-    max_bytes: int = Field(_DEFAULTS.cost.max_bytes, ge=1, description="Bytes of all values of a program together.")
-    max_flops: int = Field(_DEFAULTS.cost.max_flops, ge=1, description="Floating-point operations of a request.")
+    max_nodes: int = Field(int(_DEFAULTS.cost.max_nodes), ge=1, description="Operations of a program.")
+    max_elements: int = Field(
+        int(_DEFAULTS.cost.max_elements), ge=1, description="Elements of an array, and of an answer."
+    )
+    max_bytes: int = Field(
+        int(_DEFAULTS.cost.max_bytes), ge=1, description="Bytes of all values of a program together."
+    )
+    max_flops: int = Field(int(_DEFAULTS.cost.max_flops), ge=1, description="Floating-point operations of a request.")
 
     program_ttl_s: float = Field(
         _POLICY.program_ttl_s,
@@ -171,13 +175,12 @@ class Settings(BaseSettings):
 
     def new_sessions(self, store: SessionStore) -> Sessions:
         """What the sessions of a store are used by."""
-        limits = self.program_limits()
         quotas = Quotas(
             self.max_session_variables,
             self.max_session_tape,
             self.max_session_bytes,
             self.max_commands,
-            limits.cost,
+            self.program_limits(),
         )
         return Sessions(
             store,
