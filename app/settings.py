@@ -15,6 +15,7 @@ from app.programs import ProgramLimits
 from app.sessions.manager import Sessions
 from app.sessions.session import Quotas
 from app.stores import MemoryStore, Policy, SessionPolicy, SessionStore, SqliteStore, Store
+from app.wire.schemas import SHORTEST_LIFE_S
 from engine.graph.limits import Limits
 
 PREFIX = "PULLBACK_"
@@ -22,6 +23,8 @@ _DEFAULTS = ProgramLimits()
 _POLICY = Policy()
 _SESSIONS = SessionPolicy()
 _QUOTAS = Quotas()
+#: In seconds; a calendar has no dates that are much further away.
+LONGEST_LIFE_S = 1e10
 _REDIS = ("redis://", "rediss://", "unix://")
 #: What nobody is to read in a URL: who logs in, and a password among its options.
 _SECRET = re.compile(r"(?<=://).*@|(?<=password=)[^&]*")
@@ -78,7 +81,7 @@ class Settings(BaseSettings):
 
     program_ttl_s: float = Field(
         _POLICY.program_ttl_s,
-        gt=0,
+        ge=SHORTEST_LIFE_S,
         description="Time for which a registered program without a name is kept without use.",
     )
     max_programs: int = Field(_POLICY.max_programs, ge=1, description="Registered programs.")
@@ -97,9 +100,14 @@ class Settings(BaseSettings):
     )
 
     session_ttl_s: float = Field(
-        3600, gt=0, description="Time for which a session is kept without use, where its maker says nothing."
+        3600,
+        ge=SHORTEST_LIFE_S,
+        le=LONGEST_LIFE_S,
+        description="Time for which a session is kept without use, where its maker says nothing.",
     )
-    max_session_ttl_s: float = Field(7 * 24 * 3600, gt=0, description="The longest that its maker may say.")
+    max_session_ttl_s: float = Field(
+        7 * 24 * 3600, ge=SHORTEST_LIFE_S, le=LONGEST_LIFE_S, description="The longest that its maker may say."
+    )
     session_grace_s: float = Field(
         _SESSIONS.grace_s, ge=0, description="Time for which it is known of a session that it expired."
     )
