@@ -117,7 +117,8 @@ KINDS = (
         404,
         "Unknown program",
         "There is no program of this id or name: it was never registered here, was deleted, or had no name and was not "
-        "used for long. GET /v1/programs lists all.",
+        "used for long. Evaluating a program tells its id but does not register it: POST /v1/programs does. "
+        "GET /v1/programs lists all.",
         (UnknownProgramError,),
     ),
     Kind("unknown-session", 404, "Unknown session", "There is no session of this id.", (UnknownSessionError,)),

@@ -188,7 +188,7 @@ def test_what_is_not_there_is_told_with_what_is_near(registry: Registry) -> None
     register(registry, "x", "posterior")
     with pytest.raises(UnknownProgramError, match='no program "posteriour"; nearest: posterior'):
         registry.graph("posteriour")
-    with pytest.raises(UnknownProgramError, match=r'no program "p_0"$'):
+    with pytest.raises(UnknownProgramError, match=r'no program "p_0": it was never registered'):
         registry.delete("p_0")
 
 
