@@ -80,13 +80,13 @@ def chosen_wrt(
     """
     if wrt is None:
         inputs = {i.name: view.aval(i.name) for i in application.graph.inputs}
-        found = {name: name for name, known in inputs.items() if known.is_floating}
-        if not found:
+        floating = {name: name for name, known in inputs.items() if known.is_floating}
+        if not floating:
             told = ", ".join(f"{name}: {known.dtype}" for name, known in inputs.items())
             msg = f"none of the inputs is floating ({told})" if inputs else "the program has no inputs"
             msg = f"wrt: {msg}; there is nothing to differentiate with respect to"
             faults.add(NotDifferentiableError, msg, loc)
-        return found
+        return floating
     known = application.known
     for place, name in enumerate(wrt):
         found = view.aval(known[name])
