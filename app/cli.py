@@ -12,6 +12,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from app import __version__
+from app.limit_settings import explained
 from engine.errors import AutogradError, NotDifferentiableError, ProgramSyntaxError
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         given.command(given)
         sys.stdout.flush()
     except AutogradError as error:
-        print(f"pullback: {error.detail}", file=sys.stderr)
+        print(f"pullback: {explained(error)[0]}", file=sys.stderr)
         return USAGE_ERROR
     except CommandError as error:
         print(f"pullback: {error}", file=sys.stderr)
@@ -154,7 +155,7 @@ def _eval(given: argparse.Namespace) -> None:
             return
         result = prepared.run()
     except AutogradError as error:
-        raise CommandError(f"{error.detail}{_caret(error, given.expr)}") from None
+        raise CommandError(f"{explained(error)[0]}{_caret(error, given.expr)}") from None
     if given.json:
         document = {"values": encode_all(result.values, "nested")}
         if result.grads is not None:
@@ -189,7 +190,7 @@ def _dot(given: argparse.Namespace) -> None:
         graph = read(("expr", given.expr), limits)
         print(dot(derivative(graph, given.order, given.wrt, limits.cost)))
     except AutogradError as error:
-        raise CommandError(f"{error.detail}{_caret(error, given.expr)}") from None
+        raise CommandError(f"{explained(error)[0]}{_caret(error, given.expr)}") from None
 
 
 def _lines(result: "Evaluation") -> list[str]:

@@ -24,7 +24,7 @@ from app.registry import UnknownProgramError
 from app.settings import Settings
 from app.stores import StoreUnavailableError
 from app.wire import compression, media, msgpack
-from app.wire.document import MalformedBodyError
+from app.wire.document import MalformedBodyError, loads
 from app.wire.media import JSON
 from app.wire.problems import internal_error, on_error
 from engine.errors import AutogradError
@@ -194,7 +194,7 @@ class HotPath:
         media_type, answer_type = forms.given, forms.wanted
         if media_type != JSON:
             return endpoint.question(msgpack.decode(body, self._max_depth), media_type, answer_type)
-        question = endpoint.question(orjson.loads(body), media_type, answer_type)
+        question = endpoint.question(loads(body), media_type, answer_type)
         if question is None or body.count(b":") != question.colons or b"\\u" in body:
             return None
         return question

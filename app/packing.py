@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
+from app.programs import ProgramLimits
 from app.stores import Binding, Program, damaged
 from engine.errors import AutogradError, LimitExceededError
 from engine.graph.binding import bind
@@ -23,8 +24,6 @@ from engine.graph.write import document
 from engine.values import DTYPES, FLOAT64, Aval, Value, canonical, stand_in
 
 _SUMMARY = ("inputs", "outputs", "nodes", "cost")
-#: Beyond what any shape can cost.
-_UNLIMITED = 2**200
 _UNDECLARED: dict[str, Any] = {"shape": None, "dtype": None}
 
 
@@ -39,7 +38,7 @@ def pack(graph: Graph, name: str | None, limits: Limits) -> tuple[Program, dict[
     ), blobs
 
 
-def unpack(program: Program, blobs: Mapping[str, bytes], max_depth: int, max_nodes: int) -> Graph:
+def unpack(program: Program, blobs: Mapping[str, bytes], limits: ProgramLimits) -> Graph:
     """The graph that was kept; `blobs` has the bytes of all that is bound to it.
 
     Raises:
@@ -47,7 +46,7 @@ def unpack(program: Program, blobs: Mapping[str, bytes], max_depth: int, max_nod
         LimitExceededError: it is deeper or larger than is allowed now.
     """
     try:
-        graph = build(orjson.loads(program.document), max_depth=max_depth, max_nodes=max_nodes)
+        graph = build(orjson.loads(program.document), **limits.form())
         values = {name: _unpacked(binding, blobs[binding.digest]) for name, binding in program.bound.items()}
         graph = bind(graph, values) if values else graph
     except LimitExceededError:
@@ -104,7 +103,7 @@ def _cost(graph: Graph, limits: Limits) -> Cost | None:
         i.name: stand_in(Aval(tuple(1 if n is None else n for n in i.shape or ()), i.dtype or FLOAT64))
         for i in graph.inputs
     }
-    allowed = Limits(limits.max_nodes, limits.max_elements, _UNLIMITED, _UNLIMITED)
+    allowed = Limits(limits.max_nodes, limits.max_elements)
     try:
         return prepare(graph, inputs, limits=allowed).cost
     except AutogradError:

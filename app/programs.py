@@ -3,19 +3,21 @@
 Nothing here knows of HTTP. The kinds of faults answer in the order of `engine.errors`; within one kind all are listed.
 """
 
-import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Never, TypeVar
+from math import inf
+from typing import Any, Never, TypedDict, TypeVar
 
 import numpy as np
 
 from engine.errors import (
     ORDER,
     AutogradError,
+    Fault,
     Faults,
     InvalidValueError,
+    LimitExceededError,
     Loc,
     NoGradError,
     NotSupportedError,
@@ -24,7 +26,7 @@ from engine.graph import evaluate as engine
 from engine.graph.application import Running
 from engine.graph.binding import bind
 from engine.graph.build import build
-from engine.graph.cost import Cost
+from engine.graph.cost import Cost, check_cost
 from engine.graph.declarations import declare_further
 from engine.graph.evaluate import Backward, Prepared
 from engine.graph.expression import parse
@@ -33,7 +35,7 @@ from engine.graph.limits import Limits
 from engine.graph.literals import decode_value, strong_value
 from engine.graph.names import name_fault, normalized, quoted
 from engine.graph.plan import Plans
-from engine.values import DTYPES, FLOAT64, MAX_AXES, Aval, Value, shape_of, stand_in
+from engine.values import DTYPES, FLOAT64, MAX_AXES, Aval, Value, shape_of
 
 #: Which of "expr", "graph" and "program" a request has, and what it holds.
 Source = tuple[str, Any]
@@ -45,23 +47,42 @@ Prepares = TypeVar("Prepares")
 Result = TypeVar("Result")
 
 
+class FormLimits(TypedDict):
+    """Arguments of `parse` and `build` that limit a program's form."""
+
+    max_depth: int
+    max_chain: int
+    max_nodes: float
+
+
+_COST = Limits(max_nodes=100_000, max_elements=10_000_000, max_bytes=2 * 10**9, max_flops=10**11)
+
+
 @dataclass(frozen=True, slots=True)
 class ProgramLimits:
     """What programs are held to; the defaults are the server's."""
 
     max_depth: int = 100
     max_chain: int = 1000
-    cost: Limits = field(default_factory=Limits)
+    cost: Limits = _COST
+
+    def form(self) -> FormLimits:
+        """Limits that hold while a document or a text is read."""
+        return {"max_depth": self.max_depth, "max_chain": self.max_chain, "max_nodes": self.cost.max_nodes}
 
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """What is known of a program before it runs: shape and dtype by name, and what running it costs."""
+    """What is known of a program before it runs: shape and dtype by name, and what running it costs.
+
+    exceeded: a fault for each limit that would refuse to run it.
+    """
 
     inputs: dict[str, Aval]
     nodes: dict[str, Aval]
     outputs: dict[str, Aval]
     cost: Cost
+    exceeded: list[Fault]
 
 
 def nowhere(program: str) -> Graph:
@@ -89,11 +110,9 @@ def read(
         AutogradError: of the kind that is wrong with it, or what `find` raises.
     """
     key, document = source
-    nodes = limits.cost.max_nodes
     if key == "expr":
-        given = None if declared is None else dict(declared)
-        return parse(document, given, max_depth=limits.max_depth, max_chain=limits.max_chain, max_nodes=nodes)
-    graph = find(document) if key == "program" else build(document, max_depth=limits.max_depth, max_nodes=nodes)
+        return parse(document, None if declared is None else dict(declared), **limits.form())
+    graph = find(document) if key == "program" else build(document, **limits.form())
     return declare_further(graph, declared) if declared else graph
 
 
@@ -232,7 +251,7 @@ def infer(
 ) -> Forecast:
     """Shapes, dtypes and cost of a program; an input is a value, or `{"shape", "dtype"}` of one.
 
-    The cost may be above the limits of bytes and flops: to say so is what this is for.
+    Sizes and cost may be above the limits of elements, bytes and flops: to say so is what this is for.
 
     Raises:
         AutogradError: as `prepare`.
@@ -240,17 +259,43 @@ def infer(
     graph, values, found = _given(source, inputs, limits, find, _decode_or_stand_in)
     if graph is None or values is None:
         _fail(found)
-    allowed = Limits(limits.cost.max_nodes, limits.cost.max_elements, _UNLIMITED, _UNLIMITED)
-    running = _running(batched, train, seed, replace(limits, cost=allowed))
-    prepared = engine.prepare(graph, values, **running)
+    running = _running(batched, train, seed, limits)
+    prepared, exceeded = _beyond_limits(graph, values, running, limits.cost)
     rows = () if prepared.rows is None else (prepared.rows,)
     avals = {name: aval._replace(shape=rows + aval.shape) for name, aval in prepared.avals.items()}
     return Forecast(
         inputs={i.name: _given_aval(values[i.name]) for i in graph.inputs},
         nodes={name: avals[name] for node in graph.nodes for name in node.ids},
         outputs={output.name: avals[output.id] for output in graph.outputs},
-        cost=prepared.cost,
+        cost=Cost(*(min(n, LARGEST_INTEGER) for n in (prepared.cost.nodes, prepared.cost.bytes, prepared.cost.flops))),
+        exceeded=exceeded,
     )
+
+
+def _beyond_limits(
+    graph: Graph, values: Mapping[str, Value], running: Running, limits: Limits
+) -> tuple[Prepared, list[Fault]]:
+    """A program that was checked with its inputs, and a fault for each limit on sizes and cost that it exceeds."""
+    try:
+        return engine.prepare(graph, values, **running), []
+    except LimitExceededError as error:
+        if error.limit == "nodes":
+            raise
+        refusal = error
+    faults: list[Fault] = []
+    prepared = engine.prepare(graph, values, **running | {"limits": Limits(max_nodes=limits.max_nodes)})
+    if any(length > LARGEST_INTEGER for known in prepared.avals.values() for length in known.shape):
+        raise refusal
+    for check in (
+        lambda: engine.prepare(graph, values, **running | {"limits": replace(limits, max_bytes=inf, max_flops=inf)}),
+        lambda: check_cost(prepared.cost, replace(limits, max_flops=inf)),
+        lambda: check_cost(prepared.cost, replace(limits, max_bytes=inf)),
+    ):
+        try:
+            check()
+        except LimitExceededError as error:
+            faults.append(error.faults[0])
+    return prepared, faults
 
 
 def decode(value: Any, loc: Loc, dtype: DType | None) -> Value:
@@ -270,8 +315,8 @@ _NOUNS = {
     "tangents": "tangent of",
     "vectors": "vector of",
 }
-#: Beyond what any shape can cost, so that nothing is refused.
-_UNLIMITED = 2**200
+#: The largest that the encodings of answers hold, and any array's lengths and sizes.
+LARGEST_INTEGER = 2**63 - 1
 
 
 def _given(
@@ -342,17 +387,19 @@ def _backward(given: Mapping[str, Any], found: list[AutogradError]) -> Backward:
 
 
 def _decode_or_stand_in(value: Any, loc: Loc, dtype: DType | None) -> Value:
-    """A value, or for a shape and dtype an array of that shape whose elements all lie in one place."""
+    """A value, or the shape and dtype that stand for one, which may be larger than any memory."""
     if not isinstance(value, dict) or "shape" not in value or not value.keys() <= {"shape", "dtype"}:
         return decode(value, loc, dtype)
     shape, name = value["shape"], value.get("dtype", str(dtype or FLOAT64))
     if not isinstance(name, str) or name not in DTYPES:
         raise InvalidValueError(f"unknown dtype {quoted(name)}; expected one of {', '.join(DTYPES)}", (*loc, "dtype"))
-    if not isinstance(shape, list) or len(shape) > MAX_AXES or any(type(n) is not int or n < 0 for n in shape):
-        raise InvalidValueError(f"expected a list of at most {MAX_AXES} lengths, integers from 0", (*loc, "shape"))
-    if math.prod(n for n in shape if n) * DTYPES[name].itemsize >= 2**63:
-        raise InvalidValueError("the shape is larger than any memory", (*loc, "shape"))
-    return stand_in(Aval(tuple(shape), DTYPES[name]))
+    if not isinstance(shape, list) or any(type(n) is not int or n < 0 for n in shape):
+        raise InvalidValueError("expected a list of lengths, integers from 0", (*loc, "shape"))
+    if len(shape) > MAX_AXES:
+        raise InvalidValueError(f"the shape has {len(shape)} axes; at most {MAX_AXES} are possible", (*loc, "shape"))
+    if any(n > LARGEST_INTEGER for n in shape):
+        raise InvalidValueError(f"a length is larger than {LARGEST_INTEGER:,}, that of any array", (*loc, "shape"))
+    return Aval(tuple(shape), DTYPES[name])
 
 
 def _given_aval(value: Value) -> Aval:

@@ -9,6 +9,7 @@ from weakref import WeakKeyDictionary
 from app import packing
 from app.programs import ProgramLimits, Source, read_bound
 from app.stores import Listed, Program, Store, damaged
+from app.stores.base import is_id
 from engine.caches import Lru
 from engine.errors import InvalidValueError, LimitExceededError
 from engine.graph.identity import program_id
@@ -171,12 +172,19 @@ class Registry:
             # It was deleted in between.
             raise self._unknown(key)
         try:
-            return packing.unpack(program, blobs, self._limits.max_depth, self._limits.cost.max_nodes)
+            return packing.unpack(program, blobs, self._limits)
         except LimitExceededError as error:
             # Limits may be lower than when it was registered.
-            raise LimitExceededError(f"program {quoted(key)}: {error.detail}", ("program",)) from None
+            raise LimitExceededError(
+                f"program {quoted(key)}: {error.detail}", ("program",), limit=error.limit
+            ) from None
 
     def _unknown(self, key: str) -> UnknownProgramError:
+        if is_id(key):
+            return UnknownProgramError(
+                f"there is no program {quoted(key)}: it was never registered, or is not kept any more; evaluating a "
+                "program tells its id but does not register it, POST /v1/programs with the same program does"
+            )
         near = nearest(key[:_LONGEST_NAME], self.store.program_names())
         return UnknownProgramError(f"there is no program {quoted(key)}{near}")
 

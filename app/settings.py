@@ -15,6 +15,7 @@ from app.programs import ProgramLimits
 from app.sessions.manager import Sessions
 from app.sessions.session import Quotas
 from app.stores import MemoryStore, Policy, SessionPolicy, SessionStore, SqliteStore, Store
+from app.wire.schemas import SHORTEST_LIFE_S
 from engine.graph.limits import Limits
 
 PREFIX = "PULLBACK_"
@@ -22,6 +23,8 @@ _DEFAULTS = ProgramLimits()
 _POLICY = Policy()
 _SESSIONS = SessionPolicy()
 _QUOTAS = Quotas()
+#: In seconds; a calendar has no dates that are much further away.
+LONGEST_LIFE_S = 1e10
 _REDIS = ("redis://", "rediss://", "unix://")
 #: What nobody is to read in a URL: who logs in, and a password among its options.
 _SECRET = re.compile(r"(?<=://).*@|(?<=password=)[^&]*")
@@ -67,14 +70,18 @@ class Settings(BaseSettings):
         _DEFAULTS.max_depth, ge=1, le=500, description="Nesting of documents, texts and inline nodes."
     )
     max_chain: int = Field(_DEFAULTS.max_chain, ge=1, le=2000, description="Operators in a row without parentheses.")
-    max_nodes: int = Field(_DEFAULTS.cost.max_nodes, ge=1, description="Operations of a program.")
-    max_elements: int = Field(_DEFAULTS.cost.max_elements, ge=1, description="Elements of an array, and of an answer.")
-    max_bytes: int = Field(_DEFAULTS.cost.max_bytes, ge=1, description="Bytes of all values of a program together.")
-    max_flops: int = Field(_DEFAULTS.cost.max_flops, ge=1, description="Floating-point operations of a request.")
+    max_nodes: int = Field(int(_DEFAULTS.cost.max_nodes), ge=1, description="Operations of a program.")
+    max_elements: int = Field(
+        int(_DEFAULTS.cost.max_elements), ge=1, description="Elements of an array, and of an answer."
+    )
+    max_bytes: int = Field(
+        int(_DEFAULTS.cost.max_bytes), ge=1, description="Bytes of all values of a program together."
+    )
+    max_flops: int = Field(int(_DEFAULTS.cost.max_flops), ge=1, description="Floating-point operations of a request.")
 
     program_ttl_s: float = Field(
         _POLICY.program_ttl_s,
-        gt=0,
+        ge=SHORTEST_LIFE_S,
         description="Time for which a registered program without a name is kept without use.",
     )
     max_programs: int = Field(_POLICY.max_programs, ge=1, description="Registered programs.")
@@ -93,9 +100,14 @@ class Settings(BaseSettings):
     )
 
     session_ttl_s: float = Field(
-        3600, gt=0, description="Time for which a session is kept without use, where its maker says nothing."
+        3600,
+        ge=SHORTEST_LIFE_S,
+        le=LONGEST_LIFE_S,
+        description="Time for which a session is kept without use, where its maker says nothing.",
     )
-    max_session_ttl_s: float = Field(7 * 24 * 3600, gt=0, description="The longest that its maker may say.")
+    max_session_ttl_s: float = Field(
+        7 * 24 * 3600, ge=SHORTEST_LIFE_S, le=LONGEST_LIFE_S, description="The longest that its maker may say."
+    )
     session_grace_s: float = Field(
         _SESSIONS.grace_s, ge=0, description="Time for which it is known of a session that it expired."
     )
@@ -171,13 +183,12 @@ class Settings(BaseSettings):
 
     def new_sessions(self, store: SessionStore) -> Sessions:
         """What the sessions of a store are used by."""
-        limits = self.program_limits()
         quotas = Quotas(
             self.max_session_variables,
             self.max_session_tape,
             self.max_session_bytes,
             self.max_commands,
-            limits.cost,
+            self.program_limits(),
         )
         return Sessions(
             store,

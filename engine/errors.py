@@ -11,10 +11,14 @@ Loc = tuple[str | int, ...]
 
 
 class Fault(NamedTuple):
-    """One place that is wrong: a path into the document (empty for a local call) and what is wrong with it."""
+    """One place that is wrong: a path into the document (empty for a local call) and what is wrong with it.
+
+    limit: where a limit refuses, its name: depth, chain, nodes, elements, bytes or flops.
+    """
 
     loc: Loc
     msg: str
+    limit: str = ""
 
 
 class AutogradError(Exception):
@@ -87,7 +91,15 @@ class NotSupportedError(AutogradError):
 
 
 class LimitExceededError(AutogradError):
-    """What was asked costs more than a limit allows; nothing has run."""
+    """A cost above a limit; nothing has run. `limit` is the limit's name, as in `Fault`."""
+
+    def __init__(self, detail: str, loc: Loc = (), *, limit: str = "", faults: Iterable[Fault] = ()) -> None:
+        super().__init__(detail, faults=tuple(faults) or (Fault(loc, detail, limit),))
+
+    @property
+    def limit(self) -> str:
+        """Name of the limit that refuses; empty where it has none."""
+        return next((fault.limit for fault in self.faults if fault.limit), "")
 
 
 ORDER: tuple[type[AutogradError], ...] = tuple(AutogradError.__subclasses__())
@@ -113,11 +125,11 @@ class Faults:
     def __bool__(self) -> bool:
         return bool(self._found)
 
-    def add(self, kind: type[AutogradError], msg: str, loc: Loc = ()) -> None:
+    def add(self, kind: type[AutogradError], msg: str, loc: Loc = (), limit: str = "") -> None:
         """Notes one fault and goes on; beyond MAX_FAULTS of a kind, no more are kept."""
         found = self._found.setdefault(kind, [])
         if len(found) < MAX_FAULTS:
-            found.append(Fault(loc, msg))
+            found.append(Fault(loc, msg, limit))
 
     def is_full(self, kind: type[AutogradError]) -> bool:
         """Whether looking for more faults of a kind is of no use."""
@@ -126,7 +138,7 @@ class Faults:
     def take(self, error: AutogradError, loc: Loc = ()) -> None:
         """Notes the faults of an error that was caught, `loc` before their places."""
         for fault in error.faults:
-            self.add(type(error), fault.msg, loc + fault.loc)
+            self.add(type(error), fault.msg, loc + fault.loc, fault.limit)
 
     def check(self) -> None:
         """Raises the first kind found, in the order of this module, with all its places; returns if there is none.

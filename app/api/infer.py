@@ -7,6 +7,7 @@ from fastapi.responses import Response
 
 from app import programs
 from app.api.calls import Call, answer, checked
+from app.limit_settings import FIELDS, variable
 from app.openapi import CALL, body_of, problems_of
 from app.registry import Registry
 from app.settings import Settings
@@ -28,7 +29,7 @@ router = APIRouter()
     openapi_extra=body_of(InferRequest, INFER),
 )
 async def infer(request: Request) -> Response:
-    """Looks ahead: the shape and dtype of every node, and what running the program would cost."""
+    """Looks ahead: the shape and dtype of every node, and what running would cost, also where a limit refuses it."""
     return await answer(request, read)
 
 
@@ -50,6 +51,10 @@ def read(message: Message, settings: Settings, registry: Registry) -> Call:
         "outputs": _known(found.outputs),
         "cost": {"nodes": found.cost.nodes, "bytes": found.cost.bytes, "flops": found.cost.flops},
         "limits": settings.public_limits(),
+        "exceeded": [
+            {"limit": FIELDS[fault.limit], "setting": variable(fault.limit), "msg": fault.msg}
+            for fault in found.exceeded
+        ],
     }
     return Call(0, lambda: encode(message.answer_type, document))
 

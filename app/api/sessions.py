@@ -79,9 +79,10 @@ async def create_session(request: Request) -> Response:
         _check_life(asked.ttl_s, sessions)
         if key is not None and not 1 <= len(key) <= _LONGEST_KEY:
             raise InvalidValueError(f"Idempotency-Key has {len(key)} letters; expected 1 to {_LONGEST_KEY}")
-        found, is_new = sessions.create(client, ttl_s=asked.ttl_s, seed=asked.seed, name=asked.name, key=key)
-        document = sessions.look(found, _described)
-        return 201 if is_new else 200, found, encode(message.answer_type, document)
+        made = sessions.create(client, ttl_s=asked.ttl_s, seed=asked.seed, name=asked.name, key=key)
+        # However long it took to keep a new one: it is told as it was made.
+        document = _described(made.session, made.head) if made.is_new else sessions.look(made.id, _described)
+        return 201 if made.is_new else 200, made.id, encode(message.answer_type, document)
 
     status, found, content = await _with_sessions(request, create)
     return await reply(request, content, message.answer_type, status, {"Location": f"/v1/sessions/{found}"})

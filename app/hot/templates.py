@@ -20,7 +20,7 @@ from engine.graph.ready import OfNumbers
 from engine.values import Value
 
 _INPUTS = b'"inputs"'
-#: A number as JSON has it, but for -0, which is an integer there and has no sign.
+#: A number as JSON has it, but for -0 as an integer, which is rare and read by `app.wire.document.loads`.
 _NUMBER = rb"(?:-?[1-9][0-9]*|0|-0(?=[.eE]))(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?"
 _STRING_OR_NUMBER = re.compile(rb'"[^"]*"|(-?[0-9][0-9.eE+-]*)')
 #: Objects that stand for a template.

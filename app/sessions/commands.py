@@ -103,7 +103,7 @@ class Apply(Command, do="apply"):
         elif self.args or self.attrs:
             raise InvalidValueError('"expr" has its operands within; leave out "args" and "attrs"', ("expr",))
         else:
-            graph = parse(self.expr, max_nodes=session.quotas.cost.max_nodes)
+            graph = parse(self.expr, **session.quotas.programs.form())
         where = {name: ("args", n) for n, name in enumerate(self.args) if isinstance(name, str)}
         operands = {i.name: session.operand(i.name, where.get(i.name, ("expr",))) for i in graph.inputs}
         rng = session.rng if self.seed is None else np.random.default_rng(self.seed)
@@ -445,7 +445,7 @@ def _check_program(session: Session, graph: Graph, operands: Mapping[str, Any]) 
 
 
 def _cost_of(session: Session, graph: Graph, operands: Mapping[str, Any]) -> Cost:
-    limits = session.quotas.cost
+    limits = session.quotas.programs.cost
     faults = Faults()
     inputs = {name: canonical(_raw(x)) for name, x in operands.items()}
     application = apply_to(graph, inputs, faults, train=session.train, seed=0, limits=limits)
@@ -578,4 +578,4 @@ def _check_call(session: Session, layer: Layer, shape: Sequence[int]) -> None:
 
 
 def _check_elements(session: Session, needed: int) -> None:
-    check_quota("elements in one value", needed, session.quotas.cost.max_elements, "MAX_ELEMENTS")
+    check_quota("elements in one value", needed, session.quotas.programs.cost.max_elements, "MAX_ELEMENTS")

@@ -9,13 +9,15 @@ import hashlib
 import secrets
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from app.sessions import snapshot
 from app.sessions.errors import ExpiredSessionError, SequenceConflictError, UnknownSessionError
 from app.sessions.session import Quotas, Session
 from app.sessions.snapshot import DamagedSnapshotError, Kept
+from app.stores.errors import StoreUnavailableError
 from app.stores.sessions import Answered, Change, Head, SessionStore, damaged_session
 from engine.caches import Lru
 
@@ -48,6 +50,15 @@ class Done:
 
     answered: Answered
     is_replay: bool = False
+
+
+class Created(NamedTuple):
+    """A session that was asked for; `session` and `head` are of use where it is new."""
+
+    id: str
+    is_new: bool
+    session: Session
+    head: Head
 
 
 #: What a call does: with the session and its number, to the status, the media type and the content of the answer.
@@ -87,11 +98,8 @@ class Sessions:
 
     def create(
         self, client: str, *, ttl_s: float | None, seed: int | None, name: str | None, key: str | None
-    ) -> tuple[str, bool]:
+    ) -> Created:
         """A new session, unless there is one of the same client and key.
-
-        Returns:
-            Its id, and whether it is new.
 
         Raises:
             TooManySessionsError: there is no room.
@@ -103,7 +111,7 @@ class Sessions:
         head = Head(session_id, 0, now, now + life, life, size, name, _revision())
         content = Change(written.document, {}, (), head.bytes, None)
         digest = None if key is None else hashlib.sha256(f"{client}\0{key}".encode()).digest()
-        return self._store.create(head, content, client, digest)
+        return Created(*self._store.create(head, content, client, digest), session, head)
 
     def look(self, session_id: str, see: Callable[[Session, Head], T]) -> T:
         """What `see` finds in a session, which it does not change.
@@ -174,9 +182,15 @@ class Sessions:
 
     def _head(self, session_id: str) -> Head:
         head = self._store.head(session_id) if session_id.startswith(PREFIX) else None
-        if head is None:
+        is_over = head is not None and head.is_over(self._clock())
+        if head is not None and is_over and not head.has_ended:
+            self._copies.pop(session_id)
+            # A store that cannot be written to for a while does not keep an answer back.
+            with suppress(StoreUnavailableError):
+                self._store.end(head)
+        if head is None or self._store.policy.is_forgotten(head):
             raise UnknownSessionError("there is no session of this id; it was deleted, or expired some time ago")
-        if head.expires_at <= self._clock():
+        if is_over:
             msg = f"the session was not used for {head.ttl_s:g} s and has expired; make a new one"
             raise ExpiredSessionError(msg)
         return head
@@ -189,6 +203,7 @@ class Sessions:
             return head, copy
         content = self._store.load(session_id)
         if content is None:
+            self._head(session_id)
             raise UnknownSessionError("the session was deleted just now")
         try:
             session, kept = snapshot.read(content.document, content.arrays, self._quotas)

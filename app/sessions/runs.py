@@ -85,7 +85,7 @@ def located(error: AutogradError | SessionError, where: str, loc: Loc) -> Autogr
     found = copy.copy(error)
     found.detail = where + error.detail
     found.args = (found.detail,)
-    found.faults = tuple(Fault(loc + fault.loc, where + fault.msg) for fault in error.faults) or (
+    found.faults = tuple(fault._replace(loc=loc + fault.loc, msg=where + fault.msg) for fault in error.faults) or (
         Fault(loc, found.detail),
     )
     return found

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from app.limits import DeadlineExceededError
+from app.programs import ProgramLimits
 from app.sessions.errors import TakenIdError, UnknownVariableError
 from engine import config
 from engine.checkpoint import memories
 from engine.errors import InvalidValueError, LimitExceededError, Loc, NotDifferentiableError
-from engine.graph.limits import Limits
 from engine.graph.literals import WORDS
 from engine.graph.names import name_fault, normalized, quoted
 from engine.hooks import HOOKS
@@ -66,14 +66,14 @@ class Quotas:
     """What one session may hold.
 
     variables: names and parameters. tape: variables that are held, nameless ones too. bytes: of all values.
-    commands: in one run. cost: of each operation.
+    commands: in one run. programs: form and cost of each operation.
     """
 
     variables: int = 10_000
     tape: int = 100_000
     bytes: int = 256 * 2**20
     commands: int = 10_000
-    cost: Limits = field(default_factory=Limits)
+    programs: ProgramLimits = field(default_factory=ProgramLimits)
 
 
 class _Params(Mapping[str, Variable]):
@@ -296,7 +296,7 @@ class Session:
         self._spent = nbytes
 
 
-def check_quota(what: str, needed: int, allowed: int, setting: str) -> None:
+def check_quota(what: str, needed: int, allowed: float, setting: str) -> None:
     """Raises LimitExceededError, naming the setting, where more is needed than allowed."""
     if needed > allowed:
         msg = f"the session would hold {needed:,} {what}, the limit is {allowed:,} (setting PULLBACK_{setting})"

@@ -30,6 +30,8 @@ class Head:
     expires_at: in seconds since 1970; its life begins anew, `ttl_s` long, with every use.
     revision: another one with every change: who writes says which one it goes on from, and is refused where others were
         faster. Numbers alone would come again in a store that was put back to what it was earlier.
+    has_ended: whether it was found to have expired. It has no content any more, and does not live again though the
+        clock is set back.
     """
 
     id: str
@@ -40,6 +42,11 @@ class Head:
     bytes: int
     name: str | None
     revision: str
+    has_ended: bool = False
+
+    def is_over(self, now: float) -> bool:
+        """Whether it has expired."""
+        return self.has_ended or self.expires_at <= now
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +97,9 @@ class SessionPolicy:
     grace_s: float = 24 * 3600
     clock: Callable[[], float] = field(default=time.time)
 
-    def known(self, head: Head | None) -> Head | None:
-        """A session, unless it expired so long ago that nothing is known of it any more."""
-        return None if head is None or head.expires_at + self.grace_s <= self.clock() else head
+    def is_forgotten(self, head: Head) -> bool:
+        """Whether a session expired so long ago that nothing is told of it any more."""
+        return head.expires_at + self.grace_s <= self.clock()
 
     def check(self, count: int, of_client: int) -> None:
         """Raises TooManySessionsError where there is no room for one more."""
@@ -109,6 +116,8 @@ class SessionStore(Protocol):
 
     Every method may raise StoreUnavailableError.
     """
+
+    policy: SessionPolicy
 
     def create(self, head: Head, content: Change, client: str, key: bytes | None) -> tuple[str, bool]:
         """Keeps a new session.
@@ -127,7 +136,7 @@ class SessionStore(Protocol):
         """
 
     def head(self, session_id: str) -> Head | None:
-        """What is known of a session, one that expired a short while ago too."""
+        """What is known of a session, one that expired too."""
 
     def load(self, session_id: str) -> Content | None:
         """All of a session; None also where it expired."""
@@ -146,6 +155,9 @@ class SessionStore(Protocol):
 
     def touch(self, session_id: str, expires_at: float) -> None:
         """Lets a session live until then, unless it lives longer already."""
+
+    def end(self, head: Head) -> None:
+        """Drops the content of a session that has expired, unless it was used since `head` was read."""
 
     def delete(self, session_id: str) -> bool:
         """Forgets a session; False where there was none."""

@@ -16,7 +16,7 @@ class EvaluateAnswer(BaseModel):
         None, description="With an order above 1: all derivatives from the first on."
     )
     node_grads: dict[str, Value] | None = Field(None, description="With retain_grad: of every floating node.")
-    program: str = Field(description="The id that the program has; it is not stored.")
+    program: str = Field(description="The id that the program has; it is not stored: POST /v1/programs does that.")
     grad_program: str | None = Field(
         None, description="With create_graph: the id of a program of the gradients, which is stored."
     )
@@ -87,14 +87,23 @@ class Cost(BaseModel):
     flops: int
 
 
+class Exceeded(BaseModel):
+    """A limit that refuses to run a program."""
+
+    limit: str = Field(description="Its key in limits.")
+    setting: str = Field(description="The setting of the server that raises it.")
+    msg: str
+
+
 class InferAnswer(BaseModel):
     """What is known of a program before it runs."""
 
     inputs: dict[str, Known]
     nodes: dict[str, Known] = Field(description="Every node by name, as written.")
     outputs: dict[str, Known]
-    cost: Cost
+    cost: Cost = Field(description="Where it is more than 2**63 - 1, that.")
     limits: dict[str, float] = Field(description="What this server allows.")
+    exceeded: list[Exceeded] = Field(description="The limits that would refuse to run it.")
 
 
 class Declared(BaseModel):

@@ -13,6 +13,11 @@ from engine.errors import LimitExceededError
 
 _NOT_MARKS = bytes(set(range(256)) - set(b'"[]{}:'))
 _CONSTANT = re.compile(r"-?(NaN|Infinity)\b")
+#: To look for one byte takes a tenth of what it takes to look for two.
+_MINUS = ord("-")
+#: -0 written as an integer.
+_ZERO = re.compile(rb"-0(?![.\deE])")
+_STRING_OR_ZERO = re.compile(rb'("[^"\\]*(?:\\.[^"\\]*)*")|(?<![\deE.+-])-0(?![.\deE])', re.DOTALL)
 _CHUNK = 1 << 16
 _PIECE = 1 << 11
 
@@ -33,12 +38,39 @@ def parse(body: bytes, max_depth: int) -> Any:
     is_flat = marks.count(b"[") + marks.count(b"{") <= max_depth
     keys = marks.count(b":") if is_flat else _survey(marks, max_depth)
     try:
-        document = orjson.loads(body)
+        document = loads(body)
     except orjson.JSONDecodeError as error:
         raise MalformedBodyError(_explain(body, error)) from None
     if _has_more_keys(keys, document) and (not is_flat or _has_more_keys(_survey(marks, max_depth), document)):
         _name_duplicate(body)
     return document
+
+
+def loads(body: bytes) -> Any:
+    """The document that JSON holds; the number -0 is -0.0, as for most readers, and not an integer without its sign.
+
+    Raises:
+        orjson.JSONDecodeError: it is no JSON.
+    """
+    if _MINUS not in body or _ZERO.search(body) is None:
+        return orjson.loads(body)
+    try:
+        document = orjson.loads(_STRING_OR_ZERO.sub(lambda found: found[1] or b"-0.0", body))
+    except orjson.JSONDecodeError:
+        # Places in the message are those of the body as it came.
+        return orjson.loads(body)
+    _make_seeds_whole(document)
+    return document
+
+
+def _make_seeds_whole(document: Any) -> None:
+    """Seeds of a request and of its commands, where 0 is an integer."""
+    if type(document) is not dict:
+        return
+    commands = document.get("commands")
+    for item in [document, *(commands if type(commands) is list else [])]:
+        if type(item) is dict and type(item.get("seed")) is float and item["seed"] == 0:
+            item["seed"] = 0
 
 
 def too_deep(max_depth: int) -> LimitExceededError:

@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from app.graphviz import DrawingError
+from app.limit_settings import explained
 from app.limits import RETRY_AFTER_S, DeadlineExceededError, OverloadedError
 from app.registry import UnknownProgramError
 from app.sessions.errors import (
@@ -116,7 +117,8 @@ KINDS = (
         404,
         "Unknown program",
         "There is no program of this id or name: it was never registered here, was deleted, or had no name and was not "
-        "used for long. GET /v1/programs lists all.",
+        "used for long. Evaluating a program tells its id but does not register it: POST /v1/programs does. "
+        "GET /v1/programs lists all.",
         (UnknownProgramError,),
     ),
     Kind("unknown-session", 404, "Unknown session", "There is no session of this id.", (UnknownSessionError,)),
@@ -293,7 +295,9 @@ async def on_error(request: Request, error: Exception) -> Response:
     kind = next(BY_ERROR[base] for base in type(error).__mro__ if base in BY_ERROR)
     if isinstance(error, SequenceConflictError):
         return problem(request, kind.slug, error.detail, error.faults, more={"expected": error.expected})
-    if isinstance(error, AutogradError | SessionError):
+    if isinstance(error, AutogradError):
+        return problem(request, kind.slug, *explained(error))
+    if isinstance(error, SessionError):
         return problem(request, kind.slug, error.detail, error.faults)
     if isinstance(error, MemoryError):
         _log.error("out of memory (request %s)", request.state.request_id)

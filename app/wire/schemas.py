@@ -31,6 +31,8 @@ LARGEST_SEED = 2**64 - 1
 LONGEST_CURSOR = 18
 #: Below it, what is added to a number may leave it as it is; above, a difference says nothing of a derivative.
 SMALLEST_EPS, LARGEST_EPS = 1e-15, 1.0
+#: A session that lives for less may be over before its maker's next call.
+SHORTEST_LIFE_S = 0.1
 
 #: Stands for `$ref` to a schema that is none of a model's: pydantic would look for it among its own.
 REF = "x-ref"
@@ -265,7 +267,9 @@ Seq = Annotated[
     StrictInt | None,
     Field(ge=1, description="The number of this call in its session, so that it may be repeated; default: the next."),
 ]
-Life = Annotated[float | None, Field(gt=0, strict=True, description="Seconds for which it is kept without use.")]
+Life = Annotated[
+    float | None, Field(ge=SHORTEST_LIFE_S, strict=True, description="Seconds for which it is kept without use.")
+]
 
 
 class SessionRequest(Body):

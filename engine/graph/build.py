@@ -1,10 +1,11 @@
 """Documents -> Graph: the canonical form of programs, a list of nodes in any order."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 from engine.errors import ArityError, CycleError, Faults, InvalidValueError, UnknownNameError
-from engine.graph.builder import MAX_CHAIN, MAX_DEPTH, MAX_NODES, Draft, GraphBuilder, Ref, Site, fold
+from engine.graph.builder import MAX_CHAIN, MAX_DEPTH, Draft, GraphBuilder, Ref, Site, fold
 from engine.graph.declarations import declare
 from engine.graph.ir import Graph
 from engine.graph.literals import described
@@ -22,7 +23,7 @@ def build(
     *,
     max_depth: int = MAX_DEPTH,
     max_chain: int = MAX_CHAIN,
-    max_nodes: int = MAX_NODES,
+    max_nodes: float = math.inf,
 ) -> Graph:
     """The graph that a document describes, with every check.
 

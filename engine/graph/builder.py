@@ -21,9 +21,10 @@ from engine.graph.names import LONGEST_NAME, name_fault, normalized, quoted
 from engine.primitive import Operation
 from engine.table import OPERATIONS, nearest
 
-#: Defaults of the limits on programs.
+#: Defaults of the limits on nesting, which keep Python's parser from its own.
 MAX_DEPTH = 100
 MAX_CHAIN = 1000
+#: Texts of so many words are read whatever the limit on nodes is.
 MAX_NODES = 100_000
 
 #: After so many faults no more are looked for.
@@ -75,7 +76,7 @@ class Mixed(list[Any]):
 class GraphBuilder:
     """Collects inputs and nodes in the order in which they are evaluated, and every fault on the way."""
 
-    def __init__(self, faults: Faults, max_nodes: int) -> None:
+    def __init__(self, faults: Faults, max_nodes: float) -> None:
         self.faults = faults
         self.inputs: dict[str, Input] = {}
         self.drafts: list[Draft] = []

@@ -74,9 +74,19 @@ def only_output(application: Application, of: str | None, loc: Loc, faults: Faul
 def chosen_wrt(
     application: Application, view: View, wrt: Sequence[str] | None, loc: Loc, faults: Faults
 ) -> dict[str, str]:
-    """What each name to differentiate with respect to stands for; all floating inputs where none is said."""
+    """What each name to differentiate with respect to stands for; all floating inputs where none is said.
+
+    Without a floating input, none being said is a fault.
+    """
     if wrt is None:
-        return {i.name: i.name for i in application.graph.inputs if view.aval(i.name).is_floating}
+        inputs = {i.name: view.aval(i.name) for i in application.graph.inputs}
+        floating = {name: name for name, known in inputs.items() if known.is_floating}
+        if not floating:
+            told = ", ".join(f"{name}: {known.dtype}" for name, known in inputs.items())
+            msg = f"none of the inputs is floating ({told})" if inputs else "the program has no inputs"
+            msg = f"wrt: {msg}; there is nothing to differentiate with respect to"
+            faults.add(NotDifferentiableError, msg, loc)
+        return floating
     known = application.known
     for place, name in enumerate(wrt):
         found = view.aval(known[name])

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Unpack
 
-from engine.errors import Fault, InvalidValueError, LimitExceededError
+from engine.errors import InvalidValueError, LimitExceededError
 from engine.graph.application import Running, View
 from engine.graph.basis import Basis
 from engine.graph.choices import chosen_outputs, only_output
@@ -236,4 +236,4 @@ def _suggesting(what: str) -> Iterator[None]:
         yield
     except LimitExceededError as error:
         detail = f"{error.detail}; {what}, which costs far less"
-        raise LimitExceededError(detail, faults=[Fault(f.loc, detail) for f in error.faults]) from error
+        raise LimitExceededError(detail, faults=[f._replace(msg=detail) for f in error.faults]) from error

@@ -150,7 +150,8 @@ def prepare(
     if backward and of is not None:
         check_floating("of", of, view.aval(of), ("backward", "of"), faults)
         check_cotangent("cotangent", backward.cotangent, of, view, application, ("backward", "cotangent"), faults)
-        _check_order(backward, chosen, faults)
+        if chosen or backward.wrt is not None:
+            _check_order(backward, chosen, faults)
     faults.check()
 
     form = _Form({name: view.value(i) for name, i in names.items()})

@@ -1,6 +1,7 @@
 """Infix text -> Graph: a subset of Python's syntax, read with Python's own `ast`; nothing is ever evaluated."""
 
 import ast
+import math
 from collections.abc import Sequence
 from typing import Any, Never
 
@@ -13,7 +14,6 @@ from engine.graph.arrays import typed_array
 from engine.graph.builder import (
     MAX_CHAIN,
     MAX_DEPTH,
-    MAX_NODES,
     Draft,
     GraphBuilder,
     Mixed,
@@ -53,7 +53,7 @@ def parse(
     *,
     max_depth: int = MAX_DEPTH,
     max_chain: int = MAX_CHAIN,
-    max_nodes: int = MAX_NODES,
+    max_nodes: float = math.inf,
 ) -> Graph:
     """The graph that infix text describes, with every check.
 

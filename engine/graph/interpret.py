@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from engine.errors import AutogradError, Fault, Faults, LimitExceededError
+from engine.errors import AutogradError, Faults, LimitExceededError
 from engine.graph.ir import Graph, Literal, Node
 from engine.graph.names import is_generated
 from engine.values import FLOAT32, INT64, Value, dtype_of
@@ -85,5 +85,5 @@ def _constant(literal: Literal, node: Node, values: dict[str, Any], setting: Set
 def _at(error: AutogradError, node: Node) -> AutogradError:
     read = ", ".join(x for x in node.args if isinstance(x, str) and not is_generated(x))
     where = f' (node "{node.ids[0]}"{f" of {read}" if read else ""})' if node.is_named else ""
-    faults = [Fault(node.loc + fault.loc, fault.msg + where) for fault in error.faults]
+    faults = [fault._replace(loc=node.loc + fault.loc, msg=fault.msg + where) for fault in error.faults]
     return type(error)(error.detail + where, faults=faults)

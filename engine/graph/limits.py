@@ -1,5 +1,6 @@
-"""What a program may cost, and the one sentence that refuses one that costs more."""
+"""Limits on the cost of a program, and the one sentence that refuses a program above one."""
 
+import math
 from dataclasses import dataclass
 
 from engine.errors import LimitExceededError
@@ -7,21 +8,25 @@ from engine.errors import LimitExceededError
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a program may cost; a refusal names the setting of the server that raises the limit."""
+    """Limits on the cost of a program; there are none by default."""
 
-    max_nodes: int = 100_000
-    max_elements: int = 10_000_000
-    max_bytes: int = 2_000_000_000
-    max_flops: int = 100_000_000_000
+    max_nodes: float = math.inf
+    max_elements: float = math.inf
+    max_bytes: float = math.inf
+    max_flops: float = math.inf
 
 
-def check_limit(what: str, needed: int, allowed: int, who: str) -> None:
+def check_limit(limit: str, needed: int, allowed: float, who: str) -> None:
     """Compares one quantity with its limit.
 
+    Args:
+        limit: name of the limit: the unit of what is counted.
+        needed: quantity that is needed.
+        allowed: quantity that is allowed.
+        who: subject of the message.
+
     Raises:
-        LimitExceededError: naming the limit, what is needed and the setting.
+        LimitExceededError: naming the limit and what is needed.
     """
     if needed > allowed:
-        raise LimitExceededError(
-            f"{who} needs {needed:,} {what}, the limit is {allowed:,} (setting PULLBACK_MAX_{what.upper()})"
-        )
+        raise LimitExceededError(f"{who} needs {needed:,} {limit}, the limit is {allowed:,}", limit=limit)

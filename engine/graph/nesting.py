@@ -29,7 +29,7 @@ def _containers(item: Any) -> list[Any]:
     return [child for child in items if isinstance(child, dict | list)]
 
 
-def check_as_text(graph: Graph, max_depth: int, max_chain: int, max_nodes: int) -> None:
+def check_as_text(graph: Graph, max_depth: int, max_chain: int, max_nodes: float) -> None:
     """Holds a program to the limits on text, for a list of nodes can nest them deeper than any text.
 
     Raises:
@@ -38,4 +38,5 @@ def check_as_text(graph: Graph, max_depth: int, max_chain: int, max_nodes: int) 
     try:
         Scanner(text(graph), max_depth, max_chain, max_nodes).scan()
     except LimitExceededError as error:
-        raise LimitExceededError(f"as nodes read by their place are nested, {error.detail}; give them ids") from None
+        detail = f"as nodes read by their place are nested, {error.detail}; give them ids"
+        raise LimitExceededError(detail, limit=error.limit) from None

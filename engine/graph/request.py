@@ -173,9 +173,7 @@ class Request:
         limit = self.application.limits.max_elements
         size = rows * sum(view.aval(i).size for i in above) * sum(view.aval(i).size for i in below)
         if size > limit:
-            raise LimitExceededError(
-                f"the matrices have {size:,} elements, the limit is {limit:,} (setting PULLBACK_MAX_ELEMENTS)"
-            )
+            raise LimitExceededError(f"the matrices have {size:,} elements, the limit is {limit:,}", limit="elements")
 
     def tangents(
         self, found: Callable[[View], list[Symbol]], *, is_basis: bool = False, **options: Any

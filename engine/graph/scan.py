@@ -54,7 +54,7 @@ class _Group:
 class Scanner:
     """Cuts a text into statements."""
 
-    def __init__(self, text: str, max_depth: int, max_chain: int, max_nodes: int) -> None:
+    def __init__(self, text: str, max_depth: int, max_chain: int, max_nodes: float) -> None:
         self._text = text.replace("\r\n", "\n").replace("\r", "\n")
         self._max_depth, self._max_chain, self._max_nodes = max_depth, max_chain, max_nodes
         self._max_tokens = max(max_nodes, MAX_NODES)
@@ -140,7 +140,8 @@ class Scanner:
     def _refuse_length(self) -> Never:
         raise LimitExceededError(
             f"the text has {self._all_tokens + self._tokens:,} words and more, which no program of {self._max_nodes:,} "
-            "nodes, the limit, needs (setting PULLBACK_MAX_NODES); give large arrays as inputs"
+            "nodes, the limit, needs; give large arrays as inputs",
+            limit="nodes",
         )
 
     def _count_node(self) -> None:

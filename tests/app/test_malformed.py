@@ -425,6 +425,8 @@ SHAPES = [
 ]
 
 GRADIENTS = [
+    case("gradient: by nothing", "not-differentiable", "floating k", infix("k * 0.5", {"k": K}, backward=True)),
+    case("gradient: without inputs", "not-differentiable", "inputs", infix("2 * 0.5", {}, backward=True)),
     case("gradient: of a mask", "not-differentiable", "bool", infix("x > 0", X, backward=True)),
     case("gradient: of an index", "not-differentiable", "int64", infix("argmax(x)", {"x": [1, 2]}, backward=True)),
     case(

@@ -83,6 +83,28 @@ def test_evaluating_stores_nothing(server: Server) -> None:
     assert_unknown(server, server.evaluate(expr="x * 205", inputs={"x": 1})["program"])
 
 
+def test_an_id_that_an_answer_told_is_told_how_to_be_registered(server: Server) -> None:
+    """Wherever it is used."""
+    program = server.evaluate(expr="x * 2051", inputs={"x": 1})["program"]
+    calls = "evaluate vjp jvp jacobian hessian hvp check infer programs".split()
+    directions = {"vjp": "cotangents", "jvp": "tangents", "hvp": "vectors"}
+    found = [
+        server.client.post(
+            f"/v1/{call}",
+            json={"program": program}
+            | ({"bind": {"x": 1}} if call == "programs" else {"inputs": {"x": 1}})
+            | ({directions[call]: {"x": 1}} if call in directions else {}),
+        )
+        for call in calls
+    ]
+    found += [server.client.get(f"/v1/programs/{program}{more}") for more in ("", "/dot", "/dot.svg")]
+    for response in found:
+        text = problem_text(response, "unknown-program", [program])
+        assert "never registered" in text and "POST /v1/programs" in text, response.request
+    register(server, expr="x * 2051")
+    assert server.evaluate(program=program, inputs={"x": 1})["values"] == {"out": 2051}
+
+
 def test_a_graph_is_registered(server: Server) -> None:
     document = graph(node("y", "mul", "x", 206), node("z", "sum", "y", attrs={"axes": [0]}))["graph"]
     answer = register(server, graph=document, name="a_graph")

@@ -138,7 +138,7 @@ def test_the_value_of_a_declared_input_takes_its_dtype(registry: Registry) -> No
 
 def test_too_many_nodes_are_not_kept() -> None:
     small = Registry(MemoryStore(Policy()), ProgramLimits(cost=Limits(max_nodes=3)), CACHE_BYTES)
-    with pytest.raises(LimitExceededError, match="PULLBACK_MAX_NODES"):
+    with pytest.raises(LimitExceededError, match="limit is 3"):
         register(small, "sin(sin(sin(sin(x))))")
 
 
@@ -146,8 +146,9 @@ def test_limits_that_were_lowered_name_the_program() -> None:
     store = MemoryStore(Policy())
     register(Registry(store, ProgramLimits(), CACHE_BYTES), "sin(sin(sin(sin(x))))", "deep")
     small = Registry(store, ProgramLimits(cost=Limits(max_nodes=3)), CACHE_BYTES)
-    with pytest.raises(LimitExceededError, match=r'program "deep": .*PULLBACK_MAX_NODES'):
+    with pytest.raises(LimitExceededError, match=r'program "deep": .*limit is 3') as caught:
         small.graph("deep")
+    assert caught.value.limit == "nodes"
 
 
 # Names
@@ -187,7 +188,7 @@ def test_what_is_not_there_is_told_with_what_is_near(registry: Registry) -> None
     register(registry, "x", "posterior")
     with pytest.raises(UnknownProgramError, match='no program "posteriour"; nearest: posterior'):
         registry.graph("posteriour")
-    with pytest.raises(UnknownProgramError, match=r'no program "p_0"$'):
+    with pytest.raises(UnknownProgramError, match=r'no program "p_0": it was never registered'):
         registry.delete("p_0")
 
 
@@ -210,7 +211,7 @@ def test_cost_as_far_as_it_is_known(
     registry: Registry, expr: str, declared: dict[str, Any], expected: dict[str, int] | None
 ) -> None:
     graph = registry.graph(register(registry, expr, declared=declared).id)
-    cost = packing._summary(graph, Limits())["cost"]
+    cost = packing._summary(graph, ProgramLimits().cost)["cost"]
     assert cost == expected if expected is None else expected.items() <= cost.items()
 
 
@@ -221,7 +222,11 @@ def test_cost_is_that_of_inferring(registry: Registry, expr: str) -> None:
         shapes |= {"w": {"shape": [4]}, "t": {"shape": [4]}}
     graph = registry.graph(register(registry, expr, declared=shapes).id)
     cost = infer(("expr", expr), shapes, limits=ProgramLimits()).cost
-    assert packing._summary(graph, Limits())["cost"] == {"nodes": cost.nodes, "bytes": cost.bytes, "flops": cost.flops}
+    assert packing._summary(graph, ProgramLimits().cost)["cost"] == {
+        "nodes": cost.nodes,
+        "bytes": cost.bytes,
+        "flops": cost.flops,
+    }
 
 
 def test_a_cost_that_takes_too_much_to_know_is_not_known() -> None:

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import shutil
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import pytest
 from safetensors import numpy as safetensors
 
 from app.cli import main
 from app.limits import DeadlineExceededError
+from app.main import create_app
 from app.sessions.errors import ExpiredSessionError, SequenceConflictError, UnknownSessionError
 from app.sessions.manager import Sessions
 from app.sessions.runs import execute, read
 from app.sessions.session import Quotas, Session
+from app.settings import Settings
 from app.stores import MemoryStore, Policy, SessionPolicy, SqliteStore, StoreUnavailableError, TooManySessionsError
+from app.stores.memory.sessions import MemorySessions
 from app.stores.redis import RedisStore
 from app.wire import examples
 from tests.app.conftest import Server, start_server
@@ -26,8 +31,6 @@ from tests.redis_process import needs_redis
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
-
-    import httpx
 
 
 def made(server: Server, **request: Any) -> str:
@@ -112,6 +115,7 @@ def test_flags_are_the_sessions_own(server: Server) -> None:
         assert seen["fetched"]["y"]["creator"] == creator
     assert server.client.get(path).json()["nograd"] is True
     refused(server.client.patch(path, json={"nogard": True}), 422, "invalid-request", "nearest: nograd")
+    refused(server.client.patch(path, json={"ttl_s": 1e-6}), 422, "invalid-request", "ttl_s is 1e-06", "at least 0.1")
     refused(server.client.patch(path, json={"ttl_s": 10**9}), 422, "invalid-request", "PULLBACK_MAX_SESSION_TTL_S")
     assert server.client.patch(path, json={"ttl_s": 5}).status_code == 200
     assert server.client.get(path).json()["ttl_s"] == 5.0
@@ -288,6 +292,91 @@ def test_a_session_expires_is_known_for_a_while_and_then_is_not(new: Callable[..
     create(sessions)
     with pytest.raises(UnknownSessionError):
         value(sessions, found, "x")
+
+
+@pytest.mark.parametrize("found_by", ["a look", "a call", "a call after long", "another session that is made"])
+def test_what_expired_stays_expired_when_the_clock_is_set_back(new: Callable[..., Sessions], found_by: str) -> None:
+    clock = Clock()
+    one, other = new(clock, grace_s=50, max_sessions=1), new(clock)
+    found = create(one)
+    one.change(found, b"", None, does(var("x", [1.0] * 1000)))
+    assert value(other, found, "x").size == 1000
+    clock.now += 61 if found_by == "a call after long" else 11
+    if found_by == "another session that is made":
+        one.delete(create(one))
+    elif found_by == "a look":
+        with pytest.raises(ExpiredSessionError):
+            value(one, found, "x")
+    else:
+        with pytest.raises(UnknownSessionError if "long" in found_by else ExpiredSessionError):
+            one.change(found, b"", None, does(var("x", 2.0)))
+    for backward_s in (5, 50, 500):
+        clock.now -= backward_s
+        for sessions in (one, other, new(clock)):
+            with pytest.raises(ExpiredSessionError, match="10 s"):
+                value(sessions, found, "x")
+            with pytest.raises(ExpiredSessionError):
+                sessions.change(found, b"", None, does(var("x", 2.0)))
+    # It takes no room, and is forgotten in the end.
+    create(one)
+    clock.now += 1000
+    with pytest.raises(UnknownSessionError):
+        value(one, found, "x")
+    create(one)
+    with pytest.raises(UnknownSessionError):
+        value(other, found, "x")
+
+
+def test_a_session_that_was_used_meanwhile_is_not_ended(new: Callable[..., Sessions]) -> None:
+    clock = Clock()
+    sessions = new(clock)
+    found = create(sessions)
+    before = sessions._store.head(found)
+    assert before is not None
+    clock.now += 5
+    sessions.look(found, lambda session, head: None)
+    sessions._store.end(before)
+    sessions.change(found, b"", None, does(var("x", 1.0)))
+    assert value(sessions, found, "x") == 1.0
+
+
+def test_a_clock_that_is_set_back_ends_no_session(new: Callable[..., Sessions]) -> None:
+    clock = Clock()
+    sessions = new(clock)
+    found = create(sessions)
+    for _ in range(3):
+        clock.now -= 300
+        sessions.change(found, b"", None, does(var("x", 1.0)))
+        clock.now += 9
+        assert value(sessions, found, "x") == 1.0
+    clock.now += 11
+    with pytest.raises(ExpiredSessionError):
+        value(sessions, found, "x")
+
+
+def test_a_session_is_told_as_it_was_made_though_keeping_it_takes_longer_than_its_life(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    app = create_app(Settings(store="memory"))
+    clock, create = Clock(), MemorySessions.create
+
+    def slowly(*args: Any) -> tuple[str, bool]:
+        made = create(*args)
+        clock.now += 1000
+        return made
+
+    monkeypatch.setattr(MemorySessions, "create", slowly)
+    monkeypatch.setattr(app.state.sessions, "_clock", clock)
+
+    async def ask() -> list[httpx.Response]:
+        transport = httpx.ASGITransport(app)
+        async with app.opened(), httpx.AsyncClient(transport=transport, base_url="http://local") as client:
+            made = await client.post("/v1/sessions", json={"ttl_s": 0.1, "name": "short"})
+            return [made, await client.get(made.headers["location"])]
+
+    made, found = asyncio.run(ask())
+    assert (made.status_code, made.json()["name"], made.json()["ttl_s"]) == (201, "short", 0.1)
+    assert found.status_code in (404, 410)
 
 
 def test_there_are_no_more_sessions_than_may_be(new: Callable[..., Sessions]) -> None:

@@ -173,11 +173,11 @@ def test_places_are_held_to_the_limits_of_text() -> None:
 
     assert len(build(tower(100, "sin")).nodes) == 100
     assert len(build(tower(1000, "add")).nodes) == 1000
-    with pytest.raises(LimitExceededError, match=r"place.*needs 101 depth.*limit is 100 .*give them ids"):
+    with pytest.raises(LimitExceededError, match=r"place.*needs 101 depth.*limit is 100; give them ids"):
         build(tower(101, "sin"))
-    with pytest.raises(LimitExceededError, match=r"place.*needs 51 depth.*limit is 50 "):
+    with pytest.raises(LimitExceededError, match=r"place.*needs 51 depth.*limit is 50;"):
         build(tower(51, "sin"), max_depth=50)
-    with pytest.raises(LimitExceededError, match=r"place.*needs 101 chain.*limit is 100 "):
+    with pytest.raises(LimitExceededError, match=r"place.*needs 101 chain.*limit is 100;"):
         build(tower(101, "add"), max_chain=100)
 
 
@@ -550,8 +550,9 @@ DEEP = {
 def test_depth_is_limited(document: Any) -> None:
     with quickly(), pytest.raises(LimitExceededError) as caught:
         build(document)
-    for word in ("depth", "101", "100", "PULLBACK_MAX_DEPTH"):
+    for word in ("depth", "101", "100"):
         assert word in caught.value.detail
+    assert caught.value.limit == "depth"
 
 
 def test_limits_are_parameters() -> None:
@@ -559,8 +560,9 @@ def test_limits_are_parameters() -> None:
     assert len(build(document, max_depth=14, max_nodes=6).nodes) == 6
     with pytest.raises(LimitExceededError, match="limit is 13"):
         build(document, max_depth=13)
-    with pytest.raises(LimitExceededError, match=r"limit is 5 \(setting PULLBACK_MAX_NODES\)"):
+    with pytest.raises(LimitExceededError, match=r"limit is 5$") as caught:
         build(document, max_nodes=5)
+    assert caught.value.limit == "nodes"
 
 
 def test_a_raised_limit_holds() -> None:

@@ -21,7 +21,7 @@ class MemorySessions:
     """A dictionary behind one lock."""
 
     def __init__(self, policy: SessionPolicy) -> None:
-        self._policy = policy
+        self.policy = policy
         self._lock = threading.Lock()
         self._entries: dict[str, _Entry] = {}
         self._keys: dict[bytes, str] = {}
@@ -32,9 +32,9 @@ class MemorySessions:
             self._sweep()
             if key is not None and key in self._keys:
                 return self._keys[key], False
-            now = self._policy.clock()
-            living = [entry.client for entry in self._entries.values() if entry.head.expires_at > now]
-            self._policy.check(len(living), living.count(client))
+            now = self.policy.clock()
+            living = [entry.client for entry in self._entries.values() if not entry.head.is_over(now)]
+            self.policy.check(len(living), living.count(client))
             self._entries[head.id] = _Entry(head, client, key, content.document, dict(content.new), content.answered)
             if key is not None:
                 self._keys[key] = head.id
@@ -44,13 +44,13 @@ class MemorySessions:
         """See `SessionStore`."""
         with self._lock:
             entry = self._entries.get(session_id)
-            return self._policy.known(None if entry is None else entry.head)
+            return None if entry is None else entry.head
 
     def load(self, session_id: str) -> Content | None:
         """See `SessionStore`."""
         with self._lock:
             entry = self._entries.get(session_id)
-            if entry is None or entry.head.expires_at <= self._policy.clock():
+            if entry is None or entry.head.is_over(self.policy.clock()):
                 return None
             return Content(entry.head, entry.document, dict(entry.arrays), entry.answered)
 
@@ -58,7 +58,7 @@ class MemorySessions:
         """See `SessionStore`."""
         with self._lock:
             entry = self._entries.get(head.id)
-            if entry is None or entry.head.revision != revision or not entry.document:
+            if entry is None or entry.head.revision != revision or entry.head.has_ended:
                 return False
             for number in change.dropped:
                 del entry.arrays[number]
@@ -70,8 +70,15 @@ class MemorySessions:
         """See `SessionStore`."""
         with self._lock:
             entry = self._entries.get(session_id)
-            if entry is not None and entry.document and entry.head.expires_at < expires_at:
+            if entry is not None and not entry.head.has_ended and entry.head.expires_at < expires_at:
                 entry.head = dataclasses.replace(entry.head, expires_at=expires_at)
+
+    def end(self, head: Head) -> None:
+        """See `SessionStore`."""
+        with self._lock:
+            entry = self._entries.get(head.id)
+            if entry is not None and entry.head == head:
+                self._end(entry)
 
     def delete(self, session_id: str) -> bool:
         """See `SessionStore`."""
@@ -83,6 +90,10 @@ class MemorySessions:
         with self._lock:
             return [entry.head for entry in self._entries.values()]
 
+    def _end(self, entry: _Entry) -> None:
+        entry.document, entry.arrays, entry.answered = b"", {}, None
+        entry.head = dataclasses.replace(entry.head, has_ended=True)
+
     def _delete(self, session_id: str) -> bool:
         entry = self._entries.pop(session_id, None)
         if entry is not None and entry.key is not None:
@@ -91,9 +102,9 @@ class MemorySessions:
 
     def _sweep(self) -> None:
         """Lets go of what sessions held that expired, and of those that expired long ago altogether."""
-        now = self._policy.clock()
+        now = self.policy.clock()
         ended = [entry for entry in self._entries.values() if entry.head.expires_at <= now]
         for entry in ended[:SWEPT_SESSIONS]:
-            entry.document, entry.arrays, entry.answered = b"", {}, None
-            if entry.head.expires_at <= now - self._policy.grace_s:
+            self._end(entry)
+            if entry.head.expires_at <= now - self.policy.grace_s:
                 self._delete(entry.head.id)

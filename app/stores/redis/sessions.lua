@@ -1,6 +1,7 @@
 -- Sessions. KEYS[1] is what every key begins with, ARGV[1] says which function is called with the rest.
 --
---   session:ID          hash: what is known of it without its content, as `Head` says; client and key
+--   session:ID          hash: what is known of it without its content, as `Head` says; client and key; ended is 1
+--                       where it was found to have expired
 --   session:ID:content  hash: document, answered, and its arrays by number; gone once it has expired
 --   sessions            zset: ids by number
 --   living, ended       zset: ids by when they expire; which of both says whether there is content
@@ -38,15 +39,20 @@ end
 
 local functions = {}
 
+-- Lets go of what a session held that expired at a time.
+local function finish(id, time)
+  redis.call('DEL', content(id))
+  redis.call('HSET', session(id), 'ended', 1)
+  redis.call('ZREM', living, id)
+  redis.call('ZREM', client(redis.call('HGET', session(id), 'client') or ''), id)
+  redis.call('ZADD', ended, time, id)
+end
+
 -- Lets go of what sessions held that expired, and of those that expired long ago altogether.
 local function sweep(now, forgotten, most)
   for _, id in ipairs(redis.call('ZRANGEBYSCORE', ended, '-inf', forgotten, 'LIMIT', 0, most)) do forget(id) end
   local over = redis.call('ZRANGEBYSCORE', living, '-inf', now, 'WITHSCORES', 'LIMIT', 0, most)
-  for n = 1, #over, 2 do
-    redis.call('DEL', content(over[n]))
-    redis.call('ZREM', living, over[n])
-    redis.call('ZADD', ended, over[n + 1], over[n])
-  end
+  for n = 1, #over, 2 do finish(over[n], over[n + 1]) end
 end
 
 -- id, client, key, now, forgotten, most, max_sessions, max_per_client, expires_at, how many arguments are of the head,
@@ -102,6 +108,13 @@ function functions.touch()
   if now and tonumber(now) < tonumber(expires_at) and redis.call('EXISTS', content(id)) == 1 then
     expire_at(id, expires_at)
   end
+end
+
+-- id, revision, expires_at: as they were when it was found to have expired.
+functions['end'] = function()
+  local id, revision, expires_at = unpack(ARGV, 2, 4)
+  local found = redis.call('HMGET', session(id), 'revision', 'expires_at')
+  if found[1] == revision and found[2] == expires_at then finish(id, expires_at) end
 end
 
 -- id -> whether there was one.

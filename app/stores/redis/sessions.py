@@ -8,7 +8,8 @@ import msgpack  # type: ignore[import-untyped]
 from app.stores.redis.server import PREFIX, Server
 from app.stores.sessions import SWEPT_SESSIONS, Answered, Change, Content, Head, SessionPolicy, damaged_session
 
-_HEAD = ("id", "seq", "created_at", "expires_at", "ttl_s", "bytes", "name", "revision")
+_HEAD = ("id", "seq", "created_at", "expires_at", "ttl_s", "bytes", "name", "revision", "ended")
+_SET_BY_SCRIPTS = ("expires_at", "ended")
 #: A hash has so many of its fields beside the arrays, whose fields are their numbers.
 _DOCUMENT, _ANSWERED = b"document", b"answered"
 
@@ -18,33 +19,35 @@ class RedisSessions:
 
     def __init__(self, server: Server, policy: SessionPolicy) -> None:
         self._server = server
-        self._policy = policy
+        self.policy = policy
         self._call = server.script("sessions.lua")
 
     def create(self, head: Head, content: Change, client: str, key: bytes | None) -> tuple[str, bool]:
         """See `SessionStore`."""
-        now = self._policy.clock()
-        limits = (SWEPT_SESSIONS, self._policy.max_sessions, self._policy.max_per_client)
-        times = (now, now - self._policy.grace_s)
+        now = self.policy.clock()
+        limits = (SWEPT_SESSIONS, self.policy.max_sessions, self.policy.max_per_client)
+        times = (now, now - self.policy.grace_s)
         fields = _head_fields(head)
         given = (head.id, client, key or b"", *times, *limits, head.expires_at, len(fields), *fields)
         kind, *found = self._call("create", *given, *_content_fields(content))
         if kind == b"full":
-            self._policy.check(*found)
+            self.policy.check(*found)
         session_id = found[0].decode()
         return session_id, session_id == head.id
 
     def head(self, session_id: str) -> Head | None:
         """See `SessionStore`."""
-        return self._policy.known(_head(self._server.ask(*_head_query(session_id))))
+        return _head(self._server.ask(*_head_query(session_id)))
 
     def load(self, session_id: str) -> Content | None:
         """See `SessionStore`."""
         found, fields = self._call("load", session_id, *_HEAD)
         head = _head(found)
-        if head is None or head.expires_at <= self._policy.clock():
+        if head is None or head.is_over(self.policy.clock()):
             return None
         content = dict(zip(fields[::2], fields[1::2], strict=True))
+        if _DOCUMENT not in content:
+            return None
         document, answered = content.pop(_DOCUMENT, b""), content.pop(_ANSWERED, b"")
         try:
             arrays = {int(number): data for number, data in content.items()}
@@ -61,6 +64,10 @@ class RedisSessions:
     def touch(self, session_id: str, expires_at: float) -> None:
         """See `SessionStore`."""
         self._call("touch", session_id, expires_at)
+
+    def end(self, head: Head) -> None:
+        """See `SessionStore`."""
+        self._call("end", head.id, head.revision, head.expires_at)
 
     def delete(self, session_id: str) -> bool:
         """See `SessionStore`."""
@@ -82,10 +89,9 @@ def _head_query(session_id: str) -> tuple[str, ...]:
 
 
 def _head_fields(head: Head) -> list[Any]:
-    """Fields and values by turns, without the time at which it expires, which stands in several places."""
-    values = (getattr(head, name) for name in _HEAD)
-    named = zip(_HEAD, values, strict=True)
-    return [item for name, value in named if name != "expires_at" for item in (name, "" if value is None else value)]
+    """Fields and values by turns, without those that stand in several places."""
+    named = ((name, getattr(head, name)) for name in _HEAD if name not in _SET_BY_SCRIPTS)
+    return [item for name, value in named for item in (name, "" if value is None else value)]
 
 
 def _content_fields(change: Change) -> list[Any]:
@@ -100,10 +106,10 @@ def _content_fields(change: Change) -> list[Any]:
 def _head(found: Sequence[bytes | None]) -> Head | None:
     if found[0] is None:
         return None
-    key, seq, created_at, expires_at, ttl_s, size, name, revision = (_text(field) for field in found)
+    key, seq, created_at, expires_at, ttl_s, size, name, revision, ended = (_text(field) for field in found)
     try:
         times = (float(created_at), float(expires_at), float(ttl_s))
-        return Head(key, int(seq), *times, int(size), name or None, revision)
+        return Head(key, int(seq), *times, int(size), name or None, revision, ended == "1")
     except ValueError as error:
         raise damaged_session(key, error) from error
 

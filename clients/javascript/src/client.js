@@ -5,7 +5,7 @@ import { UnavailableError } from "./errors.js";
 import { Programs } from "./programs.js";
 import { DEFAULT_POLICY } from "./retries.js";
 import { Session } from "./session.js";
-import { ENCODINGS, Transport, checkTimeout } from "./transport.js";
+import { ENCODINGS, Transport, checkRequest, checkTimeout } from "./transport.js";
 
 /** @import { RetryPolicy } from "./retries.js" */
 /** @import { Settings } from "./transport.js" */
@@ -225,6 +225,7 @@ export class Client {
   /** @param {string} name @param {object} request @param {CallOptions} [options] @returns {Call<any>} */
   #post(name, request, options) {
     const send = async () => {
+      checkRequest(name, request);
       const body = this.#transport.prepared({ encoding: this.#transport.arrays, ...request });
       return this.#transport.send({ method: "POST", path: `/v1/${name}`, body }, options);
     };

@@ -2,6 +2,7 @@
 
 import { Call } from "./call.js";
 import { UnknownProgramError } from "./errors.js";
+import { checkRequest } from "./transport.js";
 
 /** @import { Transport } from "./transport.js" */
 /**
@@ -32,6 +33,7 @@ export class Programs {
    */
   register(request, options) {
     const send = async () => {
+      checkRequest("register", request);
       const body = this.#transport.prepared(request);
       return this.#transport.send({ method: "POST", path: PATH, body }, options);
     };

@@ -85,7 +85,9 @@ export class Transport {
    * @param {CallOptions} [options]
    * @returns {Promise<Answer<any>>}
    */
-  async send(request, { signal, timeout = this.#settings.timeout, headers, retries } = {}) {
+  async send(request, options = {}) {
+    checkOptions(options);
+    const { signal, timeout = this.#settings.timeout, headers, retries } = options;
     checkTimeout(timeout);
     const policy = retries === undefined ? this.#settings.retries : { ...this.#settings.retries, count: retries };
     const url = this.#settings.url + request.path + written(request.query);
@@ -236,4 +238,29 @@ function infoOf({ status, headers }, attempts) {
     isReplay: headers.get("idempotent-replay") === "true",
     attempts,
   };
+}
+
+/**
+ * Refuses a request that is no object, as where a program and its inputs are given one after the other.
+ *
+ * @param {string} call
+ * @param {unknown} request
+ */
+export function checkRequest(call, request) {
+  if (typeof request === "object" && request !== null && !Array.isArray(request)) return;
+  const shown = typeof request === "string" ? JSON.stringify(request) : String(request);
+  const expr = typeof request === "string" ? shown : '"x**2"';
+  throw new TypeError(
+    `${call}: the request is ${shown}; expected one object, such as ${call}({ expr: ${expr}, inputs: { x: 1 } })`,
+  );
+}
+
+const CALL_OPTIONS = ["signal", "timeout", "headers", "retries"];
+
+/** @param {any} options of a call */
+function checkOptions(options) {
+  const isObject = typeof options === "object" && options !== null;
+  const unknown = isObject ? Object.keys(options).find((key) => !CALL_OPTIONS.includes(key)) : String(options);
+  if (unknown === undefined) return;
+  throw new TypeError(`unknown option "${unknown}" of a call; known: ${CALL_OPTIONS.join(", ")}`);
 }

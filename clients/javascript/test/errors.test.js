@@ -183,9 +183,13 @@ test("an aborted call leaves the session usable", async () => {
 });
 
 test("an expired session: what is lost, and how to go on", async () => {
-  const session = await client.session({ ttl: 0.001 });
+  const session = await client.session({ ttl: 0.1 });
   const untilGone = async () => {
-    for (;;) await session.variable("x", 1);
+    // Every call extends its life.
+    for (;;) {
+      await session.variable("x", 1);
+      await new Promise((resolve) => setTimeout(resolve, 200));
+    }
   };
   await assert.rejects(untilGone(), (error) => {
     assert.ok(error instanceof pullback.ExpiredSessionError);
@@ -242,4 +246,33 @@ test("settings reach the server", async () => {
   const [[address, headers]] = seen;
   assert.equal(address, "http://host/base/healthz");
   assert.deepEqual([headers.authorization, headers["x-team"], headers["x-call"]], ["Bearer secret", "a", "b"]);
+});
+
+test("a program and its inputs one after the other: refused with the call as it should be", async () => {
+  const calls = "evaluate vjp jvp jacobian hessian hvp check infer".split(" ");
+  const send = [...calls.map((call) => [call, client]), ["register", client.programs]];
+  for (const [call, target] of send) {
+    for (const request of ["x**2", undefined, null, 3, ["x**2"]]) {
+      await assert.rejects(target[call](request, { x: 1 }), (error) => {
+        assert.ok(error instanceof TypeError);
+        assert.match(error.message, /expected one object, such as \w+\(\{ expr: "x\*\*2", inputs: \{ x: 1 \} \}\)$/);
+        return error.message.startsWith(`${call}: the request is `);
+      });
+    }
+    await assert.rejects(target[call]({ expr: "x" }, { inputs: { x: 1 } }), {
+      name: "TypeError",
+      message: 'unknown option "inputs" of a call; known: signal, timeout, headers, retries',
+    });
+  }
+  const session = await client.session();
+  await assert.rejects(session.run([], [], { timout: 5 }), { message: /unknown option "timout" of a call/ });
+  assert.deepEqual((await client.evaluate({ expr: "x**2", inputs: { x: 3 } })).values, { out: 9 });
+});
+
+test("infer tells which limit refuses", async () => {
+  const found = await client.infer({ expr: "x", inputs: { x: { shape: [10_000_001], dtype: "float64" } } });
+  assert.deepEqual(
+    found.exceeded.map(({ limit, setting }) => [limit, setting]),
+    [["max_elements", "PULLBACK_MAX_ELEMENTS"]],
+  );
 });

@@ -1,5 +1,12 @@
 /** @param {number} timeout */
 export function checkTimeout(timeout: number): void;
+/**
+ * Refuses a request that is no object, as where a program and its inputs are given one after the other.
+ *
+ * @param {string} call
+ * @param {unknown} request
+ */
+export function checkRequest(call: string, request: unknown): void;
 export const MSGPACK_TYPE: "application/msgpack";
 export const SAFETENSORS_TYPE: "application/safetensors";
 /** @typedef {keyof typeof FORMATS} Encoding */
@@ -45,7 +52,7 @@ export class Transport {
      * @param {CallOptions} [options]
      * @returns {Promise<Answer<any>>}
      */
-    send(request: Request, { signal, timeout, headers, retries }?: CallOptions): Promise<Answer<any>>;
+    send(request: Request, options?: CallOptions): Promise<Answer<any>>;
     #private;
 }
 export type Encoding = keyof typeof FORMATS;

@@ -192,6 +192,8 @@ export interface InferAnswer {
   outputs: Record<string, Known>;
   cost: Cost;
   limits: Record<string, number>;
+  /** the limits that would refuse to run it; `limit` is a key of `limits` */
+  exceeded: { limit: string; setting: string; msg: string }[];
 }
 
 /** What is known of an input; -1 or null for a length that is free. */

@@ -32,6 +32,16 @@ class Creator:
         return self.name
 
 
+def problem_of(error: BaseException) -> str:
+    """An error in one line."""
+    return " ".join(f"{type(error).__name__}: {error}".split())
+
+
+def unshown(error: BaseException) -> str:
+    """What stands for a variable that cannot be shown."""
+    return f"<variable that cannot be shown: {problem_of(error)}>"
+
+
 class Variable(Operators):
     """A number or an array with a gradient, on the server of the current connection.
 
@@ -202,7 +212,11 @@ class Variable(Operators):
         )
         return f"{self.name or 'variable'}({text})"
 
-    __repr__ = __str__
+    def __repr__(self) -> str:
+        try:
+            return str(self)
+        except Exception as error:  # noqa: BLE001 - it is shown: debuggers and notebooks call this
+            return unshown(error)
 
     def _repr_html_(self) -> str:
         """For notebooks: the value, the shape, and a picture of what it was computed from."""

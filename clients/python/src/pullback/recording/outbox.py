@@ -74,7 +74,7 @@ class Outbox:
         """Notes a command."""
         with self.lock:
             if self._closed is not None:
-                raise self._closed
+                raise again(self._closed) from None
             entry = Entry(command, user_frame(sys._getframe(1)))
             self._nbytes += entry.nbytes
             if self._entries and (len(self._entries) >= _MOST_COMMANDS or self._nbytes > _MOST_BYTES):
@@ -98,14 +98,14 @@ class Outbox:
         with self.lock:
             told = self._told.pop(threading.current_thread(), None)
             if told is not None:
-                raise told
+                raise again(told) from None
             if os.getpid() != self._pid:
                 raise NotConnectedError(
                     "this connection is that of the process that this one was forked from; connect again"
                 )
             while True:
                 if self._closed is not None:
-                    raise self._closed
+                    raise again(self._closed) from None
                 if self._stuck is not None:
                     found = self._send(self._stuck)
                     if found is None:
@@ -214,6 +214,11 @@ class Outbox:
     def forget(self, name: str, maker: Entry | None) -> None:
         """Nobody holds what is called so. It comes from any thread, at any time: only a deque takes that."""
         self._dead.append((name, maker))
+
+
+def again(error: PullbackError) -> PullbackError:
+    """The same error to be raised once more, without the traceback of the time before."""
+    return copy.copy(error)
 
 
 def copied(error: ProblemError, text: str) -> ProblemError:

@@ -23,10 +23,10 @@ from pullback.errors import (
 )
 from pullback.recording.constants import Constants
 from pullback.recording.entries import Entry
-from pullback.recording.outbox import Outbox, copied
+from pullback.recording.outbox import Outbox, again, copied
 from pullback.remote.session import Session
 from pullback.values import Value, as_raw, canonical, dtype_of, shape_of
-from pullback.variable import Variable
+from pullback.variable import Variable, problem_of, unshown
 
 #: What has up to so many bytes is fetched with another thing that is looked at, and so many bytes in all.
 _SMALL_BYTES, _FETCHED_BYTES = 2**16, 2**20
@@ -132,7 +132,7 @@ class Recorder:
         entry = v._entry
         if entry is not None and entry.error is not None:
             self.outbox.heard(entry.error)
-            raise entry.error
+            raise again(entry.error) from None
         if not v._id:
             self._bind(v)
         return v._id
@@ -167,14 +167,21 @@ class Recorder:
         return found
 
     def shown(self, v: Variable) -> str:
-        """A variable in HTML."""
-        text = f"<pre>{html.escape(str(v))}</pre><small>shape {v.shape}, {v.dtype}</small>"
-        self.outbox.flush()
+        """A variable in HTML, or in words what keeps it from being shown: a notebook would show one more traceback."""
         try:
-            return f"{text}<div>{self.session.svg(self.id_of(v))}</div>"
+            text = f"<pre>{html.escape(str(v))}</pre><small>shape {v.shape}, {v.dtype}</small>"
+        except Exception as error:  # noqa: BLE001 - it is shown
+            return f"<pre>{html.escape(unshown(error))}</pre>"
+        try:
+            # A gradient gets its id here, by a command that has to be sent.
+            name = self.id_of(v)
+            self.outbox.flush()
+            return f"{text}<div>{self.session.svg(name)}</div>"
         except (NotSupportedError, LimitExceededError, UnavailableError):
             # Without Graphviz, or too large to be drawn, there is no picture.
             return text
+        except Exception as error:  # noqa: BLE001 - it is shown
+            return f"{text}<pre>no picture: {html.escape(problem_of(error))}</pre>"
 
     # Variables: changed
 
@@ -358,7 +365,7 @@ class Recorder:
         try:
             raw = as_raw(x)
         except InvalidValueError as error:
-            raise InvalidValueError(f"{op}: {error.detail}") from error
+            raise InvalidValueError(f"{op}: {error.detail}") from None
         return self._constants.id_of(raw) if shape_of(raw) else np.asarray(raw)
 
     def _own(self, what: str, v: Variable) -> str:

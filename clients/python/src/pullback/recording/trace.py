@@ -105,7 +105,7 @@ class Trace:
         try:
             raw = as_raw(x)
         except InvalidValueError as error:
-            raise InvalidValueError(f"{op}: {error.detail}") from error
+            raise InvalidValueError(f"{op}: {error.detail}") from None
         key = content_of(np.asarray(raw))
         if key not in self._arrays:
             self._arrays[key] = self.input(raw)

@@ -26,7 +26,7 @@ def encode(document: Any, media_type: str) -> bytes:
     try:
         return _MSGPACK.encode(document) if media_type == MSGPACK else _JSON.encode(_with_words(document))
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
-        raise InvalidValueError(f"the request cannot be written: {error}") from error
+        raise InvalidValueError(f"the request cannot be written: {error}") from None
 
 
 def is_document(document: Any) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar
 
 import numpy as np
@@ -90,13 +90,17 @@ class Check:
 
 @dataclass(frozen=True)
 class Inference:
-    """Shapes and dtypes of everything in a program and what running it costs; nothing has run."""
+    """Shapes and dtypes of everything in a program and what running it costs; nothing has run.
+
+    exceeded: the limits that would refuse to run it, each with limit, setting and msg.
+    """
 
     inputs: dict[str, dict[str, Any]]
     nodes: dict[str, dict[str, Any]]
     outputs: dict[str, dict[str, Any]]
     cost: dict[str, int]
     limits: dict[str, float]
+    exceeded: list[dict[str, str]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
