@@ -31,6 +31,6 @@ def radial(q: float, length: Callable[..., Any], total: Callable[..., Any], *xs:
     is_zero = equal(length(*xs), 0.0)
     # The derivatives of the order q + 1 and beyond do not exist at 0; those below are 0.
     exponent = q + 0.5 if q == int(q) else q + 1.0
-    at_zero = 0.0 * total(lambda x: power(where(is_zero, x, 1.0), exponent), *xs)
+    at_zero = 0.0 * power(total(lambda x: where(is_zero, x, 1.0), *xs), exponent)
     others = [where(is_zero, 1.0, x) for x in xs]
     return where(is_zero, at_zero, power(length(*others), q) * others[0])
