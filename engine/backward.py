@@ -228,8 +228,8 @@ def fitted(gx: Any, raw: Any) -> Any:
 def _store(v: Any, g: Any, accumulate: bool = True) -> None:
     kind = type(v)
     if v._grad is None or not accumulate:
-        v._grad = g if isinstance(g, kind) else kind._leaf(canonical(g))
+        v._grad = g if isinstance(g, kind) else kind._constant(canonical(g))
     elif isinstance(g, kind):
         v._grad = v._grad + g
     else:
-        v._grad = kind._leaf(canonical(v._grad._data + g))
+        v._grad = kind._constant(canonical(v._grad._data + g))

@@ -10,9 +10,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from engine.attributes import AXES, AXIS, Attribute
+from engine.conversions import advice, place
 from engine.dispatch import apply, operand
 from engine.errors import InvalidValueError
-from engine.symbol import Tracer, lowered
+from engine.symbol import Tracer, check_alive, lowered
 from engine.table import CALLS
 from engine.values import Aval, Shape, aval, dtype_of, shape_of
 
@@ -41,14 +42,18 @@ class Batched(Tracer):
 
     def concrete(self) -> Any:
         """There is none: rows may differ."""
+        check_alive(self.recorder)
         raise InvalidValueError(
             f"a value inside vmap differs from row to row (of {self.recorder.rows}), so Python cannot branch on it; "
-            "use where(condition, x, y)"
+            f"use where(condition, x, y), also in place of a mask x[condition]{advice()}{place()}"
         )
 
 
 class Batch:
     """Runs operations on all rows at once."""
+
+    is_over = False
+    transform = "vmap"
 
     def __init__(self, level: int, rows: int) -> None:
         self.level = level
@@ -70,6 +75,8 @@ class Batch:
 
     def record(self, op: Any, args: tuple[Any, ...], attrs: dict[str, Any], **extra: Any) -> Batched:
         """Runs an operation on all rows."""
+        if self.is_over:
+            check_alive(self)
         batched = [self.holds(x) for x in args]
         values = [x.value if b else operand(op, x) for x, b in zip(args, batched, strict=True)]
         op.infer(

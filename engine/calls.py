@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -37,20 +38,68 @@ def next_level() -> int:
     return next(_levels)
 
 
+def answer(tree: Any, lowered: Callable[[Any], Any]) -> Any:
+    """The aux of a transform that has ended, `lowered` from its tracers to the values outside of it.
+
+    Raises:
+        LeakedValueError: a part of it belongs to a transform that ended before.
+        InvalidValueError: see `check_hidden`.
+    """
+    found = trees.mapped(lowered, tree)
+    check_hidden(found)
+    for leaf in trees.leaves(found):
+        if isinstance(leaf, Tracer):
+            leaf.check_alive()
+    return found
+
+
+def check_hidden(tree: Any) -> None:
+    """Make sure that no value of a transform that has ended is where it is not taken out.
+
+    Raises:
+        InvalidValueError: one is the key of a dict, or in a set.
+    """
+    if isinstance(tree, dict):
+        hidden, inside = list(tree), list(tree.values())
+    elif isinstance(tree, list | tuple):
+        hidden, inside = [], list(tree)
+    else:
+        is_opaque = isinstance(tree, set | frozenset | deque) or (isinstance(tree, np.ndarray) and tree.dtype == object)
+        hidden, inside = list(tree.flat if isinstance(tree, np.ndarray) else tree) if is_opaque else [], []
+    if any(isinstance(item, Tracer) and item.recorder.is_over for item in hidden):
+        raise InvalidValueError(
+            f"a traced value is a key or in a {type(tree).__name__}; return lists, tuples and dicts of values"
+        )
+    for item in inside:
+        check_hidden(item)
+
+
 class ReverseCall:
     """A function called on a tape: its result, and the way back from it."""
 
-    def __init__(self, f: Function, args: Sequence[Any], keywords: dict[str, Any], argnums: Any, has_aux: bool) -> None:
+    def __init__(
+        self,
+        f: Function,
+        args: Sequence[Any],
+        keywords: dict[str, Any],
+        argnums: Any,
+        has_aux: bool,
+        transform: str,
+    ) -> None:
         self.chosen, places = choose(args, argnums)
         full = list(args)
-        self.tape = Tape(next_level())
+        self.tape = Tape(next_level(), transform)
         taped = trees.mapped(lambda x: self.tape.leaf(floating(x)), self.chosen)
         self.xs = trees.leaves(taped)
         for place, x in zip(places, taped if isinstance(argnums, list | tuple) else [taped], strict=True):
             full[place] = x
-        y, aux = with_aux(f, f(*full, **keywords), has_aux)
-        self.y = trees.mapped(value_of, y)
-        self.aux = trees.mapped(self.tape.data, aux)
+        try:
+            y, aux = with_aux(f, f(*full, **keywords), has_aux)
+            self.y = trees.mapped(value_of, y)
+        finally:
+            self.tape.is_over = True
+        check_hidden(self.y)
+        self.aux = answer(aux, self.tape.data)
 
     def result(self, value: Any) -> Any:
         """A value without the tape."""
@@ -80,7 +129,9 @@ class ReverseCall:
         return trees.filled(self.y, iter(found))
 
 
-def jacobian_by_columns(f: Function, args: Sequence[Any], keywords: dict[str, Any], argnums: Any, has_aux: bool) -> Any:
+def jacobian_by_columns(
+    f: Function, args: Sequence[Any], keywords: dict[str, Any], argnums: Any, has_aux: bool, transform: str
+) -> Any:
     """The Jacobian, by a batched forward pass for each leaf of the arguments, or one of few directions for all."""
     chosen, places = choose(args, argnums)
     xs = [floating(x) for x in trees.leaves(chosen)]
@@ -95,7 +146,7 @@ def jacobian_by_columns(f: Function, args: Sequence[Any], keywords: dict[str, An
     basis = _shared_basis(xs, call)
     if basis is not None:
         steps = basis.steps(lambda _: ())
-        y, aux, tangents = _pushed(call, xs, [steps[str(k)] for k in range(len(xs))], basis.count)
+        y, aux, tangents = _pushed(call, xs, [steps[str(k)] for k in range(len(xs))], basis.count, transform)
         starts = np.cumsum([0, *map(size, tangents)]) // basis.count
         blocks = [basis.columns(t, int(start)) for t, start in zip(tangents, starts, strict=False)]
         rows = [[block[str(k)] for k in range(len(xs))] for block in blocks]
@@ -106,7 +157,7 @@ def jacobian_by_columns(f: Function, args: Sequence[Any], keywords: dict[str, An
             tangents = trees.leaves(y)
         for k, x in enumerate(xs):
             seeds = [directions(x) if i == k else None for i in range(len(xs))]
-            y, aux, tangents = _pushed(call, xs, seeds, size(x))
+            y, aux, tangents = _pushed(call, xs, seeds, size(x), transform)
             columns.append([directions_last(t, x) for t in tangents])
         rows = [[column[n] for column in columns] for n in range(len(tangents))]
     result = trees.filled(y, iter([trees.filled(chosen, map(plain, row)) for row in rows]))
@@ -114,16 +165,24 @@ def jacobian_by_columns(f: Function, args: Sequence[Any], keywords: dict[str, An
 
 
 def _pushed(
-    call: Callable[[Sequence[Any]], tuple[Any, Any]], xs: Sequence[Any], tangents: Sequence[Any], count: int
+    call: Callable[[Sequence[Any]], tuple[Any, Any]],
+    xs: Sequence[Any],
+    tangents: Sequence[Any],
+    count: int,
+    transform: str,
 ) -> tuple[Any, Any, list[Any]]:
     """The result along so many directions, aux, and for each leaf of the result all its tangents."""
-    batch, forward = Batch(next_level(), count), Forward(next_level())
+    batch, forward = Batch(next_level(), count), Forward(next_level(), transform)
     duals = [forward.pair(x, None if t is None else batch.wrap(t)) for x, t in zip(xs, tangents, strict=True)]
-    y, aux = call(duals)
+    try:
+        y, aux = call(duals)
+    finally:
+        batch.is_over = forward.is_over = True
+    check_hidden(y)
     pairs = [forward.parts(value_of(leaf)) for leaf in trees.leaves(y)]
     for primal, _ in pairs:
         check_floating(primal)
-    aux = trees.filled(aux, iter([forward.parts(leaf)[0] for leaf in trees.leaves(aux)]))
+    aux = answer(aux, lambda leaf: forward.parts(leaf)[0])
     return y, aux, [batch.unwrap(zeros(p) if t is None else t) for p, t in pairs]
 
 
@@ -196,6 +255,8 @@ def only_element(y: Any) -> Any:
 def floating(x: Any) -> Any:
     """A value to be differentiated with respect to."""
     x = value_of(x)
+    if isinstance(x, Tracer):
+        x.check_alive()
     if isinstance(x, Symbol) and x.aval.weak:
         # A number that is differentiated has a dtype of its own, as on a tape.
         x = x.recorder.cut(x)
@@ -251,7 +312,10 @@ def size(tree: Any) -> int:
 
 def plain(value: Any) -> Any:
     """What a user gets: no array is shared with another result or argument."""
-    if isinstance(value, Variable | Tracer):
+    if isinstance(value, Tracer):
+        value.check_alive()
+        return value
+    if isinstance(value, Variable):
         return value
     value = canonical(float(value) if type(value) is int else value)
     return value if type(value) is float else value.copy()

@@ -14,7 +14,7 @@ from engine.config import is_recording
 from engine.errors import InvalidValueError
 from engine.symbol import Symbol, Tracer, top
 from engine.values import FLOAT64, as_raw, aval, canonical, frozen
-from engine.variable import Variable
+from engine.variable import CONSTANT, Variable
 
 if TYPE_CHECKING:
     from engine.primitive import Operation
@@ -89,6 +89,7 @@ def _unary(op: "Operation") -> Callable[..., Any]:
                 else:
                     v._op = None
                     v._parents = v._saved = ()
+                    v._attrs = CONSTANT
                     v.generation = 0
                 return v
         return apply(op, (x,), {})
@@ -146,6 +147,7 @@ def _binary(op: "Operation") -> Callable[..., Any]:
         else:
             v._op = None
             v._parents = v._saved = ()
+            v._attrs = CONSTANT
             v.generation = 0
         return v
 
@@ -228,7 +230,7 @@ def apply(op: "Operation", args: tuple[Any, ...], attrs: dict[str, Any], **extra
     if generation < 0:
         return y
     if not taped or (type(y) is not float and y.dtype.kind != "f"):
-        return Variable._leaf(y)
+        return Variable._constant(y)
     v = _new(Variable)
     v._data = y
     v._grad = v.name = None

@@ -82,12 +82,24 @@ class StaleDataError(AutogradError):
     """The data of a variable was replaced after the forward pass that a higher-order backward needs."""
 
 
+class LostDerivativeError(AutogradError):
+    """A value under differentiation would become a plain number or array, which has no derivative."""
+
+
+class LeakedValueError(AutogradError):
+    """A value of a transform is used after the transform has ended."""
+
+
 class NotSupportedError(AutogradError):
     """A feature that this release does not have."""
 
 
 class LimitExceededError(AutogradError):
     """What was asked costs more than a limit allows; nothing has run."""
+
+
+class LostDerivativeWarning(UserWarning):
+    """The number of a recorded variable was taken, by `float(v)` or `math.sin(v)`: no derivative comes through it."""
 
 
 ORDER: tuple[type[AutogradError], ...] = tuple(AutogradError.__subclasses__())

@@ -24,7 +24,9 @@ from engine.batching import Batch
 from engine.calls import (
     Function,
     ReverseCall,
+    answer,
     check_form,
+    check_hidden,
     direction,
     floating,
     jacobian_by_columns,
@@ -68,7 +70,11 @@ def grad(f: Function, argnums: int | Sequence[int] = 0, has_aux: bool = False) -
         NotDifferentiableError: an argument, or the result, is not floating.
         BadAttributeError: there is no argument of that number.
     """
-    both = value_and_grad(f, argnums, has_aux)
+    return _grad(f, argnums, has_aux, "grad")
+
+
+def _grad(f: Function, argnums: int | Sequence[int], has_aux: bool, transform: str) -> Function:
+    both = _value_and_grad(f, argnums, has_aux, transform)
 
     @functools.wraps(f)
     def gradient(*args: Any, **keywords: Any) -> Any:
@@ -84,10 +90,13 @@ def value_and_grad(f: Function, argnums: int | Sequence[int] = 0, has_aux: bool 
     >>> value_and_grad(lambda x, y: x * y, argnums=(0, 1))(2.0, 3.0)
     (6.0, (3.0, 2.0))
     """
+    return _value_and_grad(f, argnums, has_aux, "value_and_grad")
 
+
+def _value_and_grad(f: Function, argnums: int | Sequence[int], has_aux: bool, transform: str) -> Function:
     @functools.wraps(f)
     def both(*args: Any, **keywords: Any) -> Any:
-        run = ReverseCall(f, args, keywords, argnums, has_aux)
+        run = ReverseCall(f, args, keywords, argnums, has_aux, transform)
         y = only_element(run.y)
         found = run.back([(y, CALLS["ones_like"](run.tape.data(y)))])
         value = run.result(y)
@@ -110,7 +119,7 @@ def vjp(f: Function, *primals: Any, has_aux: bool = False) -> Any:
         NotDifferentiableError: an argument is not floating.
         ShapeMismatchError: the cotangent (when it is given) is not in the form of y.
     """
-    run = ReverseCall(f, primals, {}, tuple(range(len(primals))), has_aux)
+    run = ReverseCall(f, primals, {}, tuple(range(len(primals))), has_aux, "vjp")
     ys = trees.leaves(run.y)
 
     def pullback(cotangent: Any) -> Any:
@@ -139,18 +148,26 @@ def jvp(f: Function, primals: Sequence[Any], tangents: Sequence[Any], has_aux: b
         NotDifferentiableError: an argument is not floating.
         ShapeMismatchError: tangents are not in the form of the primals.
     """
+    return _jvp(f, primals, tangents, has_aux, "jvp")
+
+
+def _jvp(f: Function, primals: Sequence[Any], tangents: Sequence[Any], has_aux: bool, transform: str) -> Any:
     primals, tangents = list(primals), list(tangents)
     check_form("tangent", tangents, primals)
     xs = [floating(x) for x in trees.leaves(primals)]
     ts = [direction("tangent", t, x) for t, x in zip(trees.leaves(tangents, primals), xs, strict=True)]
-    forward = Forward(next_level())
-    y = f(*trees.filled(primals, map(forward.pair, xs, ts)))
-    y, aux = with_aux(f, y, has_aux)
+    forward = Forward(next_level(), transform)
+    try:
+        y = f(*trees.filled(primals, map(forward.pair, xs, ts)))
+        y, aux = with_aux(f, y, has_aux)
+    finally:
+        forward.is_over = True
+    check_hidden(y)
     ys = [forward.parts(value_of(leaf)) for leaf in trees.leaves(y)]
     value = trees.filled(y, iter([plain(primal) for primal, _ in ys]))
     slopes = trees.filled(y, iter([plain(zeros(p) if t is None else t) for p, t in ys]))
     if has_aux:
-        return value, slopes, trees.mapped(lambda leaf: forward.parts(leaf)[0], aux)
+        return value, slopes, answer(aux, lambda leaf: forward.parts(leaf)[0])
     return value, slopes
 
 
@@ -170,15 +187,18 @@ def jacobian(f: Function, argnums: int | Sequence[int] = 0, mode: str = "auto", 
     """
     if mode not in ("auto", "reverse", "forward"):
         raise BadAttributeError(f"jacobian: mode is {mode!r}; expected auto, reverse or forward")
+    return _jacobian(f, argnums, mode, has_aux, "jacobian")
 
+
+def _jacobian(f: Function, argnums: int | Sequence[int], mode: str, has_aux: bool, transform: str) -> Function:
     @functools.wraps(f)
     def matrices(*args: Any, **keywords: Any) -> Any:
         if mode != "forward":
-            run = ReverseCall(f, args, keywords, argnums, has_aux)
+            run = ReverseCall(f, args, keywords, argnums, has_aux, transform)
             if mode == "reverse" or size(run.y) <= size(run.chosen):
                 found = run.rows()
                 return (found, run.aux) if has_aux else found
-        return jacobian_by_columns(f, args, keywords, argnums, has_aux)
+        return jacobian_by_columns(f, args, keywords, argnums, has_aux, transform)
 
     return matrices
 
@@ -193,7 +213,7 @@ def hessian(f: Function, argnums: int | Sequence[int] = 0, has_aux: bool = False
     [[4. 2.]
      [2. 0.]]
     """
-    return jacobian(grad(f, argnums, has_aux), argnums, "forward", has_aux)
+    return _jacobian(_grad(f, argnums, has_aux, "hessian"), argnums, "forward", has_aux, "hessian")
 
 
 def hvp(f: Function, primals: Sequence[Any], vectors: Sequence[Any]) -> tuple[Any, ...]:
@@ -212,7 +232,7 @@ def hvp(f: Function, primals: Sequence[Any], vectors: Sequence[Any]) -> tuple[An
     for v, x in zip(trees.leaves(list(vectors), list(primals)), trees.leaves(primals), strict=True):
         direction("vector", v, floating(x))
     everything = tuple(range(len(primals)))
-    found: tuple[Any, ...] = jvp(grad(f, everything), primals, vectors)[1]
+    found: tuple[Any, ...] = _jvp(_grad(f, everything, False, "hvp"), primals, vectors, False, "hvp")[1]
     return found
 
 
@@ -240,7 +260,11 @@ def vmap(f: Function, in_axes: Any = 0, out_axes: Any = 0) -> Function:
         rows = count_rows(values, axes)
         batch = Batch(next_level(), rows)
         given = [x if axis is None else batch.wrap(moved(x, axis, 0)) for x, axis in zip(values, axes, strict=True)]
-        y = f(*trees.filled(args, iter(given)), **keywords)
+        try:
+            y = f(*trees.filled(args, iter(given)), **keywords)
+        finally:
+            batch.is_over = True
+        check_hidden(y)
         places = axes_of("out_axes", out_axes, y)
         found = [
             plain(gathered(batch, value_of(leaf), axis)) for leaf, axis in zip(trees.leaves(y), places, strict=True)

@@ -36,7 +36,7 @@ def trace(f: Callable[..., Any], *examples: Any, limits: Limits | None = None) -
         InvalidValueError: the function branches on a value, or returns what is no value.
         LimitExceededError: it has too many operations.
     """
-    recorder, tape = Trace(limits), Tape(_TAPE)
+    recorder, tape = Trace(limits), Tape(_TAPE, "trace")
     parameters = _parameters(f, len(examples))
 
     def given(name: str, example: Any) -> Any:
@@ -49,12 +49,15 @@ def trace(f: Callable[..., Any], *examples: Any, limits: Limits | None = None) -
         names = [_checked("_".join([parameter, *map(str, path)])) for path in trees.paths(example)]
         leaves = map(given, names, trees.leaves(example))
         args.append(trees.filled(example, leaves))
-    y = f(*args)
-    outputs = {
-        "_".join(["out", *map(str, path)]): _symbol(recorder, tape, leaf)
-        for path, leaf in zip(trees.paths(y), trees.leaves(y), strict=True)
-    }
-    return as_graph(recorder, outputs)
+    try:
+        y = f(*args)
+        outputs = {
+            "_".join(["out", *map(str, path)]): _symbol(recorder, tape, leaf)
+            for path, leaf in zip(trees.paths(y), trees.leaves(y), strict=True)
+        }
+        return as_graph(recorder, outputs)
+    finally:
+        recorder.is_over = tape.is_over = True
 
 
 def read_tape(variable: Variable, limits: Limits | None = None) -> Graph:

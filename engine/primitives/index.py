@@ -61,6 +61,10 @@ def _index_shape(shape: Shape, index: Index) -> Shape:
             result.append(len(range(*_PySlice(*item[1:]).indices(shape[axis]))))
         else:
             ints = item[1] if isinstance(item, tuple) else item
+            if isinstance(item, tuple) and item[2:] not in ((), (shape[axis],)):
+                raise BadAttributeError(
+                    f"slice: a mask of length {item[2]} does not fit axis {axis} of length {shape[axis]}"
+                )
             _check_bounds(ints, shape[axis], axis)
             if advanced:
                 if not where:
