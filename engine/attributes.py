@@ -134,18 +134,12 @@ def _dtype(value: Any) -> str:
 
 
 def _known(value: Any) -> Any:
-    """The array of integers or booleans that a variable or a traced value of an index stands for.
+    """The array that a variable or a traced value in an index stands for; anything else as it is.
 
     Raises:
-        ValueError: it is floating.
         InvalidValueError: there is none while a function is traced or batched.
     """
-    if not hasattr(value, "_as_index"):
-        return value
-    array = value._as_index()
-    if array.dtype.kind == "f":
-        raise ValueError(f"an index is {array.dtype}; expected integers or a mask")
-    return array[()]
+    return value._as_index()[()] if hasattr(value, "_as_index") else value
 
 
 def _flags(item: Any) -> Any:

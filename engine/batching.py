@@ -25,6 +25,7 @@ class Batched(Tracer):
     """A value whose first axis counts rows; its shape is that of one row."""
 
     __slots__ = ("value",)
+    _alone = ""
 
     def __init__(self, value: Any, batch: "Batch") -> None:
         self.recorder = batch
@@ -44,8 +45,9 @@ class Batched(Tracer):
         """There is none: rows may differ."""
         check_alive(self.recorder)
         raise InvalidValueError(
-            f"a value inside vmap differs from row to row (of {self.recorder.rows}), so Python cannot branch on it; "
-            f"use where(condition, x, y), also in place of a mask x[condition]{advice()}{place()}"
+            f"a value inside vmap differs from row to row (of {self.recorder.rows}), so Python cannot branch on it "
+            f"or compute with its number{advice()}; use where(condition, x, y) in place of if, and of a mask "
+            f"x[condition]{place()}"
         )
 
 

@@ -68,7 +68,8 @@ def check_hidden(tree: Any) -> None:
         hidden, inside = list(tree.flat if isinstance(tree, np.ndarray) else tree) if is_opaque else [], []
     if any(isinstance(item, Tracer) and item.recorder.is_over for item in hidden):
         raise InvalidValueError(
-            f"a traced value is a key or in a {type(tree).__name__}; return lists, tuples and dicts of values"
+            f"a traced value is {'a key of' if isinstance(tree, dict) else 'in'} a {type(tree).__name__}, where it is not "
+            "taken out; return it in a list, a tuple or as the value of a key"
         )
     for item in inside:
         check_hidden(item)

@@ -9,6 +9,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import numpy as np
+
 from engine.errors import InvalidValueError, LostDerivativeWarning
 from engine.table import CALLS
 
@@ -78,8 +80,10 @@ SUBSTITUTES = {
     "vecmat": "F.matmul",
     "vstack": "F.concat",
 }
-#: Frames of this package are not the user's.
-_PACKAGE = Path(__file__).parent
+#: The file name of code that is generated.
+GENERATED = "<plan>"
+#: Frames of these packages are not the user's.
+_PACKAGES = (Path(__file__).parent, Path(np.__file__).parent)
 #: A call, with the last part of the name of what is called.
 _CALL = re.compile(r"(?:\w+\.)*(\w+)\(")
 #: Code units of the interpreter are so long.
@@ -97,11 +101,15 @@ def substitute(name: str) -> str:
 
 
 def numpy_refusal(name: str, alone: str) -> InvalidValueError:
-    """The error for a call of NumPy's function `name` on variables or traced values; `alone`: the value of one."""
+    """The error for a call of NumPy's function `name` on variables or traced values.
+
+    alone: how users write the value of one without a derivative; empty where there is none.
+    """
     found = substitute(name)
     return InvalidValueError(
         f"np.{name}: a NumPy function takes no variables and no traced values; "
-        f"{f'use {found}' if found else 'F has no such function'}, or {alone} for the value alone{place()}"
+        f"{f'use {found}' if found else 'F has no such function'}{f'; {alone} is the value alone' if alone else ''}"
+        f"{place()}"
     )
 
 
@@ -141,15 +149,22 @@ def warn_lost() -> None:
 def _user_frame() -> tuple[FrameType, int]:
     """The innermost frame outside of this package, and its level as `warnings.warn` counts them in the caller."""
     frame, depth = sys._getframe(1), 1
-    while frame.f_back is not None and Path(frame.f_code.co_filename).is_relative_to(_PACKAGE):
+    while frame.f_back is not None and _is_internal(frame.f_code.co_filename):
         frame, depth = frame.f_back, depth + 1
     return frame, depth
 
 
+def _is_internal(filename: str) -> bool:
+    return filename == GENERATED or any(map(Path(filename).is_relative_to, _PACKAGES))
+
+
 def _text(frame: FrameType) -> str:
     """The expression that a frame is at, where it stands on one line and its source is known."""
-    positions = list(frame.f_code.co_positions())[frame.f_lasti // _INSTRUCTION_BYTES]
-    first, last, begin, end = positions
+    positions = getattr(frame.f_code, "co_positions", None)
+    if positions is None:
+        # Python 3.10 knows lines alone.
+        return linecache.getline(frame.f_code.co_filename, frame.f_lineno, frame.f_globals).strip()
+    first, last, begin, end = list(positions())[frame.f_lasti // _INSTRUCTION_BYTES]
     if first is None or first != last or begin is None or end is None:
         return ""
     line = linecache.getline(frame.f_code.co_filename, first, frame.f_globals).encode()

@@ -103,6 +103,8 @@ class Tracer(Operators):
         return int(self._number())
 
     def __index__(self) -> int:
+        if self.dtype == bool:
+            raise TypeError("a mask is no integer; it indexes as a mask does")
         return index(self._number())
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
@@ -138,6 +140,7 @@ class Symbol(Tracer):
     """Stands for a value of which only shape and dtype are known, at a place in its recorder's graph."""
 
     __slots__ = ("aval", "place")
+    _alone = ""
 
     def __init__(self, aval: Aval, recorder: Recorder, place: int = -1) -> None:
         self.aval = aval
@@ -158,8 +161,9 @@ class Symbol(Tracer):
         """There is no number while a program is looked at rather than run."""
         self.check_alive()
         raise InvalidValueError(
-            f"a value of shape {self.shape} is not known while a function is traced, so Python cannot branch on it; "
-            f"use where(condition, x, y), also in place of a mask x[condition]{advice()}{place()}"
+            f"a value of shape {self.shape} is not known while a function is traced, so Python cannot branch on it or "
+            f"compute with its number{advice()}; use where(condition, x, y) in place of if, and of a mask x[condition]"
+            f"{place()}"
         )
 
 

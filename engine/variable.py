@@ -121,8 +121,8 @@ class Variable(Operators):
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
         if self.dtype.kind == "f":
             raise InvalidValueError(
-                f"a NumPy function would lose the tape; use x.data for the value{advice() or ', or the functions of F'}"
-                f"{place()}"
+                f"a NumPy function would lose the tape{advice() or '; use the functions of F'}, "
+                f"or x.data for the value alone{place()}"
             )
         return np.array(self._data, dtype=dtype)
 

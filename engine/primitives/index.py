@@ -15,6 +15,8 @@ from engine.rows import Row, broadcast_shapes, primitive, promote
 from engine.values import Aval, Shape, aval, shape_of
 
 Index = tuple[Any, ...]
+#: An item ("ints", tuple, length) was a mask.
+_MASK_ITEM = 3
 
 
 def _numpy_index(index: Index) -> Index:
@@ -26,6 +28,13 @@ def _numpy_item(item: tuple[Any, ...]) -> Any:
 
 
 _PySlice = slice
+
+
+def _sliced(x: Any, index: Index) -> Any:
+    if any(isinstance(item, tuple) and len(item) == _MASK_ITEM for item in index):
+        # NumPy sees the integers that a mask has become, not its length.
+        _index_shape(shape_of(x), index)
+    return np.asarray(x)[_numpy_index(index)]
 
 
 def _expanded(shape: Shape, index: Index) -> list[Any]:
@@ -108,7 +117,7 @@ def _slice_add_rows(op: Any, rows: int, xs: Any, batched: Any, attrs: dict[str, 
 slice: Row = primitive(
     "slice",
     ("x",),
-    lambda x, index: x[_numpy_index(index)] if shape_of(x) else np.asarray(x)[_numpy_index(index)],
+    _sliced,
     emit=lambda x, index: operator.itemgetter(_numpy_index(index)),
     kind="linear",
     batch=_slice_rows,
