@@ -68,8 +68,8 @@ def check_hidden(tree: Any) -> None:
         hidden, inside = list(tree.flat if isinstance(tree, np.ndarray) else tree) if is_opaque else [], []
     if any(isinstance(item, Tracer) and item.recorder.is_over for item in hidden):
         raise InvalidValueError(
-            f"a traced value is {'a key of' if isinstance(tree, dict) else 'in'} a {type(tree).__name__}, where it is not "
-            "taken out; return it in a list, a tuple or as the value of a key"
+            f"a traced value is {'a key of' if isinstance(tree, dict) else 'in'} a {type(tree).__name__}, where it is "
+            "not taken out; return it in a list, a tuple or as the value of a key"
         )
     for item in inside:
         check_hidden(item)
@@ -96,7 +96,7 @@ class ReverseCall:
             full[place] = x
         try:
             y, aux = with_aux(f, f(*full, **keywords), has_aux)
-            self.y = trees.mapped(value_of, y)
+            self.y = trees.mapped(returned, y)
         finally:
             self.tape.is_over = True
         check_hidden(self.y)
@@ -177,10 +177,10 @@ def _pushed(
     duals = [forward.pair(x, None if t is None else batch.wrap(t)) for x, t in zip(xs, tangents, strict=True)]
     try:
         y, aux = call(duals)
+        pairs = [forward.parts(returned(leaf)) for leaf in trees.leaves(y)]
     finally:
         batch.is_over = forward.is_over = True
     check_hidden(y)
-    pairs = [forward.parts(value_of(leaf)) for leaf in trees.leaves(y)]
     for primal, _ in pairs:
         check_floating(primal)
     aux = answer(aux, lambda leaf: forward.parts(leaf)[0])
@@ -269,6 +269,18 @@ def floating(x: Any) -> Any:
 def value_of(x: Any) -> Any:
     """What a user gives or a function returns: a variable or tracer as it is, all else as a raw value."""
     return x if isinstance(x, Variable | Tracer) else as_raw(x)
+
+
+def returned(y: Any) -> Any:
+    """What a function returned, as `value_of`, while its transform is still at work.
+
+    Raises:
+        LeakedValueError: it belongs to a transform that has ended.
+    """
+    y = value_of(y)
+    if isinstance(y, Tracer):
+        y.check_alive()
+    return y
 
 
 def check_floating(y: Any) -> None:

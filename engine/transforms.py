@@ -33,6 +33,7 @@ from engine.calls import (
     next_level,
     only_element,
     plain,
+    returned,
     size,
     value_of,
     with_aux,
@@ -160,10 +161,10 @@ def _jvp(f: Function, primals: Sequence[Any], tangents: Sequence[Any], has_aux: 
     try:
         y = f(*trees.filled(primals, map(forward.pair, xs, ts)))
         y, aux = with_aux(f, y, has_aux)
+        ys = [forward.parts(returned(leaf)) for leaf in trees.leaves(y)]
     finally:
         forward.is_over = True
     check_hidden(y)
-    ys = [forward.parts(value_of(leaf)) for leaf in trees.leaves(y)]
     value = trees.filled(y, iter([plain(primal) for primal, _ in ys]))
     slopes = trees.filled(y, iter([plain(zeros(p) if t is None else t) for p, t in ys]))
     if has_aux:
@@ -262,13 +263,12 @@ def vmap(f: Function, in_axes: Any = 0, out_axes: Any = 0) -> Function:
         given = [x if axis is None else batch.wrap(moved(x, axis, 0)) for x, axis in zip(values, axes, strict=True)]
         try:
             y = f(*trees.filled(args, iter(given)), **keywords)
+            ys = [returned(leaf) for leaf in trees.leaves(y)]
         finally:
             batch.is_over = True
         check_hidden(y)
         places = axes_of("out_axes", out_axes, y)
-        found = [
-            plain(gathered(batch, value_of(leaf), axis)) for leaf, axis in zip(trees.leaves(y), places, strict=True)
-        ]
+        found = [plain(gathered(batch, leaf, axis)) for leaf, axis in zip(ys, places, strict=True)]
         return trees.filled(y, iter(found))
 
     return over_rows

@@ -175,6 +175,8 @@ class Trace:
             return x
         x = operand(op, x)
         if isinstance(x, Variable | Tracer) and not (type(x) is Symbol and x.recorder is self):
+            if isinstance(x, Tracer):
+                x.check_alive()
             raise InvalidValueError(f"{op.name}: a function that is traced uses {FOREIGN}")
         if type(x) is Symbol:
             return x
