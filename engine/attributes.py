@@ -144,19 +144,17 @@ def _known(value: Any) -> Any:
 
 def _flags(item: Any) -> Any:
     """A nested list of booleans as the mask that it is; anything else as it is."""
-    first = item
+    if not isinstance(item, list):
+        return item
+    first: Any = item
     while isinstance(first, list) and first:
         first = first[0]
-    if first is item or not isinstance(_known(first), (bool, np.bool_)):
+    if not isinstance(_known(first), (bool, np.bool_)):
         return item
-    mask = np.array(_each_known(item))
+    mask = np.array(item)
     if mask.dtype != bool:
         raise ValueError("a mask has booleans alone")
     return mask
-
-
-def _each_known(item: Any) -> Any:
-    return [_each_known(each) for each in item] if isinstance(item, list) else _known(item)
 
 
 def _indices(value: Any) -> Any:

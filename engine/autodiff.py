@@ -83,8 +83,6 @@ class Tape:
 
     def record(self, op: Any, args: tuple[Any, ...], attrs: dict[str, Any], **extra: Any) -> Taped:
         """Runs an operation on what the tape's values hold, and remembers it."""
-        if self.is_over:
-            check_alive(self)
         mine = tuple(x if isinstance(x, Taped) and x.recorder is self else None for x in args)
         saved = tuple(self._constant(op, x) if t is None else lowered(t._data) for x, t in zip(args, mine, strict=True))
         y = Taped(apply(op, saved, attrs, **extra), self)
@@ -168,8 +166,6 @@ class Forward:
 
     def record(self, op: Any, args: tuple[Any, ...], attrs: dict[str, Any], **extra: Any) -> Dual:
         """Runs an operation on primals, and its derivative on tangents."""
-        if self.is_over:
-            check_alive(self)
         pairs = [self.parts(x) for x in args]
         primals = tuple(
             lowered(p) if isinstance(x, Dual) else operand(op, p) for x, (p, _) in zip(args, pairs, strict=True)

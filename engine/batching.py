@@ -77,8 +77,6 @@ class Batch:
 
     def record(self, op: Any, args: tuple[Any, ...], attrs: dict[str, Any], **extra: Any) -> Batched:
         """Runs an operation on all rows."""
-        if self.is_over:
-            check_alive(self)
         batched = [self.holds(x) for x in args]
         values = [x.value if b else operand(op, x) for x, b in zip(args, batched, strict=True)]
         op.infer(

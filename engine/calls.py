@@ -22,7 +22,7 @@ from engine.errors import (
 )
 from engine.graph.basis import Basis
 from engine.graph.sparsity import SMALLEST, pattern
-from engine.symbol import Symbol, Tracer
+from engine.symbol import Symbol, Tracer, end
 from engine.table import CALLS
 from engine.values import as_raw, canonical, dtype_of, shape_of
 from engine.variable import Variable
@@ -98,7 +98,7 @@ class ReverseCall:
             y, aux = with_aux(f, f(*full, **keywords), has_aux)
             self.y = trees.mapped(returned, y)
         finally:
-            self.tape.is_over = True
+            end(self.tape)
         check_hidden(self.y)
         self.aux = answer(aux, self.tape.data)
 
@@ -179,7 +179,7 @@ def _pushed(
         y, aux = call(duals)
         pairs = [forward.parts(returned(leaf)) for leaf in trees.leaves(y)]
     finally:
-        batch.is_over = forward.is_over = True
+        end(batch, forward)
     check_hidden(y)
     for primal, _ in pairs:
         check_floating(primal)

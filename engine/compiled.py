@@ -24,7 +24,7 @@ from engine.graph.codegen.entry import Entry, OtherFormError
 from engine.graph.codegen.program import Program
 from engine.graph.codegen.structure import Structure
 from engine.graph.trace import FOREIGN, Trace
-from engine.symbol import Symbol, Tracer
+from engine.symbol import Symbol, Tracer, end
 from engine.transforms import grad
 from engine.values import FLOAT64, Aval, Value, as_raw, aval
 from engine.variable import Variable
@@ -156,7 +156,7 @@ class _Compiled:
             outputs = [symbol_of(trace, leaf) for leaf in trees.leaves(y)]
             entry = Entry(trace, outputs, args, avals, y)
         finally:
-            trace.is_over = True
+            end(trace)
         check_hidden(y)
         return entry
 
@@ -310,7 +310,7 @@ class _Descent:
             moved = trees.leaves(choose(trees.filled(args, iter(range(len(avals)))), argnums)[0])
             outputs = [symbols[k] - rate * symbol_of(trace, g) for k, g in zip(moved, slopes, strict=True)]
         finally:
-            trace.is_over = True
+            end(trace)
         # Inputs come first, so that each output is written where its input stands, be that read or not.
         structure = Structure(trace, outputs, inputs=[symbols[k] for k in moved])
         self._program = Program(structure, carried=range(len(moved))) if moved else None

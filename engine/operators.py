@@ -31,22 +31,24 @@ def _is_flag(index: Any) -> bool:
 
 
 #: Operators of arrays come here as functions of NumPy's where an array is on the left.
-_OPERATORS: dict[Any, Any] = {
-    np.add: lambda x, y: CALLS["add"](x, y),
-    np.subtract: lambda x, y: CALLS["sub"](x, y),
-    np.multiply: lambda x, y: CALLS["mul"](x, y),
-    np.divide: lambda x, y: CALLS["div"](x, y),
-    np.floor_divide: lambda x, y: CALLS["floor_divide"](x, y),
-    np.remainder: lambda x, y: CALLS["remainder"](x, y),
+_OPERATORS: dict[Any, str] = {
+    np.add: "add",
+    np.subtract: "sub",
+    np.multiply: "mul",
+    np.divide: "div",
+    np.floor_divide: "floor_divide",
+    np.remainder: "remainder",
+    np.power: "pow",
+    np.matmul: "matmul",
+    np.less: "less",
+    np.less_equal: "less_equal",
+    np.greater: "greater",
+    np.greater_equal: "greater_equal",
+    np.equal: "equal",
+    np.not_equal: "not_equal",
+}
+_OTHER_OPERATORS: dict[Any, Any] = {
     np.divmod: lambda x, y: (CALLS["floor_divide"](x, y), CALLS["remainder"](x, y)),
-    np.power: lambda x, y: CALLS["pow"](x, y),
-    np.matmul: lambda x, y: CALLS["matmul"](x, y),
-    np.less: lambda x, y: CALLS["less"](x, y),
-    np.less_equal: lambda x, y: CALLS["less_equal"](x, y),
-    np.greater: lambda x, y: CALLS["greater"](x, y),
-    np.greater_equal: lambda x, y: CALLS["greater_equal"](x, y),
-    np.equal: lambda x, y: CALLS["equal"](x, y),
-    np.not_equal: lambda x, y: CALLS["not_equal"](x, y),
     np.bitwise_and: lambda x, y: CALLS["logical_and"](_mask("&", x, y), y),
     np.bitwise_or: lambda x, y: CALLS["logical_or"](_mask("|", x, y), y),
     np.bitwise_xor: lambda x, y: CALLS["logical_xor"](_mask("^", x, y), y),
@@ -70,14 +72,17 @@ class Operators:
     _alone = "x.data"
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **keywords: Any) -> Any:
-        operation = _OPERATORS.get(ufunc)
-        if operation is not None and method == "__call__" and not keywords:
-            return operation(*inputs)
-        if "out" in keywords and operation is not None:
+        name = _OPERATORS.get(ufunc)
+        if name is not None and not keywords and method == "__call__":
+            return CALLS[name](*inputs)
+        operation = name or _OTHER_OPERATORS.get(ufunc)
+        if operation is not None and "out" in keywords:
             raise InvalidValueError(
                 f"np.{ufunc.__name__}: an array of NumPy's holds no derivative, so nothing is added or written into it "
                 f"in place; write y = y + x in place of y += x{place()}"
             )
+        if callable(operation) and method == "__call__" and not keywords:
+            return operation(*inputs)
         raise numpy_refusal(ufunc.__name__ if method == "__call__" else f"{ufunc.__name__}.{method}", self._alone)
 
     def __array_function__(self, function: Any, types: Any, args: Any, keywords: Any) -> Any:

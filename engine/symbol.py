@@ -5,8 +5,9 @@ axis, a trace writes a graph. Each has a level; where tracers of several meet in
 first, on values in which those below are contained. So they nest in any order.
 """
 
+from functools import partial
 from operator import index
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 import numpy as np
 
@@ -176,6 +177,14 @@ def _level(recorder: Recorder) -> int:
     return recorder.level
 
 
+def end(*recorders: Recorder) -> None:
+    """Let recorders refuse operations from now on: the function that they were made for has returned."""
+    for recorder in recorders:
+        recorder.is_over = True
+        # In place of a check in every operation. It holds the name alone, for the recorder holds it.
+        recorder.record = partial(_refuse, recorder.transform)  # type: ignore[method-assign]
+
+
 def check_alive(recorder: Recorder) -> None:
     """Make sure that a transform has not ended.
 
@@ -183,10 +192,14 @@ def check_alive(recorder: Recorder) -> None:
         LeakedValueError: it has.
     """
     if recorder.is_over:
-        raise LeakedValueError(
-            f"{recorder.transform}: a value of its function is used after it has ended; return it from the function "
-            f"(beside the result with has_aux=True) instead of keeping it{place()}"
-        )
+        _refuse(recorder.transform)
+
+
+def _refuse(transform: str, *_: Any, **__: Any) -> NoReturn:
+    raise LeakedValueError(
+        f"{transform}: a value of its function is used after it has ended; return it from the function "
+        f"(beside the result with has_aux=True) instead of keeping it{place()}"
+    )
 
 
 def differentiated(value: Any) -> bool:

@@ -41,7 +41,7 @@ from engine.calls import (
 )
 from engine.errors import BadAttributeError
 from engine.numerical import Comparison, GradientCheck, check_gradients
-from engine.symbol import Tracer
+from engine.symbol import Tracer, end
 from engine.table import CALLS
 from engine.values import FLOAT64, as_raw, canonical, dtype_of, shape_of
 from engine.variable import Variable
@@ -163,7 +163,7 @@ def _jvp(f: Function, primals: Sequence[Any], tangents: Sequence[Any], has_aux: 
         y, aux = with_aux(f, y, has_aux)
         ys = [forward.parts(returned(leaf)) for leaf in trees.leaves(y)]
     finally:
-        forward.is_over = True
+        end(forward)
     check_hidden(y)
     value = trees.filled(y, iter([plain(primal) for primal, _ in ys]))
     slopes = trees.filled(y, iter([plain(zeros(p) if t is None else t) for p, t in ys]))
@@ -265,7 +265,7 @@ def vmap(f: Function, in_axes: Any = 0, out_axes: Any = 0) -> Function:
             y = f(*trees.filled(args, iter(given)), **keywords)
             ys = [returned(leaf) for leaf in trees.leaves(y)]
         finally:
-            batch.is_over = True
+            end(batch)
         check_hidden(y)
         places = axes_of("out_axes", out_axes, y)
         found = [plain(gathered(batch, leaf, axis)) for leaf, axis in zip(ys, places, strict=True)]

@@ -15,7 +15,7 @@ from engine.graph.ir import Graph, Input, Literal, Node, Output
 from engine.graph.limits import Limits, check_limit
 from engine.graph.naming import named
 from engine.graph.simplify import COMMUTATIVE, rewritten
-from engine.symbol import Symbol, Tracer, check_alive
+from engine.symbol import Symbol, Tracer
 from engine.table import CALLS
 from engine.values import FLOAT64, MAX_AXES, Aval, Value, frozen
 from engine.values import aval as raw_aval
@@ -135,8 +135,6 @@ class Trace:
 
     def record(self, op: Any, args: tuple[Any, ...], attrs: dict[str, Any], **extra: Any) -> Symbol:
         """Writes an operation down, unless it is there already, is known, or is another's in other words."""
-        if self.is_over:
-            check_alive(self)
         symbols = [self._operand(op, x) for x in args]
         avals = [x.aval for x in symbols]
         given = [a._replace(weak=None) for a in avals] if op.kind == "other" else avals

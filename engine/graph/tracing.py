@@ -13,7 +13,7 @@ from engine.graph.ir import Graph
 from engine.graph.limits import Limits
 from engine.graph.names import name_fault, normalized
 from engine.graph.trace import FOREIGN, Trace, as_graph
-from engine.symbol import Symbol, Tracer
+from engine.symbol import Symbol, Tracer, end
 from engine.values import as_raw, aval
 from engine.variable import Variable
 
@@ -58,7 +58,7 @@ def trace(f: Callable[..., Any], *examples: Any, limits: Limits | None = None) -
         }
         graph = as_graph(recorder, outputs)
     finally:
-        recorder.is_over = tape.is_over = True
+        end(recorder, tape)
     check_hidden(y)
     return graph
 

@@ -81,6 +81,8 @@ SUBSTITUTES = {
     "vecmat": "F.matmul",
     "vstack": "F.concat",
 }
+#: The file name of code that is generated.
+GENERATED = "<plan>"
 #: Frames of these packages are not the user's.
 _PACKAGES = (Path(__file__).parent, Path(np.__file__).parent)
 #: A call, with the last part of the name of what is called.
@@ -148,9 +150,13 @@ def warn_lost() -> None:
 def _user_frame() -> tuple[FrameType, int]:
     """The innermost frame outside of this package, and its level as `warnings.warn` counts them in the caller."""
     frame, depth = sys._getframe(1), 1
-    while frame.f_back is not None and any(map(Path(frame.f_code.co_filename).is_relative_to, _PACKAGES)):
+    while frame.f_back is not None and _is_internal(frame.f_code.co_filename):
         frame, depth = frame.f_back, depth + 1
     return frame, depth
+
+
+def _is_internal(filename: str) -> bool:
+    return filename == GENERATED or any(map(Path(filename).is_relative_to, _PACKAGES))
 
 
 def _text(frame: FrameType) -> str:
