@@ -59,6 +59,8 @@ def check_hidden(tree: Any) -> None:
     Raises:
         InvalidValueError: one is the key of a dict, or in a set.
     """
+    if isinstance(tree, Tracer):
+        return
     if isinstance(tree, dict):
         hidden, inside = list(tree), list(tree.values())
     elif isinstance(tree, list | tuple):
@@ -100,7 +102,7 @@ class ReverseCall:
         finally:
             end(self.tape)
         check_hidden(self.y)
-        self.aux = answer(aux, self.tape.data)
+        self.aux = answer(aux, self.tape.data) if has_aux else None
 
     def result(self, value: Any) -> Any:
         """A value without the tape."""

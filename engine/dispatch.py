@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from engine.attributes import REQUIRED
+from engine.backward import CONSTANT
 from engine.config import is_recording
 from engine.errors import InvalidValueError
 from engine.symbol import Symbol, Tracer, top
 from engine.values import FLOAT64, as_raw, aval, canonical, frozen
-from engine.variable import CONSTANT, Variable
+from engine.variable import Variable
 
 if TYPE_CHECKING:
     from engine.primitive import Operation
@@ -230,7 +231,7 @@ def apply(op: "Operation", args: tuple[Any, ...], attrs: dict[str, Any], **extra
     if generation < 0:
         return y
     if not taped or (type(y) is not float and y.dtype.kind != "f"):
-        return Variable._constant(y)
+        return Variable._leaf(y, CONSTANT)
     v = _new(Variable)
     v._data = y
     v._grad = v.name = None

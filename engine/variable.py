@@ -11,9 +11,6 @@ from engine.errors import InvalidValueError, NotScalarError, ShapeMismatchError
 from engine.operators import Operators
 from engine.values import Shape, Value, as_raw, dtype_of, shape_of
 
-#: The attributes of a leaf of which nothing is recorded: a gradient, or what was computed inside `no_grad`.
-CONSTANT: dict[str, Any] = {}
-
 
 class Variable(Operators):
     """A number or an array with a gradient.
@@ -143,7 +140,7 @@ class Variable(Operators):
         pending, seen = [self], {self}
         while pending:
             v = pending.pop()
-            if v._op is None and v._attrs is not CONSTANT:
+            if v._op is None and v._attrs is None:
                 return True
             parents = [p for p in v._parents if type(p) is Variable and p not in seen]
             seen.update(parents)
@@ -210,20 +207,13 @@ class Variable(Operators):
             v.unchain()
 
     @classmethod
-    def _constant(cls, data: Value) -> Self:
-        """A leaf of which nothing is recorded: its number may be taken without a warning."""
-        v = cls._leaf(data)
-        v._attrs = CONSTANT
-        return v
-
-    @classmethod
-    def _leaf(cls, data: Value) -> Self:
-        """A leaf around a raw value that nobody else writes to."""
+    def _leaf(cls, data: Value, attrs: dict[str, Any] | None = None) -> Self:
+        """A leaf around a raw value that nobody else writes to; `CONSTANT` as attributes where nothing is recorded."""
         v = cls.__new__(cls)
         v._data = data
         v._op = None
         v._parents = v._saved = ()
-        v._attrs = None
+        v._attrs = attrs
         v._grad = None
         v.generation = 0
         v.name = None

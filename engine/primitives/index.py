@@ -33,7 +33,9 @@ _PySlice = slice
 def _sliced(x: Any, index: Index) -> Any:
     if any(isinstance(item, tuple) and len(item) == _MASK_ITEM for item in index):
         # NumPy sees the integers that a mask has become, not its length.
-        _index_shape(shape_of(x), index)
+        items = (item for item in _expanded(shape_of(x), index) if item is not None)
+        for axis, (item, length) in enumerate(zip(items, shape_of(x), strict=True)):
+            _check_mask(item, length, axis)
     return np.asarray(x)[_numpy_index(index)]
 
 
@@ -54,6 +56,11 @@ def _check_bounds(item: Any, length: int, axis: int) -> None:
             raise BadAttributeError(f"slice: index {i} is out of range for axis {axis} of length {length}")
 
 
+def _check_mask(item: Any, length: int, axis: int) -> None:
+    if isinstance(item, tuple) and len(item) == _MASK_ITEM and item[2] != length:
+        raise BadAttributeError(f"slice: a mask of length {item[2]} does not fit axis {axis} of length {length}")
+
+
 def _index_shape(shape: Shape, index: Index) -> Shape:
     """NumPy's rule: an integer gives no axis; lists broadcast together, in their place if adjacent, else first."""
     result: list[int] = []
@@ -70,10 +77,7 @@ def _index_shape(shape: Shape, index: Index) -> Shape:
             result.append(len(range(*_PySlice(*item[1:]).indices(shape[axis]))))
         else:
             ints = item[1] if isinstance(item, tuple) else item
-            if isinstance(item, tuple) and item[2:] not in ((), (shape[axis],)):
-                raise BadAttributeError(
-                    f"slice: a mask of length {item[2]} does not fit axis {axis} of length {shape[axis]}"
-                )
+            _check_mask(item, shape[axis], axis)
             _check_bounds(ints, shape[axis], axis)
             if advanced:
                 if not where:
