@@ -133,8 +133,33 @@ def _dtype(value: Any) -> str:
     return name
 
 
+def _known(value: Any) -> Any:
+    """The array that a variable or a traced value in an index stands for; anything else as it is.
+
+    Raises:
+        InvalidValueError: there is none while a function is traced or batched.
+    """
+    return value._as_index()[()] if hasattr(value, "_as_index") else value
+
+
+def _flags(item: Any) -> Any:
+    """A nested list of booleans as the mask that it is; anything else as it is."""
+    if not isinstance(item, list):
+        return item
+    first: Any = item
+    while isinstance(first, list) and first:
+        first = first[0]
+    if not isinstance(_known(first), (bool, np.bool_)):
+        return item
+    mask = np.array(item)
+    if mask.dtype != bool:
+        raise ValueError("a mask has booleans alone")
+    return mask
+
+
 def _indices(value: Any) -> Any:
     """Integers or rectangular nested lists of them, as nested tuples: hashable, no longer the caller's to change."""
+    value = _known(value)
     if isinstance(value, np.ndarray):
         value = value.tolist()
     if not isinstance(value, (list, tuple)):
@@ -148,12 +173,14 @@ def _indices(value: Any) -> Any:
 def _index(value: Any) -> tuple[Any, ...]:
     """Items of an index: int, ("slice", start, stop, step), None (a new axis), Ellipsis, or ("ints", nested tuple).
 
+    A mask becomes the integers of its true elements, with the length that its axis has: ("ints", tuple, length).
     Beside Python's and JSON's own forms there are the strings "newaxis", "..." and "start:stop:step".
     """
     items: list[Any] = []
     if isinstance(value, (list, tuple)) and len(value) > 2 * MAX_AXES:
         raise ValueError(f"at most {2 * MAX_AXES} of them")
     for item in value if isinstance(value, (list, tuple)) else (value,):
+        item = _flags(_known(item))
         if item is None or (isinstance(item, str) and item == "newaxis"):
             items.append(None)
         elif item is Ellipsis or (isinstance(item, str) and item == "..."):
@@ -170,9 +197,7 @@ def _index(value: Any) -> tuple[Any, ...]:
         elif isinstance(item, tuple) and item and item[0] in ("slice", "ints"):
             items.append(item)
         elif hasattr(item, "dtype") and item.dtype == bool and item.ndim:
-            items += [("ints", _indices(axis)) for axis in np.nonzero(item)]
-        elif isinstance(item, list) and item and all(isinstance(flag, bool) for flag in item):
-            items.append(("ints", _indices(np.nonzero(item)[0])))
+            items += [("ints", _indices(axis), n) for axis, n in zip(np.nonzero(item), item.shape, strict=True)]
         elif isinstance(item, (list, tuple)) or getattr(item, "ndim", 0) > 0:
             items.append(("ints", _indices(item)))
         else:

@@ -15,14 +15,17 @@ from engine.dispatch import apply, operand
 from engine.errors import StaleDataError
 from engine.masking import selects
 from engine.powers import POWERS, is_differentiated, is_power, smooth_power
-from engine.symbol import Tracer, concrete, lowered
+from engine.symbol import Tracer, check_alive, concrete, differentiated, lowered, shown
 from engine.table import CALLS
 from engine.values import Shape, dtype_of, frozen, shape_of
 from engine.variable import Variable
 
 
 class Taped(Tracer):
-    """A value on a tape, a leaf where no operation made it; with a variable's fields, for the backward pass to read."""
+    """A value on a tape, a leaf where no operation made it; with a variable's fields, for the backward pass to read.
+
+    generation: -1 for a constant, which depends on no leaf.
+    """
 
     __slots__ = ("_attrs", "_data", "_grad", "_op", "_parents", "_saved", "generation")
     is_taped = True
@@ -38,7 +41,7 @@ class Taped(Tracer):
         self._saved: tuple[Any, ...] = ()
         self._attrs: dict[str, Any] | None = None
         self._grad = None
-        self.generation = 0
+        self.generation = -1
 
     @property
     def held(self) -> tuple[Any, ...]:
@@ -57,20 +60,33 @@ class Taped(Tracer):
 
     def concrete(self) -> Any:
         """The number behind it."""
+        check_alive(self.recorder)
         return concrete(self._data)
+
+    def is_differentiated(self) -> bool:
+        """Return whether it depends on a leaf of the tape, or of one around it."""
+        return (self.generation >= 0 and _is_on(self.recorder._began)) or differentiated(self._data)
+
+    def _shown(self) -> str:
+        return shown(self._data)
 
 
 class Tape:
     """Remembers every operation on its values for a pass back."""
 
-    def __init__(self, level: int) -> None:
+    is_over = False
+
+    def __init__(self, level: int, transform: str = "grad") -> None:
         self.level = level
+        self.transform = transform
         self._began = off_since()
         self._variables: dict[Variable, Any] = {}
 
     def leaf(self, data: Any) -> Taped:
         """A value that the tape begins with."""
-        return Taped(data, self)
+        x = Taped(data, self)
+        x.generation = 0
+        return x
 
     def data(self, value: Any) -> Any:
         """The value without this tape."""
@@ -81,12 +97,13 @@ class Tape:
         mine = tuple(x if isinstance(x, Taped) and x.recorder is self else None for x in args)
         saved = tuple(self._constant(op, x) if t is None else lowered(t._data) for x, t in zip(args, mine, strict=True))
         y = Taped(apply(op, saved, attrs, **extra), self)
-        if op.is_differentiable and _is_on(self._began) and y.dtype.kind == "f":
+        generation = 1 + max(t.generation for t in mine if t is not None)
+        if generation and op.is_differentiable and _is_on(self._began) and y.dtype.kind == "f":
             y._op = op
             y._parents = mine
             y._saved = tuple(x if t is None else t._data for x, t in zip(saved, mine, strict=True))
             y._attrs = attrs or None
-            y.generation = 1 + max(t.generation for t in mine if t is not None)
+            y.generation = generation
         return y
 
     def _constant(self, op: Any, x: Any) -> Any:
@@ -145,7 +162,15 @@ class Dual(Tracer):
 
     def concrete(self) -> Any:
         """The number behind it."""
+        check_alive(self.recorder)
         return concrete(self.primal)
+
+    def is_differentiated(self) -> bool:
+        """Return whether it has a tangent, or a derivative of a transform around."""
+        return (self.tangent is not None and _is_on(self.recorder._began)) or differentiated(self.primal)
+
+    def _shown(self) -> str:
+        return shown(self.primal)
 
 
 class Forward:
@@ -154,9 +179,12 @@ class Forward:
     has_choices: whether an operation so far may have left out elements, see `masking`.
     """
 
-    def __init__(self, level: int) -> None:
+    is_over = False
+
+    def __init__(self, level: int, transform: str = "jvp") -> None:
         self.level = level
         self.has_choices = False
+        self.transform = transform
         self._began = off_since()
 
     def pair(self, primal: Any, tangent: Any = None) -> Dual:

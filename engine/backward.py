@@ -19,6 +19,8 @@ from engine.table import CALLS, OPERATIONS
 from engine.values import Value, as_raw, canonical, dtype_of, shape_of
 
 _generation = attrgetter("generation")
+#: The attributes of a leaf of which nothing is recorded: a gradient, or what was computed inside `no_grad`.
+CONSTANT: dict[str, Any] = {}
 #: Threads may go backward into one leaf; adding to its gradient must not lose any.
 _STORING = Lock()
 
@@ -339,8 +341,8 @@ def fitted(gx: Any, raw: Any) -> Any:
 def _store(v: Any, g: Any, accumulate: bool = True) -> None:
     kind = type(v)
     if v._grad is None or not accumulate:
-        v._grad = g if isinstance(g, kind) else kind._leaf(canonical(g))
+        v._grad = g if isinstance(g, kind) else kind._leaf(canonical(g), CONSTANT)
     elif isinstance(g, kind):
         v._grad = v._grad + g
     else:
-        v._grad = kind._leaf(canonical(v._grad._data + g))
+        v._grad = kind._leaf(canonical(v._grad._data + g), CONSTANT)

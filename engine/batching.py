@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from engine.attributes import AXES, AXIS, Attribute
+from engine.conversions import advice, place
 from engine.dispatch import apply, operand
 from engine.errors import InvalidValueError
 from engine.powers import is_differentiated
-from engine.symbol import Tracer, lowered
+from engine.symbol import Tracer, check_alive, lowered
 from engine.table import CALLS
 from engine.values import Aval, Shape, aval, dtype_of, shape_of
 
@@ -25,6 +26,7 @@ class Batched(Tracer):
     """A value whose first axis counts rows; its shape is that of one row."""
 
     __slots__ = ("value",)
+    _alone = ""
 
     _content = ("value",)
 
@@ -53,14 +55,19 @@ class Batched(Tracer):
 
     def concrete(self) -> Any:
         """There is none: rows may differ."""
+        check_alive(self.recorder)
         raise InvalidValueError(
-            f"a value inside vmap differs from row to row (of {self.recorder.rows}), so Python cannot branch on it; "
-            "use where(condition, x, y)"
+            f"a value inside vmap differs from row to row (of {self.recorder.rows}), so Python cannot branch on it "
+            f"or compute with its number{advice()}; use where(condition, x, y) in place of if, and of a mask "
+            f"x[condition]{place()}"
         )
 
 
 class Batch:
     """Runs operations on all rows at once."""
+
+    is_over = False
+    transform = "vmap"
 
     def __init__(self, level: int, rows: int) -> None:
         self.level = level

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -22,7 +23,7 @@ from engine.errors import (
 from engine.graph.basis import Basis
 from engine.graph.sparsity import SMALLEST, pattern
 from engine.masking import everywhere, nonzero, settled, unmasked
-from engine.symbol import Symbol, Tracer
+from engine.symbol import Symbol, Tracer, end
 from engine.table import CALLS
 from engine.values import as_raw, canonical, dtype_of, shape_of
 from engine.variable import Variable
@@ -38,20 +39,71 @@ def next_level() -> int:
     return next(_levels)
 
 
+def answer(tree: Any, lowered: Callable[[Any], Any]) -> Any:
+    """The aux of a transform that has ended, `lowered` from its tracers to the values outside of it.
+
+    Raises:
+        LeakedValueError: a part of it belongs to a transform that ended before.
+        InvalidValueError: see `check_hidden`.
+    """
+    found = trees.mapped(lowered, tree)
+    check_hidden(found)
+    for leaf in trees.leaves(found):
+        if isinstance(leaf, Tracer):
+            leaf.check_alive()
+    return found
+
+
+def check_hidden(tree: Any) -> None:
+    """Make sure that no value of a transform that has ended is where it is not taken out.
+
+    Raises:
+        InvalidValueError: one is the key of a dict, or in a set.
+    """
+    if isinstance(tree, Tracer):
+        return
+    if isinstance(tree, dict):
+        hidden, inside = list(tree), list(tree.values())
+    elif isinstance(tree, list | tuple):
+        hidden, inside = [], list(tree)
+    else:
+        is_opaque = isinstance(tree, set | frozenset | deque) or (isinstance(tree, np.ndarray) and tree.dtype == object)
+        hidden, inside = list(tree.flat if isinstance(tree, np.ndarray) else tree) if is_opaque else [], []
+    if any(isinstance(item, Tracer) and item.recorder.is_over for item in hidden):
+        raise InvalidValueError(
+            f"a traced value is {'a key of' if isinstance(tree, dict) else 'in'} a {type(tree).__name__}, where it is "
+            "not taken out; return it in a list, a tuple or as the value of a key"
+        )
+    for item in inside:
+        check_hidden(item)
+
+
 class ReverseCall:
     """A function called on a tape: its result, and the way back from it."""
 
-    def __init__(self, f: Function, args: Sequence[Any], keywords: dict[str, Any], argnums: Any, has_aux: bool) -> None:
+    def __init__(
+        self,
+        f: Function,
+        args: Sequence[Any],
+        keywords: dict[str, Any],
+        argnums: Any,
+        has_aux: bool,
+        transform: str,
+    ) -> None:
         self.chosen, places = choose(args, argnums)
         full = list(args)
-        self.tape = Tape(next_level())
+        self.tape = Tape(next_level(), transform)
         taped = trees.mapped(lambda x: self.tape.leaf(floating(x)), self.chosen)
         self.xs = trees.leaves(taped)
         for place, x in zip(places, taped if isinstance(argnums, list | tuple) else [taped], strict=True):
             full[place] = x
-        y, aux = with_aux(f, f(*full, **keywords), has_aux)
-        self.y = trees.mapped(value_of, y)
-        self.aux = trees.mapped(self.tape.data, aux)
+        try:
+            y, aux = with_aux(f, f(*full, **keywords), has_aux)
+            self.y = trees.mapped(returned, y)
+        finally:
+            end(self.tape)
+        check_hidden(self.y)
+        self.aux = answer(aux, self.tape.data) if has_aux else None
 
     def result(self, value: Any) -> Any:
         """A value without the tape."""
@@ -81,7 +133,9 @@ class ReverseCall:
         return trees.filled(self.y, iter(found))
 
 
-def jacobian_by_columns(f: Function, args: Sequence[Any], keywords: dict[str, Any], argnums: Any, has_aux: bool) -> Any:
+def jacobian_by_columns(
+    f: Function, args: Sequence[Any], keywords: dict[str, Any], argnums: Any, has_aux: bool, transform: str
+) -> Any:
     """The Jacobian, by a batched forward pass for each leaf of the arguments, or one of few directions for all."""
     chosen, places = choose(args, argnums)
     xs = [floating(x) for x in trees.leaves(chosen)]
@@ -96,7 +150,7 @@ def jacobian_by_columns(f: Function, args: Sequence[Any], keywords: dict[str, An
     basis = _shared_basis(xs, call)
     if basis is not None:
         steps = basis.steps(lambda _: ())
-        y, aux, tangents = _along(call, xs, [steps[str(k)] for k in range(len(xs))], basis.count)
+        y, aux, tangents = _along(call, xs, [steps[str(k)] for k in range(len(xs))], basis.count, transform)
         starts = np.cumsum([0, *map(size, tangents)]) // basis.count
         blocks = [basis.columns(t, int(start)) for t, start in zip(tangents, starts, strict=False)]
         rows = [[block[str(k)] for k in range(len(xs))] for block in blocks]
@@ -107,7 +161,7 @@ def jacobian_by_columns(f: Function, args: Sequence[Any], keywords: dict[str, An
             tangents = trees.leaves(y)
         for k, x in enumerate(xs):
             seeds = [directions(x) if i == k else None for i in range(len(xs))]
-            y, aux, tangents = _along(call, xs, seeds, size(x))
+            y, aux, tangents = _along(call, xs, seeds, size(x), transform)
             columns.append([directions_last(t, x) for t in tangents])
         rows = [[column[n] for column in columns] for n in range(len(tangents))]
     result = trees.filled(y, iter([trees.filled(chosen, map(plain, row)) for row in rows]))
@@ -128,39 +182,54 @@ def pushed(
     call: Callable[[Sequence[Any]], tuple[Any, Any]],
     xs: Sequence[Any],
     tangents: Sequence[Any],
+    transform: str,
     wrap: Callable[[Any], Any] = everywhere,
 ) -> Pushed:
     """Call a function along tangents, with supports where they make a difference (then it is called once more).
 
     call: takes values of the leaves of the arguments; returns the result and aux.
     tangents: for each leaf, None for zeros.
+    transform: what users call it.
     wrap: `masking.nonzero` where zeros of the tangents are structural ones.
     """
     calls: list[Pushed] = []
 
     def run(is_masked: bool) -> list[Any]:
-        forward = Forward(next_level())
-        seeds = [wrap(t) if is_masked and t is not None else t for t in tangents]
-        with np.errstate(all="ignore"):
-            y, aux = call([*map(forward.pair, xs, seeds)])
-        pairs = [forward.parts(value_of(leaf)) for leaf in trees.leaves(y)]
-        aux = trees.mapped(lambda leaf: forward.parts(leaf)[0], aux)
-        calls.append(Pushed(y, aux, [p for p, _ in pairs], [unmasked(t) for _, t in pairs], forward.has_choices))
+        calls.append(_called(call, xs, [wrap(t) if is_masked and t is not None else t for t in tangents], transform))
         return calls[-1].tangents
 
-    def may_differ(found: Pushed) -> bool:
-        return found.has_choices or wrap is nonzero
-
-    found = settled([*xs, *tangents], run, lambda: may_differ(calls[-1]))
+    found = settled([*xs, *tangents], run, lambda: calls[-1].has_choices or wrap is nonzero)
     return calls[-1]._replace(tangents=found)
 
 
+def _called(
+    call: Callable[[Sequence[Any]], tuple[Any, Any]], xs: Sequence[Any], tangents: Sequence[Any], transform: str
+) -> Pushed:
+    forward = Forward(next_level(), transform)
+    try:
+        with np.errstate(all="ignore"):
+            y, aux = call([*map(forward.pair, xs, tangents)])
+        pairs = [forward.parts(returned(leaf)) for leaf in trees.leaves(y)]
+    finally:
+        end(forward)
+    check_hidden(y)
+    aux = answer(aux, lambda leaf: forward.parts(leaf)[0])
+    return Pushed(y, aux, [p for p, _ in pairs], [unmasked(t) for _, t in pairs], forward.has_choices)
+
+
 def _along(
-    call: Callable[[Sequence[Any]], tuple[Any, Any]], xs: Sequence[Any], directions: Sequence[Any], count: int
+    call: Callable[[Sequence[Any]], tuple[Any, Any]],
+    xs: Sequence[Any],
+    directions: Sequence[Any],
+    count: int,
+    transform: str,
 ) -> tuple[Any, Any, list[Any]]:
     """The result along so many directions of a basis, aux, and for each leaf of the result all its tangents."""
     batch = Batch(next_level(), count)
-    found = pushed(call, xs, [None if t is None else batch.wrap(t) for t in directions], nonzero)
+    try:
+        found = pushed(call, xs, [None if t is None else batch.wrap(t) for t in directions], transform, nonzero)
+    finally:
+        end(batch)
     for primal in found.primals:
         check_floating(primal)
     tangents = [batch.unwrap(zeros(p) if t is None else t) for p, t in zip(found.primals, found.tangents, strict=True)]
@@ -236,6 +305,8 @@ def only_element(y: Any) -> Any:
 def floating(x: Any) -> Any:
     """A value to be differentiated with respect to."""
     x = value_of(x)
+    if isinstance(x, Tracer):
+        x.check_alive()
     if isinstance(x, Symbol) and x.aval.weak:
         # A number that is differentiated has a dtype of its own, as on a tape.
         x = x.recorder.cut(x)
@@ -247,6 +318,18 @@ def floating(x: Any) -> Any:
 def value_of(x: Any) -> Any:
     """What a user gives or a function returns: a variable or tracer as it is, all else as a raw value."""
     return x if isinstance(x, Variable | Tracer) else as_raw(x)
+
+
+def returned(y: Any) -> Any:
+    """What a function returned, as `value_of`, while its transform is still at work.
+
+    Raises:
+        LeakedValueError: it belongs to a transform that has ended.
+    """
+    y = value_of(y)
+    if isinstance(y, Tracer):
+        y.check_alive()
+    return y
 
 
 def check_floating(y: Any) -> None:
@@ -291,7 +374,10 @@ def size(tree: Any) -> int:
 
 def plain(value: Any) -> Any:
     """What a user gets: no array is shared with another result or argument."""
-    if isinstance(value, Variable | Tracer):
+    if isinstance(value, Tracer):
+        value.check_alive()
+        return value
+    if isinstance(value, Variable):
         return value
     value = canonical(float(value) if type(value) is int else value)
     return value if type(value) is float else value.copy()

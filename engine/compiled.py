@@ -17,7 +17,7 @@ import numpy as np
 from engine import trees
 from engine.attributes import NATURAL, NUMBER, Attribute
 from engine.caches import Lru
-from engine.calls import choose, next_level
+from engine.calls import check_hidden, choose, next_level
 from engine.errors import InvalidValueError
 from engine.graph.alternatives import Watched
 from engine.graph.codegen.code import defined
@@ -26,7 +26,7 @@ from engine.graph.codegen.program import Program
 from engine.graph.codegen.structure import Structure
 from engine.graph.trace import FOREIGN, Trace
 from engine.masking import are_finite
-from engine.symbol import Symbol, Tracer
+from engine.symbol import Symbol, Tracer, end
 from engine.transforms import grad
 from engine.values import FLOAT64, Aval, Value, as_raw, aval
 from engine.variable import Variable
@@ -129,8 +129,11 @@ class _Compiled:
                     return coded[1](*args), self._latest(coded)
                 except OtherFormError:
                     continue
-        if any(isinstance(leaf, Tracer) for leaf in trees.leaves((args, keywords))):
+        tracers = [leaf for leaf in trees.leaves((args, keywords)) if isinstance(leaf, Tracer)]
+        if tracers:
             # Another transform is at work outside: it sees what the function does.
+            for leaf in tracers:
+                leaf.check_alive()
             return self._f(*args, **keywords), self._recent[0]
         entry, values = self._entry(args, keywords)
         return entry.run(values), self._recent[0] if keywords else self._latest((len(args), entry.function))
@@ -147,12 +150,17 @@ class _Compiled:
         return self._forms.get(tree, avals, lambda: self._traced(args, keywords, avals)), values
 
     def _traced(self, args: tuple[Any, ...], keywords: dict[str, Any], avals: list[Aval]) -> Entry:
-        trace = Trace(level=next_level())
+        trace = Trace(level=next_level(), transform="compile")
         symbols = [trace.input(f"x{k}", known) for k, known in enumerate(avals)]
         given_args, given_keywords = trees.filled((args, keywords), iter(symbols))
-        y = self._f(*given_args, **given_keywords)
-        outputs = [symbol_of(trace, leaf) for leaf in trees.leaves(y)]
-        return Entry(trace, outputs, args, avals, y)
+        try:
+            y = self._f(*given_args, **given_keywords)
+            outputs = [symbol_of(trace, leaf) for leaf in trees.leaves(y)]
+            entry = Entry(trace, outputs, args, avals, y)
+        finally:
+            end(trace)
+        check_hidden(y)
+        return entry
 
 
 def _by_position(find: Callable[..., tuple[Any, _Coded]], parameters: Sequence[str]) -> Function:
@@ -215,6 +223,8 @@ def symbol_of(trace: Trace, leaf: Any) -> Symbol:
     """
     if isinstance(leaf, Symbol) and leaf.recorder is trace:
         return leaf
+    if isinstance(leaf, Tracer):
+        leaf.check_alive()
     if isinstance(leaf, Variable | Tracer):
         raise InvalidValueError(
             f"a compiled function returns {FOREIGN}, or what was computed from such alone; give it as an argument"
@@ -293,13 +303,16 @@ class _Descent:
     """The code of a descent for one form of arguments."""
 
     def __init__(self, gradient: Function, argnums: Any, args: tuple[Any, ...], avals: list[Aval]) -> None:
-        trace = Trace(level=next_level())
+        trace = Trace(level=next_level(), transform="descent")
         symbols = [trace.input(f"x{k}", known) for k, known in enumerate(avals)]
         rate = trace.input("rate", Aval((), FLOAT64, float))
-        slopes = trees.leaves(gradient(*trees.filled(args, iter(symbols))))
-        self._argnums = argnums
-        moved = trees.leaves(choose(trees.filled(args, iter(range(len(avals)))), argnums)[0])
-        outputs = [symbols[k] - rate * symbol_of(trace, g) for k, g in zip(moved, slopes, strict=True)]
+        try:
+            slopes = trees.leaves(gradient(*trees.filled(args, iter(symbols))))
+            self._argnums = argnums
+            moved = trees.leaves(choose(trees.filled(args, iter(range(len(avals)))), argnums)[0])
+            outputs = [symbols[k] - rate * symbol_of(trace, g) for k, g in zip(moved, slopes, strict=True)]
+        finally:
+            end(trace)
         # Inputs come first, so that each output is written where its input stands, be that read or not.
         # What is not finite stays in what it moves.
         self._watched = watched = Watched(trace, outputs, inputs=[symbols[k] for k in moved], tells=True)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from engine.attributes import REQUIRED
+from engine.backward import CONSTANT
 from engine.config import is_recording
 from engine.errors import InvalidValueError
 from engine.symbol import Symbol, Tracer, top
@@ -89,6 +90,7 @@ def _unary(op: "Operation") -> Callable[..., Any]:
                 else:
                     v._op = None
                     v._parents = v._saved = ()
+                    v._attrs = CONSTANT
                     v.generation = 0
                 return v
         return apply(op, (x,), {})
@@ -146,6 +148,7 @@ def _binary(op: "Operation") -> Callable[..., Any]:
         else:
             v._op = None
             v._parents = v._saved = ()
+            v._attrs = CONSTANT
             v.generation = 0
         return v
 
@@ -228,7 +231,7 @@ def apply(op: "Operation", args: tuple[Any, ...], attrs: dict[str, Any], **extra
     if generation < 0:
         return y
     if not taped or (type(y) is not float and y.dtype.kind != "f"):
-        return Variable._leaf(y)
+        return Variable._leaf(y, CONSTANT)
     v = _new(Variable)
     v._data = y
     v._grad = v.name = None

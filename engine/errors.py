@@ -86,6 +86,14 @@ class StaleDataError(AutogradError):
     """The data of a variable was replaced after the forward pass that a higher-order backward needs."""
 
 
+class LostDerivativeError(AutogradError):
+    """A value under differentiation would become a plain number or array, which has no derivative."""
+
+
+class LeakedValueError(AutogradError):
+    """A value of a transform is used after the transform has ended."""
+
+
 class NotSupportedError(AutogradError):
     """A feature that this release does not have."""
 
@@ -100,6 +108,10 @@ class LimitExceededError(AutogradError):
     def limit(self) -> str:
         """Name of the limit that refuses; empty where it has none."""
         return next((fault.limit for fault in self.faults if fault.limit), "")
+
+
+class LostDerivativeWarning(UserWarning):
+    """The number of a recorded variable was taken, by `float(v)` or `math.sin(v)`: no derivative comes through it."""
 
 
 ORDER: tuple[type[AutogradError], ...] = tuple(AutogradError.__subclasses__())

@@ -75,6 +75,8 @@ class Masking:
     """
 
     level = _LEVEL
+    transform = "backward"
+    is_over = False
 
     def __init__(self, *, merges: bool = True) -> None:
         self._merges = merges

@@ -24,6 +24,7 @@ from engine.calls import (
     Function,
     ReverseCall,
     check_form,
+    check_hidden,
     direction,
     floating,
     jacobian_by_columns,
@@ -31,6 +32,7 @@ from engine.calls import (
     only_element,
     plain,
     pushed,
+    returned,
     size,
     value_of,
     with_aux,
@@ -38,7 +40,7 @@ from engine.calls import (
 )
 from engine.errors import BadAttributeError
 from engine.numerical import Comparison, Differences, GradientCheck, check_gradients
-from engine.symbol import Tracer
+from engine.symbol import Tracer, end
 from engine.table import CALLS
 from engine.values import FLOAT64, as_raw, canonical, dtype_of, shape_of
 from engine.variable import Variable
@@ -68,7 +70,11 @@ def grad(f: Function, argnums: int | Sequence[int] = 0, has_aux: bool = False) -
         NotDifferentiableError: an argument, or the result, is not floating.
         BadAttributeError: there is no argument of that number.
     """
-    both = value_and_grad(f, argnums, has_aux)
+    return _grad(f, argnums, has_aux, "grad")
+
+
+def _grad(f: Function, argnums: int | Sequence[int], has_aux: bool, transform: str) -> Function:
+    both = _value_and_grad(f, argnums, has_aux, transform)
 
     @functools.wraps(f)
     def gradient(*args: Any, **keywords: Any) -> Any:
@@ -84,10 +90,13 @@ def value_and_grad(f: Function, argnums: int | Sequence[int] = 0, has_aux: bool 
     >>> value_and_grad(lambda x, y: x * y, argnums=(0, 1))(2.0, 3.0)
     (6.0, (3.0, 2.0))
     """
+    return _value_and_grad(f, argnums, has_aux, "value_and_grad")
 
+
+def _value_and_grad(f: Function, argnums: int | Sequence[int], has_aux: bool, transform: str) -> Function:
     @functools.wraps(f)
     def both(*args: Any, **keywords: Any) -> Any:
-        run = ReverseCall(f, args, keywords, argnums, has_aux)
+        run = ReverseCall(f, args, keywords, argnums, has_aux, transform)
         y = only_element(run.y)
         found = run.back([(y, CALLS["ones_like"](run.tape.data(y)))])
         value = run.result(y)
@@ -110,7 +119,7 @@ def vjp(f: Function, *primals: Any, has_aux: bool = False) -> Any:
         NotDifferentiableError: an argument is not floating.
         ShapeMismatchError: the cotangent (when it is given) is not in the form of y.
     """
-    run = ReverseCall(f, primals, {}, tuple(range(len(primals))), has_aux)
+    run = ReverseCall(f, primals, {}, tuple(range(len(primals))), has_aux, "vjp")
     ys = trees.leaves(run.y)
 
     def pullback(cotangent: Any) -> Any:
@@ -139,11 +148,15 @@ def jvp(f: Function, primals: Sequence[Any], tangents: Sequence[Any], has_aux: b
         NotDifferentiableError: an argument is not floating.
         ShapeMismatchError: tangents are not in the form of the primals.
     """
+    return _jvp(f, primals, tangents, has_aux, "jvp")
+
+
+def _jvp(f: Function, primals: Sequence[Any], tangents: Sequence[Any], has_aux: bool, transform: str) -> Any:
     primals, tangents = list(primals), list(tangents)
     check_form("tangent", tangents, primals)
     xs = [floating(x) for x in trees.leaves(primals)]
     ts = [direction("tangent", t, x) for t, x in zip(trees.leaves(tangents, primals), xs, strict=True)]
-    found = pushed(lambda values: with_aux(f, f(*trees.filled(primals, iter(values))), has_aux), xs, ts)
+    found = pushed(lambda values: with_aux(f, f(*trees.filled(primals, iter(values))), has_aux), xs, ts, transform)
     value = trees.filled(found.y, iter(map(plain, found.primals)))
     tangents = [zeros(p) if t is None else t for p, t in zip(found.primals, found.tangents, strict=True)]
     slopes = trees.filled(found.y, iter(map(plain, tangents)))
@@ -166,15 +179,18 @@ def jacobian(f: Function, argnums: int | Sequence[int] = 0, mode: str = "auto", 
     """
     if mode not in ("auto", "reverse", "forward"):
         raise BadAttributeError(f"jacobian: mode is {mode!r}; expected auto, reverse or forward")
+    return _jacobian(f, argnums, mode, has_aux, "jacobian")
 
+
+def _jacobian(f: Function, argnums: int | Sequence[int], mode: str, has_aux: bool, transform: str) -> Function:
     @functools.wraps(f)
     def matrices(*args: Any, **keywords: Any) -> Any:
         if mode != "forward":
-            run = ReverseCall(f, args, keywords, argnums, has_aux)
+            run = ReverseCall(f, args, keywords, argnums, has_aux, transform)
             if mode == "reverse" or size(run.y) <= size(run.chosen):
                 found = run.rows()
                 return (found, run.aux) if has_aux else found
-        return jacobian_by_columns(f, args, keywords, argnums, has_aux)
+        return jacobian_by_columns(f, args, keywords, argnums, has_aux, transform)
 
     return matrices
 
@@ -189,7 +205,7 @@ def hessian(f: Function, argnums: int | Sequence[int] = 0, has_aux: bool = False
     [[4. 2.]
      [2. 0.]]
     """
-    return jacobian(grad(f, argnums, has_aux), argnums, "forward", has_aux)
+    return _jacobian(_grad(f, argnums, has_aux, "hessian"), argnums, "forward", has_aux, "hessian")
 
 
 def hvp(f: Function, primals: Sequence[Any], vectors: Sequence[Any]) -> tuple[Any, ...]:
@@ -208,7 +224,7 @@ def hvp(f: Function, primals: Sequence[Any], vectors: Sequence[Any]) -> tuple[An
     for v, x in zip(trees.leaves(list(vectors), list(primals)), trees.leaves(primals), strict=True):
         direction("vector", v, floating(x))
     everything = tuple(range(len(primals)))
-    found: tuple[Any, ...] = jvp(grad(f, everything), primals, vectors)[1]
+    found: tuple[Any, ...] = _jvp(_grad(f, everything, False, "hvp"), primals, vectors, False, "hvp")[1]
     return found
 
 
@@ -236,11 +252,14 @@ def vmap(f: Function, in_axes: Any = 0, out_axes: Any = 0) -> Function:
         rows = count_rows(values, axes)
         batch = Batch(next_level(), rows)
         given = [x if axis is None else batch.wrap(moved(x, axis, 0)) for x, axis in zip(values, axes, strict=True)]
-        y = f(*trees.filled(args, iter(given)), **keywords)
+        try:
+            y = f(*trees.filled(args, iter(given)), **keywords)
+            ys = [returned(leaf) for leaf in trees.leaves(y)]
+        finally:
+            end(batch)
+        check_hidden(y)
         places = axes_of("out_axes", out_axes, y)
-        found = [
-            plain(gathered(batch, value_of(leaf), axis)) for leaf, axis in zip(trees.leaves(y), places, strict=True)
-        ]
+        found = [plain(gathered(batch, leaf, axis)) for leaf, axis in zip(ys, places, strict=True)]
         return trees.filled(y, iter(found))
 
     return over_rows

@@ -89,18 +89,25 @@ def as_raw(value: Any, dtype: Any = None) -> Value:
     (3.0, array([1., 2.]))
 
     Raises:
-        InvalidValueError: ragged lists, dtypes that are not supported, objects that are no numbers.
+        InvalidValueError: ragged lists, dtypes that are not supported, objects that are no numbers, lists that hold
+            variables or traced values.
     """
     if dtype is None and (type(value) is float or type(value) is int):
         try:
             return float(value)
         except OverflowError as error:
             raise InvalidValueError("an integer is more than float64 holds") from error
-    if hasattr(value, "__array_ufunc__") and value.__array_ufunc__ is None:
-        value = value.data
+    if hasattr(value, "_as_raw"):
+        value = value._as_raw()
     try:
         array = np.array(value)
-    except (ValueError, TypeError, OverflowError) as error:
+    except Exception as error:
+        if isinstance(value, list | tuple) and _holds_variable(value):
+            raise InvalidValueError(
+                "a list holds variables or traced values; put them together with F.stack or F.concat"
+            ) from error
+        if not isinstance(error, ValueError | TypeError | OverflowError):
+            raise
         raise InvalidValueError(f"expected a number, a rectangular nested list or an array: {error}") from error
     if array.dtype == object:
         raise InvalidValueError(f"expected a number, a rectangular nested list or an array, got {type(value).__name__}")
@@ -114,6 +121,13 @@ def as_raw(value: Any, dtype: Any = None) -> Value:
         if converted.dtype.kind != "f" and not np.array_equal(converted, array):
             raise InvalidValueError(f"a value does not convert to {converted.dtype} without loss")
     return canonical(converted)
+
+
+def _holds_variable(value: Any) -> bool:
+    """Return whether a nested list holds what stands for a value."""
+    if isinstance(value, list | tuple):
+        return any(map(_holds_variable, value))
+    return hasattr(value, "_as_raw")
 
 
 def aval(value: Any) -> Aval:

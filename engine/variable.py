@@ -5,9 +5,10 @@ from typing import Any, Self
 import numpy as np
 
 from engine.backward import run_backward
+from engine.config import is_recording
+from engine.conversions import advice, place, warn_lost
 from engine.errors import InvalidValueError, NotScalarError, ShapeMismatchError
 from engine.operators import Operators
-from engine.table import CALLS
 from engine.values import Shape, Value, as_raw, dtype_of, shape_of
 
 
@@ -119,27 +120,49 @@ class Variable(Operators):
         """The raw value."""
         return (self._data,)
 
-    def __getitem__(self, index: Any) -> Any:
-        items = index if isinstance(index, tuple) else (index,)
-        return CALLS["slice"](self, tuple(item._data if type(item) is Variable else item for item in items))
-
     def __bool__(self) -> bool:
         return bool(self.item())
 
     def __format__(self, spec: str) -> str:
         return format(self.item(), spec) if spec else str(self)
 
-    def __array__(self, *args: Any, **keywords: Any) -> Any:
-        raise InvalidValueError("a NumPy function would lose the tape; use engine.functions, or x.data for the value")
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
+        if self.dtype.kind == "f":
+            raise InvalidValueError(
+                f"a NumPy function would lose the tape{advice() or '; use the functions of F'}, "
+                f"or x.data for the value alone{place()}"
+            )
+        return np.array(self._data, dtype=dtype)
 
     def __float__(self) -> float:
-        return float(self.item())
+        return float(self._number())
 
     def __int__(self) -> int:
-        return int(self.item())
+        return int(self._number())
+
+    def _number(self) -> Any:
+        number = self.item()
+        if type(number) is float and is_recording() and self._is_recorded():
+            warn_lost()
+        return number
+
+    def _is_recorded(self) -> bool:
+        """Return whether it is, or was computed from, a leaf that is no constant."""
+        pending, seen = [self], {self}
+        while pending:
+            v = pending.pop()
+            if v._op is None and v._attrs is None:
+                return True
+            parents = [p for p in v._parents if type(p) is Variable and p not in seen]
+            seen.update(parents)
+            pending.extend(parents)
+        return False
+
+    def _as_index(self) -> Any:
+        return np.asarray(self._data)
 
     def item(self) -> Any:
-        """The only element as a Python number.
+        """The only element as a Python number; `float(v)` and `int(v)` warn that no derivative comes through them.
 
         Raises:
             NotScalarError: there are several, or none.
@@ -195,13 +218,13 @@ class Variable(Operators):
             v.unchain()
 
     @classmethod
-    def _leaf(cls, data: Value) -> Self:
-        """A leaf around a raw value that nobody else writes to."""
+    def _leaf(cls, data: Value, attrs: dict[str, Any] | None = None) -> Self:
+        """A leaf around a raw value that nobody else writes to; `CONSTANT` as attributes where nothing is recorded."""
         v = cls.__new__(cls)
         v._data = data
         v._op = None
         v._parents = v._saved = ()
-        v._attrs = None
+        v._attrs = attrs
         v._grad = None
         v.generation = 0
         v.name = None

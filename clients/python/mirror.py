@@ -22,6 +22,7 @@ ENGINE = HERE.parents[1] / "engine"
 MIRRORED = (
     "attributes",
     "config",
+    "conversions",
     "layers",
     "models",
     "numerical",

@@ -298,7 +298,10 @@ class _Reader:
     def _index(self, node: ast.Subscript, value: Any, index: list[Any]) -> Any:
         computed = [part for part in index if isinstance(part, Ref | Mixed | Literal)]
         if computed:
-            msg = f"slice: an index is made of literals, not {computed[0]!r}; take(x, places, axis) takes computed ones"
+            msg = (
+                f"slice: an index is made of literals, not {computed[0]!r}; take(x, places, axis) takes computed ones, "
+                "and where(condition, x, y) is for masks"
+            )
             self._builder.fault(BadAttributeError, msg, self._site(node))
             return value
         return self._apply(node, "slice", [value], {"index": index})

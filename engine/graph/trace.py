@@ -75,8 +75,11 @@ class Trace:
     updated: places of sums of updates to slices of zeros, none of which holds -0.0: how many elements were updated.
     """
 
-    def __init__(self, limits: Limits | None = None, level: int = 0) -> None:
+    is_over = False
+
+    def __init__(self, limits: Limits | None = None, level: int = 0, transform: str = "trace") -> None:
         self.level = level
+        self.transform = transform
         self.limits = limits or Limits()
         self.steps: list[Step] = []
         self.operations = self._recorded = 0
@@ -203,6 +206,8 @@ class Trace:
             return x
         x = operand(op, x)
         if isinstance(x, Variable | Tracer) and not (type(x) is Symbol and x.recorder is self):
+            if isinstance(x, Tracer):
+                x.check_alive()
             raise InvalidValueError(f"{op.name}: a function that is traced uses {FOREIGN}")
         if type(x) is Symbol:
             return x

@@ -7,12 +7,13 @@ from typing import Any
 
 from engine import trees
 from engine.autodiff import Tape
+from engine.calls import check_hidden
 from engine.errors import InvalidValueError
 from engine.graph.ir import Graph
 from engine.graph.limits import Limits
 from engine.graph.names import name_fault, normalized
-from engine.graph.trace import Trace, as_graph
-from engine.symbol import Symbol
+from engine.graph.trace import FOREIGN, Trace, as_graph
+from engine.symbol import Symbol, Tracer, end
 from engine.values import as_raw, aval
 from engine.variable import Variable
 
@@ -36,7 +37,7 @@ def trace(f: Callable[..., Any], *examples: Any, limits: Limits | None = None) -
         InvalidValueError: the function branches on a value, or returns what is no value.
         LimitExceededError: it has too many operations.
     """
-    recorder, tape = Trace(limits), Tape(_TAPE)
+    recorder, tape = Trace(limits), Tape(_TAPE, "trace")
     parameters = _parameters(f, len(examples))
 
     def given(name: str, example: Any) -> Any:
@@ -49,12 +50,17 @@ def trace(f: Callable[..., Any], *examples: Any, limits: Limits | None = None) -
         names = [_checked("_".join([parameter, *map(str, path)])) for path in trees.paths(example)]
         leaves = map(given, names, trees.leaves(example))
         args.append(trees.filled(example, leaves))
-    y = f(*args)
-    outputs = {
-        "_".join(["out", *map(str, path)]): _symbol(recorder, tape, leaf)
-        for path, leaf in zip(trees.paths(y), trees.leaves(y), strict=True)
-    }
-    return as_graph(recorder, outputs)
+    try:
+        y = f(*args)
+        outputs = {
+            "_".join(["out", *map(str, path)]): _symbol(recorder, tape, leaf)
+            for path, leaf in zip(trees.paths(y), trees.leaves(y), strict=True)
+        }
+        graph = as_graph(recorder, outputs)
+    finally:
+        end(recorder, tape)
+    check_hidden(y)
+    return graph
 
 
 def read_tape(variable: Variable, limits: Limits | None = None) -> Graph:
@@ -108,7 +114,13 @@ def _leaf_names(leaves: list[Variable]) -> dict[Variable, str]:
 def _symbol(recorder: Trace, tape: Tape, value: Any) -> Symbol:
     """What a function returned, as a step."""
     value = tape.data(value)
-    return value if isinstance(value, Symbol) else recorder.constant(as_raw(value))
+    if isinstance(value, Tracer):
+        value.check_alive()
+    if isinstance(value, Symbol) and value.recorder is recorder:
+        return value
+    if isinstance(value, Tracer):
+        raise InvalidValueError(f"trace: the function returns {FOREIGN}")
+    return recorder.constant(as_raw(value))
 
 
 def _parameters(f: Callable[..., Any], n: int) -> list[str]:

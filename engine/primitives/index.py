@@ -15,6 +15,8 @@ from engine.rows import Row, broadcast_shapes, primitive, promote
 from engine.values import Aval, Shape, aval, shape_of
 
 Index = tuple[Any, ...]
+#: An item ("ints", tuple, length) was a mask.
+_MASK_ITEM = 3
 
 
 def _numpy_index(index: Index) -> Index:
@@ -26,6 +28,15 @@ def _numpy_item(item: tuple[Any, ...]) -> Any:
 
 
 _PySlice = slice
+
+
+def _sliced(x: Any, index: Index) -> Any:
+    if any(isinstance(item, tuple) and len(item) == _MASK_ITEM for item in index):
+        # NumPy sees the integers that a mask has become, not its length.
+        items = (item for item in _expanded(shape_of(x), index) if item is not None)
+        for axis, (item, length) in enumerate(zip(items, shape_of(x), strict=True)):
+            _check_mask(item, length, axis)
+    return np.asarray(x)[_numpy_index(index)]
 
 
 def _expanded(shape: Shape, index: Index) -> list[Any]:
@@ -45,6 +56,11 @@ def _check_bounds(item: Any, length: int, axis: int) -> None:
             raise BadAttributeError(f"slice: index {i} is out of range for axis {axis} of length {length}")
 
 
+def _check_mask(item: Any, length: int, axis: int) -> None:
+    if isinstance(item, tuple) and len(item) == _MASK_ITEM and item[2] != length:
+        raise BadAttributeError(f"slice: a mask of length {item[2]} does not fit axis {axis} of length {length}")
+
+
 def _index_shape(shape: Shape, index: Index) -> Shape:
     """NumPy's rule: an integer gives no axis; lists broadcast together, in their place if adjacent, else first."""
     result: list[int] = []
@@ -61,6 +77,7 @@ def _index_shape(shape: Shape, index: Index) -> Shape:
             result.append(len(range(*_PySlice(*item[1:]).indices(shape[axis]))))
         else:
             ints = item[1] if isinstance(item, tuple) else item
+            _check_mask(item, shape[axis], axis)
             _check_bounds(ints, shape[axis], axis)
             if advanced:
                 if not where:
@@ -104,7 +121,7 @@ def _slice_add_rows(op: Any, rows: int, xs: Any, batched: Any, attrs: dict[str, 
 slice: Row = primitive(
     "slice",
     ("x",),
-    lambda x, index: x[_numpy_index(index)] if shape_of(x) else np.asarray(x)[_numpy_index(index)],
+    _sliced,
     emit=lambda x, index: operator.itemgetter(_numpy_index(index)),
     kind="linear",
     batch=_slice_rows,

@@ -143,7 +143,7 @@ WRONG = [
     (lambda T, F: T.grad(lambda x: x if x > 0 else -x)(1.0), "TraceError", "where"),
     (lambda T, F: T.grad(lambda x: float(x))(1.0), "TraceError", "looked at"),
     (lambda T, F: T.grad(lambda x: x.data)(1.0), "TraceError", "looked at"),
-    (lambda T, F: T.grad(lambda x: F.sum(np.sin(x)))(V), "TypeError|TraceError", ""),
+    (lambda T, F: T.grad(lambda x: F.sum(np.sin(x)))(V), "InvalidValueError", r"F\.sin"),
     (lambda T, F: T.grad(lambda x: F.sum(x @ x))(M), "ShapeMismatchError", "matmul"),
     (lambda T, F: T.grad(lambda x: T.jacobian(F.sin)(x))(1.0), "NotSupportedError", "only grad"),
     (lambda T, F: T.grad(lambda x: F.dropout(x))(1.0), "NotSupportedError", "test_mode"),

@@ -165,7 +165,7 @@ def test_the_tape_gives_the_same() -> None:
             v.cleargrad()
             y.backward(create_graph=True)
             y = v.grad
-            found.append(float(y))
+            found.append(y.item())
         np.testing.assert_allclose(found, derivatives(f, x, n, "forward")[1:], rtol=RTOL, atol=1e-14)
 
 

@@ -171,7 +171,7 @@ class TestCheckGradients:
 
 WRONG = {
     "a factor": (lambda g, y, x: g * 2.001, 1),
-    "one element": (lambda g, y, x: g * F.where(np.arange(x.size).reshape(x.shape) == 1, 2.001, 2.0), 1),
+    "one element": (lambda g, y, x: g * F.where(np.arange(np.size(x)).reshape(np.shape(x)) == 1, 2.001, 2.0), 1),
     "what a sum hides": (lambda g, y, x: 2.0 * F.flip(g), 1),
     "detached from the operand": (lambda g, y, x: g * 3.0 * F.stop_gradient(x * x), 2),
     "detached from the cotangent": (lambda g, y, x: F.stop_gradient(g) * 2.0, 2),

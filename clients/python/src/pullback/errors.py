@@ -223,6 +223,10 @@ class LimitExceededError(AutogradError):
     """What was asked costs more than the server allows; nothing has run."""
 
 
+class LostDerivativeWarning(UserWarning):
+    """The number of a recorded variable was taken, by `float(v)` or `math.sin(v)`: no derivative comes through it."""
+
+
 #: The kinds of problems, by the last part of their `type`.
 BY_SLUG: Mapping[str, type[ProblemError]] = {
     "unknown-path": UnknownPathError,

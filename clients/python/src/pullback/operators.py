@@ -4,6 +4,9 @@
 import math
 from typing import Any
 
+import numpy as np
+
+from pullback.conversions import function_name, numpy_refusal, place
 from pullback.errors import InvalidValueError
 from pullback.table import CALLS
 from pullback.values import as_dtype
@@ -21,15 +24,77 @@ def _mask(symbol: str, *masks: Any) -> Any:
     return masks[0]
 
 
+def _is_flag(index: Any) -> bool:
+    """Return whether an index is a single boolean."""
+    if hasattr(index, "_as_index"):
+        return bool(index.shape == () and index.dtype == bool)
+    return isinstance(index, bool | np.bool_)
+
+
+#: Operators of arrays come here as functions of NumPy's where an array is on the left.
+_OPERATORS: dict[Any, str] = {
+    np.add: "add",
+    np.subtract: "sub",
+    np.multiply: "mul",
+    np.divide: "div",
+    np.floor_divide: "floor_divide",
+    np.remainder: "remainder",
+    np.power: "pow",
+    np.matmul: "matmul",
+    np.less: "less",
+    np.less_equal: "less_equal",
+    np.greater: "greater",
+    np.greater_equal: "greater_equal",
+    np.equal: "equal",
+    np.not_equal: "not_equal",
+}
+_OTHER_OPERATORS: dict[Any, Any] = {
+    np.divmod: lambda x, y: (CALLS["floor_divide"](x, y), CALLS["remainder"](x, y)),
+    np.bitwise_and: lambda x, y: CALLS["logical_and"](_mask("&", x, y), y),
+    np.bitwise_or: lambda x, y: CALLS["logical_or"](_mask("|", x, y), y),
+    np.bitwise_xor: lambda x, y: CALLS["logical_xor"](_mask("^", x, y), y),
+}
+#: Functions of NumPy's that ask for no value.
+_QUERIES: dict[Any, Any] = {
+    np.shape: lambda x: x.shape,
+    np.ndim: lambda x: x.ndim,
+    np.size: lambda x, axis=None: x.size if axis is None else x.shape[axis],
+}
+
+
 class Operators:
     """Mixin: each operator calls the table's row of that meaning."""
 
     __slots__ = ()
     __hash__ = object.__hash__
-    # NumPy hands its operators over to ours instead of looping over elements.
-    __array_ufunc__ = None
-
     shape: Any
+
+    #: How users write the value alone, without a derivative.
+    _alone = "x.data"
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **keywords: Any) -> Any:
+        name = _OPERATORS.get(ufunc)
+        if name is not None and not keywords and method == "__call__":
+            return CALLS[name](*inputs)
+        operation = name or _OTHER_OPERATORS.get(ufunc)
+        if operation is not None and "out" in keywords:
+            raise InvalidValueError(
+                f"np.{ufunc.__name__}: an array of NumPy's holds no derivative, so nothing is added or written into it "
+                f"in place; write y = y + x in place of y += x{place()}"
+            )
+        if callable(operation) and method == "__call__" and not keywords:
+            return operation(*inputs)
+        raise numpy_refusal(ufunc.__name__ if method == "__call__" else f"{ufunc.__name__}.{method}", self._alone)
+
+    def __array_function__(self, function: Any, types: Any, args: Any, keywords: Any) -> Any:
+        query = _QUERIES.get(function)
+        if query is not None:
+            return query(*args, **keywords)
+        raise numpy_refusal(function_name(function), self._alone)
+
+    def _as_raw(self) -> Any:
+        """The value as `as_raw` takes it."""
+        return self.data  # type: ignore[attr-defined]
 
     @property
     def ndim(self) -> int:
@@ -146,7 +211,9 @@ class Operators:
     def __rdivmod__(self, other: Any) -> Any:
         return other // self, other % self
 
-    def __round__(self) -> Any:
+    def __round__(self, digits: Any = None) -> Any:
+        if digits is not None:
+            raise InvalidValueError("round: to whole numbers only; write F.round(x * 10**n) / 10**n for n digits")
         return CALLS["round"](self)
 
     def __eq__(self, other: Any) -> Any:
@@ -160,6 +227,10 @@ class Operators:
         return CALLS["not_equal"](self, other)
 
     def __getitem__(self, index: Any) -> Any:
+        if _is_flag(index):
+            # By itself, True stands for a new axis of length 1 and False for one of length 0.
+            whole = CALLS["slice"](self, (None,))
+            return whole if index else CALLS["slice"](whole, (slice(0, 0),))
         return CALLS["slice"](self, index if isinstance(index, tuple) else (index,))
 
     @property

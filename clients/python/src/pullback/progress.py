@@ -43,4 +43,4 @@ class progress:  # noqa: N801 - reads as a function, as `range` does
         """Shows a loss, and what else is given by name, if it is time for another look."""
         if self._step % self._every == 0 or self._step + 1 == self._bar.total:
             shown = more if loss is None else {"loss": loss, **more}
-            self._bar.set_postfix({name: f"{float(value):.6g}" for name, value in shown.items()})
+            self._bar.set_postfix({name: f"{value:.6g}" for name, value in shown.items()})

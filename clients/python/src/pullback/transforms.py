@@ -240,8 +240,15 @@ class _Run:
         full = list(args)
         for number, x in zip(numbers, symbols if isinstance(argnums, (list, tuple)) else [symbols], strict=True):
             full[number] = x
-        with _traced(self.trace):
-            y = f(*full, **keywords)
+        try:
+            with _traced(self.trace):
+                y = f(*full, **keywords)
+            self._take(f, y, has_aux)
+        finally:
+            self.trace.is_over = not self.is_inside
+
+    def _take(self, f: Function, y: Any, has_aux: bool) -> None:
+        """Reads the program off what the function returned."""
         if has_aux and not (isinstance(y, tuple) and len(y) == 2):
             raise BadAttributeError(
                 f"has_aux: {getattr(f, '__name__', f)} returned {type(y).__name__}; expected a pair"
@@ -250,6 +257,9 @@ class _Run:
         if has_aux:
             y, self.aux = y
         # Each result is a node of its own: one that is an input, or a plain number, becomes one.
+        for leaf in trees.leaves([y, self.aux]):
+            if type(leaf) is Symbol:
+                self.trace.check_own("return", leaf)
         self.ys = [self._as_node(leaf) for leaf in trees.leaves(y)]
         self.y: Any = trees.filled(y, iter(self.ys))
         #: The program and its inputs, and those of them that are differentiated.

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
+from pullback.config import is_recording
+from pullback.conversions import advice, place, warn_lost
 from pullback.errors import InvalidValueError, NotScalarError, ShapeMismatchError
 from pullback.operators import Operators
 from pullback.recording.current import current
@@ -68,6 +70,7 @@ class Variable(Operators):
     # entry: the command that made it. raw: its value, if that is known; known: its shape and dtype.
     # grad_raw: the value of its gradient, None without one, known since grad_at; grad_ref: the variable of that.
     # owner: of a gradient that has no id yet, what it is the gradient of.
+    # is_constant: a gradient, or computed where nothing is recorded: its number may be taken without a warning.
     __slots__ = (
         "__weakref__",
         "_entry",
@@ -75,6 +78,7 @@ class Variable(Operators):
         "_grad_raw",
         "_grad_ref",
         "_id",
+        "_is_constant",
         "_known",
         "_owner",
         "_raw",
@@ -86,6 +90,7 @@ class Variable(Operators):
     _id: str
     _entry: Entry | None
     _raw: Value
+    _is_constant: bool
     _known: tuple[Shape, np.dtype[Any]] | None
     _grad_raw: Value
     _grad_at: int
@@ -183,17 +188,28 @@ class Variable(Operators):
     def __format__(self, spec: str) -> str:
         return format(self.item(), spec) if spec else str(self)
 
-    def __array__(self, *args: Any, **keywords: Any) -> Any:
-        raise InvalidValueError("a NumPy function would lose the tape; use pullback.functions, or x.data for the value")
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
+        if self.dtype.kind == "f":
+            raise InvalidValueError(
+                f"a NumPy function would lose the tape{advice() or '; use the functions of F'}, "
+                f"or x.data for the value alone{place()}"
+            )
+        return np.array(self.data, dtype=dtype)
 
     def __float__(self) -> float:
-        return float(self.item())
+        return float(self._number())
 
     def __int__(self) -> int:
-        return int(self.item())
+        return int(self._number())
+
+    def _number(self) -> Any:
+        number = self.item()
+        if type(number) is float and is_recording() and not self._is_constant:
+            warn_lost()
+        return number
 
     def item(self) -> Any:
-        """The only element as a Python number.
+        """The only element as a Python number; `float(v)` and `int(v)` warn that no derivative comes through them.
 
         Raises:
             NotScalarError: there are several, or none.

@@ -124,6 +124,8 @@ def _attribute(value: Any, is_index: bool = False) -> Any:
         return str(np.dtype(value))
     if type(value) is Variable:
         return _attribute(np.asarray(value.data))
+    if type(value) is trace.Symbol:
+        return value.item()
     if isinstance(value, Iterable) and not isinstance(value, Mapping):
         return _attribute(list(value), is_index)
     raise BadAttributeError(f"an attribute is {value!r}; expected a number, a text, or a list of them")

@@ -256,7 +256,7 @@ class Recorder:
                 found = _new(Variable)
                 _begin(found, "", None)
                 found._recorder, found.name = self, None
-                found._raw, found._owner = v._grad_raw, v
+                found._raw, found._owner, found._is_constant = v._grad_raw, v, True
                 v._grad_ref = weakref.ref(found)
                 if len(self._unbound) >= _MOST_UNBOUND:
                     self._unbound = [ref for ref in self._unbound if ref() is not None]
@@ -340,11 +340,13 @@ class Recorder:
                 command["seed"] = seed
             entry = self._record_flagged(command)
             self._constants.trim()
+            is_constant = not is_recording() or op == "stop_gradient"
+            is_constant = is_constant or all(x._is_constant for x in operands if type(x) is Variable)
             found = []
             for name in out:
                 v = _new(Variable)
                 _begin(v, name, entry)
-                v._recorder, v.name = self, None
+                v._recorder, v.name, v._is_constant = self, None, is_constant
                 found.append(v)
             return found
 
@@ -386,6 +388,7 @@ def _begin(v: Variable, name: str, entry: Entry | None) -> None:
     v._id, v._entry = name, entry
     v._raw = v._known = v._grad_raw = v._grad_ref = v._owner = None
     v._grad_at = -1
+    v._is_constant = False
 
 
 def _nbytes(v: Variable) -> float:

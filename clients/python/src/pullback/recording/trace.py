@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pullback.conversions import advice, place
 from pullback.errors import InvalidValueError, TraceError
 from pullback.operators import Operators
 from pullback.recording.constants import content_of
@@ -26,6 +27,7 @@ class Symbol(Operators):
     """Stands for a value of a program: an input or the result of a node."""
 
     __slots__ = ("name", "trace")
+    _alone = ""
 
     def __init__(self, trace: Trace, name: str) -> None:
         self.trace = trace
@@ -47,12 +49,16 @@ class Symbol(Operators):
     def _refuse(self, *_: Any) -> Any:
         raise TraceError(
             "a value was looked at inside of a function that is traced, where there is none yet. Compute with it "
-            "instead (functions.where in place of if), take what decides as another argument, or look at it outside"
+            "instead (functions.where in place of if, and in place of a mask x[condition]), take what decides as "
+            f"another argument, or look at it outside{advice()}{place()}"
         )
 
     data = grad = creator = property(_refuse)
     item = backward = cleargrad = unchain = unchain_backward = _refuse
-    __bool__ = __float__ = __int__ = __index__ = __array__ = __format__ = _refuse
+    __bool__ = __float__ = __int__ = __index__ = __array__ = _refuse
+
+    def __format__(self, spec: str) -> str:
+        return str(self._refuse() if spec else self)
 
     def __repr__(self) -> str:
         return f"symbol({self.name})"
@@ -68,6 +74,8 @@ class Trace:
         self._known: dict[str, tuple[Shape, np.dtype[Any]]] = {}
         self._arrays: dict[tuple[Any, ...], Symbol] = {}
         self._count = 0
+        #: The function that was traced has returned.
+        self.is_over = False
 
     def input(self, raw: Value) -> Symbol:
         """A new input with that value."""
@@ -77,7 +85,16 @@ class Trace:
         return Symbol(self, name)
 
     def node(self, op: str, args: Sequence[Any], attrs: dict[str, Any] | None = None, outputs: int = 1) -> list[Symbol]:
-        """A new node."""
+        """A new node.
+
+        Raises:
+            TraceError: the function that was traced has returned.
+        """
+        if self.is_over:
+            raise TraceError(
+                f"{op}: a symbol is used after the function that was traced has returned; return it from the function "
+                f"(beside the result with has_aux=True) instead of keeping it{place()}"
+            )
         ids = [f"n{self._count + n}" for n in range(outputs)]
         self._count += outputs
         node: dict[str, Any] = {
@@ -92,8 +109,7 @@ class Trace:
 
     def _arg(self, op: str, x: Any) -> Any:
         if type(x) is Symbol:
-            if x.trace is not self:
-                raise TraceError(f"{op}: a symbol of a function that was traced before is of no use any more")
+            self.check_own(op, x)
             return x.name
         if type(x) is bool or (type(x) is int and abs(x) < _LARGEST_INT) or (type(x) is float and self._is_written(x)):
             return x
@@ -110,6 +126,15 @@ class Trace:
         if key not in self._arrays:
             self._arrays[key] = self.input(raw)
         return self._arrays[key].name
+
+    def check_own(self, op: str, x: Symbol) -> None:
+        """Make sure that a symbol stands for a value of this trace.
+
+        Raises:
+            TraceError: it does not.
+        """
+        if x.trace is not self:
+            raise TraceError(f"{op}: a symbol of a function that was traced before is of no use any more{place()}")
 
     def _is_written(self, x: float) -> bool:
         """Whether it stands in a graph as it is: in JSON, words for numbers would be names there."""
