@@ -17,7 +17,7 @@ from engine.attributes import REQUIRED, Attribute
 from engine.dispatch import apply, public_call
 from engine.errors import ArityError, AutogradError, BadAttributeError
 from engine.table import nearest, register
-from engine.values import Aval, as_raw
+from engine.values import Aval, as_raw, canonical
 
 Vjp = Callable[..., Any]
 
@@ -205,7 +205,7 @@ class Operation:
         """Applies the row to operands and attributes that `bind` has sorted."""
         if self.body is None:
             return apply(self, operands, attrs, **extra)
-        operands = tuple(as_raw(x) if isinstance(x, (list, tuple)) else x for x in operands)
+        operands = tuple(map(_operand_of_body, operands))
         try:
             return self.body(*operands, **attrs, **extra)
         except AutogradError as error:
@@ -221,6 +221,13 @@ def _placed(expression: str, operands: tuple[str, ...]) -> str:
     '{0} if {0} >= {1} else {1}'
     """
     return re.sub(rf"\b({'|'.join(operands)})\b", lambda found: f"{{{operands.index(found[0])}}}", expression)
+
+
+def _operand_of_body(x: Any) -> Any:
+    """An operand of a composite: arrays have one of the four dtypes, in the byte order of the machine."""
+    if type(x) is np.ndarray:
+        return canonical(x)
+    return as_raw(x) if isinstance(x, (list, tuple)) else x
 
 
 def _is_literal(value: Any) -> bool:

@@ -13,7 +13,7 @@ from engine.primitive import ex
 from engine.primitives.arithmetic import zeros_like
 from engine.primitives.index import add_at
 from engine.rows import Row, broadcast_shapes, composite, normalize_axis, primitive, promote
-from engine.values import INT64, Aval, dtype_of, shape_of
+from engine.values import INT64, Aval, dtype_of, flat_view, shape_of
 
 
 def _as_indices(name: str, indices: Any, length: int) -> Any:
@@ -122,7 +122,7 @@ def _emitted_scatter_add(x: Aval, indices: Aval, updates: Aval, axis: int | None
     def added(x: Any, indices: Any, updates: Any) -> Any:
         y = np.array(x, dtype=dtype, order="C")
         try:
-            np.add.at(y.reshape(-1), indices, updates)
+            np.add.at(flat_view(y), indices, updates)
         except IndexError:
             return _scatter_add(x, indices, updates, axis)
         return y

@@ -12,7 +12,7 @@ from engine.errors import BadAttributeError, ShapeMismatchError
 from engine.primitive import ex
 from engine.primitives.arithmetic import zeros_like
 from engine.rows import Row, broadcast_shapes, primitive, promote
-from engine.values import Aval, Shape, aval, shape_of
+from engine.values import Aval, Shape, aval, flat_view, shape_of
 
 Index = tuple[Any, ...]
 
@@ -153,7 +153,7 @@ def _emitted_slice_add(x: Aval, updates: Aval, index: Index) -> Callable[..., An
 
 def add_at(y: Any, places: Any, updates: Any) -> None:
     """Adds at flat places of an array in C order; NumPy's add.at in more axes is slow, and unsafe beyond 32."""
-    np.add.at(y.reshape(-1), np.ravel(places), np.ravel(np.broadcast_to(updates, np.shape(places))))
+    np.add.at(flat_view(y), np.ravel(places), np.ravel(np.broadcast_to(updates, np.shape(places))))
 
 
 def _slice_add_aval(x: Aval, updates: Aval, index: Index) -> Aval:

@@ -15,7 +15,7 @@ from engine.primitives.reduce import argmax, logsumexp, mean, sum
 from engine.primitives.shape import reshape
 from engine.random import generator
 from engine.rows import composite, floating, in_floating, normalize_axis, primitive
-from engine.values import BOOL, FLOAT64, Aval, Shape, dtype_of, shape_of
+from engine.values import BOOL, FLOAT64, Aval, Shape, dtype_of, flat_view, shape_of
 
 
 def _softmax(x: Any, axis: int) -> Any:
@@ -159,12 +159,11 @@ def _loss(scores: _Scores) -> Any:
 
 
 def _slope(scores: _Scores) -> Any:
-    slope = scores.exps / scores.totals
-    flat = slope.reshape(-1)
-    flat[scores.places] -= 1.0
+    slope = np.divide(scores.exps, scores.totals, order="C")
+    flat_view(slope)[scores.places] -= 1.0
     slope /= scores.number or 1
     if scores.counts is not None:
-        slope.reshape(scores.places.size, -1)[~scores.counts] = 0.0
+        slope[~scores.counts.reshape(slope.shape[:-1])] = 0.0
     return slope
 
 
