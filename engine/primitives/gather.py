@@ -9,11 +9,12 @@ import numpy as np
 from engine.attributes import AXIS, INDICES, Attribute
 from engine.batching import flattened, loop, permuted, raised, repeated, reshaped
 from engine.errors import BadAttributeError, InvalidValueError, ShapeMismatchError
+from engine.layout import flat_view
 from engine.primitive import ex
 from engine.primitives.arithmetic import zeros_like
 from engine.primitives.index import add_at
 from engine.rows import Row, broadcast_shapes, composite, normalize_axis, primitive, promote
-from engine.values import INT64, Aval, dtype_of, flat_view, shape_of
+from engine.values import INT64, Aval, dtype_of, shape_of
 
 
 def _as_indices(name: str, indices: Any, length: int) -> Any:

@@ -9,10 +9,11 @@ import numpy as np
 from engine.attributes import INDEX, Attribute
 from engine.batching import permuted, raised, repeated
 from engine.errors import BadAttributeError, ShapeMismatchError
+from engine.layout import flat_view
 from engine.primitive import ex
 from engine.primitives.arithmetic import zeros_like
 from engine.rows import Row, broadcast_shapes, primitive, promote
-from engine.values import Aval, Shape, aval, flat_view, shape_of
+from engine.values import Aval, Shape, aval, shape_of
 
 Index = tuple[Any, ...]
 

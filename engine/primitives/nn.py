@@ -8,6 +8,7 @@ from engine.attributes import AXIS, INT, NATURAL, RATIO, Attribute
 from engine.batching import leading, repeated
 from engine.config import is_training
 from engine.errors import InvalidValueError, ShapeMismatchError
+from engine.layout import flat_view
 from engine.primitive import ex
 from engine.primitives.arithmetic import astype, div, square, stop_gradient
 from engine.primitives.compare import equal, maximum, not_equal, where
@@ -15,7 +16,7 @@ from engine.primitives.reduce import argmax, logsumexp, mean, sum
 from engine.primitives.shape import reshape
 from engine.random import generator
 from engine.rows import composite, floating, in_floating, normalize_axis, primitive
-from engine.values import BOOL, FLOAT64, Aval, Shape, dtype_of, flat_view, shape_of
+from engine.values import BOOL, FLOAT64, Aval, Shape, dtype_of, shape_of
 
 
 def _softmax(x: Any, axis: int) -> Any:

@@ -11,7 +11,8 @@ from engine.graph.codegen.code import INDENT, defined
 from engine.graph.codegen.fuse import Group, operands_of_member
 from engine.graph.codegen.tiles import run_tiles
 from engine.graph.trace import Step
-from engine.values import FLOAT64, flat_view
+from engine.layout import flat_view
+from engine.values import FLOAT64
 
 Array = npt.NDArray[Any]
 #: NumPy's functions whose calls for one tile are long against the wait for the interpreter's lock between two calls.
