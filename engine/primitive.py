@@ -16,7 +16,7 @@ import numpy as np
 from engine.attributes import REQUIRED, Attribute
 from engine.dispatch import apply, public_call
 from engine.errors import ArityError, AutogradError, BadAttributeError
-from engine.table import nearest, register
+from engine.table import lookup, nearest, register
 from engine.values import Aval, as_raw, canonical
 
 Vjp = Callable[..., Any]
@@ -123,6 +123,16 @@ class Operation:
 
     def __repr__(self) -> str:
         return self.name
+
+    def __copy__(self) -> "Operation":
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Operation":
+        return self
+
+    def __reduce__(self) -> tuple[Callable[[str], "Operation"], tuple[str]]:
+        """Pickled by its name."""
+        return lookup, (self.name,)
 
     def signature(self) -> str:
         """As it is written: `sum(x, axes=None, keepdims=False)`."""
