@@ -35,6 +35,9 @@ _log = logging.getLogger("pullback")
 KEPT_IN = 3
 #: New containers between two looks; CPython's own 700 would read a body of many short lists five times as long.
 GC_THRESHOLD = 100_000
+#: Looks at the young between two at the middle-aged, and of those between two at all. Each looks at everything of its
+#: age in one piece, in which nothing else runs; of a large program that is made, nothing is garbage yet.
+GC_LOOKS = (1, 100)
 
 
 class Pullback(FastAPI):
@@ -152,7 +155,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         _log.info("running on %s, threads for a request: %d", type(asyncio.get_running_loop()).__module__, threads)
         # A document is a tree of many lists, none of them garbage: cycles are looked for more rarely.
         gc.freeze()
-        gc.set_threshold(GC_THRESHOLD)
+        gc.set_threshold(GC_THRESHOLD, *GC_LOOKS)
         yield
 
 

@@ -8,6 +8,7 @@
 variable(1.648721270700128) variable(3.297442541400256)
 """
 
+import engine.copies  # noqa: F401 - registers with copyreg
 from engine import functions, hooks, layers, models, numerical, optimizers, transforms
 from engine.compiled import compile, compiled, descent
 from engine.config import no_grad, test_mode

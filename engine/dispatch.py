@@ -34,6 +34,8 @@ def public_call(op: "Operation") -> Callable[..., Any]:
     else:
         call = _general(op)
     call.__name__ = call.__qualname__ = op.name
+    # Where it is found by that name, by `pickle` among others.
+    call.__module__ = "engine.functions"
     call.__doc__ = f"{op.doc}\n\nSignature: `{op.signature()}`."
     return call
 

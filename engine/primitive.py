@@ -12,11 +12,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from engine.attributes import REQUIRED, Attribute
 from engine.dispatch import apply, public_call
 from engine.errors import ArityError, AutogradError, BadAttributeError
-from engine.table import nearest, register
-from engine.values import Aval, as_raw
+from engine.table import lookup, nearest, register
+from engine.values import Aval, as_raw, canonical
 
 Vjp = Callable[..., Any]
 
@@ -132,6 +134,16 @@ class Operation:
     def __repr__(self) -> str:
         return self.name
 
+    def __copy__(self) -> "Operation":
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Operation":
+        return self
+
+    def __reduce__(self) -> tuple[Callable[[str], "Operation"], tuple[str]]:
+        """Pickled by its name."""
+        return lookup, (self.name,)
+
     def signature(self) -> str:
         """As it is written: `sum(x, axes=None, keepdims=False)`."""
         names = [f"*{self.operands[0]}"] if self.variadic else list(self.operands)
@@ -213,7 +225,7 @@ class Operation:
         """Applies the row to operands and attributes that `bind` has sorted."""
         if self.body is None:
             return apply(self, operands, attrs, **extra)
-        operands = tuple(as_raw(x) if isinstance(x, (list, tuple)) else x for x in operands)
+        operands = tuple(map(_operand_of_body, operands))
         try:
             return self.body(*operands, **attrs, **extra)
         except AutogradError as error:
@@ -229,6 +241,13 @@ def _placed(expression: str, operands: tuple[str, ...]) -> str:
     '{0} if {0} >= {1} else {1}'
     """
     return re.sub(rf"\b({'|'.join(operands)})\b", lambda found: f"{{{operands.index(found[0])}}}", expression)
+
+
+def _operand_of_body(x: Any) -> Any:
+    """An operand of a composite: arrays have one of the four dtypes, in the byte order of the machine."""
+    if type(x) is np.ndarray:
+        return canonical(x)
+    return as_raw(x) if isinstance(x, (list, tuple)) else x
 
 
 def _is_literal(value: Any) -> bool:

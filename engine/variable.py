@@ -123,6 +123,13 @@ class Variable(Operators):
     def __bool__(self) -> bool:
         return bool(self.item())
 
+    def __copy__(self) -> "Variable":
+        """Another variable with the same value, gradient and operands; `copy.deepcopy` copies these as well."""
+        copied = Variable._leaf(self._data)
+        copied._op, copied._parents, copied._saved, copied._attrs = self._op, self._parents, self._saved, self._attrs
+        copied._grad, copied.generation, copied.name = self._grad, self.generation, self.name
+        return copied
+
     def __format__(self, spec: str) -> str:
         return format(self.item(), spec) if spec else str(self)
 

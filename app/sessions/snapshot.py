@@ -18,6 +18,7 @@ import scipy
 from app import __version__
 from app.sessions.session import MODULES, Constant, Held, Module, Quotas, Session, Steps
 from engine import checkpoint
+from engine.attributes import Integers
 from engine.values import DTYPES, Value
 from engine.variable import Variable
 
@@ -270,7 +271,9 @@ def _as_generator(part: Any) -> Any:
 
 
 def _attribute(value: Any) -> Any:
-    """Attributes hold tuples, which are lists here, and the ellipsis of an index."""
+    """Attributes hold tuples and arrays of integers, which are lists here, and the ellipsis of an index."""
+    if isinstance(value, Integers):
+        return value.array.tolist()
     if isinstance(value, tuple):
         return [_attribute(item) for item in value]
     return {"...": True} if value is Ellipsis else value

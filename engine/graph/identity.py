@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from engine.attributes import Integers
 from engine.graph.ir import Graph, Input, Literal, Node
 from engine.values import DTYPES, Value
 
@@ -93,7 +94,12 @@ def _constant(value: Value) -> bytes:
 
 
 def _plain(value: Any) -> bytes:
-    """None, bools, numbers, strings, the ellipsis and tuples of these, every one told apart from every other."""
+    """None, bools, numbers, strings, the ellipsis and tuples of these, every one told apart from every other.
+
+    Arrays of integers are nested tuples of them.
+    """
+    if type(value) is Integers:
+        value = value.nested()
     if type(value) is str:
         return _sized(b"s", value.encode())
     if type(value) is tuple:

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from engine.attributes import INDEX, Attribute
+from engine.attributes import INDEX, Attribute, Integers
 from engine.graph.builder import MAX_CHAIN
 from engine.graph.identity import changed_attributes
 from engine.graph.ir import Literal, Node
@@ -146,6 +146,8 @@ def _index_item(item: Any) -> str:
 
 
 def _lists(items: Any) -> Any:
+    if isinstance(items, Integers):
+        return items.array.tolist()
     return [_lists(item) for item in items] if isinstance(items, tuple) else items
 
 
@@ -182,6 +184,8 @@ def _attribute(attribute: Attribute, value: Any) -> str:
 
 def _nesting(value: Any) -> int:
     """How deep tuples are nested."""
+    if isinstance(value, Integers):
+        return value.array.ndim
     level, depth = [value], 0
     while level := [x for item in level if isinstance(item, tuple) for x in (*item, None)]:
         depth += 1

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from engine.attributes import INDEX
+from engine.attributes import INDEX, Integers
 from engine.errors import InvalidValueError
 from engine.graph.builder import MAX_CHAIN, MAX_DEPTH
 from engine.graph.declarations import declaration
@@ -141,6 +141,8 @@ def _document_node(node: Node, args: list[Any]) -> dict[str, Any]:
 
 
 def _document_attribute(value: Any) -> Any:
+    if isinstance(value, Integers):
+        return value.array.tolist()
     if isinstance(value, tuple):
         return [_document_attribute(item) for item in value]
     return _number(value) if isinstance(value, float) else value

@@ -7,15 +7,16 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.batching import leading
+from engine.errors import ShapeMismatchError
 from engine.primitive import ex
 from engine.primitives.arithmetic import zeros_like
 from engine.primitives.contract import einsum
-from engine.primitives.linalg import matmul
+from engine.primitives.linalg import diagonal, matmul
 from engine.primitives.reduce import sum
 from engine.primitives.shape import matrix_transpose, reshape
 from engine.primitives.solve import APART, STACKS, check_square, in_common_dtype, inv, where_possible
-from engine.rows import Row, composite, floating, primitive
-from engine.values import Aval, shape_of
+from engine.rows import Row, composite, floating, primitive, promote
+from engine.values import Aval, Shape, shape_of
 
 Array = npt.NDArray[Any]
 Function = Callable[..., Array]
@@ -50,17 +51,59 @@ def _spread(g: Any) -> Any:
     return reshape(g, (*shape, 1, 1)) if shape else g
 
 
+def _decomposed(x: Array) -> tuple[Array, Array, Array, Array]:
+    """Singular values and vectors of matrices, with the sign of det(u) det(vt); of those that are not finite, NaN."""
+    is_finite = np.asarray(np.isfinite(x).all((-2, -1)))
+    # LAPACK's singular values of a matrix with an infinity may never come.
+    u, s, vt = np.linalg.svd(np.where(is_finite[..., np.newaxis, np.newaxis], x, 0))
+    sign = np.rint(np.linalg.det(u) * np.linalg.det(vt))[..., np.newaxis]
+    return u, s, vt, np.where(is_finite[..., np.newaxis], sign, x.dtype.type(np.nan))
+
+
+def _before(s: Array) -> Array:
+    """For each number the product of those before it."""
+    products = np.ones_like(s)
+    products[..., 1:] = np.cumprod(s[..., :-1], axis=-1)
+    return products
+
+
+def _after(s: Array) -> Array:
+    """For each number the product of those after it."""
+    return _before(s[..., ::-1])[..., ::-1]
+
+
 def _cofactors(x: Array) -> Array:
     """By singular values: each cofactor needs the product of all but one of them, which no division loses."""
-    is_finite = np.isfinite(x).all((-2, -1), keepdims=True)
-    # LAPACK's singular values of a matrix with an infinity may never come.
-    u, s, vt = np.linalg.svd(np.where(is_finite, x, 0))
-    before, after = np.ones_like(s), np.ones_like(s)
-    before[..., 1:] = np.cumprod(s[..., :-1], axis=-1)
-    after[..., :-1] = np.cumprod(s[..., :0:-1], axis=-1)[..., ::-1]
-    sign = np.rint(np.linalg.det(u) * np.linalg.det(vt))
-    scale: Array = sign[..., np.newaxis] * (before * after)
-    y: Array = np.where(is_finite, np.matmul(u * scale[..., np.newaxis, :], vt), np.nan)
+    u, s, vt, sign = _decomposed(x)
+    scale = sign * (_before(s) * _after(s))
+    y: Array = np.matmul(u * scale[..., np.newaxis, :], vt)
+    return y.astype(x.dtype, copy=False)
+
+
+def _but_two(s: Array) -> Array:
+    """For each pair of places the product of all numbers but those two; 0 for a place with itself."""
+    n = s.shape[-1]
+    between = np.ones((*s.shape, n), s.dtype)
+    for j in range(2, n):
+        # Those between i and j are those between i and j - 1, and the one at j - 1.
+        between[..., : j - 1, j] = between[..., : j - 1, j - 1] * s[..., j - 1, np.newaxis]
+    upper: Array = np.triu(_before(s)[..., :, np.newaxis] * between * _after(s)[..., np.newaxis, :], 1)
+    return upper + np.swapaxes(upper, -2, -1)
+
+
+def _cofactor_slopes(g: Array, x: Array) -> Array:
+    """By singular values as well: of a diagonal matrix each second derivative is a product of all but two of them.
+
+    With x = u diag(s) vt and h = u.T g vt.T it is, in that basis, sum(h[k, k] p[i, k]) at (i, i) and -h[j, i] p[i, j]
+    at (i, j), where p has the products.
+    """
+    u, s, vt, sign = _decomposed(x)
+    h = np.matmul(np.matmul(np.swapaxes(u, -2, -1), g), np.swapaxes(vt, -2, -1))
+    products = sign[..., np.newaxis] * _but_two(s)
+    turned = -np.swapaxes(h, -2, -1) * products
+    i = np.arange(s.shape[-1])
+    turned[..., i, i] = np.matmul(products, np.diagonal(h, axis1=-2, axis2=-1)[..., np.newaxis])[..., 0]
+    y: Array = np.matmul(np.matmul(u, turned), vt)
     return y.astype(x.dtype, copy=False)
 
 
@@ -75,7 +118,7 @@ def _cofactor(x: Any) -> Array:
 
 
 def _cofactor_vjp(g: Any, y: Any, x: Any) -> Any:
-    """That of det(x) inv(x).T; up to 3 rows cofactors are constant, linear or quadratic in x and need no inverse."""
+    """Up to 3 rows cofactors are constant, linear or quadratic in x."""
     n = shape_of(x)[-1]
     if n < 2:
         return zeros_like(g)
@@ -83,8 +126,38 @@ def _cofactor_vjp(g: Any, y: Any, x: Any) -> Any:
         return cofactor(g)
     if n == 3:
         return einsum("imp,jnq,...ij,...mn->...pq", _PARITY, _PARITY, g, x)
-    t = matrix_transpose(inv(x))
-    return sum(g * y, axes=(-2, -1), keepdims=True) * t - matmul(matmul(t, matrix_transpose(g)), y)
+    return cofactor_slope(g, x)
+
+
+def _cofactor_slope(g: Any, x: Any) -> Array:
+    _cofactor_slope_shape(np.shape(g), np.shape(x))
+    with np.errstate(all="ignore"):
+        return where_possible(_cofactor_slopes, *in_common_dtype(g, x))
+
+
+def _cofactor_slope_shape(g: Shape, x: Shape) -> Shape:
+    if g != check_square("cofactor_slope", x):
+        raise ShapeMismatchError(f"cofactor_slope: shape {g} of g is not that of x, {x}")
+    return x
+
+
+def _cofactor_slope_vjp(h: Any, y: Any, g: Any, x: Any) -> Any:
+    """The third derivative of det along g and h, by the inverse a.
+
+    It is the gradient with respect to k of det(x) times
+    tr(ag) tr(ah) tr(ak) - tr(agah) tr(ak) - tr(agak) tr(ah) - tr(ahak) tr(ag) + tr(agahak) + tr(ahagak).
+    """
+    a = inv(x)
+    ag, ah = matmul(a, g), matmul(a, h)
+    trace_g, trace_h = _trace(ag), _trace(ah)
+    along = (trace_g * trace_h - _trace(matmul(ag, ah))) * a
+    across = matmul(matmul(ag, ah) + matmul(ah, ag) - trace_h * ag - trace_g * ah, a)
+    return _spread(det(x)) * matrix_transpose(along + across)
+
+
+def _trace(x: Any) -> Any:
+    """One number a matrix, ready to multiply the matrices."""
+    return sum(diagonal(x, axis1=-2, axis2=-1), axes=-1, keepdims=True)[..., None]
 
 
 cofactor: Row = primitive(
@@ -98,8 +171,22 @@ cofactor: Row = primitive(
     flops=lambda x, out: 40 * x.size * x.shape[-1],
     examples=STACKS,
     domain=APART,
-    doc="Cofactors of the matrices of the last two axes: the gradient of det. Their own gradient is NaN where a matrix "
-    "of 4 rows or more is singular.",
+    doc="Cofactors of the matrices of the last two axes: the gradient of det, which is exact where it is 0.",
+)
+cofactor_slope: Row = primitive(
+    "cofactor_slope",
+    ("g", "x"),
+    _cofactor_slope,
+    batch=leading,
+    # The second derivatives of det are symmetric.
+    vjps=(lambda h, y, g, x: cofactor_slope(h, x), _cofactor_slope_vjp),
+    infer=lambda g, x: Aval(_cofactor_slope_shape(g.shape, x.shape), floating(promote((g, x)))),
+    # That of a decomposition by singular values.
+    flops=lambda g, x, out: 50 * x.size * x.shape[-1],
+    examples=tuple(ex(*2 * example.operands) for example in STACKS),
+    domain=2 * APART,
+    doc="Gradient of sum(g * cofactor(x)) with respect to x: the second derivatives of det, along g. Its own gradient "
+    "divides by the determinant.",
 )
 det = primitive(
     "det",

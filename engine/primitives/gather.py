@@ -9,6 +9,7 @@ import numpy as np
 from engine.attributes import AXIS, INDICES, Attribute
 from engine.batching import flattened, loop, permuted, raised, repeated, reshaped
 from engine.errors import BadAttributeError, InvalidValueError, ShapeMismatchError
+from engine.layout import flat_view
 from engine.primitive import ex
 from engine.primitives.arithmetic import zeros_like
 from engine.primitives.index import add_at
@@ -122,7 +123,7 @@ def _emitted_scatter_add(x: Aval, indices: Aval, updates: Aval, axis: int | None
     def added(x: Any, indices: Any, updates: Any) -> Any:
         y = np.array(x, dtype=dtype, order="C")
         try:
-            np.add.at(y.reshape(-1), indices, updates)
+            np.add.at(flat_view(y), indices, updates)
         except IndexError:
             return _scatter_add(x, indices, updates, axis)
         return y

@@ -8,6 +8,7 @@ from engine.attributes import AXIS, INT, NATURAL, RATIO, Attribute
 from engine.batching import leading, repeated
 from engine.config import is_training
 from engine.errors import InvalidValueError, ShapeMismatchError
+from engine.layout import flat_view
 from engine.masking import taken
 from engine.primitive import ex
 from engine.primitives.arithmetic import astype, div, square, stop_gradient
@@ -200,14 +201,14 @@ def _mean_loss(scores: _Scores, logs: Any) -> Any:
 
 
 def _slope(scores: _Scores) -> Any:
-    slope = scores.exps / scores.totals
-    flat = slope.reshape(-1)
+    slope = np.divide(scores.exps, scores.totals, order="C")
+    flat = flat_view(slope)
     # The probability less 1, without the digits that 1 would cost.
     flat[scores.places] = 0.0
     flat[scores.places] = -np.add.reduce(slope, axis=-1).reshape(-1)
     slope /= scores.number or 1
     if scores.counts is not None:
-        slope.reshape(scores.places.size, -1)[~scores.counts] = 0.0
+        slope[~scores.counts.reshape(slope.shape[:-1])] = 0.0
     return slope
 
 

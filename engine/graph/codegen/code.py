@@ -1,6 +1,7 @@
 """Code: generated lines of Python, what the names in them are bound to, and the function that they define."""
 
 from dataclasses import dataclass, field
+from types import CodeType
 from typing import Any
 
 INDENT = "    "
@@ -10,11 +11,15 @@ Line = tuple[str, str]
 
 @dataclass(slots=True)
 class Code:
-    """Lines of code: for each the operation that it computes; and what the names in it are bound to."""
+    """Lines of code: for each the operation that it computes; and what the names in it are bound to.
+
+    pieces: code of functions that the lines call, by what Python compiled it to.
+    """
 
     lines: list[str] = field(default_factory=list)
     operations: list[str] = field(default_factory=list)
     names: dict[str, Any] = field(default_factory=dict)
+    pieces: dict[CodeType, "Code"] = field(default_factory=dict)
 
     def add(self, line: str, operation: str = "") -> None:
         """One more line."""
@@ -35,6 +40,12 @@ class Code:
     def function(self) -> Any:
         """The function that the lines define."""
         return defined(self.source, self.names)
+
+    def piece(self, code: "Code") -> Any:
+        """The function that other code defines, which the lines are going to call."""
+        function = code.function()
+        self.pieces[function.__code__] = code
+        return function
 
 
 def defined(source: str, names: dict[str, Any]) -> Any:

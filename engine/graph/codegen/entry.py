@@ -85,7 +85,7 @@ class Entry:
             reader.read(item, text)
         given = ", ".join(f"x{k}" for k in range(len(structure.inputs)))
         outputs = [f"y{k}" for k in range(watched.count)]
-        if self._program.is_scalar:
+        if self._program.is_scalar and not self._program.is_long:
             body = [line for n in range(len(structure.steps)) for line, _ in emitter.emit(n)]
             outputs_text = [emitter.result(n) for n in structure.outputs]
             result = f"return {_packed(code, self._form, iter(outputs_text))}"

@@ -18,6 +18,7 @@ from engine.graph.codegen.code import INDENT, Code, Line
 from engine.graph.codegen.emit import Emitter
 from engine.graph.codegen.forms import FLOAT, forms, is_scalar
 from engine.graph.codegen.fuse import Group, fused
+from engine.graph.codegen.pieces import MOST_LINES, in_pieces
 from engine.graph.codegen.products import with_products_joined
 from engine.graph.codegen.structure import Structure
 from engine.values import Value
@@ -59,8 +60,13 @@ class Program:
         self.nbytes = _BYTES_PER_LINE * len(structure.steps) + self._most_kept * self._buffers.nbytes
 
     @property
+    def is_long(self) -> bool:
+        """Whether the code is more than one function."""
+        return bool(self.code.pieces)
+
+    @property
     def source(self) -> str:
-        """The code, that of regions after it."""
+        """The code, that of regions and pieces after it."""
         return "\n".join([self.code.source, *self._regions])
 
     @cached_property
@@ -88,7 +94,7 @@ class Program:
             code.add(INDENT + line, name)
         results = [f"x{k}" for k in self._carried] or [emitter.result(n) for n in structure.outputs]
         code.add(f"{INDENT}return ({''.join(text + ', ' for text in results)})")
-        return code.function(), code, emitter.regions
+        return code.function(), code, [*emitter.regions, *(piece.source for piece in code.pieces.values())]
 
     def _straight(self, emitter: Emitter) -> list[Line]:
         done = self._forgotten()
@@ -97,6 +103,9 @@ class Program:
             lines += emitter.emit(item)
             for n in done.get(place, ()):
                 lines += emitter.forget(n)
+        if len(lines) > MOST_LINES:
+            results = ", ".join(emitter.result(n) for n in self._structure.outputs)
+            (lines,) = in_pieces(emitter.code, [lines], results)
         return lines
 
     def _loop(self, emitter: Emitter) -> list[Line]:
@@ -105,6 +114,8 @@ class Program:
         inside = [line for item in self._order[self._loop_begins :] for line in emitter.emit(item)]
         targets = ", ".join(f"x{k}" for k in self._carried)
         values = ", ".join(emitter.result(n) for n in structure.outputs)
+        if len(before) + len(inside) > MOST_LINES:
+            before, inside = in_pieces(emitter.code, [before, inside], values)
         inside.append((f"{targets} = {values}", ""))
         loop = [("for step in range(steps):", ""), *((INDENT + line, name) for line, name in inside)]
         if not self.is_scalar or emitter.is_guarded:
@@ -176,7 +187,9 @@ class Program:
         trace: TracebackType | None = error.__traceback__
         operation = ""
         while trace is not None:
-            if trace.tb_frame.f_code is self.function.__code__:
-                operation = self.code.operations[trace.tb_lineno - 1]
+            compiled = trace.tb_frame.f_code
+            code = self.code if compiled is self.function.__code__ else self.code.pieces.get(compiled)
+            if code is not None:
+                operation = code.operations[trace.tb_lineno - 1]
             trace = trace.tb_next
         return InvalidValueError(f"{operation}: {error}")

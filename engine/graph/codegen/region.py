@@ -11,6 +11,7 @@ from engine.graph.codegen.code import INDENT, defined
 from engine.graph.codegen.fuse import Group, operands_of_member
 from engine.graph.codegen.tiles import run_tiles
 from engine.graph.trace import Step
+from engine.layout import flat_view
 from engine.values import FLOAT64
 
 Array = npt.NDArray[Any]
@@ -63,7 +64,7 @@ class Region:
             None if dtype is None else (np.empty(self._shape, dtype) if array is None else array)
             for dtype, array in zip(self._dtypes, given, strict=True)
         ]
-        results = [array.reshape(-1) for array in arrays if array is not None]
+        results = [flat_view(array) for array in arrays if array is not None]
         tile = self._tile
 
         def run_tile(start: int, stop: int, scratch: list[Array]) -> tuple[Any, ...]:

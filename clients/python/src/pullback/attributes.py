@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from pullback.errors import BadAttributeError
-from pullback.values import DTYPES, MAX_AXES
+from pullback.values import DTYPES, INT64, MAX_AXES
 
 #: The default of an attribute that has none.
 REQUIRED: Any = type("Required", (), {"__repr__": lambda self: "required"})()
@@ -158,23 +158,89 @@ def _flags(item: Any) -> Any:
     return mask
 
 
+class Integers:
+    """An array of integers as part of an attribute: hashable, and no longer the caller's to change."""
+
+    __slots__ = ("_hash", "array")
+
+    def __init__(self, array: "np.ndarray[Any, Any]") -> None:
+        self.array = np.array(array, INT64, order="C")
+        self.array.flags.writeable = False
+        self._hash: int | None = None
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is Integers and np.array_equal(self.array, other.array)
+
+    def __hash__(self) -> int:
+        if self._hash is None:
+            self._hash = hash((self.array.shape, self.array.tobytes()))
+        return self._hash
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> "np.ndarray[Any, Any]":
+        return np.array(self.array, dtype) if copy else np.asarray(self.array, dtype)
+
+    def __reduce__(self) -> Any:
+        return Integers, (self.array,)
+
+    def __repr__(self) -> str:
+        return repr(self.nested())
+
+    def nested(self) -> Any:
+        """The integers as nested tuples.
+
+        >>> Integers(np.array([[0, 2], [1, 1]])).nested()
+        ((0, 2), (1, 1))
+        """
+        return _tuples(self.array.tolist())
+
+
+def _tuples(items: Any) -> Any:
+    return tuple(map(_tuples, items)) if isinstance(items, list) else items
+
+
 def _indices(value: Any) -> Any:
-    """Integers or rectangular nested lists of them, as nested tuples: hashable, no longer the caller's to change."""
+    """An integer, or an array or rectangular nested lists of them."""
     value = _known(value)
+    if isinstance(value, Integers):
+        return value
     if isinstance(value, np.ndarray):
-        value = value.tolist()
-    if not isinstance(value, (list, tuple)):
-        return _int(value)
-    items = tuple(_indices(item) for item in value)
-    if len({np.shape(item) for item in items}) > 1:
+        return Integers(_whole(value)) if value.ndim else _int(value.item())
+    return Integers(_stacked(value)) if isinstance(value, (list, tuple)) else _int(value)
+
+
+def _whole(array: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
+    """An array of integers, be they floats.
+
+    Raises:
+        ValueError: an element is none, or beyond 64 bits.
+    """
+    if array.dtype.kind == "i" or not array.size:
+        return array
+    if array.dtype.kind == "u" and array.max() < 2**63:
+        return array
+    if array.dtype.kind == "f" and (np.abs(array) < 2.0**63).all() and (np.trunc(array) == array).all():
+        return array
+    if array.dtype.kind == "O":
+        return _stacked(array.tolist())
+    raise ValueError
+
+
+def _stacked(items: Any) -> "np.ndarray[Any, Any]":
+    """Nested lists as an array."""
+    if not isinstance(items, (list, tuple)):
+        return np.array(_int(_known(items)), INT64)
+    if set(map(type, items)) <= {int}:
+        return np.array(items, INT64)
+    parts = [_stacked(item) for item in items]
+    if len({part.shape for part in parts}) > 1:
         raise ValueError("lists must be rectangular")
-    return items
+    return np.array(parts, INT64)
 
 
 def _index(value: Any) -> tuple[Any, ...]:
-    """Items of an index: int, ("slice", start, stop, step), None (a new axis), Ellipsis, or ("ints", nested tuple).
+    """Items of an index: int, ("slice", start, stop, step), None (a new axis), Ellipsis, or ("ints", Integers).
 
-    A mask becomes the integers of its true elements, with the length that its axis has: ("ints", tuple, length).
+    A mask becomes the integers of its true elements, with the length that its axis has: ("ints", Integers, length).
     Beside Python's and JSON's own forms there are the strings "newaxis", "..." and "start:stop:step".
     """
     items: list[Any] = []
@@ -196,7 +262,7 @@ def _index(value: Any) -> tuple[Any, ...]:
                 raise ValueError(f"a slice has start, stop and step, not {sorted(unknown)}")
             items.append(("slice", *_slice(item.get("start"), item.get("stop"), item.get("step"))))
         elif isinstance(item, tuple) and item and item[0] in ("slice", "ints"):
-            items.append(item)
+            items.append(item if item[0] == "slice" else ("ints", _indices(item[1]), *item[2:]))
         elif hasattr(item, "dtype") and item.dtype == bool and item.ndim:
             items += [("ints", _indices(axis), n) for axis, n in zip(np.nonzero(item), item.shape, strict=True)]
         elif isinstance(item, (list, tuple)) or getattr(item, "ndim", 0) > 0:

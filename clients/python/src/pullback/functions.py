@@ -125,8 +125,13 @@ def clip(x: Operand, min: float | None = None, max: float | None = None) -> Resu
 
 
 def cofactor(x: Operand) -> Result:
-    """Cofactors of the matrices of the last two axes: the gradient of det. Their own gradient is NaN where a matrix of 4 rows or more is singular."""
+    """Cofactors of the matrices of the last two axes: the gradient of det, which is exact where it is 0."""
     return apply("cofactor", (x,))
+
+
+def cofactor_slope(g: Operand, x: Operand) -> Result:
+    """Gradient of sum(g * cofactor(x)) with respect to x: the second derivatives of det, along g. Its own gradient divides by the determinant."""
+    return apply("cofactor_slope", (g, x))
 
 
 def concat(*x: Operand, axis: int = 0) -> Result:
@@ -828,6 +833,7 @@ fill(
         "cholesky": cholesky,
         "clip": clip,
         "cofactor": cofactor,
+        "cofactor_slope": cofactor_slope,
         "concat": concat,
         "concatenate": concatenate,
         "cos": cos,

@@ -1,0 +1,14 @@
+"""Layout of arrays in memory."""
+
+from typing import Any
+
+import numpy as np
+
+
+def flat_view(array: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
+    """View of all elements in row-major order along one axis, to write into an array.
+
+    Raises:
+        ValueError: the array is not in C order; `reshape` alone would return a copy, and writes to it would be lost.
+    """
+    return array.reshape(-1, copy=False)
