@@ -39,7 +39,7 @@ def agree_in_pattern(got: Any, want: Any, leave_out: Any = False, rtol: float = 
 
 
 def report(failures: list[str], cases: int) -> str:
-    shown = "\n".join(failures[:40])
+    shown = "\n".join(failures[:400])
     return f"{len(failures)} of {cases} cases fail\n{shown}"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -89,7 +90,9 @@ class Program:
             return a[extra]
         if kind == "transpose":
             return a.T
-        return over(y, {(i, j): a[i, j] if (j <= i if kind == "tril" else j >= i) else np.float64(0.0) for i, j in cells})
+        return over(
+            y, {(i, j): a[i, j] if (j <= i if kind == "tril" else j >= i) else np.float64(0.0) for i, j in cells}
+        )
 
     def last(self, x: Any, y: Any) -> Any:
         return self.run(x, y)[1]
@@ -137,7 +140,6 @@ class Program:
                 "mask_fill": f"mask_fill({a}, {extra}, value=0.5)",
                 "matmul": f"{a} @ {rest[0] if rest else ''}",
                 "matmul_constant": f"{a} @ {extra}",
-                "concat": f"concat([{a}, {rest[0] if rest else ''}], axis=0)[{extra}:{extra}+{self.n}]",
                 "take": f"take({a}, {extra}, axis=0)",
                 "transpose": f"transpose({a})",
                 "tril": f"tril({a})",
@@ -155,13 +157,11 @@ class Program:
         ends = " + ".join(f"sum(where({m}, {'xy'[k] if k < 2 else f'v{k}'}, 0))" for k, m in self.ends)
         return "; ".join([*lines, f"out = {ends}"])
 
-    def document(self) -> dict[str, Any]:
-        """Return the inputs of the text in JSON's spelling."""
-        return {name: spelled(v) for name, v in {"x": self.inputs[0], "y": self.inputs[1], **self.used()}.items()}
-
-    def used(self) -> dict[str, np.ndarray]:
-        names = {extra for _, _, extra in self.steps if isinstance(extra, str)} | {m for _, m in self.ends}
-        return {name: v for name, v in self.constants.items() if name in names}
+    def document(self, text: str | None = None) -> dict[str, Any]:
+        """Return the inputs that the text reads, in JSON's spelling."""
+        words = set(re.findall(r"\w+", text or self.text()))
+        given = {"x": self.inputs[0], "y": self.inputs[1], **self.constants}
+        return {name: spelled(v) for name, v in given.items() if name in words}
 
 
 def over(y: np.ndarray, cells: dict[tuple[int, ...], Any]) -> np.ndarray:
@@ -172,7 +172,9 @@ def over(y: np.ndarray, cells: dict[tuple[int, ...], Any]) -> np.ndarray:
 
 def spelled(x: Any) -> Any:
     """Return an array as JSON can hold it."""
-    if isinstance(x, np.ndarray | list):
+    if isinstance(x, np.ndarray):
+        x = x.tolist()
+    if isinstance(x, list):
         return [spelled(v) for v in x]
     if isinstance(x, bool | np.bool):
         return bool(x)
