@@ -232,8 +232,8 @@ def test_each_case_over_http(server: Local) -> None:
 
 
 UNARY = (
-    "abs acos acosh asin asinh atan atanh cos cosh digamma erf erfc exp exp2 expm1 gammaln gelu log log10 log1p log2 neg relu "
-    "sigmoid sigmoid_slope sin sinh softplus sqrt square tan tanh"
+    "abs acos acosh asin asinh atan atanh cos cosh digamma erf erfc exp exp2 expm1 gammaln gelu log log10 log1p log2 "
+    "neg relu sigmoid sigmoid_slope sin sinh softplus sqrt square tan tanh"
 ).split()
 BINARY = "add sub mul div pow maximum minimum hypot atan2 logaddexp".split()
 WILD = [NAN, INF, -INF, 0.0, -0.0, 1.0, -1.0, 2.0, -2.5, 1e308, -1e308, 5e-324]
@@ -417,7 +417,8 @@ JACOBIANS: list[tuple[str, Callable[[Any], Any], Any, Any, str]] = [
      "where(x > 0, sqrt(x), x)"),
     ("one of all", lambda x: F.stack([F.sqrt(x)[1], x[0] * x[1]]), [0.0, 4], [[0, 0.25], [4, 0]],
      "stack([sqrt(x)[1], x[0] * x[1]])"),
-    ("norms of rows", lambda x: F.norm(F.reshape(x, (2, 2)), axes=1), [NAN, 1, 3, 4], [[NAN, NAN, 0, 0], [0, 0, 0.6, 0.8]],
+    ("norms of rows", lambda x: F.norm(F.reshape(x, (2, 2)), axes=1), [NAN, 1, 3, 4],
+     [[NAN, NAN, 0, 0], [0, 0, 0.6, 0.8]],
      "norm(reshape(x, [2, 2]), axes=1)"),
     # Row 0 of the matrix has a NaN: y[0] is NaN whatever x[1] is, so d y[0]/d x = (nan, 2), numbers of the matrix.
     ("matmul", lambda x: A([[NAN, 2], [3, 4]]) @ x, [1.0, 2], [[NAN, 2], [3, 4]], "array([[nan, 2], [3, 4]]) @ x"),
