@@ -216,7 +216,7 @@ COMPOSED: list[tuple[str, Function, Any, Any, Any, str]] = [
     ("clip", lambda x: F.sum(F.clip(x, 0.0, 1.0)), [0.0, 0.5], [0, 1], [[0, 0], [0, 0]], "sum(clip(x, 0, 1))"),
     ("max", F.max, [1.0, 1], [0.5, 0.5], [[0, 0], [0, 0]], "max(x)"),
     ("maximum", lambda x: F.sum(F.maximum(x, 0.0)), [0.0, 1], [0.5, 1], [[0, 0], [0, 0]], "sum(maximum(x, 0))"),
-    ("norm inf", lambda x: F.norm(x, ord=1), [0.0, 1], [0, 1], [[0, 0], [0, 0]], "norm(x, ord=1)"),
+    ("norm 1", lambda x: F.norm(x, ord=1), [0.0, 1], [0, 1], [[0, 0], [0, 0]], "norm(x, ord=1)"),
 ]  # fmt: skip
 
 
