@@ -276,7 +276,7 @@ def test_other_ways_to_the_same_derivatives(server: Local) -> None:
             ],
             "jvp": [
                 (1, jvp(f, (x,), (ones,))[1]),
-                (2, jvp(lambda v, f=f: jvp(f, (v,), (ones,))[1], (x,), (ones,))[1]),
+                (2, jvp(lambda v, f=f, ones=ones: jvp(f, (v,), (ones,))[1], (x,), (ones,))[1]),
             ],
             "vmap": [(1, vmap(grad(f))(x)), (2, vmap(grad(grad(f)))(x))],
             "scalars": [
