@@ -75,7 +75,7 @@ def by_float_of_a_part(x: Any) -> Any:
 
 
 def by_list_of_floats(x: Any) -> Any:
-    return x * [float(v) for v in (x, 2.0)][0]
+    return x * next(float(v) for v in (x, 2.0))
 
 
 LOSERS: list[Function] = [
@@ -130,7 +130,7 @@ def test_numbers_taken_out_in_transforms_raise() -> None:
             error = outcome(lambda f=f, transform=transform: transform(f))
             if not isinstance(error, AutogradError):
                 failures.append(f"{f.__name__} in {name}: {error!r}")
-            elif name not in ("vmap", "compile", "compile grad") and not any(str(n) in str(error) for n in numbers):
+            elif not name.startswith(("vmap", "compile")) and not any(str(n) in str(error) for n in numbers):
                 failures.append(f"{f.__name__} in {name} doesn't name the line: {error}")
     assert not failures, report(failures, len(LOSERS) * len(TRANSFORMS))
 
