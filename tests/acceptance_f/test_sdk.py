@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
-import pullback
 import pytest
+
+import pullback
 from pullback import Client, Variable, connect
 from pullback import functions as F
 from pullback.transforms import grad, hessian
@@ -71,7 +72,7 @@ def test_looking_at_gradients_of_gradients_first() -> None:
 
 @pytest.mark.usefixtures("connection")
 def test_html_never_raises() -> None:
-    """A notebook that raises while showing has nothing to show: no gradient, a wrong operation, an end of the session."""
+    """A notebook that raises while showing has nothing to show: no gradient, or a wrong operation."""
     x = Variable([1.0, 2.0])
     assert x.grad is None
     wrong = F.matmul(Variable([[1.0, 2.0]]), Variable([[1.0, 2.0]]))
