@@ -406,7 +406,7 @@ def test_third_order_over_http(server: Local) -> None:
 
 JACOBIANS: list[tuple[str, Callable[[Any], Any], Any, Any, str]] = [
     ("sqrt", F.sqrt, [0.0, 4], [[INF, 0], [0, 0.25]], "sqrt(x)"),
-    ("log and more", lambda x: F.log(x) * 2 + x, [-0.0, 2, 1], np.diag([INF, 2, 3]), "log(x) * 2 + x"),
+    ("log and more", lambda x: F.log(x) * 2 + x, [0.0, 2, 1], np.diag([INF, 2, 3]), "log(x) * 2 + x"),
     ("reversed", lambda x: F.flip(F.sqrt(x)), [0.0, 4], [[0, 0.25], [INF, 0]], "flip(sqrt(x))"),
     ("NaN element", lambda x: x * x, [NAN, 2], [[NAN, 0], [0, 4]], "x * x"),
     ("neighbours", lambda x: F.sqrt(x)[1:] - x[:-1], [0.0, 4, 0], [[-1, 0.25, 0], [0, -1, INF]],
@@ -605,7 +605,7 @@ def both(grads: dict[str, Any], want: np.ndarray) -> np.ndarray:
 
 def test_random_programs_at_first_order(server: Local) -> None:
     failures, cases = [], 0
-    for k, program in programs(11, 500):
+    for k, program in programs(11, 300):
         expected = wanted(program)
         if expected is None:
             continue
@@ -625,7 +625,7 @@ def test_random_programs_at_first_order(server: Local) -> None:
 
 def test_random_programs_in_batches(server: Local) -> None:
     failures, cases = [], 0
-    for _, program in programs(12, 60):
+    for _, program in programs(12, 40):
         others = [
             program.inputs,
             [-x for x in program.inputs],
@@ -656,7 +656,7 @@ def test_random_programs_in_batches(server: Local) -> None:
 def test_random_programs_at_second_order(server: Local) -> None:
     """Hessians: elements whose leaf passes an infinity or a kink on a branch that is taken are left out."""
     failures, cases = [], 0
-    for k, program in programs(13, 100, n=2, steps=6):
+    for k, program in programs(13, 60, n=2, steps=6):
         try:
             y, _, leaves = program.oracle()
             first = S.gradients(y, leaves)
@@ -692,7 +692,7 @@ def test_random_programs_at_second_order(server: Local) -> None:
 def test_random_jacobians(server: Local) -> None:
     """Every element of the last matrix against its own pass of the oracle, in all modes."""
     failures, cases = [], 0
-    for k, program in programs(14, 100, n=2, steps=5):
+    for k, program in programs(14, 60, n=2, steps=5):
         try:
             _, last, leaves = program.oracle()
             want = np.array([[S.value(g) for g in S.gradients(v, leaves)] for v in last])
@@ -728,7 +728,7 @@ def test_random_tangents() -> None:
     mask, so a NaN proves nothing here.
     """
     failures, cases = [], 0
-    for _, program in programs(15, 300):
+    for _, program in programs(15, 150):
         expected = wanted(program)
         if expected is None or expected[1].any():
             continue

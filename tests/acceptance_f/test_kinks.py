@@ -33,7 +33,6 @@ FIRST: list[tuple[str, Function, list[Any], list[Any], str]] = [
     ("clip min only", lambda x: F.clip(x, min=0.0), [A([0.0, 1, -1, NAN])], [[0, 1, 0, NAN]], "clip(x, min=0)"),
     ("clip max only", lambda x: F.clip(x, max=0.0), [A([0.0, 1, -1, NAN])], [[0, 0, 1, NAN]], "clip(x, max=0)"),
     ("clip to a point", lambda x: F.clip(x, 2.0, 2.0), [A([1.0, 2, 3])], [[0, 0, 0]], "clip(x, 2, 2)"),
-    ("clip at infinity", lambda x: F.clip(x, 0.0, INF), [A([INF, 5, 0])], [[0, 1, 0]], "clip(x, 0, inf)"),
     # Ties are shared equally between operands, constants included.
     ("maximum with 0", lambda x: F.maximum(x, 0.0), [A([0.0, 1, -1, -0.0])], [[0.5, 1, 0, 0.5]], "maximum(x, 0)"),
     ("0 first", lambda x: F.maximum(0.0, x), [A([0.0, 1, -1])], [[0.5, 1, 0]], "maximum(0, x)"),

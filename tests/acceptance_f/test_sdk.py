@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import traceback
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -143,6 +144,35 @@ def test_the_client_has_one_traceback_too() -> None:
             with pytest.raises(pullback.errors.PullbackError) as caught:
                 call()
             assert "".join(traceback.format_exception(caught.value)).count("Traceback (most recent") == 1
+
+
+@pytest.mark.usefixtures("connection")
+def test_derivatives_are_not_lost_without_a_word() -> None:
+    """A value in a transform is no number yet; a list of values is no operand."""
+    kept: list[Any] = []
+
+    def keeping(x: Any) -> Any:
+        kept.append(x)
+        return x * x
+
+    assert grad(keeping)(3.0) == 6.0
+    losers: dict[str, Callable[[], Any]] = {
+        "float": lambda: grad(lambda x: x * float(x))(1.0),
+        "math.sin": lambda: grad(lambda x: x * math.sin(x))(1.0),
+        "hessian": lambda: hessian(lambda x: x * math.exp(x))(1.0),
+        "asarray": lambda: grad(lambda x: F.sum(x * np.asarray(x)))(np.ones(2)),
+        "kept": lambda: grad(lambda y: y * kept[0])(2.0),
+        "kept, alone": lambda: (kept[0] * 2.0).item(),
+    }
+    failures = []
+    for name, lose in losers.items():
+        try:
+            failures.append(f"{name}: {lose()!r}")
+        except pullback.errors.PullbackError:
+            continue
+        except Exception as error:  # noqa: BLE001  (which one it is is what is tested)
+            failures.append(f"{name}: {error!r}")
+    assert not failures, failures
 
 
 @pytest.mark.usefixtures("connection")
