@@ -214,3 +214,54 @@ def test_what_the_documents_say_of_kinks(server: Local) -> None:
     assert "NaN where the variance is 0" not in docs["std"]
     assert "all derivatives are 0" not in docs["hypot"] and "all derivatives are 0" not in docs["euclidean_norm"]
     assert "NaN where a matrix of 4 rows or more is singular" not in docs["cofactor"]
+
+
+def test_every_refusal_for_size_names_the_setting() -> None:
+    """Whatever part of a program is too large, in whichever way it is asked: the server says what raises it."""
+    x = {"x": [0.5] * 11}
+    documents: list[tuple[str, dict[str, Any]]] = [
+        *(
+            ("/v1/evaluate", {"expr": text, "inputs": x})
+            for text in (
+                "sum(outer(x, x))",
+                "sum(tensordot(x, x, axes=0))",
+                'sum(einsum("i,j->ij", x, x))',
+                "sum(broadcast_to(x, [10, 11]))",
+                "sum(tile(x, [10]))",
+                "sum(repeat(x, 10))",
+                "sum(concat([x, x, x, x, x, x, x, x, x, x]))",
+                "sum(stack([x, x, x, x, x, x, x, x, x, x]))",
+                "sum(reshape(x, [11, 1]) * x)",
+                "sum(std(reshape(x, [11, 1]) - x, axes=0))",
+                "sum(softmax(reshape(x, [11, 1]) + x))",
+                "sum(norm(reshape(x, [11, 1]) - x, axes=1))",
+                "sum(logsumexp(reshape(x, [11, 1]) + x, axes=1))",
+                "sum(one_hot(round(x), 10))",
+                "mean_squared_error(reshape(x, [11, 1]), x)",
+            )
+        ),
+        ("/v1/evaluate", {"expr": "sum(x)", "inputs": {"x": [0.5] * 101}}),
+        ("/v1/evaluate", {"expr": "sum(outer(x, x))", "inputs": x, "backward": True}),
+        ("/v1/evaluate", {"expr": "sum(outer(x, x))", "inputs": {"x": [[0.5] * 6] * 5}, "batched": ["x"]}),
+        ("/v1/evaluate", {"expr": "x * y", "inputs": {"x": [0.5] * 11, "y": [[0.5]] * 11}}),
+        ("/v1/jacobian", {"expr": "cumulative_sum(x)", "inputs": x}),
+        ("/v1/hessian", {"expr": "prod(x)", "inputs": x}),
+        ("/v1/vjp", {"expr": "sum(outer(x, x))", "inputs": x, "cotangents": {"out": 1}}),
+        ("/v1/jvp", {"expr": "sum(outer(x, x))", "inputs": x, "tangents": x}),
+        ("/v1/hvp", {"expr": "sum(outer(x, x))", "inputs": x, "vectors": x}),
+        ("/v1/check", {"expr": "sum(outer(x, x))", "inputs": x}),
+    ]
+    failures = []
+    with local_server(max_elements=100) as small:
+        for path, document in documents:
+            response = small.post(path, document)
+            if response.status_code == 413 and "PULLBACK_MAX_ELEMENTS" not in response.json()["detail"]:
+                failures.append(f"{path} {document['expr']}: {response.text}")
+            elif response.status_code not in (200, 413):
+                failures.append(f"{path} {document['expr']}: {response.status_code} {response.text}")
+    for setting, value in [("max_flops", 10), ("max_bytes", 100), ("max_nodes", 2), ("max_depth", 3), ("max_chain", 3)]:
+        with local_server(**{setting: value}) as small:
+            response = small.post("/v1/evaluate", {"expr": "sin(((((x + x + x + x + x + x)))) * x)", "inputs": x})
+            if response.status_code != 413 or f"PULLBACK_{setting.upper()}" not in response.json()["detail"]:
+                failures.append(f"{setting}: {response.status_code} {response.text}")
+    assert not failures, report(failures, len(documents) + 5)
