@@ -5,7 +5,7 @@ kind answers, with all its places.
 """
 
 from collections.abc import Iterable
-from typing import NamedTuple, Never
+from typing import NamedTuple, Never, Self
 
 Loc = tuple[str | int, ...]
 
@@ -28,6 +28,11 @@ class AutogradError(Exception):
         super().__init__(detail)
         self.detail = detail
         self.faults = tuple(faults) or (Fault(loc, detail),)
+
+    def of(self, name: str) -> Self:
+        """The same error with the name of an operation before what it says."""
+        faults = [fault._replace(msg=f"{name}: {fault.msg}") for fault in self.faults]
+        return type(self)(f"{name}: {self.detail}", faults=faults)
 
 
 class InvalidValueError(AutogradError):

@@ -231,7 +231,7 @@ class Operation:
         except AutogradError as error:
             if error.detail.startswith(f"{self.name}:"):
                 raise
-            raise type(error)(f"{self.name}: {error.detail}") from error
+            raise error.of(self.name) from error
 
 
 def _placed(expression: str, operands: tuple[str, ...]) -> str:

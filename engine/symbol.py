@@ -7,7 +7,7 @@ first, on values in which those below are contained. So they nest in any order.
 
 from functools import partial
 from operator import index
-from typing import Any, NoReturn, Protocol
+from typing import Any, NoReturn, Protocol, Self
 
 import numpy as np
 
@@ -107,6 +107,17 @@ class Tracer(Operators):
                 f"{advice() or '; compute with it as it is, by the functions of F'}, or {alone} for the value alone"
                 f"{place()}"
             )
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: Any) -> Self:
+        return self
+
+    def __reduce__(self) -> NoReturn:
+        raise InvalidValueError(
+            f"{self.recorder.transform}: a value of its function is nothing outside of it, and is not pickled{place()}"
+        )
 
     def __bool__(self) -> bool:
         return bool(self.item())

@@ -12,10 +12,10 @@ import pytest
 from engine import Variable, compile
 from engine import functions as F
 from engine.transforms import grad, hessian, hvp, jacobian, jvp, vjp, vmap
-from tests.acceptance_f import scalar_tape as S
-from tests.acceptance_f.comparing import agree, agree_in_pattern, numbers, report, shown
-from tests.acceptance_f.random_programs import Program, random_program, spelled
-from tests.acceptance_f.server import Local
+from tests.acceptance import scalar_tape as S
+from tests.acceptance.comparing import agree, agree_in_pattern, numbers, report, shown
+from tests.acceptance.random_programs import Program, random_program, spelled
+from tests.acceptance.server import Local
 
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")  # sessions warn as NumPy does
 NAN, INF = math.nan, math.inf

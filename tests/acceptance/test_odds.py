@@ -12,7 +12,7 @@ import pytest
 from engine import Variable, compile
 from engine import functions as F
 from engine.transforms import grad, hessian, jacobian, jvp, vmap
-from tests.acceptance_f.comparing import agree, report, shown
+from tests.acceptance.comparing import agree, report, shown
 
 A = np.array
 P = np.arange(12.0).reshape(4, 3) + 1

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.acceptance_f.comparing import agree, numbers, report
-from tests.acceptance_f.server import Local, local_server
+from tests.acceptance.comparing import agree, numbers, report
+from tests.acceptance.server import Local, local_server
 
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")  # sessions warn as NumPy does
 

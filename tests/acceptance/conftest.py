@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from tests.acceptance_f.server import Local, local_server
+from tests.acceptance.server import Local, local_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

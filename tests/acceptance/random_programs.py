@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from engine import functions as F
-from tests.acceptance_f import scalar_tape as S
+from tests.acceptance import scalar_tape as S
 
 UNARY = {
     "sqrt": (S.sqrt, F.sqrt, "sqrt({})"),

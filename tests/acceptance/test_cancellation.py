@@ -16,8 +16,8 @@ import numpy as np
 from engine import Variable, compile
 from engine import functions as F
 from engine.transforms import grad, jacobian, jvp, vmap
-from tests.acceptance_f.comparing import report
-from tests.acceptance_f.server import Local
+from tests.acceptance.comparing import report
+from tests.acceptance.server import Local
 
 Real = Callable[[Any], Any]
 ONE = mp.mpf(1)

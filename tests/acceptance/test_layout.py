@@ -11,7 +11,7 @@ import numpy as np
 from engine import Variable, compile
 from engine import functions as F
 from engine.transforms import grad, hessian, jacobian, jvp, vjp, vmap
-from tests.acceptance_f.comparing import agree, report, shown
+from tests.acceptance.comparing import agree, report, shown
 
 A = np.array
 Function = Callable[..., Any]

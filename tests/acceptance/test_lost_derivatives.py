@@ -16,8 +16,8 @@ from engine import Variable, compile, no_grad
 from engine import functions as F
 from engine.errors import AutogradError
 from engine.transforms import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp, vmap
-from tests.acceptance_f.comparing import agree, report
-from tests.acceptance_f.server import Local
+from tests.acceptance.comparing import agree, report
+from tests.acceptance.server import Local
 
 A = np.array
 Function = Callable[..., Any]

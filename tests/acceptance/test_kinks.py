@@ -12,9 +12,9 @@ import pytest
 from engine import Variable, compile
 from engine import functions as F
 from engine.transforms import grad, hessian, jacobian, jvp, vmap
-from tests.acceptance_f.comparing import agree, report, shown
-from tests.acceptance_f.random_programs import spelled
-from tests.acceptance_f.server import Local
+from tests.acceptance.comparing import agree, report, shown
+from tests.acceptance.random_programs import spelled
+from tests.acceptance.server import Local
 
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")  # sessions warn as NumPy does
 NAN, INF = math.nan, math.inf
