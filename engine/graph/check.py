@@ -66,15 +66,13 @@ class Check:
             values = self._plans[0].run(given, seed)
             weights = [self._weights, self._directions]
             for order in range(1, len(self._plans) - 1):
-                plan = self._plans[order]
-                analytic = self._plans[order + 1].run(given, seed)
 
-                def outputs(moved: list[Value], plan: Plan = plan) -> list[Value]:
+                def outputs(moved: list[Value], plan: Plan = self._plans[order]) -> list[Value]:
                     return plan.run(given | dict(zip(self._moved, moved, strict=True)), seed)
 
+                derivatives = partial(outputs, plan=self._plans[order + 1])
                 at = [given[name] for name in self._moved]
-                numeric = central(outputs, weights[order - 1], at, self._eps)
-                comparison.add(order, self._names, analytic, numeric)
+                comparison.add(order, self._names, derivatives, at, central(outputs, weights[order - 1], at, self._eps))
         found = comparison.result()
         outputs_by_name = dict(zip(self._outputs, values, strict=True))
         return Finding(outputs_by_name, found.ok, found.max_error, found.worst, found.uncertain)

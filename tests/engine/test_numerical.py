@@ -156,6 +156,9 @@ class TestCheckGradients:
             (F.tanh, [1e-300, 5.0]),
             (F.exp, [-300.0]),
             (lambda x: F.sum(x) * np.ones(1000), [1.0, 2.0]),
+            (lambda x: F.sum(F.softmax(x)), [0.3, 1.0, -2.0]),
+            (lambda x: F.sum(x / F.sum(x)), [0.3, 1.0, 2.0]),
+            (lambda x: (x - F.mean(x)) / F.std(x), [0.3, 1.0]),
         ],
     )
     def test_what_is_0_or_small_throughout_is_no_cancellation(self, f: Any, x: Any) -> None:
