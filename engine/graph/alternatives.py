@@ -44,6 +44,8 @@ class Watched:
             found += dict.fromkeys(stands[place] for place in alternatives if stands[place] not in found)
         self.places = list(range(self.count)) if tells else [found.index(stands[place]) for place in alternatives]
         self.structure = Structure(self.trace, [self.trace.symbol(place) for place in found], inputs)
+        if not tells:
+            self.structure.count, self.structure.watched = self.count, tuple(self.places)
         self._other = trace, list(outputs), inputs
 
     @property

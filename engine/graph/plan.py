@@ -12,7 +12,6 @@ from engine.graph.codegen.program import Program
 from engine.graph.codegen.structure import Structure
 from engine.graph.cost import cost_of
 from engine.graph.trace import Trace
-from engine.masking import are_finite
 from engine.symbol import Symbol
 from engine.values import Value, aval, canonical
 
@@ -87,16 +86,14 @@ class Plan:
             given += constants + [seed][: program.is_random]
         values = program(given) if self._watched is None else self._settled(program, given)
         for k in program.arrays:
-            if k < len(values):
-                values[k] = _result(values[k])
+            values[k] = _result(values[k])
         return values
 
     def _settled(self, program: Program, given: Sequence[Any]) -> list[Value]:
         """The values, with supports where a derivative is not finite without."""
-        assert self._watched is not None
-        values = program(given)
-        if are_finite([values[k] for k in self._watched.places]):
-            return values[: self._watched.count]
+        *values, is_finite = program(given)
+        if is_finite:
+            return values
         other, constants = self._other
         return other([*given[: len(self.names)], *constants, *given[len(given) - other.is_random :]])
 

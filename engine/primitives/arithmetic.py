@@ -9,7 +9,7 @@ import numpy as np
 from engine.attributes import DTYPE, NUMBER, Attribute
 from engine.batching import leading
 from engine.primitive import ex
-from engine.primitives.compare import greater, less, logical_and, where
+from engine.primitives.compare import greater, less, logical_and, where, zero_or_nan
 from engine.primitives.radial import radial
 from engine.rows import REAL, Domain, Row, binary, elementwise, primitive, unary
 from engine.table import CALLS
@@ -124,8 +124,7 @@ def _clip_vjp(g: Any, y: Any, x: Any, min: Any, max: Any) -> Any:
     if above is None and below is None:
         return g
     inside = below if above is None else above if below is None else logical_and(above, below)
-    # Not inside, y is a bound or NaN.
-    return where(inside, g, 0.0 * y)
+    return where(inside, g, zero_or_nan(y))
 
 
 clip = elementwise(

@@ -13,10 +13,9 @@ from engine.graph.codegen.buffers import is_fresh
 from engine.graph.codegen.code import INDENT, Code
 from engine.graph.codegen.emit import Emitter
 from engine.graph.codegen.forms import ARRAY, forms
-from engine.graph.codegen.program import Program
+from engine.graph.codegen.program import Program, is_finite_text
 from engine.graph.codegen.structure import Structure
 from engine.graph.trace import Trace
-from engine.masking import are_finite
 from engine.symbol import Symbol
 from engine.values import BOOL, FLOAT32, FLOAT64, INT64, Aval, Value, as_raw
 
@@ -90,9 +89,7 @@ class Entry:
             outputs_text = [emitter.result(n) for n in structure.outputs]
             result = f"return {_packed(code, self._form, iter(outputs_text))}"
             if watched.places:
-                # An infinity or a NaN less itself is NaN.
-                names = dict.fromkeys(outputs_text[k] for k in watched.places)
-                result = f"if {' and '.join(f'{name} - {name} == 0.0' for name in names)}: {result}"
+                result = f"if {is_finite_text(dict.fromkeys(outputs_text[k] for k in watched.places))}: {result}"
             for line in ["try:", *(INDENT + line for line in body), INDENT + result]:
                 code.add(INDENT + line)
             code.add(f"{INDENT}except (ArithmeticError, ValueError):")
@@ -120,7 +117,7 @@ def _packed(code: Code, tree: Any, leaves: Iterator[str]) -> str:
 
 def _computing(program: Program, structure: Structure, trace: Trace) -> Function:
     """A function that gives the leaves of the result, from the inputs of the program."""
-    found, numbers = forms(structure.steps), structure.outputs
+    found, numbers = forms(structure.steps), structure.outputs[: structure.count]
     # What may be a view of an argument, a constant or another result is copied.
     copied = [
         k
@@ -135,9 +132,10 @@ def _settling(plain: Function, watched: Watched) -> Function:
     made: list[Function] = []
 
     def results(*given: Value) -> list[Value]:
-        found: list[Value] = plain(*given)
-        if are_finite([found[k] for k in watched.places]):
-            return found[: watched.count]
+        found: list[Value]
+        *found, is_finite = plain(*given)
+        if is_finite:
+            return found
         if not made:
             trace, structure = watched.other()
             made.append(_computing(Program(structure), structure, trace))

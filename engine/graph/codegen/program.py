@@ -5,7 +5,7 @@ and nothing overflows; where Python raises, the same steps run once more in oper
 All else becomes calls of NumPy, which write into buffers that the program keeps from one call to the next.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from types import TracebackType
 from typing import Any
@@ -21,6 +21,7 @@ from engine.graph.codegen.fuse import Group, fused
 from engine.graph.codegen.pieces import MOST_LINES, in_pieces
 from engine.graph.codegen.products import with_products_joined
 from engine.graph.codegen.structure import Structure
+from engine.masking import are_finite
 from engine.values import Value
 
 #: What a program keeps of buffers between calls: at most so many sets of at most so many bytes together.
@@ -30,6 +31,11 @@ _BYTES_KEPT = 2**26
 _SMALLEST_FORGOTTEN = 2**16
 #: What a line, with what it is bound to, takes in memory.
 _BYTES_PER_LINE = 1000
+
+
+def is_finite_text(texts: Iterable[str]) -> str:
+    """An expression for whether some numbers are finite: an infinity or a NaN less itself is NaN."""
+    return " and ".join(f"{text} - {text} == 0.0" for text in texts)
 
 
 class Program:
@@ -49,7 +55,7 @@ class Program:
         found = forms(structure.steps)
         self.is_scalar = not structure.constants and is_scalar(structure.steps)
         self.is_random = any(step.stream for step in structure.steps)
-        self.arrays = [k for k, n in enumerate(structure.outputs) if found[n] != FLOAT]
+        self.arrays = [k for k, n in enumerate(structure.outputs[: structure.count]) if found[n] != FLOAT]
         needed = [*(structure.inputs[k] for k in carried), *structure.outputs]
         before, inside = self._divided(fused(structure.steps, needed))
         self._order, self._loop_begins = [*before, *inside], len(before)
@@ -86,13 +92,15 @@ class Program:
         parameters += ["seed"] * self.is_random + ["steps"] * bool(self._carried)
         parameters += [f"b{k}" for k in range(len(buffers.forms))]
         code.add(f"def plan({', '.join(parameters)}):")
-        body = self._loop(emitter) if self._carried else self._straight(emitter)
+        body = self._loop(emitter) if self._carried else [*self._straight(emitter), *self._watching(emitter)]
         if body and not self.is_scalar:
             code.names["errstate"] = np.errstate
             body = [('with errstate(all="ignore"):', ""), *((INDENT + line, name) for line, name in body)]
         for line, name in body:
             code.add(INDENT + line, name)
-        results = [f"x{k}" for k in self._carried] or [emitter.result(n) for n in structure.outputs]
+        results = [f"x{k}" for k in self._carried]
+        results = results or [emitter.result(n) for n in structure.outputs[: structure.count]]
+        results += ["finite"] * bool(structure.watched)
         code.add(f"{INDENT}return ({''.join(text + ', ' for text in results)})")
         return code.function(), code, [*emitter.regions, *(piece.source for piece in code.pieces.values())]
 
@@ -107,6 +115,17 @@ class Program:
             results = ", ".join(emitter.result(n) for n in self._structure.outputs)
             (lines,) = in_pieces(emitter.code, [lines], results)
         return lines
+
+    def _watching(self, emitter: Emitter) -> list[Line]:
+        """The line that sets the flag, if there is one."""
+        structure = self._structure
+        if not structure.watched:
+            return []
+        texts = dict.fromkeys(emitter.result(structure.outputs[k]) for k in structure.watched)
+        if self.is_scalar:
+            return [(f"finite = {is_finite_text(texts)}", "")]
+        emitter.code.names["are_finite"] = are_finite
+        return [(f"finite = are_finite(({''.join(text + ', ' for text in texts)}))", "")]
 
     def _loop(self, emitter: Emitter) -> list[Line]:
         structure = self._structure

@@ -31,6 +31,8 @@ class Structure:
     inputs: numbers of the inputs, in the order in which they are reached; `names` are theirs.
     constants: numbers of what is no input but not in the code either: arrays, and what is made of these alone.
     outputs: numbers of the values.
+    watched: places of those outputs that a flag tells to be finite; the last of the values is that flag, then, and only
+        the first `count` outputs are values.
     places: of the steps in the trace.
 
     Args:
@@ -65,6 +67,8 @@ class Structure:
                 step = Step(step.op, args, step.attrs, step.aval, None, "", step.stream)
             self.steps.append(step)
         self.outputs = [numbers[x.place] for x in outputs]
+        self.watched: tuple[int, ...] = ()
+        self.count = len(outputs)
 
     def replaced(self, steps: Sequence[Step], stand_for: Mapping[int, int]) -> "Structure":
         """The same values by other steps, which are no longer those of a trace.
@@ -98,7 +102,7 @@ class Structure:
             weak = step.aval.weak and step.aval.weak.__name__
             about = (kind, step.args, step.attrs, step.aval.shape, step.aval.dtype.str, weak, number, stream)
             digest.update(repr(about).encode())
-        digest.update(repr(self.outputs).encode())
+        digest.update(repr((self.outputs, self.watched, self.count)).encode())
         return digest.digest()
 
     def constant_values(self, trace: Trace) -> list[Value]:
