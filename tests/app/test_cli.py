@@ -24,7 +24,7 @@ from app.settings import Settings
 from engine.table import rows
 
 ROOT = Path(__file__).resolve().parents[2]
-START_S = 30
+START_S = 120
 MATYAS = "0.26*(x**2+y**2) - 0.48*x*y"
 
 EVALUATED = [

@@ -117,7 +117,7 @@ PRODUCT = {"op": "mul", "args": ["x", "c"]}
         lambda k: {"expr": f"x * {k}"},
         lambda k: {"expr": f"sum(x * {many(k)})"},
         lambda k: {"graph": {"nodes": [{"id": "c", "value": many(k)}, {"id": "y", **PRODUCT}]}},
-        lambda k: {"expr": " + ".join(f"sin(x * {number})" for number in many(k)[:200])},
+        lambda k: {"expr": " + ".join(f"sin(x * {number})" for number in many(k)[:50])},
     ],
     ids=["small", "text", "graph", "nodes"],
 )

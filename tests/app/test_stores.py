@@ -465,6 +465,7 @@ def _start(directory: Path) -> str:
     return ""
 
 
+@pytest.mark.thorough
 def test_processes_that_start_at_once_in_an_empty_directory(tmp_path: Path) -> None:
     processes, rounds = 8, 24
     context = multiprocessing.get_context("spawn")

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from tests.app.conftest import ROOT, Server, environment, free_port, stop, wait_until_ready
+from tests.app.conftest import ROOT, Server, environment, stop, wait_until_ready
 from tests.app.scripts import back, expr, op, var
+from tests.ports import free_port
 from tests.redis_process import RedisProcess, needs_redis, start_redis
 
 if TYPE_CHECKING:
