@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import zlib
 from typing import TYPE_CHECKING, Any
 
@@ -37,11 +38,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         mark = item.get_closest_marker("sampled")
         if mark is None or not isinstance(item, pytest.Function):
             continue
-        indices = item.callspec.indices
-        values = {(item.originalname, item.path, name, indices[name]) for name in mark.kwargs.get("each", ())}
+        params = item.callspec.params
+        values = {(item.path, item.originalname, name, id(params[name])) for name in mark.kwargs.get("each", ())}
         if zlib.crc32(item.nodeid.encode()) % mark.kwargs["one_in"] and values <= seen:
             item.add_marker(pytest.mark.thorough)
         seen |= values
+
+
+def pytest_collection_finish() -> None:
+    """Keep the garbage collector from looking at all collected tests each time."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(wrapper=True)

@@ -325,6 +325,8 @@ def batches(program: Program, rows: int) -> list[Batch]:
     return [Batch(program, chosen, rows) for chosen in sorted({names, names[:1]})]
 
 
+#: Of the products with long batches `make test` takes one in four, and each program at least once.
+sampled = pytest.mark.sampled(one_in=4, each=["program"])
 many_rows = pytest.mark.parametrize("rows", ROWS)
 
 
@@ -338,6 +340,7 @@ def test_batched_evaluate(server: Server, program: Program, rows: int) -> None:
         assert_congruent(program, answer["grads"], batch.over_rows(lambda xs: slopes(loss, xs))(batch.inputs))
 
 
+@sampled
 @many_rows
 @each_product
 @each(SELECTED)
@@ -351,6 +354,7 @@ def test_batched_product(server: Server, program: Program, product: Product, row
         assert_congruent(program, answer[product.key], alone(batch.inputs, directions))
 
 
+@sampled
 @pytest.mark.parametrize(("rows", "count"), [(0, 2), (1, 64), (3, 0), (3, 1), (1000, 2)])
 @each_product
 @each(SELECTED)
@@ -364,6 +368,7 @@ def test_batched_many(server: Server, program: Program, product: Product, rows: 
         assert_congruent(program, answer[product.key], vmap(alone, (None, 0))(batch.inputs, directions))
 
 
+@sampled
 @pytest.mark.parametrize("mode", MODES)
 @many_rows
 @each(SELECTED)
@@ -374,6 +379,7 @@ def test_batched_jacobian(server: Server, program: Program, rows: int, mode: str
         assert_congruent(program, answer["jacobian"], expected)
 
 
+@sampled
 @many_rows
 @each(SELECTED)
 def test_batched_hessian(server: Server, program: Program, rows: int) -> None:

@@ -413,6 +413,7 @@ def test_nothing_is_left_open_by_an_embedded_server() -> None:
     assert run_strictly(script) == "20\n{'out': 1.0}\nvariable(4.0)\n"
 
 
+@pytest.mark.sampled(one_in=6, each=["where", "close"])
 @pytest.mark.parametrize("close", ["", "connection.close()", "connection.close(); connection.close()"])
 @pytest.mark.parametrize("where", ["url", "local"])
 def test_a_script_that_connects(server: Server, where: str, close: str) -> None:

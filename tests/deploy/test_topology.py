@@ -59,7 +59,8 @@ class Proxy:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
         # Sockets are closed a turn after they are told to.
-        await asyncio.sleep(0.01)
+        for _ in range(3):
+            await asyncio.sleep(0)
 
 
 async def _pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
