@@ -260,7 +260,13 @@ def serving(*argv: str, **settings: str) -> Iterator[str]:
         process.stdout.close()
 
 
-@pytest.mark.parametrize("argv", [[], ["--workers", "2"]], ids=["one process", "two workers"])
+@pytest.mark.parametrize(
+    "argv",
+    [
+        pytest.param([], id="one process"),
+        pytest.param(["--workers", "2"], id="two workers", marks=pytest.mark.thorough),
+    ],
+)
 def test_the_printed_curl_line_works(argv: list[str]) -> None:
     with serving("--port", "0", *argv) as line:
         words = shlex.split(line)
