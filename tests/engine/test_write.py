@@ -466,6 +466,7 @@ def _calls(argument: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]
     )
 
 
+@pytest.mark.thorough
 @given(documents())
 @settings(max_examples=150)
 def test_random_documents_are_read_back(described: dict[str, Any]) -> None:
