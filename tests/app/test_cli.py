@@ -279,12 +279,14 @@ def test_the_printed_curl_line_works(argv: list[str]) -> None:
     assert answer.json()["grads"] == {"x": 3.297442541400256}
 
 
+@pytest.mark.thorough
 def test_settings_come_from_the_environment_and_flags_go_before() -> None:
     with serving("--port", "0", PORT="1", HOST="localhost") as line:
         assert "http://localhost:" in line
         assert "http://localhost:1/" not in line
 
 
+@pytest.mark.thorough
 def test_insecure_listens_on_all_addresses() -> None:
     with serving("--port", "0", "--host", "0.0.0.0", "--insecure") as line:
         assert "http://127.0.0.1:" in line

@@ -174,6 +174,8 @@ PRODUCTS = {
     "jvp": Product("/v1/jvp", "tangents", "jvps", lambda p: p, lambda p: p.floating, push),
     "hvp": Product("/v1/hvp", "vectors", "hvp", as_loss, lambda p: p.floating, curve),
 }
+#: Of every product of cases `make test` takes one in four, and each program at least once.
+sampled = pytest.mark.sampled(one_in=4, each=["program"])
 each_product = pytest.mark.parametrize("product", PRODUCTS.values(), ids=PRODUCTS)
 
 
@@ -208,6 +210,7 @@ def test_gradient_program(server: Server, program: Program) -> None:
     assert_congruent(program, again["values"], {f"grad_{name}": g for name, g in expected.items()})
 
 
+@sampled
 @each_product
 @each(PROGRAMS)
 def test_product(server: Server, program: Program, product: Product) -> None:
@@ -217,6 +220,7 @@ def test_product(server: Server, program: Program, product: Product) -> None:
     assert_congruent(program, answer[product.key], product.transform(subject, dict(program.inputs), directions))
 
 
+@sampled
 @pytest.mark.parametrize("mode", MODES)
 @each(PROGRAMS)
 def test_jacobian(server: Server, program: Program, mode: str) -> None:
@@ -234,6 +238,7 @@ def test_hessian(server: Server, program: Program) -> None:
     assert_congruent(program, answer["hessian"], curvature(loss, dict(program.inputs)))
 
 
+@sampled
 @pytest.mark.parametrize("order", [1, 2])
 @each(PRECISE)
 def test_check(server: Server, program: Program, order: int) -> None:
@@ -244,6 +249,7 @@ def test_check(server: Server, program: Program, order: int) -> None:
 # Many directions
 
 
+@sampled
 @pytest.mark.parametrize("count", DIRECTIONS)
 @each_product
 @each(SELECTED)
@@ -325,8 +331,6 @@ def batches(program: Program, rows: int) -> list[Batch]:
     return [Batch(program, chosen, rows) for chosen in sorted({names, names[:1]})]
 
 
-#: Of the products with long batches `make test` takes one in four, and each program at least once.
-sampled = pytest.mark.sampled(one_in=4, each=["program"])
 many_rows = pytest.mark.parametrize("rows", ROWS)
 
 

@@ -145,7 +145,7 @@ CLAIMS: dict[str, tuple[Callable[[str], None], int | str]] = {
 ROW = re.compile(r"^\| \[(.*?\.py)\]\((.*?)\) \| (.*?) \| (.*?) \| (.*?) ?\| `(.*?)` \|$", re.MULTILINE)
 
 #: The others take seconds each.
-QUICK = {"newton.py", "lbfgs_scipy.py"}
+QUICK = {"newton.py"}
 each_example = pytest.mark.parametrize(
     "file", [file if file in QUICK else pytest.param(file, marks=pytest.mark.thorough) for file in CLAIMS]
 )
@@ -226,7 +226,7 @@ def test_the_bar_may_be_missing(printed: Callable[[str], str]) -> None:
     assert found.stderr.strip().isdecimal()
 
 
-@pytest.mark.parametrize("file", ["gradient_descent.py", "pinn.py"])
+@pytest.mark.parametrize("file", ["gradient_descent.py", pytest.param("pinn.py", marks=pytest.mark.thorough)])
 def test_no_server_is_said_so(file: str) -> None:
     url = f"http://127.0.0.1:{free_port()}"
     found = run([file], url)

@@ -7,8 +7,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).parents[2]
 TESTS = """
 import pytest
@@ -51,16 +49,14 @@ def run(folder: Path, selection: str) -> tuple[str, dict[str, int]]:
     return done.stdout, {word: int(count) for count, word in re.findall(r"(\d+) ([a-z]+)", summary)}
 
 
-def test_make_test_takes_the_same_sample_each_time(tmp_path: Path) -> None:
+def test_make_test_takes_a_sample_with_each_row(tmp_path: Path) -> None:
     printed, counts = run(tmp_path, "not thorough")
     assert set(re.findall(r"row (\d+) ", printed)) == {str(row) for row in range(20)}
     assert 20 <= counts["passed"] < 60
     assert counts["skipped"] == 1 and counts["passed"] + counts["deselected"] == 201
-    assert run(tmp_path, "not thorough")[1] == counts
 
 
-@pytest.mark.parametrize("selection", ["", "thorough or not thorough"])
-def test_in_a_run_of_all_tests_a_skip_fails(tmp_path: Path, selection: str) -> None:
-    printed, counts = run(tmp_path, selection)
-    assert (counts["passed"], counts.get("failed", 0)) == ((201, 1) if not selection else (201, 0))
-    assert ("skipped in a run of all tests" in printed) is (not selection)
+def test_in_a_run_of_all_tests_a_skip_fails(tmp_path: Path) -> None:
+    printed, counts = run(tmp_path, "")
+    assert counts == {"failed": 1, "passed": 201}
+    assert "skipped in a run of all tests" in printed
