@@ -36,10 +36,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     seen: set[tuple[Any, ...]] = set()
     for item in items:
         mark = item.get_closest_marker("sampled")
-        if mark is None or not isinstance(item, pytest.Function):
+        if mark is None or not isinstance(item, pytest.Function) or not hasattr(item, "callspec"):
             continue
-        params = item.callspec.params
-        values = {(item.path, item.originalname, name, id(params[name])) for name in mark.kwargs.get("each", ())}
+        params = {name: item.callspec.params.get(name) for name in mark.kwargs.get("each", ())}
+        values = {(item.path, item.originalname, name, id(value)) for name, value in params.items()}
         if zlib.crc32(item.nodeid.encode()) % mark.kwargs["one_in"] and values <= seen:
             item.add_marker(pytest.mark.thorough)
         seen |= values

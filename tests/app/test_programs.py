@@ -173,6 +173,7 @@ def test_a_killed_server_has_kept_what_it_answered(tmp_path: Path) -> None:
     assert "Traceback" not in log
 
 
+@pytest.mark.thorough
 def test_servers_that_share_a_directory(tmp_path: Path) -> None:
     with start_server(tmp_path) as one, start_server(tmp_path) as other:
         kept = one.client.post("/v1/programs", json={"expr": "sin(x)", "name": "best"}).json()
