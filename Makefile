@@ -1,5 +1,7 @@
 # make serve    start the server on 127.0.0.1:8000 (ARGS="--port 9000" and the like are passed on)
-# make test     the whole test suite (ARGS="-k softmax" ...)
+# make test     the tests that need nothing but Python, in a few minutes (ARGS="-k softmax" ...)
+# make test-all every test, those marked `thorough` too: they need Graphviz, Redis, Node, Go, R, PHP, curl and jq (.ci/run
+#               installs these), kill servers, or go through all of what `make test` takes a sample of; nothing is skipped
 # make lint     ruff, mypy, import-linter; `make format` mends what can be mended
 # make mirror   write the modules of the Python SDK that follow from the engine and from the list of operations
 # make bench    our figures beside those of HIPS autograd, JAX, PyTorch, bare servers and code by hand, in ten minutes
@@ -15,6 +17,8 @@ VENV := .venv
 BENCH := tests/benchmarks
 UV_VERSION := 0.13.9
 ARGS ?=
+# Tests run on all processors.
+SPREAD := --numprocesses logical --maxprocesses 8 --dist worksteal
 
 ifeq ($(origin PYTHON),undefined)
 INTERPRETERS := python3 python3.14 python3.13 python3.12 python3.11
@@ -35,14 +39,17 @@ if [ -z "$$python" ]; then \
 fi
 endef
 
-.PHONY: serve test lint mirror format bench bench-quick soak lock clean
+.PHONY: serve test test-all lint mirror format bench bench-quick soak lock clean
 .DEFAULT_GOAL := test
 
 serve: $(VENV)/installed-lock
 	$(VENV)/bin/pullback serve $(ARGS)
 
 test: $(VENV)/installed-lock
-	$(VENV)/bin/pytest $(ARGS)
+	$(VENV)/bin/pytest $(SPREAD) $(ARGS)
+
+test-all: $(VENV)/installed-lock
+	$(VENV)/bin/pytest $(SPREAD) -m "" $(ARGS)
 
 lint: $(VENV)/installed-lock
 	$(VENV)/bin/ruff format --check .

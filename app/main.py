@@ -16,6 +16,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from app import __version__, logs, openapi
 from app.api import derivatives, evaluate, health, infer, ops, programs, sessions
+from app.clock import SYSTEM, Clock
 from app.hot.preparations import Preparations
 from app.hot.templates import Templates
 from app.hotpath import HotPath
@@ -88,8 +89,12 @@ class Pullback(FastAPI):
         self.state.around.close()
 
 
-def create_app(settings: Settings | None = None) -> Pullback:
+def create_app(settings: Settings | None = None, clock: Clock = SYSTEM) -> Pullback:
     """The application.
+
+    Args:
+        settings: those of the environment where none are given.
+        clock: by which sessions and programs expire, and calls of sessions are too late.
 
     Raises:
         SettingsError: the environment has settings that cannot be used; not raised where settings are given.
@@ -110,11 +115,11 @@ def create_app(settings: Settings | None = None) -> Pullback:
     app.state.workers = Workers(settings.max_concurrency, settings.max_queue, settings.deadline_s)
     threads = threads_each(settings.workers, settings.max_concurrency)
     plans = Plans(settings.prepared_requests, settings.prepared_bytes // KEPT_IN, threads)
-    app.state.registry = Registry(settings.new_store(), settings.program_limits(), settings.cache_bytes, plans)
+    app.state.registry = Registry(settings.new_store(clock), settings.program_limits(), settings.cache_bytes, plans)
     app.state.preparations = Preparations(
         app.state.registry, settings.prepared_requests, settings.prepared_bytes // KEPT_IN
     )
-    app.state.sessions = settings.new_sessions(app.state.registry.store.sessions)
+    app.state.sessions = settings.new_sessions(app.state.registry.store.sessions, clock)
     app.state.turns = Turns(settings.max_queue, settings.deadline_s)
     app.state.readiness = Readiness(app.state.registry.store)
     app.state.store_error = None

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from app.clock import SYSTEM, Clock
 from app.programs import ProgramLimits
 from app.sessions.manager import Sessions
 from app.sessions.session import Quotas
@@ -168,10 +169,10 @@ class Settings(BaseSettings):
         cost = Limits(self.max_nodes, self.max_elements, self.max_bytes, self.max_flops)
         return ProgramLimits(self.max_depth, self.max_chain, cost)
 
-    def new_store(self) -> Store:
+    def new_store(self, clock: Clock = SYSTEM) -> Store:
         """The store that is to be used; it is not opened yet."""
-        policy = Policy(self.program_ttl_s, self.max_programs, self.max_store_bytes)
-        sessions = SessionPolicy(self.max_sessions, self.max_sessions_per_client, self.session_grace_s)
+        policy = Policy(self.program_ttl_s, self.max_programs, self.max_store_bytes, clock=clock.wall)
+        sessions = SessionPolicy(self.max_sessions, self.max_sessions_per_client, self.session_grace_s, clock.wall)
         if self.store == "memory":
             return MemoryStore(policy, sessions)
         if self.store.startswith(_REDIS):
@@ -181,7 +182,7 @@ class Settings(BaseSettings):
             return RedisStore(self.store, policy, sessions)
         return SqliteStore(self.data_dir, policy, sessions)
 
-    def new_sessions(self, store: SessionStore) -> Sessions:
+    def new_sessions(self, store: SessionStore, clock: Clock = SYSTEM) -> Sessions:
         """What the sessions of a store are used by."""
         quotas = Quotas(
             self.max_session_variables,
@@ -197,6 +198,8 @@ class Settings(BaseSettings):
             max_ttl_s=self.max_session_ttl_s,
             cache_bytes=self.session_cache_bytes,
             deadline_s=self.deadline_s,
+            clock=clock.wall,
+            monotonic=clock.monotonic,
         )
 
     def public_limits(self) -> dict[str, float]:

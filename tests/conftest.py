@@ -1,19 +1,63 @@
-"""Settings of all tests: a slow machine is no failure of a property. And a Redis server for those who need one."""
+"""Settings of all tests: what `make test` leaves to `make test-all`, seeded properties, and a Redis server."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import gc
+import zlib
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import settings
 
+from app.limits import bound_blas
 from tests.redis_process import RedisProcess, start_redis
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-settings.register_profile("unhurried", settings.get_profile(settings.get_current_profile_name()), deadline=None)
+# A slow machine is no failure of a property, and every run tries the same examples.
+settings.register_profile("unhurried", settings.get_profile("default"), deadline=None, derandomize=True)
 settings.load_profile("unhurried")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Workers share the processors: BLAS's own threads would spin against those of the others."""
+    if hasattr(config, "workerinput"):
+        bound_blas(1)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark as thorough the tests that are not in the sample of a function marked `sampled(one_in, each)`.
+
+    one_in: the share of its tests in the sample, chosen by their names and so always the same ones.
+    each: names of parameters; for each of their values at least one test is in it.
+    """
+    seen: set[tuple[Any, ...]] = set()
+    for item in items:
+        mark = item.get_closest_marker("sampled")
+        if mark is None or not isinstance(item, pytest.Function) or not hasattr(item, "callspec"):
+            continue
+        params = {name: item.callspec.params.get(name) for name in mark.kwargs.get("each", ())}
+        values = {(item.path, item.originalname, name, id(value)) for name, value in params.items()}
+        if zlib.crc32(item.nodeid.encode()) % mark.kwargs["one_in"] and values <= seen:
+            item.add_marker(pytest.mark.thorough)
+        seen |= values
+
+
+def pytest_collection_finish() -> None:
+    """Keep the garbage collector from looking at all collected tests each time."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """Fail what is skipped in a run of all tests: there it would look as if it had been tested."""
+    report: Any = yield
+    if report.skipped and not hasattr(report, "wasxfail") and not item.config.option.markexpr:
+        report.outcome, report.longrepr = "failed", f"skipped in a run of all tests: {report.longrepr[-1]}"
+    return report
 
 
 @pytest.fixture(scope="session")

@@ -1,11 +1,10 @@
-"""A Redis or Valkey server of the tests' own, where one is installed."""
+"""A Redis or Valkey server of the tests' own; what needs it is left to `make test-all`."""
 
 from __future__ import annotations
 
 import contextlib
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from pathlib import Path
@@ -14,28 +13,28 @@ from typing import TYPE_CHECKING
 import pytest
 import redis
 
+from tests.ports import free_port
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 PROGRAM = shutil.which("valkey-server") or shutil.which("redis-server")
-needs_redis = pytest.mark.skipif(PROGRAM is None, reason="neither Redis nor Valkey is installed")
-START_S = 20
+needs_redis = pytest.mark.thorough
+START_S = 120
 
 
 class RedisProcess:
     """A server that writes each command to the disk before it answers, as docker-compose.yml has it do."""
 
     def __init__(self, folder: Path) -> None:
-        with socket.socket() as listener:
-            listener.bind(("127.0.0.1", 0))
-            self.port = int(listener.getsockname()[1])
+        self.port = free_port()
         self._folder = folder
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self.client = redis.Redis.from_url(self.url)
         self.start()
 
     def start(self) -> None:
-        assert PROGRAM is not None
+        assert PROGRAM is not None, "neither Redis nor Valkey is installed"
         options = "--bind 127.0.0.1 --appendonly yes --appendfsync always --dir".split()
         command = [PROGRAM, *options, str(self._folder), "--port", str(self.port), "--save", ""]
         with (self._folder / "redis.log").open("ab") as log:

@@ -75,6 +75,7 @@ class Sessions:
         cache_bytes: of copies in memory.
         deadline_s: how long a call may take from its begin; later it writes nothing.
         clock: seconds since 1970.
+        monotonic: seconds since any moment, for the deadline.
     """
 
     def __init__(
@@ -87,6 +88,7 @@ class Sessions:
         cache_bytes: int,
         deadline_s: float,
         clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
         self._quotas = quotas
@@ -94,6 +96,7 @@ class Sessions:
         self.max_ttl_s = max_ttl_s
         self._deadline_s = deadline_s
         self._clock = clock
+        self._monotonic = monotonic
         self._copies: Lru[str, _Copy] = Lru(_MOST_COPIES, cache_bytes)
 
     def create(
@@ -142,7 +145,7 @@ class Sessions:
             SequenceConflictError: the number is neither the next one nor that of the last call.
             DeadlineExceededError: it took too long; nothing has happened.
         """
-        begun = time.monotonic()
+        begun = self._monotonic()
         digest = hashlib.sha256(request).digest()
         with self._copies.making(session_id):
             while True:
@@ -155,7 +158,7 @@ class Sessions:
                         raise SequenceConflictError(_unexpected(seq, head.seq), head.seq + 1)
                 # Until it is in the store, nobody else may find it.
                 self._copies.pop(session_id)
-                copy.session.until = begun + self._deadline_s
+                copy.session.until, copy.session.monotonic = begun + self._deadline_s, self._monotonic
                 status, media_type, content = work(copy.session, head.seq + 1)
                 answered = Answered(digest, status, media_type, content)
                 if self._save(head, copy, answered, ttl_s()):

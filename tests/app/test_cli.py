@@ -24,7 +24,7 @@ from app.settings import Settings
 from engine.table import rows
 
 ROOT = Path(__file__).resolve().parents[2]
-START_S = 30
+START_S = 120
 MATYAS = "0.26*(x**2+y**2) - 0.48*x*y"
 
 EVALUATED = [
@@ -260,7 +260,13 @@ def serving(*argv: str, **settings: str) -> Iterator[str]:
         process.stdout.close()
 
 
-@pytest.mark.parametrize("argv", [[], ["--workers", "2"]], ids=["one process", "two workers"])
+@pytest.mark.parametrize(
+    "argv",
+    [
+        pytest.param([], id="one process"),
+        pytest.param(["--workers", "2"], id="two workers", marks=pytest.mark.thorough),
+    ],
+)
 def test_the_printed_curl_line_works(argv: list[str]) -> None:
     with serving("--port", "0", *argv) as line:
         words = shlex.split(line)
@@ -273,12 +279,14 @@ def test_the_printed_curl_line_works(argv: list[str]) -> None:
     assert answer.json()["grads"] == {"x": 3.297442541400256}
 
 
+@pytest.mark.thorough
 def test_settings_come_from_the_environment_and_flags_go_before() -> None:
     with serving("--port", "0", PORT="1", HOST="localhost") as line:
         assert "http://localhost:" in line
         assert "http://localhost:1/" not in line
 
 
+@pytest.mark.thorough
 def test_insecure_listens_on_all_addresses() -> None:
     with serving("--port", "0", "--host", "0.0.0.0", "--insecure") as line:
         assert "http://127.0.0.1:" in line

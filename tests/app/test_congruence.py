@@ -174,6 +174,8 @@ PRODUCTS = {
     "jvp": Product("/v1/jvp", "tangents", "jvps", lambda p: p, lambda p: p.floating, push),
     "hvp": Product("/v1/hvp", "vectors", "hvp", as_loss, lambda p: p.floating, curve),
 }
+#: Of every product of cases `make test` takes one in four, and each program at least once.
+sampled = pytest.mark.sampled(one_in=4, each=["program"])
 each_product = pytest.mark.parametrize("product", PRODUCTS.values(), ids=PRODUCTS)
 
 
@@ -208,6 +210,7 @@ def test_gradient_program(server: Server, program: Program) -> None:
     assert_congruent(program, again["values"], {f"grad_{name}": g for name, g in expected.items()})
 
 
+@sampled
 @each_product
 @each(PROGRAMS)
 def test_product(server: Server, program: Program, product: Product) -> None:
@@ -217,6 +220,7 @@ def test_product(server: Server, program: Program, product: Product) -> None:
     assert_congruent(program, answer[product.key], product.transform(subject, dict(program.inputs), directions))
 
 
+@sampled
 @pytest.mark.parametrize("mode", MODES)
 @each(PROGRAMS)
 def test_jacobian(server: Server, program: Program, mode: str) -> None:
@@ -234,6 +238,7 @@ def test_hessian(server: Server, program: Program) -> None:
     assert_congruent(program, answer["hessian"], curvature(loss, dict(program.inputs)))
 
 
+@sampled
 @pytest.mark.parametrize("order", [1, 2])
 @each(PRECISE)
 def test_check(server: Server, program: Program, order: int) -> None:
@@ -244,6 +249,7 @@ def test_check(server: Server, program: Program, order: int) -> None:
 # Many directions
 
 
+@sampled
 @pytest.mark.parametrize("count", DIRECTIONS)
 @each_product
 @each(SELECTED)
@@ -338,6 +344,7 @@ def test_batched_evaluate(server: Server, program: Program, rows: int) -> None:
         assert_congruent(program, answer["grads"], batch.over_rows(lambda xs: slopes(loss, xs))(batch.inputs))
 
 
+@sampled
 @many_rows
 @each_product
 @each(SELECTED)
@@ -351,6 +358,7 @@ def test_batched_product(server: Server, program: Program, product: Product, row
         assert_congruent(program, answer[product.key], alone(batch.inputs, directions))
 
 
+@sampled
 @pytest.mark.parametrize(("rows", "count"), [(0, 2), (1, 64), (3, 0), (3, 1), (1000, 2)])
 @each_product
 @each(SELECTED)
@@ -364,6 +372,7 @@ def test_batched_many(server: Server, program: Program, product: Product, rows: 
         assert_congruent(program, answer[product.key], vmap(alone, (None, 0))(batch.inputs, directions))
 
 
+@sampled
 @pytest.mark.parametrize("mode", MODES)
 @many_rows
 @each(SELECTED)
@@ -374,6 +383,7 @@ def test_batched_jacobian(server: Server, program: Program, rows: int, mode: str
         assert_congruent(program, answer["jacobian"], expected)
 
 
+@sampled
 @many_rows
 @each(SELECTED)
 def test_batched_hessian(server: Server, program: Program, rows: int) -> None:

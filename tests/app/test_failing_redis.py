@@ -107,7 +107,7 @@ def test_gone_and_back(served: Served) -> None:
 
 def test_stuck(redis: RedisProcess, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was refused may have happened once the server goes on, but never twice."""
-    monkeypatch.setattr(server, "ANSWER_S", 0.2)
+    monkeypatch.setattr(server, "ANSWER_S", 2.0)
     served = Served(redis, 2**20)
     with redis.stopped():
         assert_unavailable(served.run(expr("x", "x + 1.0"), seq=2))

@@ -310,7 +310,7 @@ def test_a_body_that_does_not_come_is_not_waited_for() -> None:
     answers: list[Any] = []
 
     async def receive() -> Any:
-        await asyncio.sleep(60)
+        await asyncio.Event().wait()
 
     async def send(message: Any) -> None:
         answers.append(message)

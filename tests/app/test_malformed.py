@@ -597,7 +597,7 @@ def test_method_not_allowed_names_the_allowed_one(server: Server) -> None:
 
 def test_body_declared_too_long_is_refused_unread(server: Server) -> None:
     url = httpx.URL(server.base_url)
-    with contextlib.closing(http.client.HTTPConnection(url.host, url.port or 80, timeout=10)) as connection:
+    with contextlib.closing(http.client.HTTPConnection(url.host, url.port or 80, timeout=60)) as connection:
         connection.request("POST", "/v1/evaluate", GOOD, {**JSON_TYPE, "Content-Length": str(10**12)})
         answer = connection.getresponse()
         content = answer.read()
@@ -629,7 +629,7 @@ def send_until_answered(connection: socket.socket, pieces: Iterator[bytes], time
 
 def test_body_without_end_is_refused(server: Server) -> None:
     url = httpx.URL(server.base_url)
-    with socket.create_connection((url.host, url.port or 80), timeout=10) as connection:
-        answer = send_until_answered(connection, endless_body(), timeout_s=20)
+    with socket.create_connection((url.host, url.port or 80), timeout=60) as connection:
+        answer = send_until_answered(connection, endless_body(), timeout_s=60)
     assert answer.startswith(b"HTTP/1.1 413 "), answer
     server.assert_well()

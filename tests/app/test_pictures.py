@@ -19,7 +19,7 @@ from tests.app.test_around import talk
 if TYPE_CHECKING:
     from tests.app.conftest import Server
 
-needs_graphviz = pytest.mark.skipif(shutil.which("dot") is None, reason="Graphviz is not installed")
+needs_graphviz = pytest.mark.thorough
 
 
 def register(server: Server, expr: str) -> str:

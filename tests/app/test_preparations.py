@@ -117,7 +117,7 @@ PRODUCT = {"op": "mul", "args": ["x", "c"]}
         lambda k: {"expr": f"x * {k}"},
         lambda k: {"expr": f"sum(x * {many(k)})"},
         lambda k: {"graph": {"nodes": [{"id": "c", "value": many(k)}, {"id": "y", **PRODUCT}]}},
-        lambda k: {"expr": " + ".join(f"sin(x * {number})" for number in many(k)[:200])},
+        lambda k: {"expr": " + ".join(f"sin(x * {number})" for number in many(k)[:50])},
     ],
     ids=["small", "text", "graph", "nodes"],
 )
@@ -138,6 +138,7 @@ def test_what_is_kept_counts_for_what_it_takes(program: Callable[[int], dict[str
     assert 0 < taken < 1.5 * counted
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(not LINUX, reason="memory is read from /proc")
 def test_memory_is_flat_once_the_caches_are_full() -> None:
     app = new_app(prepared_requests=50)
@@ -150,7 +151,13 @@ def test_memory_is_flat_once_the_caches_are_full() -> None:
 
 @pytest.mark.skipif(not LINUX, reason="what a process has loaded is read from /proc")
 @pytest.mark.parametrize(
-    "module", [("app.cli", "serve"), ("app.cli", "serve", "--workers", "2"), ("uvicorn", "app.main:app")], ids=str
+    "module",
+    [
+        ("app.cli", "serve"),
+        pytest.param(("app.cli", "serve", "--workers", "2"), marks=pytest.mark.thorough),
+        pytest.param(("uvicorn", "app.main:app"), marks=pytest.mark.thorough),
+    ],
+    ids=str,
 )
 def test_servers_run_on_uvloop_and_httptools(tmp_path: Path, module: tuple[str, ...]) -> None:
     with start_server(tmp_path, module) as server:

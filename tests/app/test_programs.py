@@ -154,6 +154,7 @@ def test_the_store_is_never_asked_on_the_event_loop(monkeypatch: pytest.MonkeyPa
 # Servers
 
 
+@pytest.mark.thorough
 def test_a_killed_server_has_kept_what_it_answered(tmp_path: Path) -> None:
     with start_server(tmp_path) as running:
         kept = running.client.post("/v1/programs", json={"expr": MATYAS, "name": "matyas"}).json()
@@ -172,6 +173,7 @@ def test_a_killed_server_has_kept_what_it_answered(tmp_path: Path) -> None:
     assert "Traceback" not in log
 
 
+@pytest.mark.thorough
 def test_servers_that_share_a_directory(tmp_path: Path) -> None:
     with start_server(tmp_path) as one, start_server(tmp_path) as other:
         kept = one.client.post("/v1/programs", json={"expr": "sin(x)", "name": "best"}).json()
@@ -194,6 +196,7 @@ UVICORN = ["-m", "uvicorn", "app.main:app", "--port", "0"]
 SERVE = ["-m", "app.cli", "serve", "--port", "0"]
 
 
+@pytest.mark.sampled(one_in=4, each=["command", "spoilt"])
 @pytest.mark.parametrize("command", [UVICORN, SERVE], ids=["uvicorn", "serve"])
 @pytest.mark.parametrize("spoilt", ["a foreign file", "no directory"])
 def test_a_store_that_cannot_be_used_is_one_line_at_the_start(tmp_path: Path, command: list[str], spoilt: str) -> None:
@@ -204,7 +207,7 @@ def test_a_store_that_cannot_be_used_is_one_line_at_the_start(tmp_path: Path, co
         (tmp_path / "file").write_text("")
         directory, words = tmp_path / "file", "cannot be made"
     env = environment(data_dir=str(directory))
-    ended = subprocess.run([sys.executable, *command], env=env, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    ended = subprocess.run([sys.executable, *command], env=env, cwd=ROOT, capture_output=True, text=True, timeout=240)
     assert ended.returncode not in (0, None)
     lines = [line for line in ended.stderr.splitlines() if "PULLBACK_DATA_DIR" in line]
     assert len([line for line in lines if words in line]) == 1
@@ -213,7 +216,7 @@ def test_a_store_that_cannot_be_used_is_one_line_at_the_start(tmp_path: Path, co
 
 def test_a_memory_is_refused_for_several_workers() -> None:
     env = environment(store="memory", workers="2")
-    ended = subprocess.run([sys.executable, *SERVE], env=env, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    ended = subprocess.run([sys.executable, *SERVE], env=env, cwd=ROOT, capture_output=True, text=True, timeout=240)
     assert ended.returncode == 2
     [line] = ended.stderr.splitlines()
     assert 'PULLBACK_STORE is "memory"' in line

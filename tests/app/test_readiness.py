@@ -38,8 +38,9 @@ class Breakable(MemoryStore):
 
 @pytest.fixture
 def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[Breakable]:
-    """A store of which each answer is fresh for no time."""
+    """A store of which each answer is fresh for no time, and that has much of it to give one."""
     monkeypatch.setattr(readiness, "FRESH_S", 0)
+    monkeypatch.setattr(readiness, "PATIENCE_S", 60)
     store = Breakable()
     yield store
     store.answers.set()
@@ -89,6 +90,7 @@ def test_a_store_that_hangs_is_not_waited_for(store: Breakable, monkeypatch: pyt
     assert talk(app, lambda client: client.get("/healthz")).status_code == 200
     assert store.asked == 1
     store.answers.set()
+    monkeypatch.setattr(readiness, "PATIENCE_S", 60)
 
     async def until_ready(client: httpx.AsyncClient) -> None:
         while (await client.get("/readyz")).status_code != 200:

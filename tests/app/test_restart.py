@@ -22,6 +22,8 @@ from tests.app.conftest import ROOT, START_S, Server, start_server
 from tests.app.test_registered_programs import assert_unknown, look, post, register, remove
 from tests.engine.programs import PROGRAMS
 
+pytestmark = pytest.mark.thorough
+
 Document = dict[str, Any]
 
 MATRIX = np.array([[1.0, -0.5, 2.0], [0.25, 3.0, -1.0]])

@@ -68,7 +68,7 @@ class Machine(RuleBasedStateMachine):
         self.folder = tempfile.TemporaryDirectory()
         self.start()
         self.id = self.sessions.create("", ttl_s=None, seed=5, name=None, key=None)[0]
-        self.done: list[dict[str, Any]] = []
+        self.local = Local(5)
         self.seq = 0
 
     def new_store(self) -> Store:
@@ -97,7 +97,9 @@ class Machine(RuleBasedStateMachine):
                 found = self.sessions.change(self.id, body, seq, work)
         except (AutogradError, SessionError):
             return
-        self.done += commands
+        with np.errstate(all="ignore"):
+            for command in commands:
+                self.local.do(command)
         self.seq += 1
         assert found.answered.content == b"%d" % self.seq
         again = self.sessions.change(self.id, body, self.seq, work)
@@ -112,10 +114,7 @@ class Machine(RuleBasedStateMachine):
     def is_as_on_the_engine(self) -> None:
         if not hasattr(self, "id"):
             return
-        local = Local(5)
-        with np.errstate(all="ignore"):
-            for command in self.done:
-                local.do(command)
+        local = self.local
         expected = local.seen()
 
         def check(session: Session, head: Any) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import shutil
+import time
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -242,13 +242,18 @@ def new(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[...
     """Makes what uses the sessions of one store, as several processes would."""
     stores: list[Any] = []
 
-    def make(clock: Clock | None = None, quotas: Quotas | None = None, **policy: Any) -> Sessions:
+    def make(
+        clock: Clock | None = None,
+        quotas: Quotas | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
+        **policy: Any,
+    ) -> Sessions:
         clock = clock or Clock()
         if not stores:
             kind = request.getfixturevalue("redis_server").url if request.param == "redis" else request.param
             stores.append(store_of(kind, tmp_path, SessionPolicy(clock=clock, **policy)))
         options = {"ttl_s": 10.0, "max_ttl_s": 100.0, "cache_bytes": 2**20, "deadline_s": 5.0}
-        return Sessions(stores[0].sessions, quotas or Quotas(), clock=clock, **options)
+        return Sessions(stores[0].sessions, quotas or Quotas(), clock=clock, monotonic=monotonic, **options)
 
     yield make
     for store in stores:
@@ -441,11 +446,10 @@ def test_whoever_was_too_slow_begins_again(new: Callable[..., Sessions]) -> None
         fast.change(found, b"another", 3, does())
 
 
-def test_a_call_past_its_deadline_writes_nothing(new: Callable[..., Sessions], monkeypatch: Any) -> None:
-    sessions = new()
-    found = create(sessions)
+def test_a_call_past_its_deadline_writes_nothing(new: Callable[..., Sessions]) -> None:
     now = [0.0]
-    monkeypatch.setattr("app.sessions.manager.time.monotonic", lambda: now[0])
+    sessions = new(monotonic=lambda: now[0])
+    found = create(sessions)
 
     def work(session: Session, seq: int) -> tuple[int, str, bytes]:
         now[0] += 5.1
@@ -456,12 +460,11 @@ def test_a_call_past_its_deadline_writes_nothing(new: Callable[..., Sessions], m
     assert sessions.look(found, lambda session, head: (head.seq, list(session.ids))) == (0, [])
 
 
-def test_a_long_run_ends_at_its_deadline(new: Callable[..., Sessions], monkeypatch: Any) -> None:
+def test_a_long_run_ends_at_its_deadline(new: Callable[..., Sessions]) -> None:
     """Between two commands, and not when all are done: a thread cannot be stopped."""
-    sessions = new()
-    found = create(sessions)
     ticks = iter(range(10**6))
-    monkeypatch.setattr("app.sessions.session.time.monotonic", lambda: float(next(ticks)))
+    sessions = new(monotonic=lambda: float(next(ticks)))
+    found = create(sessions)
     with pytest.raises(DeadlineExceededError, match="nothing has happened"):
         sessions.change(found, b"", None, does(*[var("x", 1.0)] * 1000))
     assert next(ticks) < 20
@@ -595,7 +598,7 @@ def test_names_are_listed(server: Server) -> None:
     assert [(each["id"], each["name"]) for each in listed] == [("x", "weights"), ("c", "data"), ("y", None)]
 
 
-@pytest.mark.skipif(shutil.which("dot") is None, reason="Graphviz is not installed")
+@pytest.mark.thorough
 def test_the_tape_is_drawn(server: Server) -> None:
     path = made(server)
     run(server, path, var("x", 1.0), expr("y", "sin(x)"))

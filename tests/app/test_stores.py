@@ -434,6 +434,7 @@ def _work(directory: Path, worker: int) -> list[bool]:
         store.close()
 
 
+@pytest.mark.thorough
 def test_processes_that_share_a_file(tmp_path: Path, opened: list[SqliteStore]) -> None:
     with multiprocessing.get_context("spawn").Pool(3) as pool:
         added = pool.starmap(_work, [(tmp_path / "data", worker) for worker in range(3)])
@@ -465,6 +466,7 @@ def _start(directory: Path) -> str:
     return ""
 
 
+@pytest.mark.thorough
 def test_processes_that_start_at_once_in_an_empty_directory(tmp_path: Path) -> None:
     processes, rounds = 8, 24
     context = multiprocessing.get_context("spawn")

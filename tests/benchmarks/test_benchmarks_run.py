@@ -178,6 +178,7 @@ def test_every_workload_is_checked() -> None:
     assert {(each.ours, each.function) for each in workloads} <= {case[:2] for case in CASES}
 
 
+@pytest.mark.thorough
 def test_report_has_every_line(workers: run.Workers) -> None:
     """The whole run, servers and all, with ourselves as the rival of what needs an environment of its own."""
     tables = {

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 import pytest
 
 import pullback
+from pullback.remote import core
 from tests.app.conftest import Server, start_server
 from tests.clients.proxy import Proxy
 
@@ -26,6 +27,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     with start_server(tmp_path_factory.mktemp("server"), **MANY) as running:
         yield running
         assert running.process.poll() is None
+
+
+@pytest.fixture
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clients hardly wait between two tries: what disturbs them is a proxy, which does not need the time."""
+    monkeypatch.setattr(core, "_FIRST_PAUSE_S", 0.001)
+    monkeypatch.setattr(core, "_LONGEST_PAUSE_S", 0.01)
 
 
 @pytest.fixture

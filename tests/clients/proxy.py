@@ -11,7 +11,7 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, Self
 
-from tests.app.conftest import free_port
+from tests.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable

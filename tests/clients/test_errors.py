@@ -26,12 +26,14 @@ from pullback import (
     optimizers,
 )
 from pullback import functions as F
+from tests.app.clocked import CLOCKED, SharedClock
 from tests.app.conftest import start_server
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tests.app.conftest import Server
+    from tests.app.clocked import CLOCKED, SharedClock
+from tests.app.conftest import Server
 
 
 def line() -> int:
@@ -146,8 +148,10 @@ SLOW_STEPS = 60
 
 @pytest.fixture(scope="module")
 def hasty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A server that gives a request half a second."""
-    with start_server(tmp_path_factory.mktemp("hasty"), deadline_s="0.5") as running:
+    """A server to which each command seems to take a second, with the usual deadline."""
+    folder = tmp_path_factory.mktemp("hasty")
+    clock = SharedClock.made(folder / "clock", tick=1.0)
+    with start_server(folder, CLOCKED, test_clock=str(clock.folder)) as running:
         yield running.base_url
 
 
@@ -156,7 +160,7 @@ def test_what_takes_too_long(hasty: str) -> None:
     made = connect(hasty)
     x = Variable(2.0)
     before = x * 3.0
-    matrix = ones((1500, 1500))
+    matrix = ones((2, 2))
     slow: Any = matrix
     for _ in range(SLOW_STEPS):
         slow = F.tanh(F.matmul(slow, matrix))
@@ -172,7 +176,7 @@ def test_what_takes_too_long(hasty: str) -> None:
 def test_a_run_of_a_session_that_takes_too_long(hasty: str) -> None:
     with Client(hasty) as client:
         session = Session(client, client.create_session())
-        session.run([{"do": "variable", "id": "m", "value": np.ones((1500, 1500))}])
+        session.run([{"do": "variable", "id": "m", "value": np.ones((2, 2))}])
         slow = [{"do": "apply", "op": "matmul", "args": ["m", "m"], "out": ["m"]}] * SLOW_STEPS
         with pytest.raises(errors.DeadlineExceededError):
             session.run(slow)

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.app.conftest import free_port, start_server
+from tests.app.conftest import start_server
+from tests.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,7 +50,7 @@ NUMBERS = [
 ]
 
 FOUND = [file for file, programs in NEEDS.items() if file not in RARE or shutil.which(programs[0])]
-each_language = pytest.mark.parametrize("file", FOUND)
+each_language = pytest.mark.parametrize("file", [pytest.param(file, marks=pytest.mark.thorough) for file in FOUND])
 
 
 @pytest.fixture(scope="module")
@@ -73,9 +74,8 @@ def url_of_one_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 def run(file: str, url: str, folder: Path) -> subprocess.CompletedProcess[str]:
     """The example as README runs it, speaking to `url`."""
-    for program in NEEDS[file]:
-        if shutil.which(program) is None:
-            pytest.skip(f"{program} is not installed")
+    missing = [program for program in NEEDS[file] if shutil.which(program) is None]
+    assert not missing, f"not installed: {missing}"
     own = {"PULLBACK_URL": url, "GOCACHE": str(folder / "go"), "GOPROXY": "off", "GOFLAGS": "", "no_proxy": "127.0.0.1"}
     return subprocess.run(
         RUN[file].split(), cwd=FOLDER, env=os.environ | own, capture_output=True, text=True, timeout=RUN_S, check=False

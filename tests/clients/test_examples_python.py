@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from tests.app.conftest import environment, free_port, start_server
+from tests.app.conftest import environment, start_server
+from tests.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 FOLDER = Path(__file__).parents[2] / "clients" / "examples"
 README = (FOLDER / "README.md").read_text()
 # The longest takes five seconds on an idle machine.
-RUN_S = 60
+RUN_S = 240
 NUMBER = re.compile(r"-?\d+\.?\d*(?:e[-+]\d+)?")
 
 # Requests that are not for steps: a session made and deleted, a program registered, a look at what came out.
@@ -143,7 +144,11 @@ CLAIMS: dict[str, tuple[Callable[[str], None], int | str]] = {
 }
 ROW = re.compile(r"^\| \[(.*?\.py)\]\((.*?)\) \| (.*?) \| (.*?) \| (.*?) ?\| `(.*?)` \|$", re.MULTILINE)
 
-each_example = pytest.mark.parametrize("file", CLAIMS)
+#: The others take seconds each.
+QUICK = {"newton.py"}
+each_example = pytest.mark.parametrize(
+    "file", [file if file in QUICK else pytest.param(file, marks=pytest.mark.thorough) for file in CLAIMS]
+)
 
 
 @pytest.fixture(scope="module")
@@ -214,13 +219,14 @@ def test_needs_no_server_and_costs_as_many_requests_as_it_says(file: str, printe
     assert expected <= int(found.stderr.split()[-1]) <= expected + MOST_BESIDES
 
 
+@pytest.mark.thorough
 def test_the_bar_may_be_missing(printed: Callable[[str], str]) -> None:
     found = run(["-c", COUNTED, "mlp.py", "without", "tqdm"], "local")
     assert (found.returncode, found.stdout) == (0, printed("mlp.py")), found.stderr
     assert found.stderr.strip().isdecimal()
 
 
-@pytest.mark.parametrize("file", ["gradient_descent.py", "pinn.py"])
+@pytest.mark.parametrize("file", ["gradient_descent.py", pytest.param("pinn.py", marks=pytest.mark.thorough)])
 def test_no_server_is_said_so(file: str) -> None:
     url = f"http://127.0.0.1:{free_port()}"
     found = run([file], url)

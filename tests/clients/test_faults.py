@@ -24,6 +24,8 @@ from tests.clients.proxy import FAULTS, Proxy
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+pytestmark = pytest.mark.usefixtures("short_pauses")
+
 STEPS = 300
 SOAK_STEPS = 1_000
 RATE = 0.25
@@ -228,7 +230,7 @@ def test_ctrl_c(port: int, fault: str) -> None:
     with Proxy(port, lambda number: faults[0] if faults else None) as proxy, connect(proxy.url):
 
         def interrupt() -> None:
-            assert proxy.waiting.wait(10)
+            assert proxy.waiting.wait(60)
             faults.clear()
             signal.pthread_kill(main_thread, signal.SIGINT)
 

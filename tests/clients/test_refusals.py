@@ -334,7 +334,7 @@ def test_the_end_of_a_process(server: Server) -> None:
     """
     words = [sys.executable, "-W", "error::ResourceWarning", "-c", textwrap.dedent(script)]
     env = os.environ | {"PULLBACK_URL": server.base_url}
-    done = subprocess.run(words, capture_output=True, text=True, env=env, timeout=60)
+    done = subprocess.run(words, capture_output=True, text=True, env=env, timeout=240)
     assert done.returncode == 0 and not done.stderr, done.stderr
     ended, kept, value = done.stdout.split()
     assert value == "2.0"

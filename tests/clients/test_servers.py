@@ -18,8 +18,9 @@ from pullback import (
     connect,
     errors,
 )
-from tests.app.conftest import free_port, start_server
+from tests.app.conftest import start_server
 from tests.clients.proxy import Message, Proxy
+from tests.ports import free_port
 
 if TYPE_CHECKING:
     from pathlib import Path

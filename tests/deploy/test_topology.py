@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from tests.app.conftest import ROOT, Server, environment, free_port, stop, wait_until_ready
+from tests.app.conftest import ROOT, Server, environment, stop, wait_until_ready
 from tests.app.scripts import back, expr, op, var
+from tests.ports import free_port
 from tests.redis_process import RedisProcess, needs_redis, start_redis
 
 if TYPE_CHECKING:
@@ -58,7 +59,8 @@ class Proxy:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
         # Sockets are closed a turn after they are told to.
-        await asyncio.sleep(0.01)
+        for _ in range(3):
+            await asyncio.sleep(0)
 
 
 async def _pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:

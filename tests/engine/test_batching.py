@@ -59,6 +59,7 @@ def batches(n: int) -> list[tuple[int, ...]]:
     return alone if n == 1 else [tuple(range(n)), *alone]
 
 
+@pytest.mark.sampled(one_in=4, each=["op"])
 @DTYPES
 @pytest.mark.parametrize(("op", "example"), ROWS)
 def test_rows_together_are_rows_alone(op: Operation, example: Example, dtype: np.dtype[Any]) -> None:

@@ -155,6 +155,7 @@ def in_dtype(op: Operation, example: Example, dtype: np.dtype[Any]) -> list[Any]
     return [canonical(np.asarray(x, dtype)) if i in places else x for i, x in enumerate(operands(op, example))]
 
 
+@pytest.mark.sampled(one_in=4, each=["op"])
 @DTYPES
 @pytest.mark.parametrize(("op", "example"), SMOOTH)
 def test_forward_mode_is_reverse_mode_transposed(op: Operation, example: Example, dtype: np.dtype[Any]) -> None:
@@ -196,6 +197,7 @@ def inner(xs: Iterable[Any], ys: Iterable[Any]) -> float:
     return sum(float(np.sum(np.multiply(x, y, dtype=FLOAT64))) for x, y in zip(xs, ys, strict=True))
 
 
+@pytest.mark.sampled(one_in=4, each=["op"])
 @DTYPES
 @pytest.mark.parametrize(("op", "example"), ON_ITS_OWN)
 def test_a_trace_gives_the_bits_of_the_tape(op: Operation, example: Example, dtype: np.dtype[Any]) -> None:

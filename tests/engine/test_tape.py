@@ -271,6 +271,7 @@ def test_masks_combine_and_index() -> None:
         x & 1
 
 
+@pytest.mark.thorough
 def test_joining_many_is_linear() -> None:
     """Of 20,000 operands each has its cotangent without a look at all the others."""
     xs = [Variable([float(i)]) for i in range(20_000)]
@@ -426,6 +427,7 @@ def test_a_chain_of_100_000_operations_is_no_recursion(create_graph: bool) -> No
     assert np.isfinite(value)
 
 
+@pytest.mark.thorough
 def test_a_training_loop_leaves_no_cycles_behind() -> None:
     """With the collector off, memory stays flat: reference counting frees every tape."""
     w = Variable(np.ones((20, 20)))

@@ -395,6 +395,7 @@ def texts(draw: Callable[..., Any]) -> str:
     return "; ".join(statements)
 
 
+@pytest.mark.thorough
 @given(texts(), declared_inputs)
 @settings(max_examples=300)
 def test_random_texts_are_read_back(given_text: str, declared: dict[str, Any]) -> None:
@@ -465,6 +466,7 @@ def _calls(argument: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]
     )
 
 
+@pytest.mark.thorough
 @given(documents())
 @settings(max_examples=150)
 def test_random_documents_are_read_back(described: dict[str, Any]) -> None:

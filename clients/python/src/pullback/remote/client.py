@@ -287,7 +287,8 @@ def _options(settings: Settings, connections: int, event_hooks: Hooks | None) ->
     return {
         "base_url": settings.url,
         "headers": settings.headers(),
-        "timeout": settings.timeout_s,
+        # Waiting for a connection of our own is no part of a try.
+        "timeout": httpx.Timeout(settings.timeout_s, pool=None),
         # Certificates take a tenth of a second to read; without TLS there are none to check.
         "verify": not settings.url.startswith("http://"),
         "limits": httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
