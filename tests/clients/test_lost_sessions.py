@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import datetime
-import threading
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,23 +15,38 @@ from pullback import (
     errors,
 )
 from pullback import functions as F
+from tests.app.clocked import CLOCKED, SharedClock
+from tests.app.conftest import start_server
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tests.app.conftest import Server
 
-
-def wait(seconds: float) -> None:
-    """Until a moment is past, for which the server has no sign."""
-    until = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=seconds)
-    while datetime.datetime.now(datetime.UTC) <= until:
-        threading.Event().wait(0.01)
+LIFE_S = 10.0
 
 
-def test_an_expired_session(server: Server) -> None:
-    made = connect(server.base_url, ttl_s=0.3)
+@dataclass(frozen=True, slots=True)
+class Clocked:
+    """A server, and the clock that it has."""
+
+    base_url: str
+    clock: SharedClock
+
+
+@pytest.fixture(scope="module")
+def clocked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clocked]:
+    folder = tmp_path_factory.mktemp("clocked")
+    clock = SharedClock.made(folder / "clock")
+    with start_server(folder, CLOCKED, test_clock=str(clock.folder)) as running:
+        yield Clocked(running.base_url, clock)
+
+
+def test_an_expired_session(clocked: Clocked) -> None:
+    made = connect(clocked.base_url, ttl_s=LIFE_S)
     w = Variable([1.0, 2.0], name="weights")
     assert w.data.tolist() == [1.0, 2.0]
-    wait(0.4)
+    clocked.clock.advance(LIFE_S)
     y = w * 2.0
     with pytest.raises(errors.ExpiredSessionError) as caught:
         y.data  # noqa: B018
@@ -50,25 +64,25 @@ def test_an_expired_session(server: Server) -> None:
 
 @pytest.mark.parametrize("is_pending", [True, False])
 @pytest.mark.parametrize("ending", ["expired", "deleted"])
-def test_closing_when_the_session_is_gone(server: Server, ending: str, is_pending: bool) -> None:
+def test_closing_when_the_session_is_gone(clocked: Clocked, ending: str, is_pending: bool) -> None:
     """There is nothing left to end, and nothing that the user could do about it."""
-    with connect(server.base_url, ttl_s=0.3) as made:
+    with connect(clocked.base_url, ttl_s=LIFE_S) as made:
         x = Variable(1.0)
         assert x.item() == 1.0
         if ending == "deleted":
             made.client.delete_session(made.id)
         else:
-            wait(0.4)
+            clocked.clock.advance(LIFE_S)
         if is_pending:
             del x
 
 
-def test_starting_over_after_an_expired_session(server: Server) -> None:
-    first = connect(server.base_url, ttl_s=0.2)
+def test_starting_over_after_an_expired_session(clocked: Clocked) -> None:
+    first = connect(clocked.base_url, ttl_s=LIFE_S)
     w = Variable(1.0)
     assert w.item() == 1.0
-    wait(0.3)
-    with connect(server.base_url):
+    clocked.clock.advance(LIFE_S)
+    with connect(clocked.base_url):
         assert (Variable(2.0) * 3.0).item() == 6.0
         with pytest.raises(errors.WrongConnectionError):
             F.add(w, Variable(1.0)).item()

@@ -79,7 +79,7 @@ def test_nothing_is_sent_before_something_is_looked_at(proxy: Proxy) -> None:
 LOOKS: dict[str, Callable[[Any], object]] = {
     "data": lambda loss: loss.data,
     "item": lambda loss: loss.item(),
-    "float": float,
+    "float of item": lambda loss: float(loss.item()),
     "str": str,
     "repr": repr,
     "format": lambda loss: f"{loss:.3f}",
