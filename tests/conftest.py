@@ -16,12 +16,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 # A slow machine is no failure of a property, and every run tries the same examples.
-settings.register_profile("unhurried", settings.get_profile("default"), deadline=None, derandomize=True)
-settings.load_profile("unhurried")
+settings.register_profile("all", settings.get_profile("default"), deadline=None, derandomize=True)
+settings.register_profile("sample", settings.get_profile("all"), max_examples=40)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Workers share the processors: BLAS's own threads would spin against those of the others."""
+    """Choose how many examples a property is tried on; leave the processors to the workers, which share them.
+
+    BLAS's own threads would spin against those of the others.
+    """
+    settings.load_profile("sample" if config.option.markexpr else "all")
     if hasattr(config, "workerinput"):
         bound_blas(1)
 

@@ -15,6 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.sampling import examples
+
 if TYPE_CHECKING:
     from tests.app.conftest import Server
 
@@ -148,7 +150,7 @@ def test_int64_is_exact(server: Server, encoding: str) -> None:
 
 @pytest.mark.parametrize("encoding", ["nested", "flat", "base64"])
 @given(data=st.lists(st.floats(), min_size=1, max_size=20))
-@settings(max_examples=50, deadline=None, derandomize=True)
+@settings(max_examples=examples(50), deadline=None, derandomize=True)
 def test_float64_reads_back_bit_for_bit(server: Server, encoding: str, data: list[float]) -> None:
     array = np.array([math.nan if math.isnan(x) else x for x in data])
     for sent in (packed(array), flat([len(data)], "float64", spelled(array)), spelled(array)):
@@ -158,7 +160,7 @@ def test_float64_reads_back_bit_for_bit(server: Server, encoding: str, data: lis
 
 @pytest.mark.parametrize("encoding", ["nested", "flat", "base64"])
 @given(data=st.lists(st.floats(width=32, allow_nan=False), min_size=1, max_size=20))
-@settings(max_examples=50, deadline=None, derandomize=True)
+@settings(max_examples=examples(50), deadline=None, derandomize=True)
 def test_float32_reads_back_bit_for_bit(server: Server, encoding: str, data: list[float]) -> None:
     array = np.array(data, np.float32)
     value = server.evaluate(expr="x", inputs={"x": packed(array)}, encoding=encoding)["values"]["x"]

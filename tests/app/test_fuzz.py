@@ -11,13 +11,17 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.sampling import examples
+
 if TYPE_CHECKING:
     from tests.app.conftest import Server
 
 TIMEOUT_S = 10
 MEDIA_TYPES = {"application/json", "application/problem+json"}
 PATHS = ["/v1/evaluate", "/v1/infer", "/v1/programs"]
-bounded = settings(max_examples=100, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+bounded = settings(
+    max_examples=examples(100), deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
 
 
 def assert_civil(server: Server, path: str, body: bytes) -> httpx.Response:

@@ -89,6 +89,7 @@ def assert_same(packed: Any, written: Any) -> None:
 # The same answers
 
 
+@pytest.mark.sampled(one_in=4)
 @pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: program.name)
 def test_programs_are_answered_as_in_json(server: Server, program: Program) -> None:
     cotangents = {name: np.ones(np.shape(x)) for name, x in program(program.inputs).items()}
@@ -179,6 +180,7 @@ def repacked(refused: Case) -> bytes | None:
 REFUSED = [refused for refused in CASES if refused.headers == JSON_TYPE and repacked(refused)]
 
 
+@pytest.mark.sampled(one_in=3)
 @pytest.mark.parametrize("refused", REFUSED, ids=[refused.title[:60] for refused in REFUSED])
 def test_problems_are_the_same(server: Server, refused: Case) -> None:
     request_id = {"X-Request-ID": "test-msgpack"}

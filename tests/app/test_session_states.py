@@ -22,6 +22,7 @@ from engine.errors import AutogradError
 from tests.app.local import Local
 from tests.app.scripts import back, do, expr, op, var
 from tests.redis_process import RedisProcess, needs_redis
+from tests.sampling import examples
 
 NAMES = st.sampled_from(["a", "b", "c", "d"])
 VALUES = st.sampled_from([0.5, -2.0, 0.0, [1.0, -0.5], [[0.25, 2.0], [3.0, -1.0]]])
@@ -156,10 +157,12 @@ class RedisMachine(Machine):
 
 
 TestSessions = Machine.TestCase
-TestSessions.settings = settings(max_examples=60, stateful_step_count=25, deadline=None)
+TestSessions.settings = settings(max_examples=examples(60), stateful_step_count=25, deadline=None)
 
 
 @needs_redis
 def test_sessions_in_redis(redis_server: RedisProcess) -> None:
     RedisMachine.url = redis_server.url
-    run_state_machine_as_test(RedisMachine, settings=settings(max_examples=30, stateful_step_count=25, deadline=None))
+    run_state_machine_as_test(
+        RedisMachine, settings=settings(max_examples=examples(30), stateful_step_count=25, deadline=None)
+    )

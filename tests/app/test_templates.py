@@ -11,6 +11,7 @@ from app.hot.templates import Templates
 from app.main import Pullback
 from app.wire.media import JSON
 from tests.app.hot import Sent, ask, new_app
+from tests.sampling import examples
 
 HEADERS = ((b"content-type", JSON.encode()), (b"x-request-id", b"same"))
 #: Bodies with places for numbers.
@@ -50,6 +51,7 @@ def hot() -> Pullback:
     return new_app()
 
 
+@pytest.mark.sampled(one_in=3)
 @pytest.mark.parametrize("path", ["/v1/evaluate", "/v1/hessian", "/v1/jacobian"])
 @pytest.mark.parametrize("like", LIKE)
 def test_numbers_in_every_spelling(hot: Pullback, cold: Pullback, like: str, path: str) -> None:
@@ -62,7 +64,7 @@ def test_numbers_in_every_spelling(hot: Pullback, cold: Pullback, like: str, pat
 
 
 @given(st.data())
-@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=examples(200), suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 def test_bodies_that_are_almost_alike(hot: Pullback, cold: Pullback, data: st.DataObject) -> None:
     like = data.draw(st.sampled_from(LIKE[:6]))
     body = like % tuple(data.draw(st.floats(-9, 9)) for _ in range(like.count("%s")))

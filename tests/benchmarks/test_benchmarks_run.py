@@ -164,6 +164,7 @@ CASES = [
 OUR_MODULES = {"ours", "compiled", "programs"}
 
 
+@pytest.mark.sampled(one_in=3)
 @pytest.mark.parametrize(("library", "workload", "expected"), CASES, ids=[f"{case[0]}-{case[1]}" for case in CASES])
 def test_value_and_gradients(
     workers: run.Workers, library: str, workload: str, expected: Callable[[], list[object]]

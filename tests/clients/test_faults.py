@@ -88,11 +88,13 @@ def compare(url: str, steps: int, seed: int, faults: tuple[str, ...] = FAULTS) -
     return happened
 
 
+@pytest.mark.thorough
 def test_training(server: Any) -> None:
     happened = compare(server.base_url, STEPS, seed=1)
     assert set(FAULTS) <= set(happened)
 
 
+@pytest.mark.sampled(one_in=4)
 @pytest.mark.parametrize("fault", FAULTS)
 def test_training_with_one_kind_of_fault(server: Any, fault: str) -> None:
     happened = compare(server.base_url, 8 if fault == "late" else 40, seed=2, faults=(fault,))

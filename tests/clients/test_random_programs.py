@@ -136,6 +136,7 @@ def outcome(local: Side, what: str, arguments: tuple[Any, ...]) -> tuple[str, st
     return None
 
 
+@pytest.mark.sampled(one_in=4)
 @pytest.mark.parametrize("seed", range(PROGRAMS))
 def test_the_same_bits(client: pullback.Client, seed: int) -> None:
     local, remote = Side(engine), Side(pullback)

@@ -117,6 +117,7 @@ def test_a_value_is_what_it_is_locally(connection: Connection, name: str) -> Non
     assert (Variable(2.0) * 2.0).item() == 4.0
 
 
+@pytest.mark.sampled(one_in=3)
 @pytest.mark.parametrize("speaks_json", [True, False], ids=["json", "msgpack"])
 @pytest.mark.filterwarnings("ignore:.*:RuntimeWarning", "ignore::DeprecationWarning")
 def test_values_of_operations_are_the_local_ones(server: Server, speaks_json: bool) -> None:

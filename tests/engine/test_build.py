@@ -23,6 +23,7 @@ from engine.errors import (
 from engine.graph import Graph, build
 from engine.table import OPERATIONS
 from tests.engine.graphs import quickly, shown, shown_inputs, shown_outputs
+from tests.sampling import examples
 
 
 def node(name: Any, op: Any, *args: Any, **fields: Any) -> dict[str, Any]:
@@ -585,6 +586,7 @@ LARGE = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("document", LARGE.values(), ids=LARGE)
 def test_large_documents_take_linear_time(document: Any) -> None:
     with quickly():
@@ -645,7 +647,7 @@ documents = st.recursive(
 
 
 @given(documents | st.dictionaries(st.sampled_from(FIELDS[:3]), documents))
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 def test_random_documents(document: Any) -> None:
     assert_civil(document)
 
@@ -674,7 +676,7 @@ arguments = st.recursive(st.sampled_from(NAMES) | values, nodes, max_leaves=4)
         optional={"outputs": st.lists(st.sampled_from(NAMES), max_size=2), "inputs": documents},
     )
 )
-@settings(max_examples=500)
+@settings(max_examples=examples(500))
 def test_random_graphs(document: Any) -> None:
     assert_civil(document)
 

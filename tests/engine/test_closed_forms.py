@@ -83,7 +83,7 @@ HIGH_ORDERS: dict[str, tuple[Function, int, list[float], Callable[[float, int], 
 }
 
 
-@pytest.mark.sampled(one_in=4, each=["name"])
+@pytest.mark.sampled(one_in=12)
 @every_way
 @pytest.mark.parametrize("name", HIGH_ORDERS)
 def test_high_orders(name: str, way: str) -> None:
@@ -128,7 +128,7 @@ BY_SYMPY: dict[str, tuple[Function, str, int, list[float]]] = {
 }
 
 
-@pytest.mark.sampled(one_in=4, each=["name"])
+@pytest.mark.sampled(one_in=12)
 @every_way
 @pytest.mark.parametrize("name", BY_SYMPY)
 def test_high_orders_by_sympy(name: str, way: str) -> None:

@@ -22,6 +22,7 @@ from engine.graph import build, parse
 from engine.graph.tokens import INSTEAD
 from engine.table import OPERATIONS
 from tests.engine.graphs import quickly, shown, shown_inputs, shown_outputs
+from tests.sampling import examples
 
 GRAPHS = {
     # Operators
@@ -555,13 +556,13 @@ pi newaxis sin sum split concat array stack grad 1 2.5 0 1e400 0x1f 7j "float32"
 
 
 @given(st.lists(st.sampled_from([*TOKENS, "\n", " ", "\t", "\r", "\x0c", "\x00"]), max_size=30).map(" ".join))
-@settings(max_examples=500)
+@settings(max_examples=examples(500))
 def test_random_tokens(text: str) -> None:
     assert_civil(text)
 
 
 @given(st.text(max_size=40) | st.text(alphabet="x1.+-*/()[]{},;:=<>!'\"\\\n# eEjJ_0é\x00\ud800", max_size=40))
-@settings(max_examples=500)
+@settings(max_examples=examples(500))
 def test_random_text(text: str) -> None:
     assert_civil(text)
 
@@ -585,7 +586,7 @@ def misspelt(draw: st.DrawFn) -> str:
 
 
 @given(misspelt())
-@settings(max_examples=500)
+@settings(max_examples=examples(500))
 def test_misspelt_programs(text: str) -> None:
     assert_civil(text)
 
@@ -607,7 +608,7 @@ arithmetic = st.recursive(
 
 
 @given(arithmetic)
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 def test_arithmetic_is_python_s(text: str) -> None:
     values: dict[str, Any] = {"x": 0.75, "y": -1.5}
     expected = eval(text, {"abs": abs}, dict(values))

@@ -209,7 +209,7 @@ def assert_close(found: Values, expected: Values, eps: float) -> None:
         np.testing.assert_allclose(found[name], x, rtol=eps, atol=eps * scale, err_msg=name)
 
 
-@pytest.mark.sampled(one_in=4)
+@pytest.mark.sampled(one_in=8)
 @every_row
 @few_programs
 @given(sketches)
@@ -230,7 +230,7 @@ def test_tape_and_graph_give_the_same_bits_and_differences_agree(row: str, sketc
             assert_close({name: np.asarray(slopes[name])[index]}, {name: (high - low) / (2 * EPS)}, 1e-5)
 
 
-@pytest.mark.sampled(one_in=4)
+@pytest.mark.sampled(one_in=8)
 @every_row
 @few_programs
 @given(sketches)
@@ -272,7 +272,7 @@ def with_grad(written: Written) -> Any:
     return written.built([*nodes, {"id": "along", **(total or {})}])
 
 
-@pytest.mark.sampled(one_in=4)
+@pytest.mark.sampled(one_in=8)
 @every_row
 @few_programs
 @given(sketches, st.sets(st.sampled_from(sorted(POINT)), min_size=1))
@@ -295,7 +295,7 @@ def test_batched_is_a_loop_over_rows(row: str, sketch: Any, batched: set[str]) -
     assert {name: g.shape for name, g in nothing.grads.items()} == {n: (0, *np.shape(x)) for n, x in POINT.items()}
 
 
-@pytest.mark.sampled(one_in=4)
+@pytest.mark.sampled(one_in=8)
 @every_row
 @few_programs
 @given(sketches)

@@ -20,6 +20,7 @@ from engine.graph.trace import Trace
 from engine.transforms import grad, value_and_grad
 from engine.values import as_raw, aval, dtype_of, shape_of
 from tests.engine.programs import PROGRAMS, Program
+from tests.sampling import examples
 
 Function = Callable[..., Any]
 
@@ -179,14 +180,14 @@ def slopes_on_tape(f: Function, args: Sequence[Any]) -> list[Any]:
         return [np.zeros_like(x.data) if x.grad is None else x.grad.data for x in xs if x.dtype.kind == "f"]
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(programs, inputs, shapes)
 def test_values_of_programs(program: Written, kinds: list[tuple[str, int]], shape: tuple[int, ...]) -> None:
     args = [drawn(kind, seed, shape) for kind, seed in kinds]
     assert_same_bits(planned(program, args), on_tape(program, args), program.lines)
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(programs, of_one_precision, shapes)
 def test_gradients_of_programs(program: Written, kinds: list[tuple[str, int]], shape: tuple[int, ...]) -> None:
     args = [drawn(kind, seed, shape) for kind, seed in kinds]
@@ -195,7 +196,7 @@ def test_gradients_of_programs(program: Written, kinds: list[tuple[str, int]], s
     assert_same_bits(found, slopes_on_tape(program.loss, args), program.lines)
 
 
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 @given(programs, st.lists(st.integers(0, 2**16), min_size=1, max_size=2), shapes)
 def test_second_gradients_of_programs(program: Written, seeds: list[int], shape: tuple[int, ...]) -> None:
     args = [drawn("special" if seed % 2 else "array", seed, shape) for seed in seeds]
@@ -206,7 +207,7 @@ def test_second_gradients_of_programs(program: Written, seeds: list[int], shape:
     assert_same_bits(compile(second)(*args), expected, program.lines)
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(programs, of_one_precision, st.sampled_from([(SMALLEST - 1,), (SMALLEST,), (40, 40), (3, 700)]))
 def test_programs_that_write_into_buffers(
     program: Written, kinds: list[tuple[str, int]], shape: tuple[int, ...]
@@ -224,7 +225,7 @@ def test_programs_that_write_into_buffers(
     assert_same_bits(args, kept, program.lines)
 
 
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 @given(
     st.lists(
         st.tuples(st.sampled_from([*UNARY, *BINARY, *BINARY]), st.integers(0, 4), st.integers(0, 4)),

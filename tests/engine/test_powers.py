@@ -159,11 +159,13 @@ def test_gradients_are_those_of_the_smooth_function() -> None:
     assert not disagreements(SMOOTH, FIRST, lambda text, x: grad(function(SMOOTH[text]))(x), FEW_POINTS)
 
 
+@pytest.mark.sampled(one_in=3)
 @pytest.mark.parametrize("way", SECOND)
 def test_second_derivatives_are_those_of_the_smooth_function(way: str) -> None:
     assert not disagreements(SMOOTH, {way: SECOND[way]}, lambda text, x: hessian(function(SMOOTH[text]))(x))
 
 
+@pytest.mark.sampled(one_in=3)
 @pytest.mark.parametrize("way", THIRD)
 def test_third_derivatives_are_those_of_the_smooth_function(way: str) -> None:
     def expected(text: str, x: Any) -> Any:
@@ -212,6 +214,7 @@ def separate(p: float, x: Any) -> tuple[Any, Any]:
     return np.diag(second), cube
 
 
+@pytest.mark.sampled(one_in=3)
 @pytest.mark.parametrize("p", EXPONENTS)
 def test_any_exponent_from_2_on(p: float) -> None:
     for text in (f"norm(x) ** {p}", f"(norm(x) ** 1.25) ** {p / 1.25}", f"norm(x) * norm(x) ** {p - 1}"):
@@ -219,6 +222,7 @@ def test_any_exponent_from_2_on(p: float) -> None:
     assert not disagreements([f"norm(x) ** {p}"], THIRD, lambda _, x: radial(p, x)[1], FEW_POINTS)
 
 
+@pytest.mark.sampled(one_in=3)
 @pytest.mark.parametrize("p", EXPONENTS)
 def test_any_exponent_of_hypot_and_abs(p: float) -> None:
     def columns(x: Any, place: int) -> Any:

@@ -18,6 +18,7 @@ from engine.graph.codegen.region import Region
 from engine.graph.codegen.structure import Structure
 from engine.graph.trace import Trace
 from engine.values import aval
+from tests.sampling import examples
 
 Array = npt.NDArray[Any]
 SPECIAL = [np.nan, np.inf, -np.inf, 0.0, -0.0, 5e-324, -1e308, 3e5]
@@ -104,7 +105,7 @@ STEPS = [
 ]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=examples(60))
 @given(
     st.lists(st.tuples(st.sampled_from(STEPS), st.integers(1, 4), st.integers(1, 4)), min_size=1, max_size=12),
     st.sets(st.integers(1, 12), max_size=4),

@@ -20,6 +20,7 @@ from engine.graph.trace import Trace
 from engine.primitive import Example, Operation
 from engine.values import FLOAT64, Aval, aval, shape_of
 from tests.engine.cases import CASES, attributes, moved, operands, outputs
+from tests.sampling import examples
 
 LENGTH = 40
 ROSENBROCK = parse("sum(100 * (x[1:] - x[:-1]**2)**2 + (1 - x[:-1])**2)")
@@ -99,7 +100,7 @@ def assert_as_dense(ask: Any) -> None:
             assert_same(np.asarray(found[name][other]), np.asarray(block))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(text=vectors(), seed=st.integers(0, 100))
 def test_sparse_jacobians_are_the_dense_ones(text: str, seed: int) -> None:
     graph, inputs = parse(text), {"x": point(seed)}
@@ -107,7 +108,7 @@ def test_sparse_jacobians_are_the_dense_ones(text: str, seed: int) -> None:
         assert_as_dense(lambda mode=mode: jacobian(graph, inputs, mode=mode).run()["jacobian"])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(text=vectors(), seed=st.integers(0, 100))
 def test_sparse_hessians_are_the_dense_ones(text: str, seed: int) -> None:
     *lines, last = text.split("; ")
@@ -165,7 +166,7 @@ def aval_of(y: Any) -> Aval:
     return y.aval if hasattr(y, "aval") else aval(y)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(
     entries=st.lists(st.tuples(st.integers(0, 19), st.integers(0, 39)), max_size=60),
 )

@@ -20,6 +20,7 @@ from engine.table import OPERATIONS, rows
 from tests.engine.graphs import quickly, shown
 from tests.engine.test_build import GRAPHS as DOCUMENTS
 from tests.engine.test_expression import GRAPHS as TEXTS
+from tests.sampling import examples
 
 
 def read_back(program: Graph) -> list[Graph]:
@@ -397,7 +398,7 @@ def texts(draw: Callable[..., Any]) -> str:
 
 @pytest.mark.thorough
 @given(texts(), declared_inputs)
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 def test_random_texts_are_read_back(given_text: str, declared: dict[str, Any]) -> None:
     try:
         program = parse(given_text, declared)
@@ -468,6 +469,6 @@ def _calls(argument: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]
 
 @pytest.mark.thorough
 @given(documents())
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 def test_random_documents_are_read_back(described: dict[str, Any]) -> None:
     assert_same(build(described))
