@@ -175,7 +175,7 @@ PRODUCTS = {
     "hvp": Product("/v1/hvp", "vectors", "hvp", as_loss, lambda p: p.floating, curve),
 }
 #: Of every product of cases `make test` takes one in four, and each program at least once.
-sampled = pytest.mark.sampled(one_in=8, each=["program"])
+sampled = pytest.mark.sampled(one_in=12, each=["program"])
 each_product = pytest.mark.parametrize("product", PRODUCTS.values(), ids=PRODUCTS)
 
 

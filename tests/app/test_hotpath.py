@@ -16,7 +16,7 @@ from app.main import Pullback
 from app.wire import examples
 from app.wire.media import JSON, MSGPACK
 from tests.app.hot import Document, Sent, ask, ask_all, new_app, sent
-from tests.sampling import examples
+from tests.sampling import examples as tried
 
 EXAMPLES: dict[str, tuple[str, Document]] = {
     f"{path} {name}": (f"/v1/{path}", example["value"])
@@ -164,7 +164,7 @@ def spellings(draw: st.DrawFn, document: Document) -> bytes:
 
 @pytest.mark.sampled(one_in=3)
 @given(st.data())
-@settings(max_examples=examples(400), derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=tried(400), derandomize=True, suppress_health_check=list(HealthCheck))
 def test_both_ways_agree(hot: Pullback, cold: Pullback, data: st.DataObject) -> None:
     path, right, varied = data.draw(variants())
     media_type, accept, coding = data.draw(st.sampled_from(MEDIA)), data.draw(ACCEPTED), data.draw(CODINGS)

@@ -111,6 +111,7 @@ def many(k: int) -> list[float]:
 PRODUCT = {"op": "mul", "args": ["x", "c"]}
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "program",
     [

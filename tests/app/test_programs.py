@@ -196,7 +196,7 @@ UVICORN = ["-m", "uvicorn", "app.main:app", "--port", "0"]
 SERVE = ["-m", "app.cli", "serve", "--port", "0"]
 
 
-@pytest.mark.sampled(one_in=4, each=["command", "spoilt"])
+@pytest.mark.sampled(one_in=8, each=["command", "spoilt"])
 @pytest.mark.parametrize("command", [UVICORN, SERVE], ids=["uvicorn", "serve"])
 @pytest.mark.parametrize("spoilt", ["a foreign file", "no directory"])
 def test_a_store_that_cannot_be_used_is_one_line_at_the_start(tmp_path: Path, command: list[str], spoilt: str) -> None:

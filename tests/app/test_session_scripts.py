@@ -57,7 +57,7 @@ def locally(script: list[Commands]) -> Any:
     return local.seen()
 
 
-@pytest.mark.sampled(one_in=4)
+@pytest.mark.sampled(one_in=8)
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_the_same_bits(served: Server, name: str) -> None:
     expected = locally(SCRIPTS[name])

@@ -226,6 +226,7 @@ def test_the_bar_may_be_missing(printed: Callable[[str], str]) -> None:
     assert found.stderr.strip().isdecimal()
 
 
+@pytest.mark.sampled(one_in=3)
 @pytest.mark.parametrize("file", ["gradient_descent.py", pytest.param("pinn.py", marks=pytest.mark.thorough)])
 def test_no_server_is_said_so(file: str) -> None:
     url = f"http://127.0.0.1:{free_port()}"

@@ -78,6 +78,7 @@ def test_one_run_that_makes_and_forgets(connection: Connection) -> None:
     assert held(connection) <= FEW
 
 
+@pytest.mark.thorough
 def test_constants_do_not_pile_up(connection: Connection) -> None:
     """Arrays that were used as constants are kept for another use, but not without end."""
     x = Variable(1.0)

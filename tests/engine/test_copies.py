@@ -74,6 +74,7 @@ def _data(v: Any) -> Any:
     return np.array(np.nan) if v is None else v.data
 
 
+@pytest.mark.sampled(one_in=3)
 @EACH_COPY
 def test_deep_tapes(copied: Copy) -> None:
     """Of numbers and of arrays, deeper than Python may recurse, with its gradient recorded."""

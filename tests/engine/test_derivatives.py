@@ -119,7 +119,7 @@ def test_hessian_and_its_products(program: Program) -> None:
     assert_close(found, {"values": {"loss": value}, "hvp": products, "grads": grads}, eps)
 
 
-@pytest.mark.sampled(one_in=8)
+@pytest.mark.sampled(one_in=16)
 @every_program
 def test_many_directions_are_one_after_the_other(program: Program) -> None:
     graph, squares, eps = parse(program.text), with_loss(parse(program.text)), tolerance(program)
@@ -143,7 +143,7 @@ def test_many_directions_are_one_after_the_other(program: Program) -> None:
             assert_close(several[kind], expected, eps, f"{kind} of {m}")
 
 
-@pytest.mark.sampled(one_in=8)
+@pytest.mark.sampled(one_in=16)
 @every_program
 def test_rows_together_are_rows_alone(program: Program) -> None:
     graph, squares, eps = parse(program.text), with_loss(parse(program.text)), tolerance(program)

@@ -519,6 +519,7 @@ SLOW_IF_QUADRATIC = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("text", SLOW_IF_QUADRATIC.values(), ids=SLOW_IF_QUADRATIC)
 def test_long_texts_take_linear_time(text: str) -> None:
     assert_civil(text)

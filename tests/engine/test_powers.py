@@ -165,7 +165,7 @@ def test_second_derivatives_are_those_of_the_smooth_function(way: str) -> None:
     assert not disagreements(SMOOTH, {way: SECOND[way]}, lambda text, x: hessian(function(SMOOTH[text]))(x))
 
 
-@pytest.mark.sampled(one_in=3)
+@pytest.mark.thorough
 @pytest.mark.parametrize("way", THIRD)
 def test_third_derivatives_are_those_of_the_smooth_function(way: str) -> None:
     def expected(text: str, x: Any) -> Any:

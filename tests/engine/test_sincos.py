@@ -68,6 +68,7 @@ CASES = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("x", CASES.values(), ids=CASES.keys())
 def test_the_bound(x: Array) -> None:
     sine, cosine = both(x)

@@ -71,6 +71,7 @@ def test_a_program_of_gradients_gives_their_bits(program: Program) -> None:
             assert program_id(read) == program_id(grad_graph)
 
 
+@pytest.mark.sampled(one_in=3)
 @every_program
 def test_a_program_of_gradients_is_differentiated_again(program: Program) -> None:
     """The gradient of a gradient's weighted sum is the product of the Hessian with the weights."""
