@@ -27,7 +27,7 @@ Support = Any
 #: Above all other tracers: what they hold is masked, never the other way round.
 _LEVEL = 2**40
 #: Vectors of as many elements count as long.
-_LONG = 8192
+LONG = 8192
 #: Linear rows whose every element of the result has an element of the operand in it.
 _FILLING = frozenset("astype broadcast_to concat cumulative_sum mean reshape slice sum sum_to take transpose".split())
 
@@ -206,23 +206,22 @@ def settled(
 def are_finite(values: Iterable[Any]) -> bool:
     """Return whether all elements of raw values, None and tracers of raw values are finite."""
     for x in values:
-        if type(x) is float:
+        kind = type(x)
+        if kind is np.ndarray:
+            flat = x if x.ndim == 1 else x.ravel("K")
+            # The product with itself takes half the time of a sum, but waits for threads if it is long. Both may overflow.
+            total = flat.dot(flat) if flat.size < LONG else np.add.reduce(flat)
+            if not (isfinite(total) or np.isfinite(x).all()):
+                return False
+        elif kind is float:
             if x - x != 0.0:
                 return False
-        elif isinstance(x, np.ndarray | np.generic):
-            if not (isfinite(_total(x)) or np.isfinite(x).all()):
+        elif isinstance(x, Tracer):
+            if not are_finite(x.held):
                 return False
-        elif isinstance(x, Tracer) and not are_finite(x.held):
+        elif x is not None and not np.isfinite(x):
             return False
     return True
-
-
-def _total(x: Any) -> float:
-    """A number that is not finite where an element is not, though it may overflow."""
-    flat = x if x.ndim == 1 else x.ravel("K")
-    # The product with itself takes half the time of a sum; of long vectors it waits for threads.
-    total: float = flat.dot(flat) if flat.size < _LONG and x.dtype.kind == "f" else np.add.reduce(flat)
-    return total
 
 
 def _either(plain: Any, masked: Any) -> Any:
@@ -264,25 +263,20 @@ def _chosen(op: Any, values: list[Any], supports: list[Support], attrs: dict[str
     """`where`. A vjp is linear in its cotangent: a plain branch is 0, but for the NaN that it has from an operand."""
     condition, *branches = values
     y = op.run(tuple(values), attrs)
-    others = [s for s in supports[1:] if s is not None]
-    if not others:
+    first, second = supports[1:]
+    if first is None and second is None:
         return y, True
-    found = []
-    is_exact = True
-    for branch, support in zip(branches, supports[1:], strict=True):
-        if support is not None:
-            found.append(support)
-        elif type(branch) in (float, int) and branch == 0:
-            found.append(False)
-        else:
-            found.append(_both(others[0], CALLS["not_equal"](branch, 0.0)))
-            is_exact = False
-    if found[0] is found[1]:
-        support = found[0]
-    else:
-        is_first = condition if dtype_of(condition).kind == "b" else CALLS["not_equal"](condition, 0.0)
-        support = _any(_both(is_first, found[0]), _both(CALLS["logical_not"](is_first), found[1]))
-    return (y if is_exact else _reset(support, y)), support
+    if first is second:
+        return y, first
+    is_first = condition if dtype_of(condition).kind == "b" else CALLS["not_equal"](condition, 0.0)
+    if first is not None and second is not None:
+        return y, _any(_both(is_first, first), _both(CALLS["logical_not"](is_first), second))
+    support, other = (first, branches[1]) if second is None else (second, branches[0])
+    mine = is_first if second is None else CALLS["logical_not"](is_first)
+    if type(other) in (float, int) and other == 0:
+        return y, _both(support, mine)
+    support = _both(support, _any(mine, CALLS["not_equal"](other, 0.0)))
+    return _reset(support, y), support
 
 
 def _added(op: Any, values: list[Any], supports: list[Support], attrs: dict[str, Any]) -> tuple[Any, Support]:

@@ -7,6 +7,7 @@ All else becomes calls of NumPy, which write into buffers that the program keeps
 
 from collections.abc import Iterable, Sequence
 from functools import cached_property
+from math import isfinite
 from types import TracebackType
 from typing import Any
 
@@ -21,8 +22,8 @@ from engine.graph.codegen.fuse import Group, fused
 from engine.graph.codegen.pieces import MOST_LINES, in_pieces
 from engine.graph.codegen.products import with_products_joined
 from engine.graph.codegen.structure import Structure
-from engine.masking import are_finite
-from engine.values import Value
+from engine.masking import LONG
+from engine.values import Aval, Value
 
 #: What a program keeps of buffers between calls: at most so many sets of at most so many bytes together.
 _SETS_KEPT = 2
@@ -36,6 +37,15 @@ _BYTES_PER_LINE = 1000
 def is_finite_text(texts: Iterable[str]) -> str:
     """An expression for whether some numbers are finite: an infinity or a NaN less itself is NaN."""
     return " and ".join(f"{text} - {text} == 0.0" for text in texts)
+
+
+def _is_finite(known: Aval, text: str) -> str:
+    """An expression for whether all elements of a value are finite; a sum that overflows says that they are not."""
+    if not known.shape:
+        return f"isfinite({text})"
+    if known.size >= LONG:
+        return f"isfinite(total({text}, None))"
+    return f"isfinite({text}.dot({text}))" if len(known.shape) == 1 else f"isfinite((w := {text}.ravel('K')).dot(w))"
 
 
 class Program:
@@ -121,11 +131,14 @@ class Program:
         structure = self._structure
         if not structure.watched:
             return []
-        texts = dict.fromkeys(emitter.result(structure.outputs[k]) for k in structure.watched)
+        outputs = dict.fromkeys(structure.outputs[k] for k in structure.watched)
         if self.is_scalar:
-            return [(f"finite = {is_finite_text(texts)}", "")]
-        emitter.code.names["are_finite"] = are_finite
-        return [(f"finite = are_finite(({''.join(text + ', ' for text in texts)}))", "")]
+            return [(f"finite = {is_finite_text(map(emitter.result, outputs))}", "")]
+        names = emitter.code.names
+        names |= {"isfinite": isfinite, "total": np.add.reduce}
+        return [
+            (f"finite = {' and '.join(_is_finite(structure.steps[n].aval, emitter.result(n)) for n in outputs)}", "")
+        ]
 
     def _loop(self, emitter: Emitter) -> list[Line]:
         structure = self._structure
