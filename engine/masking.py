@@ -209,7 +209,7 @@ def are_finite(values: Iterable[Any]) -> bool:
         kind = type(x)
         if kind is np.ndarray:
             flat = x if x.ndim == 1 else x.ravel("K")
-            # The product with itself takes half the time of a sum, but waits for threads if it is long. Both may overflow.
+            # The product with itself takes half the time of a sum, but long ones wait for threads. Both may overflow.
             total = flat.dot(flat) if flat.size < LONG else np.add.reduce(flat)
             if not (isfinite(total) or np.isfinite(x).all()):
                 return False
