@@ -144,6 +144,8 @@ def jvp(f: Function, primals: Sequence[Any], tangents: Sequence[Any], has_aux: b
     >>> jvp(lambda x, y: x * y, (2.0, 3.0), (1.0, 0.0))
     (6.0, 3.0)
 
+    f is called once more if a tangent is not finite: then branches that are not taken are left out.
+
     Raises:
         NotDifferentiableError: an argument is not floating.
         ShapeMismatchError: tangents are not in the form of the primals.
@@ -169,6 +171,9 @@ def jacobian(f: Function, argnums: int | Sequence[int] = 0, mode: str = "auto", 
     mode: "reverse" costs a pass back an element of the result, "forward" a pass an element of the arguments; "auto"
         takes the cheaper. Several elements are one batched pass.
     Returns a function whose results have the shapes result + argument.
+
+    In forward mode f is called for each argument, and once more if a derivative is not finite: then zeros of the basis and
+    branches that are not taken are left out.
 
     >>> print(jacobian(lambda x: x * x)(np.array([1.0, 2.0])))
     [[2. 0.]
