@@ -172,8 +172,8 @@ def jacobian(f: Function, argnums: int | Sequence[int] = 0, mode: str = "auto", 
         takes the cheaper. Several elements are one batched pass.
     Returns a function whose results have the shapes result + argument.
 
-    In forward mode f is called for each argument, and once more if a derivative is not finite: then zeros of the basis and
-    branches that are not taken are left out.
+    In forward mode f is called for each argument, and once more if a derivative is not finite: then zeros of the basis
+    and branches that are not taken are left out.
 
     >>> print(jacobian(lambda x: x * x)(np.array([1.0, 2.0])))
     [[2. 0.]
