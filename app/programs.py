@@ -73,7 +73,7 @@ class ProgramLimits:
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """What is known of a program before it runs: shape and dtype by name, and what running it costs.
+    """Inferred facts of a program before it runs: shape and dtype by name, and what running it costs.
 
     exceeded: a fault for each limit that would refuse to run it.
     """

@@ -321,7 +321,7 @@ def value_of(x: Any) -> Any:
 
 
 def returned(y: Any) -> Any:
-    """What a function returned, as `value_of`, while its transform is still at work.
+    """Take the result of a function, as `value_of`, while its transform is still at work.
 
     Raises:
         LeakedValueError: it belongs to a transform that has ended.

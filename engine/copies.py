@@ -41,7 +41,7 @@ class Tape:
             v._op, v._attrs = op, attrs
 
     def _links(self, v: Variable) -> tuple[Any, ...]:
-        """How a variable was computed; None for an operand that is still the data of its variable."""
+        """Record of how a variable was computed; None for an operand that is still the data of its variable."""
         pairs = list(zip(v._parents, v._saved, strict=True))
         saved = [None if type(p) is Variable and p._data is raw else raw for p, raw in pairs]
         return self._reference(v._grad), v._op, [self._reference(p) for p, _ in pairs], saved, v._attrs

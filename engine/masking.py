@@ -142,7 +142,7 @@ def selects(op: Any) -> bool:
 
 
 def _leaves_out(op: Any, example: Any) -> bool:
-    """Whether the vjps of an operation, run on an example, choose."""
+    """Return whether the vjps of an operation, run on an example, choose."""
     domains = op.domain * len(example.operands) if op.variadic else op.domain
     xs = [_filled(given, domain) for given, domain in zip(example.operands, domains, strict=False)]
     attrs = op.bind([0.0] * max(op.required, 1), dict(example.attrs))[1]
@@ -225,7 +225,7 @@ def are_finite(values: Iterable[Any]) -> bool:
 
 
 def _either(plain: Any, masked: Any) -> Any:
-    """What a plan computes without supports or with them, in the tracers that hold it; None stands for zeros."""
+    """Join the values without and with supports, in the tracers that hold them; None stands for zeros."""
     if plain is masked:
         return plain
     if plain is None or masked is None:

@@ -51,12 +51,12 @@ def smooth_power(v: Any) -> list[tuple[Any, Power]] | None:
 
 
 def is_differentiated(value: Any) -> bool:
-    """Whether a value is itself on a tape or has a tangent, so that what is made of it may be differentiated again."""
+    """Return whether a value is on a tape or has a tangent: what is made of it may be differentiated again."""
     return bool(getattr(value, "_is_differentiated", False))
 
 
 def is_power(v: Any) -> bool:
-    """Whether a node is a length, or made of powers of lengths alone."""
+    """Return whether a node is a length, or made of powers of lengths alone."""
     return _factors(v, _DEEPEST) is not None
 
 
@@ -85,13 +85,13 @@ def _factors(v: Any, depth: int) -> dict[Any, float] | None:
 
 
 def _have_like_operands(a: Any, b: Any, depth: int) -> bool:
-    """Whether two nodes are results of one operation on the same."""
+    """Return whether two nodes are results of one operation on the same."""
     given, other = ((v._attrs or None, v._parents, v._saved) for v in (a, b))
     return a._op is b._op and not a._op.random and _are_alike(given, other, depth)
 
 
 def _are_alike(a: Any, b: Any, depth: int) -> bool:
-    """Whether two values were computed from the same by the same operations, so that they have the same derivatives."""
+    """Return whether two values come from the same by the same operations: they have the same derivatives."""
     if a is b:
         return True
     if not depth or type(a) is not type(b):

@@ -18,7 +18,7 @@ from engine.values import Aval, Shape, shape_of
 
 
 class Recorder(Protocol):
-    """What operations on tracers are handed to.
+    """Receiver of operations on tracers.
 
     transform: what users call it. is_over: its function has returned, and its tracers are of no use any longer.
     """
@@ -63,7 +63,7 @@ class Tracer(Operators):
 
     @property
     def _is_differentiated(self) -> bool:
-        """Whether derivatives are taken of it (see `powers`)."""
+        """Return whether derivatives are taken of it (see `powers`)."""
         return True
 
     def concrete(self) -> Any:

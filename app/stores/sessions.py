@@ -45,7 +45,7 @@ class Head:
     has_ended: bool = False
 
     def is_over(self, now: float) -> bool:
-        """Whether it has expired."""
+        """Return whether it has expired."""
         return self.has_ended or self.expires_at <= now
 
 
@@ -98,7 +98,7 @@ class SessionPolicy:
     clock: Callable[[], float] = field(default=time.time)
 
     def is_forgotten(self, head: Head) -> bool:
-        """Whether a session expired so long ago that nothing is told of it any more."""
+        """Return whether a session expired so long ago that nothing is told of it any more."""
         return head.expires_at + self.grace_s <= self.clock()
 
     def check(self, count: int, of_client: int) -> None:
@@ -136,7 +136,7 @@ class SessionStore(Protocol):
         """
 
     def head(self, session_id: str) -> Head | None:
-        """What is known of a session, one that expired too."""
+        """Return the facts of a session, also of one that has expired."""
 
     def load(self, session_id: str) -> Content | None:
         """All of a session; None also where it expired."""

@@ -183,7 +183,7 @@ class View:
 
     @property
     def has_choices(self) -> bool:
-        """Whether an operation may leave out elements, so that tangents with supports can differ."""
+        """Return whether an operation may leave out elements, so that tangents with supports can differ."""
         return self._forward.has_choices
 
     def constant(self, value: Value, is_weak: bool) -> Any:

@@ -74,7 +74,7 @@ def only_output(application: Application, of: str | None, loc: Loc, faults: Faul
 def chosen_wrt(
     application: Application, view: View, wrt: Sequence[str] | None, loc: Loc, faults: Faults
 ) -> dict[str, str]:
-    """What each name to differentiate with respect to stands for; all floating inputs where none is said.
+    """Resolve the names to differentiate with respect to; all floating inputs where none is given.
 
     Without a floating input, none being said is a fault.
     """

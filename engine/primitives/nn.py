@@ -213,7 +213,7 @@ def _slope(scores: _Scores) -> Any:
 
 
 def _counts(x: Any, t: Any, ignore_index: int) -> Any:
-    """Which labels count, with an axis for the classes."""
+    """Mask of the labels that count, with an axis for the classes."""
     return not_equal(reshape(t, (*shape_of(x)[:-1], 1)), ignore_index)
 
 

@@ -76,7 +76,7 @@ def gauss(x: Any) -> Any:
 
 
 def inner(x: Any, order: int = 0) -> Any:
-    """What gelu takes the sigmoid of, and its derivatives."""
+    """Argument of the sigmoid in gelu, and its derivatives."""
     scale, cubic = 2 * mp.sqrt(2 / mp.pi), mpf(44715) / 10**6
     return scale * (x + cubic * x**3, 1 + 3 * cubic * x**2, 6 * cubic * x)[order]
 

@@ -77,7 +77,7 @@ class Program:
 
     @property
     def is_long(self) -> bool:
-        """Whether the code is more than one function."""
+        """Return whether the code is more than one function."""
         return bool(self.code.pieces)
 
     @property

@@ -115,7 +115,7 @@ def numpy_refusal(name: str, alone: str) -> InvalidValueError:
 
 
 def function_name(function: Any) -> str:
-    """How a function of NumPy's is written after `np.`."""
+    """Return the name of a NumPy function after `np.`."""
     module = (getattr(function, "__module__", None) or "numpy").partition(".")[2]
     prefix = f"{module}." if module in ("linalg", "fft", "random") else ""
     return f"{prefix}{function.__name__}"

@@ -40,7 +40,7 @@ def problem_of(error: BaseException) -> str:
 
 
 def unshown(error: BaseException) -> str:
-    """What stands for a variable that cannot be shown."""
+    """Text in the place of a variable that cannot be shown."""
     return f"<variable that cannot be shown: {problem_of(error)}>"
 
 
