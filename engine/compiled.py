@@ -329,8 +329,11 @@ class _Descent:
         given = {"rate": rate} | {f"x{k}": x for k, x in enumerate(values)}
         inputs = [given[name] for name in self._names]
         found = self._run(self._program, inputs, steps)
-        if self._watched.places and not are_finite(found):
-            found = self._run(self._other, inputs, steps)
+        if self._watched.places:
+            with np.errstate(all="ignore"):
+                is_settled = are_finite(found)
+            if not is_settled:
+                found = self._run(self._other, inputs, steps)
         return trees.filled(chosen, iter(found))
 
     def _made(self, trace: Trace, structure: Structure) -> tuple[Program, list[Value]]:

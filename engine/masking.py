@@ -160,21 +160,21 @@ def _filled(given: Any, domain: tuple[float, float]) -> Any:
     return canonical(np.linspace(*domain, n + 2)[1:-1].reshape(given))
 
 
-#: What values come down to, where not to numbers: to what is on a tape or has a support, or to symbols.
-RECORDED, SYMBOL = "recorded", "symbol"
+#: For values that come down to what is on a tape, or has a support.
+_RECORDED = object()
 
 
-def _lowest(values: Sequence[Any]) -> str | None:
-    """Tell what some values come down to; None for numbers alone."""
+def _lowest(values: Sequence[Any]) -> Any:
+    """Tell what some values come down to: None for numbers alone, the trace of symbols, or _RECORDED."""
     found = None
     for x in values:
         if type(x) is float or type(x) is np.ndarray or x is None:
             continue
         if getattr(x, "is_taped", False) or isinstance(x, Masked):
-            return RECORDED
-        own = SYMBOL if isinstance(x, Symbol) else _lowest(x.held) if isinstance(x, Tracer) else None
-        if own is RECORDED:
-            return RECORDED
+            return _RECORDED
+        own = x.recorder if isinstance(x, Symbol) else _lowest(x.held) if isinstance(x, Tracer) else None
+        if own is _RECORDED:
+            return _RECORDED
         found = found or own
     return found
 
@@ -191,16 +191,20 @@ def settled(
     On a tape it has supports, so that they are recorded for further derivatives. Numbers are computed without, and once
     more with supports where one is not finite. Of symbols both are written down, and the plan chooses when it is run.
     """
-    if _lowest(known) is RECORDED:
+    if _lowest(known) is _RECORDED:
         return run(True)
     plain = run(False)
     if not may_differ():
         return plain
     found = _lowest(plain)
+    if found is _RECORDED:
+        return run(True)
     if found is None:
-        return plain if are_finite(plain) else run(True)
-    masked = run(True)
-    return masked if found is RECORDED else [_either(p, m) for p, m in zip(plain, masked, strict=True)]
+        with np.errstate(all="ignore"):
+            is_settled = are_finite(plain)
+        return plain if is_settled else run(True)
+    with found.uncounted():
+        return [_either(p, m) for p, m in zip(plain, run(True), strict=True)]
 
 
 def are_finite(values: Iterable[Any]) -> bool:

@@ -14,13 +14,14 @@ from typing import Any
 
 import numpy as np
 
+from engine.symbol import Symbol
+
 #: Rows that make powers.
 POWERS = frozenset({"mul", "pow", "square"})
 #: From here on all powers have two derivatives at 0.
 _LEAST = 2.0
 #: How many operations powers, or operands that were computed twice, may take.
 _DEEPEST = 8
-_NUMBERS = (float, int)
 
 
 class Power:
@@ -77,11 +78,22 @@ def _factors(v: Any, depth: int) -> dict[Any, float] | None:
         if others is None:
             return None
         return found | {length: c + found.get(length, 0.0) for length, c in others.items()}
-    exponent = v._saved[1] if op.name == "pow" else 2
+    exponent = _number(v, 1) if op.name == "pow" else 2.0
     # Below 1 a power has no first derivative at 0.
-    if type(exponent) not in _NUMBERS or exponent < 1:
+    if exponent is None or exponent < 1:
         return None
     return {length: c * exponent for length, c in found.items()}
+
+
+def _number(v: Any, place: int) -> float | None:
+    """The number that an operand is for good; None where it may be differentiated, or is none."""
+    x = v._saved[place]
+    if getattr(v._parents[place], "carries_derivative", False):
+        return None
+    if type(x) is Symbol:
+        x = x.recorder.known(x)
+    is_number = isinstance(x, float | int | np.generic) or (isinstance(x, np.ndarray) and not x.ndim)
+    return float(x) if is_number else None
 
 
 def _have_like_operands(a: Any, b: Any, depth: int) -> bool:

@@ -304,7 +304,8 @@ def along_tangents(
     values = found(plain)
     if not (is_basis or plain.has_choices):
         return plain, values
-    masked = found(view(wrap=nonzero if is_basis else everywhere))
+    with plain.trace.uncounted():
+        masked = found(view(wrap=nonzero if is_basis else everywhere))
     return plain, [plain.trace.alternative(p, m) for p, m in zip(values, masked, strict=True)]
 
 

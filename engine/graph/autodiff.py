@@ -92,7 +92,8 @@ def derivatives(trace: Trace, first: Symbol, x: Symbol, order: int) -> list[Symb
     for _ in range(order - 1):
         tangent, has_choices = pushforward(trace, found[-1], {x.place: ones})
         if has_choices:
-            masked, _ = pushforward(trace, found[-1], {x.place: ones}, is_masked=True)
+            with trace.uncounted():
+                masked, _ = pushforward(trace, found[-1], {x.place: ones}, is_masked=True)
             tangent = trace.alternative(tangent, masked)
         found.append(tangent)
     return found

@@ -8,7 +8,7 @@ from typing import Any, Unpack
 
 import numpy as np
 
-from engine.errors import Faults, InvalidValueError, Loc
+from engine.errors import Faults, InvalidValueError, Loc, NotDifferentiableError
 from engine.graph.application import Application, Running, View, along_tangents, apply_to
 from engine.graph.choices import check_known, chosen_wrt
 from engine.graph.cost import Cost, check_cost
@@ -109,7 +109,7 @@ def check(
     smooth = [i for i in outputs.values() if plain.aval(i).is_floating]
     if not smooth:
         loc: Loc = ()
-        faults.add(InvalidValueError, "none of the outputs is floating; there is nothing to check", loc)
+        faults.add(NotDifferentiableError, "none of the outputs is floating; there is nothing to check", loc)
     faults.check()
     application = replace(application, inputs=wide)
     given = {i.name for i in graph.inputs}

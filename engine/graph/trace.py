@@ -2,7 +2,8 @@
 
 import math
 import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass, replace
 from itertools import count
@@ -127,6 +128,16 @@ class Trace:
         found = self._add(Step(None, (one.place,), {}, one.aval._replace(weak=None)))
         self.alternatives[found.place] = other.place
         return found
+
+    @contextmanager
+    def uncounted(self) -> Iterator[None]:
+        """Write down another way to values that are counted already: it is not held to the limit on nodes."""
+        limits, operations, recorded = self.limits, self.operations, self._recorded
+        self.limits = replace(limits, max_nodes=math.inf)
+        try:
+            yield
+        finally:
+            self.limits, self.operations, self._recorded = limits, operations, recorded
 
     def inputs(self) -> list[Symbol]:
         """All inputs, in the order in which they were made."""

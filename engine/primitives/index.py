@@ -16,7 +16,7 @@ from engine.rows import Row, broadcast_shapes, primitive, promote
 from engine.values import Aval, Shape, aval, shape_of
 
 Index = tuple[Any, ...]
-#: An item ("ints", tuple, length) was a mask.
+#: An item ("ints", Integers, length) was a mask.
 _MASK_ITEM = 3
 
 
