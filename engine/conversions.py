@@ -46,7 +46,7 @@ SUBSTITUTES = {
     "float_power": "F.pow",
     "fmax": "F.maximum",
     "fmin": "F.minimum",
-    "fmod": "x - y * F.trunc(x / y)",
+    "fmod": "x - y * t with t = F.trunc of x / y",
     "fsum": "F.sum of F.stack",
     "heaviside": "F.where",
     "hstack": "F.concat",
