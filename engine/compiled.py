@@ -314,11 +314,15 @@ class _Descent:
         finally:
             end(trace)
         # Inputs come first, so that each output is written where its input stands, be that read or not.
-        # What is not finite stays in what it moves.
+        # What is not finite stays in what it moves, but not if the loss looks at a derivative that is not.
+        own = {g.place for g in slopes if type(g) is Symbol and g.recorder is trace}
+        tells = own.issuperset(place for place in trace.live(outputs) if place in trace.alternatives)
         self._watched = watched = Watched(trace, outputs, inputs=[symbols[k] for k in moved], tells=True)
         self._carried = range(len(moved))
         self._names = watched.structure.names
-        self._program = self._made(watched.trace, watched.structure) if moved else None
+        self._program = None
+        if moved:
+            self._program = self._made(watched.trace, watched.structure) if tells else self._other
         self.nbytes = watched.nbytes + (0 if self._program is None else self._program[0].nbytes)
 
     def run(self, args: tuple[Any, ...], values: list[Value], rate: float, steps: int) -> Any:

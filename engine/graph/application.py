@@ -3,7 +3,7 @@
 Levels, from the trace up: directions (many cotangents or tangents at once), rows (of a batch), tangents, the tape.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, TypedDict, Unpack
@@ -121,6 +121,7 @@ class View:
         tangents: for inputs and nodes what to move them along, in their shapes and dtypes, with all axes.
         cut: nodes that are to be steps of their own on the trace, to be differentiated with respect to there.
         shifts: for nodes what is added to their values.
+        apart: names that are differentiated with respect to.
         wrap: gives tangents their supports, see `masking`; None for a view without.
     """
 
@@ -133,6 +134,7 @@ class View:
         tangents: Mapping[str, Symbol] | None = None,
         cut: Sequence[str] = (),
         shifts: Mapping[str, Symbol] | None = None,
+        apart: Iterable[str] = (),
         wrap: Callable[[Any], Any] | None = None,
     ) -> None:
         self.application = application
@@ -144,6 +146,7 @@ class View:
         self._tangents = tangents or {}
         self._cut = cut
         self._shifts = shifts or {}
+        self._apart = {*apart, *self._tangents}
         self._wrap = wrap
         own = _differentiated(application.graph)
         bound = {name: self._bound(name, value, name in own) for name, value in application.graph.bound.items()}
@@ -197,9 +200,10 @@ class View:
             value = self._tape.leaf(value)
         if isinstance(value, Taped) and name in self._shifts:
             value = value + self.directed(self._shifts[name])
-        if isinstance(value, Taped) and name in self._tangents:
+        if isinstance(value, Taped) and name in self._apart and value._op is not None and value._op.power_vjps:
             # A value of its own, which nothing knows for a length.
             value = value * 1.0
+        if isinstance(value, Taped) and name in self._tangents:
             primal, tangent = self._forward.parts(value._data)
             added = self._moved(name)
             value._data = self._forward.pair(primal, added if tangent is None else tangent + added)

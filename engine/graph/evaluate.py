@@ -145,7 +145,8 @@ def prepare(
     trace = application.trace()
     wrt = backward.wrt or () if backward and backward.order > 1 else ()
     cut = [application.known[name] for name in wrt]
-    view = View(application, trace, cut=cut)
+    apart = [application.known[name] for name in (backward and backward.wrt) or ()]
+    view = View(application, trace, cut=cut, apart=apart)
     chosen = chosen_wrt(application, view, backward.wrt, ("backward", "wrt"), faults) if backward else {}
     if backward and of is not None:
         check_floating("of", of, view.aval(of), ("backward", "of"), faults)

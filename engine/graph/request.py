@@ -58,11 +58,12 @@ class Request:
         self.application = apply_to(graph, inputs, self.faults, **running)
         self.trace: Trace = self.application.trace()
         self._along: dict[str, tuple[Direction, Value]] = {}
+        self._apart: list[str] = []
 
     def view(self, **options: Any) -> View:
         """The program on the trace; faults found before are reported first."""
         self.faults.check()
-        return View(self.application, self.trace, **options)
+        return View(self.application, self.trace, apart=self._apart, **options)
 
     def check_names(self, field: str, given: Mapping[str, Value], known: Mapping[str, str]) -> None:
         """There is at least one, and each is the name of something."""
@@ -75,6 +76,7 @@ class Request:
 
     def check_wrt(self, wrt: Sequence[str] | None) -> None:
         """Each name is that of an input or node."""
+        self._apart = [self.application.known.get(name, "") for name in wrt or ()]
         check_known("wrt", wrt or (), self.application, ("wrt",), self.faults)
 
     def chosen(self, view: View, wrt: Sequence[str] | None) -> dict[str, str]:

@@ -10,10 +10,11 @@ import pytest
 import engine
 from engine import Variable, masking
 from engine import functions as F
-from engine.graph import derivatives, tracing
+from engine.graph import derivatives, parse, tracing
 from engine.graph.alternatives import Watched
 from engine.graph.check import check
 from engine.graph.evaluate import Backward, prepare
+from engine.graph.limits import Limits
 from engine.graph.trace import Trace
 from engine.masking import selects
 from engine.table import rows
@@ -251,6 +252,24 @@ def test_a_check_of_gradients_finds_them_right() -> None:
 def test_descent_leaves_a_branch_that_is_not_taken_alone() -> None:
     descend = engine.descent(of_sum(lambda x: F.where(x > 0, F.sqrt(x), x)))
     np.testing.assert_allclose(descend(np.array([4.0, -1.0]), learning_rate=0.1, steps=1), [3.975, -1.1])
+
+
+def test_descent_sees_derivatives_that_the_loss_looks_at() -> None:
+    def loss(x: Any, y: Any) -> Any:
+        slope = grad(lambda t: F.where(t > 0, F.sqrt(t), t))(y)
+        return F.where(slope > 0.5, x * x, -x)
+
+    assert engine.descent(loss)(1.0, -1.0, learning_rate=0.1, steps=1) == pytest.approx(0.8)
+    assert engine.descent(loss)(1.0, 4.0, learning_rate=0.1, steps=1) == pytest.approx(1.1)
+
+
+def test_large_programs_are_held_to_their_nodes_alone() -> None:
+    """The way with supports is another way to the same: it counts for nothing."""
+    text = "v = x\n" + "v = where(v > 0, sqrt(v), v - x)\n" * 60 + "v"
+    for name in ("where", "relu"):
+        graph = parse(text if name == "where" else text.replace("where(v > 0, sqrt(v), v - x)", "relu(v - x) + x"))
+        nodes = prepare(graph, {"x": 0.5}, backward=Backward()).cost.nodes
+        prepare(graph, {"x": 0.5}, backward=Backward(), limits=Limits(max_nodes=2 * nodes))
 
 
 def test_the_rows_that_choose() -> None:

@@ -349,3 +349,30 @@ def test_long_products_are_no_deeper_than_python() -> None:
     y.backward(create_graph=True)
     assert x.grad is not None
     assert x.grad.data == 3001.0
+
+
+@pytest.mark.parametrize(
+    ("text", "x"),
+    [
+        ("n = exp(x); y = n * n; g = grad(y, x); sum(g)", 0.0),
+        ("n = sqrt(x); y = n * n * n; g = grad(y, x); sum(g)", 4.0),
+        ("n = norm(x); y = n * n * n; g = grad(y, x); sum(g)", np.array([3.0, 4.0])),
+    ],
+)
+def test_a_node_is_one_value_in_both_modes(text: str, x: Any) -> None:
+    """Beside a gradient inside of the program, the derivative with respect to a node is the same each way."""
+    graph, given = parse(text), {"x": x}
+    forward, reverse = (
+        programs.jacobian(graph, given, wrt=["n"], mode=mode).run()["jacobian"]["out"]["n"]
+        for mode in ("forward", "reverse")
+    )
+    assert forward == pytest.approx(reverse)
+    assert prepare(graph, given, backward=Backward(wrt=("n",))).run().grads["n"] == pytest.approx(forward)
+
+
+@pytest.mark.parametrize("kind", [float, int, np.float64, np.float32, np.int64, np.array])
+def test_an_exponent_may_be_any_number(kind: Any) -> None:
+    p = kind(2)
+    for f in (lambda x: F.norm(x) ** p, lambda x: F.sum(F.abs(x) ** p)):
+        np.testing.assert_allclose(hessian(f)(np.zeros(2)), 2.0 * np.eye(2))
+        np.testing.assert_allclose(engine.compile(hessian(f))(np.zeros(2)), 2.0 * np.eye(2))
