@@ -32,7 +32,7 @@ from engine.graph.evaluate import Backward, Prepared
 from engine.graph.expression import parse
 from engine.graph.ir import Graph
 from engine.graph.limits import Limits
-from engine.graph.literals import decode_value, strong_value
+from engine.graph.literals import decode_value, described, strong_value
 from engine.graph.names import name_fault, normalized, quoted
 from engine.graph.plan import Plans
 from engine.values import DTYPES, FLOAT64, MAX_AXES, Aval, Value, shape_of
@@ -393,12 +393,18 @@ def _decode_or_stand_in(value: Any, loc: Loc, dtype: DType | None) -> Value:
     shape, name = value["shape"], value.get("dtype", str(dtype or FLOAT64))
     if not isinstance(name, str) or name not in DTYPES:
         raise InvalidValueError(f"unknown dtype {quoted(name)}; expected one of {', '.join(DTYPES)}", (*loc, "dtype"))
-    if not isinstance(shape, list) or any(type(n) is not int or n < 0 for n in shape):
+    if not isinstance(shape, list):
         raise InvalidValueError("expected a list of lengths, integers from 0", (*loc, "shape"))
     if len(shape) > MAX_AXES:
         raise InvalidValueError(f"the shape has {len(shape)} axes; at most {MAX_AXES} are possible", (*loc, "shape"))
-    if any(n > LARGEST_INTEGER for n in shape):
-        raise InvalidValueError(f"a length is larger than {LARGEST_INTEGER:,}, that of any array", (*loc, "shape"))
+    for axis, length in enumerate(shape):
+        # Readers of JSON give a float for an integer of more than 64 bits.
+        if type(length) in (int, float) and length > LARGEST_INTEGER:
+            msg = f"length {length:.6g} of axis {axis}; the largest of any array is {LARGEST_INTEGER:,}"
+            raise InvalidValueError(msg, (*loc, "shape", axis))
+        if type(length) is not int or length < 0:
+            msg = f"length {described(length)} of axis {axis}; expected an integer from 0"
+            raise InvalidValueError(msg, (*loc, "shape", axis))
     return Aval(tuple(shape), DTYPES[name])
 
 

@@ -133,12 +133,15 @@ def place() -> str:
     return f" ({Path(frame.f_code.co_filename).name}, line {frame.f_lineno}{f': {line}' if line else ''})"
 
 
-def warn_lost() -> None:
-    """Warn that the number of a recorded variable is taken: once a line, unless Python's filters say otherwise."""
+def warn_lost(alone: str) -> None:
+    """Warn that the value of a recorded variable is taken: once a line, unless Python's filters say otherwise.
+
+    alone: how users write the value of one without a derivative.
+    """
     _, depth = _user_frame()
     warnings.warn(
-        "the number of a recorded variable is taken, and no derivative comes through it"
-        f"{advice()}; for the number alone, x.item()",
+        "the value of a recorded variable is taken, and no derivative comes through it"
+        f"{advice()}; for the value alone, {alone}",
         LostDerivativeWarning,
         stacklevel=depth,
     )

@@ -116,7 +116,7 @@ class LimitExceededError(AutogradError):
 
 
 class LostDerivativeWarning(UserWarning):
-    """The number of a recorded variable was taken, by `float(v)` or `math.sin(v)`: no derivative comes through it."""
+    """The value of a recorded variable was taken without its derivative: `float(v)`, `math.sin(v)`, `Variable(v)`."""
 
 
 ORDER: tuple[type[AutogradError], ...] = tuple(AutogradError.__subclasses__())

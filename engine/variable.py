@@ -57,7 +57,10 @@ class Variable(Operators):
     def __init__(self, *values: Any, name: str | None = None, dtype: Any = None) -> None:
         if not values:
             raise InvalidValueError("Variable: expected a number, a list, an array or several numbers; got nothing")
-        self._data = as_raw(values[0] if len(values) == 1 else values, dtype)
+        given = values[0] if len(values) == 1 else values
+        self._data = as_raw(given, dtype)
+        if type(given) is Variable and given.dtype.kind == "f":
+            given._warn_lost("x.data")
         self._op = None
         self._parents = self._saved = ()
         self._attrs = None
@@ -149,9 +152,13 @@ class Variable(Operators):
 
     def _number(self) -> Any:
         number = self.item()
-        if type(number) is float and is_recording() and self._is_recorded():
-            warn_lost()
+        if type(number) is float:
+            self._warn_lost("x.item()")
         return number
+
+    def _warn_lost(self, alone: str) -> None:
+        if is_recording() and self._is_recorded():
+            warn_lost(alone)
 
     def _is_recorded(self) -> bool:
         """Return whether it is, or was computed from, a leaf that is no constant."""

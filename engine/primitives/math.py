@@ -9,7 +9,7 @@ from scipy import special
 
 from engine.primitives.arithmetic import clip, div
 from engine.primitives.compare import equal, isfinite, logical_and, logical_not, maximum, minimum, where
-from engine.primitives.radial import direction, radial
+from engine.primitives.radial import radial
 from engine.rows import POSITIVE, REAL, Domain, Row, binary, in_floating, unary
 
 UNIT: Domain = (-0.9, 0.9)
@@ -212,6 +212,29 @@ atanh = unary(
 )
 
 
+def _hypot_slope(a: Any, b: Any) -> Any:
+    y = np.hypot(a, b)
+    return np.divide(a, np.where(y == 0.0, 1.0, y), dtype=y.dtype)
+
+
+def _hypot_slope_of_floats(a: float, b: float) -> float:
+    return a / (math.hypot(a, b) or 1.0)
+
+
+# The derivative of a / hypot(a, b) as it stands is a difference, which has no digits left where a is the larger by far.
+hypot_slope: Row = binary(
+    "hypot_slope",
+    _hypot_slope,
+    lambda g, y, a, b: g * (hypot_slope(b, a) * div(hypot_slope(b, a), hypot(a, b))),
+    lambda g, y, a, b: -(g * (y * div(hypot_slope(b, a), hypot(a, b)))),
+    scalar=_hypot_slope_of_floats,
+    dtype="floating",
+    domain=(POSITIVE, POSITIVE),
+    flops=20,
+    doc="The derivative of hypot by x1: x1 / hypot(x1, x2), and 0 where that is 0; its own derivatives are NaN there.",
+)
+
+
 def _hypot_radial(p: float, a: Any, b: Any) -> Any:
     return radial(p - 2, hypot, lambda f, a, b: f(a) + f(b), a, b)
 
@@ -219,8 +242,8 @@ def _hypot_radial(p: float, a: Any, b: Any) -> Any:
 hypot: Row = binary(
     "hypot",
     np.hypot,
-    lambda g, y, a, b: g * direction(a, y),
-    lambda g, y, a, b: g * direction(b, y),
+    lambda g, y, a, b: g * hypot_slope(a, b),
+    lambda g, y, a, b: g * hypot_slope(b, a),
     power_vjps=(
         lambda g, c, p, a, b: g * (c * _hypot_radial(p, a, b)),
         lambda g, c, p, a, b: g * (c * _hypot_radial(p, b, a)),

@@ -282,7 +282,8 @@ norm = composite(
     domain=(POSITIVE,),
     examples=(*_SPREAD_EXAMPLES, ex((3,), ord=1), ex((2, 3), ord="inf", axes=1), ex((3,), ord=2)),
     doc="Euclidean norm over axes (all where none is given); ord 1, 2 or inf along one axis. Where it is 0 the "
-    "gradient is 0 and second derivatives are NaN; those of norm(x)**p for p >= 2 are right.",
+    "gradient is 0 and second derivatives are NaN; those of norm(x)**p for p >= 2 are right. Where one "
+    "element is all but the whole norm, the second derivative along it is rounded as 1 is.",
 )
 
 

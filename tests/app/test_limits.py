@@ -175,9 +175,11 @@ def test_inferring_tells_the_cost_and_the_limits_that_refuse() -> None:
 def test_inferring_refuses_what_can_be_no_array() -> None:
     for shape, words in (
         ([1] * 33, "33 axes; at most 32"),
-        ([2**63], "a length is larger than 9,223,372,036,854,775,807"),
-        ([-1], "lengths, integers from 0"),
-        ([1.5], "lengths, integers from 0"),
+        ([2**63], "length 9.22337e+18 of axis 0; the largest of any array is 9,223,372,036,854,775,807"),
+        ([3, 10**30], "length 1e+30 of axis 1; the largest of any array is"),
+        ([-1], "length -1 of axis 0; expected an integer from 0"),
+        ([1.5], "length 1.5 of axis 0; expected an integer from 0"),
+        (["3"], 'length "3" of axis 0'),
         (3, "a list of lengths"),
     ):
         response = talk("/v1/infer", {"expr": "x", "inputs": {"x": {"shape": shape}}})

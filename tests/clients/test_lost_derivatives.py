@@ -96,6 +96,8 @@ def test_a_number_of_a_recorded_variable_warns() -> None:
             with pytest.warns(LostDerivativeWarning, match=r"x\.item\(\)") as found:
                 take(v)
             assert [warning.filename for warning in found] == [__file__]
+        with pytest.warns(LostDerivativeWarning, match=r"x\.data"):
+            pullback.Variable(v)
     with pytest.warns(LostDerivativeWarning, match=r"use F\.sin"):
         math.sin(x)
     y.backward()

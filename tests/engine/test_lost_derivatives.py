@@ -402,6 +402,10 @@ def test_a_number_of_a_recorded_variable_warns() -> None:
             assert [warning.filename for warning in found] == [__file__], name
     with pytest.warns(LostDerivativeWarning, match=r"use F\.sin"):
         assert v * math.sin(v) != 0
+    for x in (v, y, Variable(V), Variable(V) * 2.0):
+        with pytest.warns(LostDerivativeWarning, match=r"x\.data") as found:
+            Variable(x)
+        assert [warning.filename for warning in found] == [__file__]
 
 
 def test_it_warns_once_a_line() -> None:

@@ -496,6 +496,18 @@ PAIRS: dict[str, Pair] = {
         SIGNED,
         SIGNED,
     ),
+    "hypot": Pair(
+        (
+            mp.hypot,
+            lambda a, b: a / mp.hypot(a, b),
+            lambda a, b: b / mp.hypot(a, b),
+            lambda a, b: b * b / mp.hypot(a, b) ** 3,
+            lambda a, b: -a * b / mp.hypot(a, b) ** 3,
+            lambda a, b: a * a / mp.hypot(a, b) ** 3,
+        ),
+        SIGNED,
+        SIGNED,
+    ),
     "logaddexp": Pair(
         (
             lambda a, b: max(a, b) + mp.log1p(mp.exp(-abs(a - b))),

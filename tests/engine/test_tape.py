@@ -293,6 +293,7 @@ def test_composites_take_lists_and_numbers() -> None:
         (lambda x: Variable([2.5], dtype="int64"), "loss"),
         (lambda x: Variable([1.0], dtype="foo"), "foo"),
         (lambda x: x[[[0, 1], [2]]], "rectangular"),
+        (lambda x: x[[[True], False]], "a mask must be rectangular"),
         (lambda x: F.get_item(x, 0, [[0, 1], [2]]), "get_item.*rectangular"),
         (lambda x: F.reshape(x, [1] * 100), "at most 32"),
         (lambda x: F.dropout(x), "rng.*seed"),

@@ -152,7 +152,10 @@ def _flags(item: Any) -> Any:
         first = first[0]
     if not isinstance(_known(first), (bool, np.bool_)):
         return item
-    mask = np.array(item)
+    try:
+        mask = np.array(item)
+    except ValueError:
+        raise ValueError("a mask must be rectangular") from None
     if mask.dtype != bool:
         raise ValueError("a mask has booleans alone")
     return mask

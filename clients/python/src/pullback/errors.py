@@ -224,7 +224,7 @@ class LimitExceededError(AutogradError):
 
 
 class LostDerivativeWarning(UserWarning):
-    """The number of a recorded variable was taken, by `float(v)` or `math.sin(v)`: no derivative comes through it."""
+    """The value of a recorded variable was taken without its derivative: `float(v)`, `math.sin(v)`, `Variable(v)`."""
 
 
 #: The kinds of problems, by the last part of their `type`.

@@ -312,6 +312,11 @@ def hypot(x1: Operand, x2: Operand) -> Result:
     return apply("hypot", (x1, x2))
 
 
+def hypot_slope(x1: Operand, x2: Operand) -> Result:
+    """The derivative of hypot by x1: x1 / hypot(x1, x2), and 0 where that is 0; its own derivatives are NaN there."""
+    return apply("hypot_slope", (x1, x2))
+
+
 def inv(x: Operand) -> Result:
     """Inverse of the matrices of the last two axes; NaN for one that is singular."""
     return apply("inv", (x,))
@@ -470,7 +475,7 @@ def neg(x: Operand) -> Result:
 def norm(
     x: Operand, ord: float | str | None = None, axes: Axes = None, keepdims: bool = False, *, axis: Axes | None = None
 ) -> Result:
-    """Euclidean norm over axes (all where none is given); ord 1, 2 or inf along one axis. Where it is 0 the gradient is 0 and second derivatives are NaN; those of norm(x)**p for p >= 2 are right."""
+    """Euclidean norm over axes (all where none is given); ord 1, 2 or inf along one axis. Where it is 0 the gradient is 0 and second derivatives are NaN; those of norm(x)**p for p >= 2 are right. Where one element is all but the whole norm, the second derivative along it is rounded as 1 is."""
     return apply("norm", (x,), {"ord": ord, "axes": axes, "keepdims": keepdims, "axis": axis}, {"keepdims": False})
 
 
@@ -870,6 +875,7 @@ fill(
         "greater": greater,
         "greater_equal": greater_equal,
         "hypot": hypot,
+        "hypot_slope": hypot_slope,
         "inv": inv,
         "isclose": isclose,
         "isfinite": isfinite,

@@ -104,7 +104,10 @@ class Variable(Operators):
     def __init__(self, *values: Any, name: str | None = None, dtype: Any = None) -> None:
         if not values:
             raise InvalidValueError("Variable: expected a number, a list, an array or several numbers; got nothing")
-        self._begin(as_raw(values[0] if len(values) == 1 else values, dtype), name)
+        given = values[0] if len(values) == 1 else values
+        self._begin(as_raw(given, dtype), name)
+        if type(given) is Variable and given.dtype.kind == "f":
+            given._warn_lost("x.data")
 
     @classmethod
     def _leaf(cls, raw: Value) -> Variable:
@@ -204,9 +207,13 @@ class Variable(Operators):
 
     def _number(self) -> Any:
         number = self.item()
-        if type(number) is float and is_recording() and not self._is_constant:
-            warn_lost()
+        if type(number) is float:
+            self._warn_lost("x.item()")
         return number
+
+    def _warn_lost(self, alone: str) -> None:
+        if is_recording() and not self._is_constant:
+            warn_lost(alone)
 
     def item(self) -> Any:
         """The only element as a Python number; `float(v)` and `int(v)` warn that no derivative comes through them.
