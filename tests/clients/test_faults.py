@@ -8,6 +8,7 @@ import signal
 import sys
 import tempfile
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -223,6 +224,15 @@ def test_a_connection_that_gave_up_goes_on_later(port: int) -> None:
             assert x.item() == expected
 
 
+@pytest.fixture
+def interrupts() -> Iterator[None]:
+    """Ctrl-C raises here also where the tests were started in the background, by a shell that has it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interrupts")
 @pytest.mark.parametrize("fault", ["hold", "lose", "late"])
 def test_ctrl_c(port: int, fault: str) -> None:
     """Who interrupts a look in a notebook looks again, and finds what one look would have found."""
