@@ -6,13 +6,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from engine.attributes import REQUIRED, SIZES, Attribute
-from engine.hooks import HOOKS
-from engine.layers import LAYERS
-from engine.models import MODELS
-from engine.optimizers import OPTIMIZERS
-from engine.primitive import Operation
-from engine.table import OPERATIONS, rows
+from engine.core import OPERATIONS, REQUIRED, SIZES, Attribute, Operation, rows
+from engine.nn import HOOKS, LAYERS, MODELS, OPTIMIZERS
 
 _KINDS: Mapping[str, Mapping[str, Any]] = {
     "layers": LAYERS,
@@ -60,7 +55,7 @@ def _outputs(op: Operation) -> int | str:
 
 
 def runs_at_once(op: Operation) -> bool:
-    """Whether an operation runs for all rows of a batch at once, and not row by row; see `engine.batching`."""
+    """Whether an operation runs for all rows of a batch at once, and not row by row; see `engine.tracers.batching`."""
     return not op.random and (op.body is not None or op.batch is not None or op.kind == "linear")
 
 

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from app import __version__
 from app.limit_settings import explained
-from engine.errors import AutogradError, NotDifferentiableError, ProgramSyntaxError
+from engine.core import AutogradError, NotDifferentiableError, ProgramSyntaxError
 
 if TYPE_CHECKING:
     from app.programs import ProgramLimits
-    from engine.graph.evaluate import Evaluation, Prepared
+    from engine.programs import Evaluation, Prepared
 
 USAGE_ERROR = 2
 #: As much of a long line is shown before the place of an error.
@@ -183,12 +183,12 @@ def _prepared(given: argparse.Namespace) -> "Prepared":
 
 def _dot(given: argparse.Namespace) -> None:
     from app.programs import read
-    from engine.graph.picture import derivative, dot
+    from engine.programs import picture
 
     limits = _limits()
     try:
         graph = read(("expr", given.expr), limits)
-        print(dot(derivative(graph, given.order, given.wrt, limits.cost)))
+        print(picture.dot(picture.derivative(graph, given.order, given.wrt, limits.cost)))
     except AutogradError as error:
         raise CommandError(f"{explained(error)[0]}{_caret(error, given.expr)}") from None
 
@@ -241,7 +241,7 @@ def _inputs(words: Sequence[str]) -> Mapping[str, Any]:
 
 def _ops(given: argparse.Namespace) -> None:
     from app.catalog import describe
-    from engine.table import lookup, rows
+    from engine.core import lookup, rows
 
     if given.name is None:
         width = max(len(op.signature()) for op in rows() if len(op.signature()) <= SHOWN_BEFORE)

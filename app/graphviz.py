@@ -5,7 +5,7 @@ import shutil
 import subprocess
 
 from app.limits import DeadlineExceededError
-from engine.errors import LimitExceededError, NotSupportedError
+from engine.core import LimitExceededError, NotSupportedError
 
 _log = logging.getLogger("pullback")
 

@@ -27,8 +27,7 @@ from app.wire import compression, media, msgpack
 from app.wire.document import MalformedBodyError, loads
 from app.wire.media import JSON
 from app.wire.problems import internal_error, on_error
-from engine.errors import AutogradError
-from engine.values import MAX_AXES
+from engine.core import MAX_AXES, AutogradError
 
 #: Longer bodies come in several pieces; their way is long enough for the long way to cost little.
 _LONGEST = 99_999

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from engine.errors import AutogradError, Fault, LimitExceededError
+from engine.core import AutogradError, Fault, LimitExceededError
 
 #: Limit of the engine -> field of `app.settings.Settings`.
 FIELDS: Mapping[str, str] = {

@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from engine.graph.cost import Cost
+from engine.plans import Cost
 
 T = TypeVar("T")
 

@@ -28,7 +28,7 @@ from app.settings import Settings, SettingsError, load_settings, unknown_variabl
 from app.stores import Store, StoreError
 from app.wire.media import BodyTooLargeError
 from app.wire.problems import BY_ERROR, on_body_too_large, on_error, on_http_exception
-from engine.graph.plan import Plans
+from engine.plans import Plans
 
 _log = logging.getLogger("pullback")
 

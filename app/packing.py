@@ -11,17 +11,10 @@ import orjson
 
 from app.programs import ProgramLimits
 from app.stores import Binding, Program, damaged
-from engine.errors import AutogradError, LimitExceededError
-from engine.graph.binding import bind
-from engine.graph.build import build
-from engine.graph.cost import Cost
-from engine.graph.declarations import declaration
-from engine.graph.evaluate import prepare
-from engine.graph.identity import program_id
-from engine.graph.ir import Graph
-from engine.graph.limits import Limits
-from engine.graph.write import document
-from engine.values import DTYPES, FLOAT64, Aval, Value, canonical, stand_in
+from engine.core import DTYPES, FLOAT64, AutogradError, Aval, LimitExceededError, Value, canonical, stand_in
+from engine.graph import Graph, Limits
+from engine.plans import Cost
+from engine.programs import bind, build, declaration, document, prepare, program_id
 
 _SUMMARY = ("inputs", "outputs", "nodes", "cost")
 _UNDECLARED: dict[str, Any] = {"shape": None, "dtype": None}

@@ -1,6 +1,6 @@
 """From a document to a result: what every way into the server, and the command line, does with a program.
 
-Nothing here knows of HTTP. The kinds of faults answer in the order of `engine.errors`; within one kind all are listed.
+Nothing here knows of HTTP. Kinds of faults answer in the order of `engine.core.ORDER`; within one kind all are listed.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -11,9 +11,14 @@ from typing import Any, Never, TypedDict, TypeVar
 
 import numpy as np
 
-from engine.errors import (
+from engine import programs as engine
+from engine.core import (
+    DTYPES,
+    FLOAT64,
+    MAX_AXES,
     ORDER,
     AutogradError,
+    Aval,
     Fault,
     Faults,
     InvalidValueError,
@@ -21,21 +26,23 @@ from engine.errors import (
     Loc,
     NoGradError,
     NotSupportedError,
+    Value,
+    shape_of,
 )
-from engine.graph import evaluate as engine
-from engine.graph.application import Running
-from engine.graph.binding import bind
-from engine.graph.build import build
-from engine.graph.cost import Cost, check_cost
-from engine.graph.declarations import declare_further
-from engine.graph.evaluate import Backward, Prepared
-from engine.graph.expression import parse
-from engine.graph.ir import Graph
-from engine.graph.limits import Limits
-from engine.graph.literals import decode_value, described, strong_value
-from engine.graph.names import name_fault, normalized, quoted
-from engine.graph.plan import Plans
-from engine.values import DTYPES, FLOAT64, MAX_AXES, Aval, Value, shape_of
+from engine.graph import Graph, Limits, name_fault, normalized, quoted
+from engine.plans import Cost, Plans, check_cost
+from engine.programs import (
+    Backward,
+    Prepared,
+    Running,
+    bind,
+    build,
+    declare_further,
+    decode_value,
+    described,
+    parse,
+    strong_value,
+)
 
 #: Which of "expr", "graph" and "program" a request has, and what it holds.
 Source = tuple[str, Any]
@@ -210,7 +217,7 @@ def differentiate(
     """Checks all of a request for derivatives; nothing has run when this returns.
 
     Args:
-        derivative: what is wanted: a function of `engine.graph.derivatives`, or `engine.graph.check.check`.
+        derivative: what is wanted: a function of `engine.programs.derivatives`, or `engine.programs.check`.
         source: the program.
         inputs: the values of its inputs, as documents.
         directions: the cotangents, tangents or vectors under their argument's name: values by name, as documents.

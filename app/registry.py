@@ -10,15 +10,10 @@ from app import packing
 from app.programs import ProgramLimits, Source, read_bound
 from app.stores import Listed, Program, Store, damaged
 from app.stores.base import is_id
-from engine.caches import Lru
-from engine.errors import InvalidValueError, LimitExceededError
-from engine.graph.identity import program_id
-from engine.graph.ir import Graph
-from engine.graph.limits import check_limit
-from engine.graph.names import quoted
-from engine.graph.plan import Plans
-from engine.table import nearest
-from engine.values import aval
+from engine.core import InvalidValueError, LimitExceededError, Lru, aval, nearest
+from engine.graph import Graph, check_limit, quoted
+from engine.plans import Plans
+from engine.programs import program_id
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 _LONGEST_NAME = 200

@@ -17,7 +17,7 @@ from app.sessions.manager import Sessions
 from app.sessions.session import Quotas
 from app.stores import MemoryStore, Policy, SessionPolicy, SessionStore, SqliteStore, Store
 from app.wire.schemas import SHORTEST_LIFE_S
-from engine.graph.limits import Limits
+from engine.graph import Limits
 
 PREFIX = "PULLBACK_"
 _DEFAULTS = ProgramLimits()

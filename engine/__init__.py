@@ -8,14 +8,15 @@
 variable(1.648721270700128) variable(3.297442541400256)
 """
 
-import engine.copies  # noqa: F401 - registers with copyreg
-from engine import functions, hooks, layers, models, numerical, optimizers, transforms
-from engine.compiled import compile, compiled, descent
-from engine.config import no_grad, test_mode
-from engine.graph.dot import dot
+from engine import functions, transforms
+from engine.core import errors
+from engine.core.config import no_grad, test_mode
+from engine.core.variable import Variable
+from engine.nn import hooks, layers, models, optimizers
+from engine.nn.state import load, load_state_dict, save, state_dict
+from engine.programs.dot import dot
 from engine.random import normal, ones, ones_like, rand, randn, zeros, zeros_like
-from engine.state import load, load_state_dict, save, state_dict
-from engine.variable import Variable
+from engine.transforms import compile, compiled, descent, numerical
 
 __all__ = [
     "Variable",
@@ -23,6 +24,7 @@ __all__ = [
     "compiled",
     "descent",
     "dot",
+    "errors",
     "functions",
     "hooks",
     "layers",

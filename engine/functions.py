@@ -9,7 +9,8 @@ from collections.abc import Callable
 from typing import Any
 
 import engine.primitives  # noqa: F401 - fills the table
-from engine.table import CALLS, nearest
+from engine.core.messages import nearest
+from engine.core.operations import CALLS
 
 # Looked up as plain module attributes: `__getattr__` below would cost more than a scalar operation.
 globals().update(CALLS)

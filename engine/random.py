@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from engine.attributes import NATURAL, NUMBER, Attribute
-from engine.errors import BadAttributeError
-from engine.values import Shape, as_dtype, as_raw, canonical, dtype_of, shape_of
-from engine.variable import Variable
+from engine.core.attributes import NATURAL, NUMBER, Attribute
+from engine.core.errors import BadAttributeError
+from engine.core.values import Shape, as_dtype, as_raw, canonical, dtype_of, shape_of
+from engine.core.variable import Variable
 
 Rng = int | np.integer[Any] | np.random.Generator
 

@@ -1,17 +1,21 @@
 """Constructors of the common kinds of rows, and the shape rules that rows share."""
 
+import dataclasses
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
-from engine.attributes import AXES, BOOL, Attribute
-from engine.batching import aligned, leading
-from engine.errors import BadAttributeError, InvalidValueError, ShapeMismatchError
-from engine.primitive import Example, Operation, Vjp, ex
-from engine.values import BOOL as BOOL_DTYPE
-from engine.values import FLOAT64, INT64, Aval, Shape, aval, canonical_dtype, shape_of
+from engine.core.attributes import AXES, BOOL, Attribute
+from engine.core.dispatch import public_call, runner
+from engine.core.errors import BadAttributeError, InvalidValueError, ShapeMismatchError
+from engine.core.lowering import Lowering, of_floats
+from engine.core.operation import Operation, Vjp, ex
+from engine.core.operations import register
+from engine.core.values import BOOL as BOOL_DTYPE
+from engine.core.values import FLOAT64, INT64, Aval, Shape, aval, canonical_dtype, shape_of
+from engine.tracers.batching import aligned, leading
 
 Domain = tuple[float, float]
 #: What a constructor returns: the function that users call.
@@ -35,45 +39,41 @@ _PAIRS: tuple[tuple[Shape, Shape], ...] = (
 )
 
 
+_LOWERING = {each.name for each in dataclasses.fields(Lowering)}
+
+
+def define(*, operands: tuple[str, ...], symbol: str = "", **fields: Any) -> Row:
+    """Add an operation to the table; return the function that users call.
+
+    The fields are those of `Operation` and of its `Lowering`; `scalar` may be an expression in terms of the operands.
+    """
+    lowering = {key: fields.pop(key) for key in _LOWERING & fields.keys()}
+    lowering |= of_floats(lowering.get("scalar"), operands, symbol)
+    op = Operation(operands=operands, symbol=symbol, lowering=Lowering(**lowering), **fields)
+    op.run = runner(op)
+    call = public_call(op)
+    register(op, call)
+    return call
+
+
 def unary(
     name: str,
     ufunc: Callable[..., Any],
     vjp: Vjp | None,
     *,
-    doc: str,
-    scalar: Callable[[float], Any] | str | None = None,
     domain: Domain = REAL,
     dtype: str = "floating",
-    aliases: tuple[str, ...] = (),
-    symbol: str = "",
     flops: int = TRANSCENDENTAL,
-    begin: Callable[..., Any] | None = None,
-    finish: Callable[..., Any] | None = None,
-    power_vjps: tuple[Vjp, ...] = (),
-    takes_out: bool = False,
+    **fields: Any,
 ) -> Row:
     """An elementwise row of one operand x: vjp is `(g, y, x) -> cotangent of x`, or None.
 
     dtype: "floating" turns int and bool into float64, "same" keeps NumPy's rule, "bool" gives a mask.
-    takes_out: `ufunc` is no ufunc of NumPy's but takes `out` as these do: an array, which may be x.
+    fields: further ones of `Operation` and `Lowering`.
     """
+    examples = tuple(ex(shape) for shape in _AXIS_SHAPES)
     return elementwise(
-        name,
-        ("x",),
-        ufunc,
-        (vjp,),
-        doc=doc,
-        scalar=scalar,
-        domain=(domain,),
-        dtype=dtype,
-        aliases=aliases,
-        symbol=symbol,
-        flops=flops,
-        begin=begin,
-        finish=finish,
-        power_vjps=power_vjps,
-        takes_out=takes_out,
-        examples=tuple(ex(shape) for shape in _AXIS_SHAPES),
+        name, ("x",), ufunc, (vjp,), domain=(domain,), dtype=dtype, flops=flops, examples=examples, **fields
     )
 
 
@@ -83,35 +83,15 @@ def binary(
     vjp1: Vjp | None,
     vjp2: Vjp | None,
     *,
-    doc: str,
-    scalar: Callable[[float, float], Any] | str | None = None,
     domain: tuple[Domain, Domain] = (REAL, REAL),
-    dtype: str = "same",
-    aliases: tuple[str, ...] = (),
-    symbol: str = "",
-    kind: str = "elementwise",
-    flops: int = 1,
-    like: np.ufunc | None = None,
-    power_vjps: tuple[Vjp, ...] = (),
+    **fields: Any,
 ) -> Row:
-    """An elementwise row of two operands that broadcast: vjps are `(g, y, x1, x2) -> cotangent`."""
-    return elementwise(
-        name,
-        ("x1", "x2"),
-        ufunc,
-        (vjp1, vjp2),
-        doc=doc,
-        scalar=scalar,
-        domain=domain,
-        dtype=dtype,
-        aliases=aliases,
-        symbol=symbol,
-        flops=flops,
-        kind=kind,
-        like=like,
-        power_vjps=power_vjps,
-        examples=tuple(ex(*pair) for pair in _PAIRS),
-    )
+    """An elementwise row of two operands that broadcast: vjps are `(g, y, x1, x2) -> cotangent`.
+
+    fields: those of `elementwise`, and further ones of `Operation` and `Lowering`.
+    """
+    examples = tuple(ex(*pair) for pair in _PAIRS)
+    return elementwise(name, ("x1", "x2"), ufunc, (vjp1, vjp2), domain=domain, examples=examples, **fields)
 
 
 def elementwise(
@@ -120,28 +100,20 @@ def elementwise(
     function: Callable[..., Any],
     vjps: tuple[Vjp | None, ...],
     *,
-    doc: str,
-    examples: tuple[Example, ...],
-    domain: tuple[Domain, ...],
-    scalar: Callable[..., Any] | str | None = None,
     dtype: str = "same",
     dtype_operands: slice = slice(None),
     dtype_attributes: tuple[str, ...] = (),
     like: np.ufunc | None = None,
-    aliases: tuple[str, ...] = (),
-    attributes: tuple[Attribute, ...] = (),
-    symbol: str = "",
     kind: str = "elementwise",
     flops: int = 1,
-    begin: Callable[..., Any] | None = None,
-    finish: Callable[..., Any] | None = None,
-    power_vjps: tuple[Vjp, ...] = (),
     takes_out: bool = False,
+    **fields: Any,
 ) -> Row:
     """An elementwise row; the result's dtype follows from `dtype_operands` and the numbers in `dtype_attributes`.
 
     like: the ufunc whose rule of dtypes holds, where `function` is none itself.
     takes_out: `function` is no ufunc but takes `out` as these do: an array, which may be an operand.
+    fields: further ones of `Operation` and `Lowering`.
     """
     ufunc = like or (function if isinstance(function, np.ufunc) else None)
     rule: Callable[..., np.dtype[Any]] = {"floating": _floating, "same": _promoted, "bool": _bool}[dtype]
@@ -151,29 +123,19 @@ def elementwise(
         found = rule(name, (*avals[dtype_operands], *numbers), ufunc)
         return Aval(broadcast_shapes(name, [a.shape for a in avals]), found)
 
-    op = Operation(
+    return define(
         name=name,
-        doc=doc,
         operands=operands,
         kind=kind,
-        examples=examples,
-        attributes=attributes,
         forward=in_floating(function) if dtype == "floating" else function,
-        scalar=scalar,
         ufunc=function if takes_out or isinstance(function, np.ufunc) else None,
         is_fresh=True,
-        begin=begin,
-        finish=finish,
         vjps=vjps,
-        power_vjps=power_vjps,
         infer=infer,
         flops=lambda *avals, out, **attrs: flops * out.size,
         batch=aligned,
-        domain=domain,
-        aliases=aliases,
-        symbol=symbol,
+        **fields,
     )
-    return op.call
 
 
 def reduction(
@@ -181,16 +143,17 @@ def reduction(
     forward: Callable[..., Any],
     vjp: Vjp | None,
     *,
-    doc: str,
     kind: str = "other",
     dtype: Callable[[np.dtype[Any]], np.dtype[Any]] = lambda d: d,
     has_identity: bool = True,
     domain: Domain = REAL,
     flops: int = 1,
-    emit: Callable[..., Callable[..., Any]] | None = None,
-    power_vjps: tuple[Vjp, ...] = (),
+    **fields: Any,
 ) -> Row:
-    """A row that reduces over axes: forward is `(x, axes, keepdims)`, vjp `(g, y, x, axes, keepdims)`."""
+    """A row that reduces over axes: forward is `(x, axes, keepdims)`, vjp `(g, y, x, axes, keepdims)`.
+
+    fields: further ones of `Operation` and `Lowering`.
+    """
 
     def infer(x: Aval, axes: Any, keepdims: bool) -> Aval:
         over = normalize_axes(name, axes, len(x.shape))
@@ -200,30 +163,27 @@ def reduction(
 
     shapes = (ex(()), ex((3,)), ex((2, 3), axes=(1,)), ex((2, 3), axes=-2, keepdims=True), ex((2, 3, 2), axes=(0, -1)))
     some = (ex((2, 3), axes=()), *((ex((0, 2)), ex((0, 2), axes=1)) if has_identity else (ex((0, 2), axes=1),)))
-    op = Operation(
+    return define(
         name=name,
-        doc=doc,
         operands=("x",),
         kind=kind,
         examples=shapes + some,
         attributes=(OVER_AXES, KEEPDIMS),
         forward=in_floating(forward) if dtype is floating else forward,
         vjps=(vjp,),
-        power_vjps=power_vjps,
         infer=infer,
         flops=lambda x, out, **attrs: flops * x.size,
         is_fresh=True,
-        emit=emit,
         batch=leading,
         domain=(domain,),
+        **fields,
     )
-    return op.call
 
 
 def composite(name: str, operands: tuple[str, ...], body: Callable[..., Any], **fields: Any) -> Row:
     """A row in terms of other rows: `body(*operands, **attributes)`; the other fields are those of `Operation`."""
     fields.setdefault("domain", (REAL,) * len(operands))
-    return Operation(name=name, operands=operands, body=body, kind="composite", **fields).call
+    return define(name=name, operands=operands, body=body, kind="composite", **fields)
 
 
 def primitive(name: str, operands: tuple[str, ...], forward: Callable[..., Any], **fields: Any) -> Row:
@@ -231,7 +191,7 @@ def primitive(name: str, operands: tuple[str, ...], forward: Callable[..., Any],
     fields.setdefault("domain", (REAL,) * len(operands))
     fields.setdefault("flops", lambda *avals, out, **attrs: out.size)
     fields.setdefault("kind", "other")
-    return Operation(name=name, operands=operands, forward=forward, **fields).call
+    return define(name=name, operands=operands, forward=forward, **fields)
 
 
 #: `axes`, which may be written `axis` as well; all where None.

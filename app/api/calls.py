@@ -15,7 +15,7 @@ from app.settings import Settings
 from app.wire import bodies, compression, media
 from app.wire.codecs import Message
 from app.wire.schemas import PROGRAM_KEYS, ProgramSource, check
-from engine.errors import InvalidValueError
+from engine.core import InvalidValueError
 
 #: What a body has in it that is not tiny however short it is: registered programs are read and written, and derivatives
 #: of derivatives grow. An escape may spell any of these.

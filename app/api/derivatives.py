@@ -19,9 +19,8 @@ from app.settings import Settings
 from app.wire import answers, codecs, examples, schemas
 from app.wire.codecs import Message
 from app.wire.values import encode, encode_all
-from engine.graph import derivatives
-from engine.graph.check import Check, check
-from engine.numerical import Difference, Uncertain
+from engine.programs import Check, check, derivatives
+from engine.transforms import Difference, Uncertain
 
 router = APIRouter()
 

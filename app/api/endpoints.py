@@ -15,7 +15,7 @@ from app.registry import Registry
 from app.settings import Settings
 from app.wire.codecs import Message, encode
 from app.wire.schemas import ProgramRequest
-from engine.errors import AutogradError
+from engine.core import AutogradError
 
 
 def _nothing(prepared: Any, registry: Registry) -> Callable[[], dict[str, Any]]:

@@ -16,7 +16,7 @@ from app.wire.answers import EvaluateAnswer
 from app.wire.examples import EVALUATE
 from app.wire.schemas import EvaluateRequest
 from app.wire.values import encode_all
-from engine.graph.evaluate import Evaluation, Prepared
+from engine.programs import Evaluation, Prepared
 
 router = APIRouter()
 

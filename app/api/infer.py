@@ -15,7 +15,7 @@ from app.wire.answers import InferAnswer
 from app.wire.codecs import Message, encode
 from app.wire.examples import INFER
 from app.wire.schemas import InferRequest
-from engine.values import Aval
+from engine.core import Aval
 
 router = APIRouter()
 

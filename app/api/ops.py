@@ -11,8 +11,7 @@ from app.openapi import problems_of
 from app.wire.answers import OperationAnswer, OperationsAnswer
 from app.wire.examples import OPERATION
 from app.wire.problems import problem
-from engine.errors import UnknownOperationError
-from engine.table import lookup
+from engine.core import UnknownOperationError, lookup
 
 router = APIRouter()
 

@@ -22,8 +22,7 @@ from app.wire.codecs import Message, encode
 from app.wire.examples import MATYAS, REGISTER, RETIRED
 from app.wire.media import JSON
 from app.wire.schemas import ListRequest, PictureRequest, RegisterRequest, check_query
-from engine.graph.picture import derivative, dot
-from engine.graph.write import document, text
+from engine.programs import document, picture, text
 
 router = APIRouter()
 T = TypeVar("T")
@@ -123,7 +122,9 @@ async def _picture(request: Request, program: str, drawn: Callable[[str, Setting
 
     def draw(registry: Registry) -> bytes:
         graph = registry.graph(program)
-        return drawn(dot(derivative(graph, query.order, query.wrt, settings.program_limits().cost)), settings)
+        return drawn(
+            picture.dot(picture.derivative(graph, query.order, query.wrt, settings.program_limits().cost)), settings
+        )
 
     return await _with_registry(request, draw)
 

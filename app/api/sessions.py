@@ -43,9 +43,9 @@ from app.wire.schemas import (
     check_query,
 )
 from app.wire.values import encode_all
-from engine.errors import InvalidValueError
-from engine.graph.dot import dot
-from engine.state import dumps
+from engine import dot
+from engine.core import InvalidValueError
+from engine.nn import dumps
 
 router = APIRouter()
 T = TypeVar("T")

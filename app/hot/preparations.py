@@ -12,11 +12,9 @@ from app.hot.questions import Question
 from app.limits import weight
 from app.programs import decode
 from app.registry import Registry
-from engine.caches import Lru
-from engine.errors import InvalidValueError
-from engine.graph.names import normalized
-from engine.graph.ready import Checked, Ready
-from engine.values import FLOAT64, Value
+from engine.core import FLOAT64, InvalidValueError, Lru, Value
+from engine.graph import normalized
+from engine.programs import Checked, Ready
 
 #: Objects that stand for an entry.
 _ENTRY_BYTES = 2500

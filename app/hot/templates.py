@@ -15,9 +15,8 @@ from app.api.endpoints import Endpoint
 from app.hot.preparations import Found
 from app.wire.media import JSON
 from app.wire.values import dumps, encode
-from engine.caches import Lru
-from engine.graph.ready import OfNumbers
-from engine.values import Value
+from engine.core import Lru, Value
+from engine.programs import OfNumbers
 
 _INPUTS = b'"inputs"'
 #: A number as JSON has it, but for -0 as an integer, which is rare and read by `app.wire.document.loads`.

@@ -10,23 +10,27 @@ from pydantic import Field, StrictBool, StrictInt, StrictStr, WithJsonSchema
 from app.catalog import configuration
 from app.sessions.session import MODULES, Constant, Held, Module, Session, check_quota
 from app.wire.schemas import LARGEST_SEED, Body, Value
-from engine.checkpoint import resume, steps
-from engine.errors import ArityError, BadAttributeError, Faults, InvalidValueError, Loc, NoGradientError
-from engine.graph.application import View, apply_to
-from engine.graph.cost import Cost, check_cost, cost_of
-from engine.graph.expression import parse
-from engine.graph.interpret import interpret
-from engine.graph.ir import Graph, Input, Literal, Node, Output
-from engine.graph.literals import WORDS, decode_value, strong_value
-from engine.graph.names import quoted
-from engine.hooks import HOOKS
-from engine.layers import Layer, Linear, Unmade
-from engine.optimizers import OPTIMIZERS
-from engine.primitive import Operation
-from engine.state import load_state_dict
-from engine.table import lookup, nearest
-from engine.values import FLOAT64, as_raw, aval, canonical, shape_of
-from engine.variable import Variable
+from engine.core import (
+    FLOAT64,
+    ArityError,
+    BadAttributeError,
+    Faults,
+    InvalidValueError,
+    Loc,
+    NoGradientError,
+    Operation,
+    Variable,
+    as_raw,
+    aval,
+    canonical,
+    lookup,
+    nearest,
+    shape_of,
+)
+from engine.graph import Graph, Input, Literal, Node, Output, quoted
+from engine.nn import HOOKS, OPTIMIZERS, Layer, Linear, Unmade, load_state_dict, resume, steps
+from engine.plans import Cost, check_cost, cost_of
+from engine.programs import WORDS, View, apply_to, decode_value, interpret, parse, strong_value
 
 Made = Sequence[str]
 

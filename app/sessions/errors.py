@@ -1,6 +1,6 @@
 """What a session refuses, beside what the engine does; `faults` as of the engine's errors."""
 
-from engine.errors import Fault, Loc
+from engine.core import Fault, Loc
 
 
 class SessionError(Exception):

@@ -19,7 +19,7 @@ from app.sessions.session import Quotas, Session
 from app.sessions.snapshot import DamagedSnapshotError, Kept
 from app.stores.errors import StoreUnavailableError
 from app.stores.sessions import Answered, Change, Head, SessionStore, damaged_session
-from engine.caches import Lru
+from engine.core import Lru
 
 T = TypeVar("T")
 

@@ -9,12 +9,9 @@ from app.sessions.errors import SessionError
 from app.sessions.session import Constant, Held, Module, Session, Steps, check_quota
 from app.wire.schemas import LONGEST_NEAR, check_body
 from app.wire.values import encode, encode_all
-from engine.errors import AutogradError, Fault, InvalidValueError, Loc
-from engine.graph.names import quoted
-from engine.state import loads, state_dict
-from engine.table import nearest
-from engine.values import Value, dtype_of, shape_of
-from engine.variable import Variable
+from engine.core import AutogradError, Fault, InvalidValueError, Loc, Value, Variable, dtype_of, nearest, shape_of
+from engine.graph import quoted
+from engine.nn import loads, state_dict
 
 #: What there is to see of a variable.
 ASPECTS = ("value", "grad", "shape", "dtype", "creator", "generation")

@@ -12,18 +12,20 @@ import numpy as np
 from app.limits import DeadlineExceededError
 from app.programs import ProgramLimits
 from app.sessions.errors import TakenIdError, UnknownVariableError
-from engine import config
-from engine.checkpoint import memories
-from engine.errors import InvalidValueError, LimitExceededError, Loc, NotDifferentiableError
-from engine.graph.literals import WORDS
-from engine.graph.names import name_fault, normalized, quoted
-from engine.hooks import HOOKS
-from engine.layers import LAYERS, Layer
-from engine.models import MODELS
-from engine.optimizers import OPTIMIZERS, Optimizer
-from engine.table import nearest
-from engine.values import Value, aval
-from engine.variable import Variable
+from engine.core import (
+    InvalidValueError,
+    LimitExceededError,
+    Loc,
+    NotDifferentiableError,
+    Value,
+    Variable,
+    aval,
+    config,
+    nearest,
+)
+from engine.graph import name_fault, normalized, quoted
+from engine.nn import HOOKS, LAYERS, MODELS, OPTIMIZERS, Layer, Optimizer, memories
+from engine.programs import WORDS
 
 
 @dataclass(slots=True)

@@ -17,10 +17,8 @@ import scipy
 
 from app import __version__
 from app.sessions.session import MODULES, Constant, Held, Module, Quotas, Session, Steps
-from engine import checkpoint
-from engine.attributes import Integers
-from engine.values import DTYPES, Value
-from engine.variable import Variable
+from engine.core import DTYPES, Integers, Value, Variable
+from engine.nn import checkpoint
 
 #: Of what is written; a reader of another one refuses.
 FORMAT = 1

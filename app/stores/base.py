@@ -8,7 +8,7 @@ from typing import Protocol
 
 from app.stores.errors import StoreUnavailableError
 from app.stores.sessions import SessionStore
-from engine.errors import LimitExceededError
+from engine.core import LimitExceededError
 
 _log = logging.getLogger("pullback")
 

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 import numpy as np
 import orjson
 
-from engine.errors import LimitExceededError
+from engine.core import LimitExceededError
 
 _NOT_MARKS = bytes(set(range(256)) - set(b'"[]{}:'))
 _CONSTANT = re.compile(r"-?(NaN|Infinity)\b")

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from app.wire.document import MalformedBodyError, too_deep
-from engine.errors import LimitExceededError
+from engine.core import LimitExceededError
 
 _NIL, _NEVER, _FALSE, _TRUE, _FLOAT64 = 0xC0, 0xC1, 0xC2, 0xC3, 0xCB
 _CONSTANTS = {_NIL: None, _FALSE: False, _TRUE: True}

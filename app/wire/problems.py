@@ -28,9 +28,7 @@ from app.wire.bodies import LingeringResponse, accept_of
 from app.wire.codecs import encode
 from app.wire.document import MalformedBodyError
 from app.wire.schemas import LONGEST_NEAR
-from engine import errors
-from engine.errors import AutogradError, Fault
-from engine.table import nearest
+from engine.core import AutogradError, Fault, errors, nearest
 
 _log = logging.getLogger("pullback")
 

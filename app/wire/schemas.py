@@ -18,9 +18,8 @@ from pydantic import (
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from app.wire.media import JSON, MSGPACK
-from engine.errors import MAX_FAULTS, Fault, Faults, InvalidValueError, Loc
-from engine.graph.evaluate import HIGHEST_ORDER
-from engine.table import nearest
+from engine.core import MAX_FAULTS, Fault, Faults, InvalidValueError, Loc, nearest
+from engine.programs import HIGHEST_ORDER
 
 SCHEMAS = "#/components/schemas/"
 #: The keys of which a request has exactly one.

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import orjson
 
 from app.wire.media import JSON
-from engine.values import FLOAT32, FLOAT64, Value
+from engine.core import FLOAT32, FLOAT64, Value
 
 _OPTIONS = orjson.OPT_SERIALIZE_NUMPY
 

@@ -20,18 +20,20 @@ PACKAGE = HERE / "src" / "pullback"
 ENGINE = HERE.parents[1] / "engine"
 #: What is the engine's own.
 MIRRORED = (
-    "attributes",
-    "config",
-    "conversions",
-    "layers",
-    "models",
-    "numerical",
-    "operators",
+    "core/attributes",
+    "core/config",
+    "core/conversions",
+    "core/messages",
+    "core/operators",
+    "core/trees",
+    "core/values",
+    "nn/layers",
+    "nn/models",
+    "nn/state",
     "random",
-    "state",
-    "trees",
-    "values",
+    "transforms/numerical",
 )
+_ROOMS = re.compile(r"\bfrom engine(?:\.(?:core|nn|transforms)\b)?")
 _ROW = 120
 
 #: How attributes of each type are written in Python.
@@ -67,7 +69,7 @@ from __future__ import annotations
 from typing import Any
 
 from pullback.recording.operations import apply, apply_random, apply_several, spread
-from pullback.table import fill
+from pullback.operations import fill
 
 Axes = int | list[int] | tuple[int, ...] | None
 Ints = int | list[int] | tuple[int, ...]
@@ -80,7 +82,7 @@ Result = Any
 
 def modules() -> dict[str, str]:
     """The text of every module that is written here, by its path."""
-    found = {f"{name}.py": mirrored(name) for name in MIRRORED}
+    found = {f"{Path(name).name}.py": mirrored(name) for name in MIRRORED}
     found["functions.py"] = functions(describe_all()["operations"])
     return {name: formatted(text) for name, text in found.items()}
 
@@ -88,7 +90,7 @@ def modules() -> dict[str, str]:
 def mirrored(name: str) -> str:
     """A module of the engine with its imports from here."""
     text = (ENGINE / f"{name}.py").read_text()
-    text = re.sub(r"\bfrom engine\b", "from pullback", text)
+    text = _ROOMS.sub("from pullback", text)
     note = f"# The engine's own code, from engine/{name}.py by `make mirror`: do not edit.\n"
     return f"{note}{text}"
 
@@ -171,9 +173,11 @@ def parameter(attribute: dict[str, Any]) -> str:
 
 
 def formatted(text: str) -> str:
-    """As the project's formatter writes it."""
-    command = [sys.executable, "-m", "ruff", "format", "--line-length", str(_ROW), "-"]
-    return subprocess.run(command, input=text, capture_output=True, text=True, check=True).stdout
+    """Return a module's text with its imports in order, as the project's formatter writes it."""
+    for command in (["check", "--quiet", "--select", "I", "--fix"], ["format", "--line-length", str(_ROW)]):
+        given = [sys.executable, "-m", "ruff", *command, "--stdin-filename", str(PACKAGE / "module.py"), "-"]
+        text = subprocess.run(given, input=text, capture_output=True, text=True, check=True).stdout
+    return text
 
 
 def main() -> None:

@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from engine.errors import Loc
-from engine.primitive import Operation
-from engine.values import Value
+from engine.core.errors import Loc
+from engine.core.operation import Operation
+from engine.core.values import Value
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,8 +17,8 @@ def named(graph: Graph) -> Graph:
     A node stays without a name inside the one that reads it, where that is the only one and order allows it; every
     other one is called as the output or alias that it is, or else `t1, t2, ...`. What has no name is numbered anew.
 
-    >>> from engine.graph.expression import parse
-    >>> from engine.graph.write import text
+    >>> from engine.programs.text.expression import parse
+    >>> from engine.programs.text.write import text
     >>> graph = parse("h = sin(x); h * h + 1")
     >>> h, product, out = graph.nodes
     >>> nodes = (replace(h, ids=("_1",), is_named=False), replace(product, ids=("_2",), args=("_1", "_1")))

@@ -6,19 +6,27 @@ from typing import Any
 
 import numpy as np
 
-from engine.attributes import DTYPE, NUMBER, Attribute
-from engine.batching import leading
-from engine.primitive import ex
+from engine.core.attributes import DTYPE, NUMBER, Attribute
+from engine.core.operation import ex
+from engine.core.operations import CALLS
+from engine.core.values import DTYPES, Aval
 from engine.primitives.compare import greater, less, logical_and, where, zero_or_nan
 from engine.primitives.radial import radial
 from engine.rows import REAL, Domain, Row, binary, elementwise, primitive, unary
-from engine.table import CALLS
-from engine.values import DTYPES, Aval
+from engine.tracers.batching import leading
 
 AWAY_FROM_ZERO: Domain = (0.4, 2.0)
 
 add = binary(
-    "add", np.add, lambda g, y, a, b: g, lambda g, y, a, b: g, scalar=operator.add, symbol="+", doc="Sum of two values."
+    "add",
+    np.add,
+    lambda g, y, a, b: g,
+    lambda g, y, a, b: g,
+    scalar=operator.add,
+    symbol="+",
+    is_commutative=True,
+    is_exact=True,
+    doc="Sum of two values.",
 )
 sub = binary(
     "sub",
@@ -28,6 +36,7 @@ sub = binary(
     scalar=operator.sub,
     symbol="-",
     aliases=("subtract",),
+    is_exact=True,
     doc="Difference of two values.",
 )
 mul = binary(
@@ -39,6 +48,8 @@ mul = binary(
     symbol="*",
     kind="bilinear",
     aliases=("multiply",),
+    is_commutative=True,
+    is_exact=True,
     doc="Product of two values, element by element.",
 )
 div: Row = binary(
@@ -51,6 +62,7 @@ div: Row = binary(
     dtype="floating",
     symbol="/",
     aliases=("divide",),
+    is_exact=True,
     doc="Quotient of two values; x / 0 is inf or nan.",
 )
 neg = unary(
@@ -62,6 +74,7 @@ neg = unary(
     symbol="-",
     flops=1,
     aliases=("negative",),
+    is_exact=True,
     doc="-x.",
 )
 floor_divide = binary(
@@ -75,7 +88,16 @@ remainder = binary(
     domain=((0.1, 0.3), AWAY_FROM_ZERO),
     doc="The remainder of the quotient rounded down, with the sign of the divisor, as Python's %.",
 )
-square = unary("square", np.square, lambda g, y, x: g * (2.0 * x), scalar="x * x", dtype="same", flops=1, doc="x * x.")
+square = unary(
+    "square",
+    np.square,
+    lambda g, y, x: g * (2.0 * x),
+    scalar="x * x",
+    dtype="same",
+    flops=1,
+    is_exact=True,
+    doc="x * x.",
+)
 
 
 def _abs_power_vjp(g: Any, c: float, p: float, x: Any) -> Any:

@@ -6,13 +6,23 @@ from typing import Any
 
 import numpy as np
 
-from engine.attributes import NUMBER, Attribute
-from engine.primitive import ex
+from engine.core.attributes import NUMBER, Attribute
+from engine.core.operation import ex
 from engine.rows import REAL, Row, binary, elementwise, unary
 
-equal = binary("equal", np.equal, None, None, scalar=operator.eq, dtype="bool", symbol="==", doc="x1 == x2.")
+equal = binary(
+    "equal", np.equal, None, None, scalar=operator.eq, dtype="bool", symbol="==", is_commutative=True, doc="x1 == x2."
+)
 not_equal = binary(
-    "not_equal", np.not_equal, None, None, scalar=operator.ne, dtype="bool", symbol="!=", doc="x1 != x2."
+    "not_equal",
+    np.not_equal,
+    None,
+    None,
+    scalar=operator.ne,
+    dtype="bool",
+    symbol="!=",
+    is_commutative=True,
+    doc="x1 != x2.",
 )
 less = binary("less", np.less, None, None, scalar=operator.lt, dtype="bool", symbol="<", doc="x1 < x2.")
 less_equal = binary(

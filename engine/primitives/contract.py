@@ -8,16 +8,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from engine.attributes import CONTRACTION, SUBSCRIPTS, Attribute
-from engine.errors import ArityError, BadAttributeError, ShapeMismatchError
-from engine.primitive import ex
+from engine.core.attributes import CONTRACTION, SUBSCRIPTS, Attribute
+from engine.core.errors import ArityError, BadAttributeError, ShapeMismatchError
+from engine.core.operation import ex
+from engine.core.values import BOOL, INT64, Shape, canonical_dtype, dtype_of, shape_of
 from engine.primitives.arithmetic import astype
 from engine.primitives.compare import not_equal
 from engine.primitives.linalg import diagonal, matmul
 from engine.primitives.reduce import sum
 from engine.primitives.shape import reshape, transpose
 from engine.rows import composite, normalize_axis
-from engine.values import BOOL, INT64, Shape, canonical_dtype, dtype_of, shape_of
 
 #: Among so many factors the next pair is looked for; more would cost more than they save.
 _WINDOW = 8

@@ -4,15 +4,15 @@ from typing import Any
 
 import numpy as np
 
-from engine.autodiff import Taped
-from engine.backward import gradients
-from engine.errors import NotDifferentiableError, NotScalarError
-from engine.primitive import ex
+from engine.core.backward import gradients
+from engine.core.errors import NotDifferentiableError, NotScalarError
+from engine.core.operation import ex
+from engine.core.tracer import Symbol
+from engine.core.values import dtype_of, shape_of
+from engine.core.variable import Variable
 from engine.primitives.arithmetic import ones_like, zeros_like
 from engine.rows import composite
-from engine.symbol import Symbol
-from engine.values import dtype_of, shape_of
-from engine.variable import Variable
+from engine.tracers.reverse import Taped
 
 
 def _grad(y: Any, x: Any) -> Any:

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from engine.batching import leading
-from engine.errors import ShapeMismatchError
-from engine.primitive import ex
+from engine.core.errors import ShapeMismatchError
+from engine.core.operation import ex
+from engine.core.values import Aval, Shape, shape_of
 from engine.primitives.arithmetic import zeros_like
 from engine.primitives.contract import einsum
 from engine.primitives.linalg import diagonal, matmul
@@ -16,7 +16,7 @@ from engine.primitives.reduce import sum
 from engine.primitives.shape import matrix_transpose, reshape
 from engine.primitives.solve import APART, STACKS, check_square, in_common_dtype, inv, where_possible
 from engine.rows import Row, composite, floating, primitive, promote
-from engine.values import Aval, Shape, shape_of
+from engine.tracers.batching import leading
 
 Array = npt.NDArray[Any]
 Function = Callable[..., Array]

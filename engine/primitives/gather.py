@@ -6,15 +6,15 @@ from typing import Any
 
 import numpy as np
 
-from engine.attributes import AXIS, INDICES, Attribute
-from engine.batching import flattened, loop, permuted, raised, repeated, reshaped
-from engine.errors import BadAttributeError, InvalidValueError, ShapeMismatchError
-from engine.layout import flat_view
-from engine.primitive import ex
+from engine.core.attributes import AXIS, INDICES, Attribute
+from engine.core.errors import BadAttributeError, InvalidValueError, ShapeMismatchError
+from engine.core.layout import flat_view
+from engine.core.operation import Operation, ex
+from engine.core.values import INT64, Aval, dtype_of, shape_of
 from engine.primitives.arithmetic import zeros_like
 from engine.primitives.index import add_at
 from engine.rows import Row, broadcast_shapes, composite, normalize_axis, primitive, promote
-from engine.values import INT64, Aval, dtype_of, shape_of
+from engine.tracers.batching import flattened, loop, permuted, raised, repeated, reshaped
 
 
 def _as_indices(name: str, indices: Any, length: int) -> Any:
@@ -67,7 +67,7 @@ _TAKE = (
 )
 
 
-def _take_rows(op: Any, rows: int, xs: Any, batched: Any, attrs: dict[str, Any]) -> Any:
+def _take_rows(op: Operation, rows: int, xs: Any, batched: Any, attrs: dict[str, Any]) -> Any:
     (x, indices), axis = xs, attrs["axis"]
     if all(batched):
         return loop(op, rows, xs, batched, attrs)
@@ -82,7 +82,7 @@ def _take_rows(op: Any, rows: int, xs: Any, batched: Any, attrs: dict[str, Any])
     return permuted(y, (a, *range(a), *range(a + 1, len(shape_of(y))))) if a else y
 
 
-def _scatter_add_rows(op: Any, rows: int, xs: Any, batched: Any, attrs: dict[str, Any]) -> Any:
+def _scatter_add_rows(op: Operation, rows: int, xs: Any, batched: Any, attrs: dict[str, Any]) -> Any:
     if batched[1]:
         return loop(op, rows, xs, batched, attrs)
     x, updates = (v if b else repeated(v, rows) for v, b in zip(xs[::2], batched[::2], strict=True))

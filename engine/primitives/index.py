@@ -6,14 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from engine.attributes import INDEX, Attribute
-from engine.batching import permuted, raised, repeated
-from engine.errors import BadAttributeError, ShapeMismatchError
-from engine.layout import flat_view
-from engine.primitive import ex
+from engine.core.attributes import INDEX, Attribute
+from engine.core.errors import BadAttributeError, ShapeMismatchError
+from engine.core.layout import flat_view
+from engine.core.operation import Operation, ex
+from engine.core.values import Aval, Shape, aval, shape_of
 from engine.primitives.arithmetic import zeros_like
 from engine.rows import Row, broadcast_shapes, primitive, promote
-from engine.values import Aval, Shape, aval, shape_of
+from engine.tracers.batching import permuted, raised, repeated
 
 Index = tuple[Any, ...]
 #: An item ("ints", Integers, length) was a mask.
@@ -112,14 +112,14 @@ def _split_lists(shape: Shape, index: Index) -> int:
     return len(np.broadcast_shapes(*map(np.shape, lists))) if lists and places[-1] - places[0] >= len(places) else 0
 
 
-def _slice_rows(op: Any, rows: int, xs: Any, batched: Any, attrs: dict[str, Any]) -> Any:
+def _slice_rows(op: Operation, rows: int, xs: Any, batched: Any, attrs: dict[str, Any]) -> Any:
     shape = shape_of(xs[0])[1:]
     y = slice(xs[0], (("slice", None, None, None), *_expanded(shape, attrs["index"])))
     first = _split_lists(shape, attrs["index"])
     return permuted(y, (first, *range(first), *range(first + 1, len(shape_of(y))))) if first else y
 
 
-def _slice_add_rows(op: Any, rows: int, xs: Any, batched: Any, attrs: dict[str, Any]) -> Any:
+def _slice_add_rows(op: Operation, rows: int, xs: Any, batched: Any, attrs: dict[str, Any]) -> Any:
     x, updates = (v if b else repeated(v, rows) for v, b in zip(xs, batched, strict=True))
     shape = shape_of(x)[1:]
     updates = raised(updates, len(_index_shape(shape, attrs["index"])))

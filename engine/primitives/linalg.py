@@ -5,15 +5,15 @@ from typing import Any
 
 import numpy as np
 
-from engine.attributes import AXIS, INT, Attribute
-from engine.batching import raised
-from engine.errors import BadAttributeError, ShapeMismatchError
-from engine.primitive import ex
+from engine.core.attributes import AXIS, INT, Attribute
+from engine.core.errors import BadAttributeError, ShapeMismatchError
+from engine.core.operation import Operation, ex
+from engine.core.values import Aval, dtype_of, shape_of
 from engine.primitives.index import slice as slice_
 from engine.primitives.reduce import sum
 from engine.primitives.shape import matrix_transpose, reshape, sum_to, transpose
 from engine.rows import Row, broadcast_shapes, composite, normalize_axis, primitive, promote
-from engine.values import Aval, dtype_of, shape_of
+from engine.tracers.batching import raised
 
 
 def _matmul_aval(a: Aval, b: Aval) -> Aval:
@@ -58,7 +58,7 @@ def _matmul_flops(a: Aval, b: Aval, out: Aval) -> int:
     return 2 * out.size * a.shape[-1]
 
 
-def _matmul_rows(op: Any, rows: int, xs: Any, batched: Any, attrs: dict[str, Any]) -> Any:
+def _matmul_rows(op: Operation, rows: int, xs: Any, batched: Any, attrs: dict[str, Any]) -> Any:
     """One product of large matrices where one operand is a matrix for all rows, else a stack of products."""
     a, b = xs
     dims = len(shape_of(a)) - batched[0], len(shape_of(b)) - batched[1]

@@ -23,14 +23,28 @@ def _vanishing(x: Any, y: Any) -> Any:
     return where(equal(y, 0.0), 0.0, x) * y
 
 
-exp = unary("exp", np.exp, lambda g, y, x: g * y, scalar=math.exp, doc="e to the power x.")
-exp2 = unary("exp2", np.exp2, lambda g, y, x: g * (math.log(2.0) * y), doc="2 to the power x.")
-expm1 = unary("expm1", np.expm1, lambda g, y, x: g * exp(x), scalar=math.expm1, doc="exp(x) - 1, exact near 0.")
-log = unary("log", np.log, lambda g, y, x: div(g, x), scalar=math.log, domain=POSITIVE, doc="Natural logarithm.")
-log2 = unary("log2", np.log2, lambda g, y, x: div(g * _LOG2_E, x), domain=POSITIVE, doc="Logarithm to base 2.")
-log10 = unary("log10", np.log10, lambda g, y, x: div(g * _LOG10_E, x), domain=POSITIVE, doc="Logarithm to base 10.")
+exp = unary("exp", np.exp, lambda g, y, x: g * y, scalar=math.exp, is_long=True, doc="e to the power x.")
+exp2 = unary("exp2", np.exp2, lambda g, y, x: g * (math.log(2.0) * y), is_long=True, doc="2 to the power x.")
+expm1 = unary(
+    "expm1", np.expm1, lambda g, y, x: g * exp(x), scalar=math.expm1, is_long=True, doc="exp(x) - 1, exact near 0."
+)
+log = unary(
+    "log", np.log, lambda g, y, x: div(g, x), scalar=math.log, domain=POSITIVE, is_long=True, doc="Natural logarithm."
+)
+log2 = unary(
+    "log2", np.log2, lambda g, y, x: div(g * _LOG2_E, x), domain=POSITIVE, is_long=True, doc="Logarithm to base 2."
+)
+log10 = unary(
+    "log10", np.log10, lambda g, y, x: div(g * _LOG10_E, x), domain=POSITIVE, is_long=True, doc="Logarithm to base 10."
+)
 log1p = unary(
-    "log1p", np.log1p, lambda g, y, x: div(g, 1.0 + x), scalar=math.log1p, domain=UNIT, doc="log(1 + x), exact near 0."
+    "log1p",
+    np.log1p,
+    lambda g, y, x: div(g, 1.0 + x),
+    scalar=math.log1p,
+    domain=UNIT,
+    is_long=True,
+    doc="log(1 + x), exact near 0.",
 )
 sqrt = unary(
     "sqrt",
@@ -38,6 +52,8 @@ sqrt = unary(
     lambda g, y, x: div(g, 2.0 * y),
     scalar=math.sqrt,
     domain=POSITIVE,
+    is_long=True,
+    is_exact=True,
     doc="Square root; NaN below 0, gradient inf at 0.",
 )
 
@@ -84,13 +100,20 @@ pow = binary(
     symbol="**",
     aliases=("power",),
     flops=20,
+    is_long=True,
     doc="x1 to the power x2. x**0 is 1 with gradient 0, also at 0; 0**x2 has gradient 0 with respect to x2 >= 0.",
 )
 
 sin = unary("sin", np.sin, lambda g, y, x: g * cos(x), scalar=math.sin, doc="Sine of x in radians.")
 cos: Row = unary("cos", np.cos, lambda g, y, x: -(g * sin(x)), scalar=math.cos, doc="Cosine of x in radians.")
 tan = unary(
-    "tan", np.tan, lambda g, y, x: g * (1.0 + y * y), scalar=math.tan, domain=UNIT, doc="Tangent of x in radians."
+    "tan",
+    np.tan,
+    lambda g, y, x: g * (1.0 + y * y),
+    scalar=math.tan,
+    domain=UNIT,
+    is_long=True,
+    doc="Tangent of x in radians.",
 )
 # The derivative of the product would be -(1 + x) + (1 - x), which is 0 for a tiny x.
 one_minus_square = unary(
@@ -108,6 +131,7 @@ asin = unary(
     scalar=math.asin,
     domain=UNIT,
     aliases=("arcsin",),
+    is_long=True,
     doc="Inverse sine, in radians; NaN outside [-1, 1].",
 )
 acos = unary(
@@ -117,6 +141,7 @@ acos = unary(
     scalar=math.acos,
     domain=UNIT,
     aliases=("arccos",),
+    is_long=True,
     doc="Inverse cosine, in radians; NaN outside [-1, 1].",
 )
 
@@ -142,10 +167,13 @@ atan = unary(
     lambda g, y, x: g * atan_slope(x),
     scalar=math.atan,
     aliases=("arctan",),
+    is_long=True,
     doc="Inverse tangent, in radians.",
 )
-sinh = unary("sinh", np.sinh, lambda g, y, x: g * cosh(x), scalar=math.sinh, doc="Hyperbolic sine.")
-cosh: Row = unary("cosh", np.cosh, lambda g, y, x: g * sinh(x), scalar=math.cosh, doc="Hyperbolic cosine.")
+sinh = unary("sinh", np.sinh, lambda g, y, x: g * cosh(x), scalar=math.sinh, is_long=True, doc="Hyperbolic sine.")
+cosh: Row = unary(
+    "cosh", np.cosh, lambda g, y, x: g * sinh(x), scalar=math.cosh, is_long=True, doc="Hyperbolic cosine."
+)
 
 
 def _tanh_slope(x: Any, out: Any = None) -> Any:
@@ -166,9 +194,12 @@ tanh_slope: Row = unary(
     lambda g, y, x: g * (-2.0 * (y * tanh(x))),
     scalar=_tanh_slope_of_float,
     takes_out=True,
+    is_long=True,
     doc="The derivative of tanh: 1 - tanh(x)**2, exact where it is small.",
 )
-tanh: Row = unary("tanh", np.tanh, lambda g, y, x: g * tanh_slope(x), scalar=math.tanh, doc="Hyperbolic tangent.")
+tanh: Row = unary(
+    "tanh", np.tanh, lambda g, y, x: g * tanh_slope(x), scalar=math.tanh, is_long=True, doc="Hyperbolic tangent."
+)
 
 
 def _asinh_slope(x: Any, out: Any = None) -> Any:
@@ -190,6 +221,7 @@ asinh = unary(
     lambda g, y, x: g * asinh_slope(x),
     scalar=math.asinh,
     aliases=("arcsinh",),
+    is_long=True,
     doc="Inverse hyperbolic sine.",
 )
 acosh = unary(
@@ -199,6 +231,7 @@ acosh = unary(
     scalar=math.acosh,
     domain=(1.5, 3.0),
     aliases=("arccosh",),
+    is_long=True,
     doc="Inverse hyperbolic cosine; NaN below 1.",
 )
 atanh = unary(
@@ -208,6 +241,7 @@ atanh = unary(
     scalar=math.atanh,
     domain=UNIT,
     aliases=("arctanh",),
+    is_long=True,
     doc="Inverse hyperbolic tangent; NaN outside [-1, 1].",
 )
 
@@ -252,6 +286,8 @@ hypot: Row = binary(
     dtype="floating",
     domain=(POSITIVE, POSITIVE),
     flops=20,
+    is_long=True,
+    is_commutative=True,
     doc="sqrt(x1**2 + x2**2) without overflow. Where it is 0 the gradient is 0, second derivatives are NaN; those of "
     "hypot(x1, x2)**p for p >= 2 are right.",
 )
@@ -265,6 +301,7 @@ atan2 = binary(
     domain=(POSITIVE, REAL),
     flops=20,
     aliases=("arctan2",),
+    is_long=True,
     doc="The angle of the point (x2, x1), in radians; gradient NaN at the origin.",
 )
 
@@ -282,6 +319,7 @@ gaussian: Row = unary(
     lambda g, y, x: g * (-2.0 * (maximum(minimum(x, 40.0), -40.0) * y)),
     scalar="exp(-(x * x))",
     takes_out=True,
+    is_long=True,
     doc="exp(-x * x).",
 )
 erf = unary(
@@ -289,6 +327,7 @@ erf = unary(
     special.erf,
     lambda g, y, x: g * (2.0 / math.sqrt(math.pi) * gaussian(x)),
     scalar=math.erf,
+    is_long=True,
     doc="The error function (Abramowitz and Stegun 7.1.1).",
 )
 erfc = unary(
@@ -296,6 +335,7 @@ erfc = unary(
     special.erfc,
     lambda g, y, x: g * (-2.0 / math.sqrt(math.pi) * gaussian(x)),
     scalar=math.erfc,
+    is_long=True,
     doc="1 - erf(x), exact for large x.",
 )
 logaddexp = binary(
@@ -306,6 +346,8 @@ logaddexp = binary(
     lambda g, y, a, b: g * sigmoid(where(equal(y, -math.inf), -math.inf, b - a)),
     dtype="floating",
     flops=20,
+    is_long=True,
+    is_commutative=True,
     doc="log(exp(x1) + exp(x2)) without overflow; gradient 0 where both are -inf, NaN where both are inf.",
 )
 
@@ -365,6 +407,7 @@ sigmoid: Row = unary(
     scalar=_sigmoid_of_float,
     begin=_sigmoid_begun,
     finish=operator.attrgetter("y"),
+    is_long=True,
     doc="1 / (1 + exp(-x)), without overflow.",
 )
 sigmoid_slope: Row = unary(
@@ -382,6 +425,7 @@ softplus = unary(
     lambda x: np.maximum(x, 0.0) + np.log1p(np.exp(-np.abs(x))),
     lambda g, y, x: g * sigmoid(x),
     scalar=lambda x: max(x, 0.0) + math.log1p(math.exp(-math.fabs(x))),
+    is_long=True,
     doc="log(1 + exp(x)), without overflow.",
 )
 relu = unary(
@@ -415,5 +459,6 @@ gelu = unary(
     "gelu",
     _gelu,
     _gelu_vjp,
+    is_long=True,
     doc="Gaussian error linear unit, tanh form (Hendrycks and Gimpel, arXiv:1606.08415).",
 )

@@ -4,13 +4,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from engine.attributes import AXIS, INT, NATURAL, RATIO, Attribute
-from engine.batching import leading, repeated
-from engine.config import is_training
-from engine.errors import InvalidValueError, ShapeMismatchError
-from engine.layout import flat_view
-from engine.masking import taken
-from engine.primitive import ex
+from engine.core.attributes import AXIS, INT, NATURAL, RATIO, Attribute
+from engine.core.config import is_training
+from engine.core.errors import InvalidValueError, ShapeMismatchError
+from engine.core.layout import flat_view
+from engine.core.masking import taken
+from engine.core.operation import Operation, ex
+from engine.core.values import BOOL, FLOAT64, Aval, Shape, dtype_of, shape_of
 from engine.primitives.arithmetic import astype, div, square, stop_gradient
 from engine.primitives.compare import equal, maximum, not_equal, where
 from engine.primitives.math import exp
@@ -18,7 +18,7 @@ from engine.primitives.reduce import argmax, log_total, mean, sum
 from engine.primitives.shape import reshape
 from engine.random import generator
 from engine.rows import composite, floating, in_floating, normalize_axis, primitive
-from engine.values import BOOL, FLOAT64, Aval, Shape, dtype_of, shape_of
+from engine.tracers.batching import leading, repeated
 
 
 def _softmax(x: Any, axis: int) -> Any:
@@ -237,13 +237,13 @@ def _labelled_rows(xs: Any, batched: Any, rows: int, ignore_index: int) -> tuple
     return x, one_hot(t, shape_of(x)[-1], ignore_index), counts, astype(n, str(floating(dtype_of(x))))
 
 
-def _cross_entropy_rows(op: Any, rows: int, xs: Any, batched: Any, attrs: dict[str, Any]) -> Any:
+def _cross_entropy_rows(op: Operation, rows: int, xs: Any, batched: Any, attrs: dict[str, Any]) -> Any:
     x, hot, counts, n = _labelled_rows(xs, batched, rows, attrs["ignore_index"])
     losses = where(counts, -sum(where(hot, log_softmax(x), 0.0), axes=-1), 0.0)
     return div(sum(losses, axes=tuple(range(1, len(shape_of(losses))))), n)
 
 
-def _slope_rows(op: Any, rows: int, xs: Any, batched: Any, attrs: dict[str, Any]) -> Any:
+def _slope_rows(op: Operation, rows: int, xs: Any, batched: Any, attrs: dict[str, Any]) -> Any:
     x, hot, counts, n = _labelled_rows(xs, batched, rows, attrs["ignore_index"])
     others = where(hot, 0.0, softmax(x))
     slopes = where(hot, -sum(others, axes=-1, keepdims=True), others)

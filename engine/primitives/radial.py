@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
+from engine.core.operations import CALLS
 from engine.primitives.compare import equal, where
-from engine.table import CALLS
 
 
 def direction(x: Any, y: Any) -> Any:

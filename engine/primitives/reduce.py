@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from engine.attributes import AXIS, ORDER, Attribute
-from engine.attributes import INT as INT_ATTRIBUTE
-from engine.batching import flattened, leading
-from engine.errors import BadAttributeError, ShapeMismatchError
-from engine.primitive import ex
+from engine.core.attributes import AXIS, ORDER, Attribute
+from engine.core.attributes import INT as INT_ATTRIBUTE
+from engine.core.errors import BadAttributeError, ShapeMismatchError
+from engine.core.operation import Operation, ex
+from engine.core.values import BOOL as BOOL_DTYPE
+from engine.core.values import INT64, Aval, dtype_of, shape_of
 from engine.primitives.arithmetic import abs as abs_
 from engine.primitives.arithmetic import astype, div, square
 from engine.primitives.compare import equal, greater, less, where, zero_or_nan
@@ -34,8 +35,7 @@ from engine.rows import (
     reduction,
     summed,
 )
-from engine.values import BOOL as BOOL_DTYPE
-from engine.values import INT64, Aval, dtype_of, shape_of
+from engine.tracers.batching import flattened, leading
 
 
 def _spread(g: Any, x: Any, axes: Any) -> Any:
@@ -294,10 +294,10 @@ def _place_aval(name: str, x: Aval, axis: int | None, keepdims: bool) -> Aval:
     return Aval(reduced_shape(x.shape, over, keepdims), INT64)
 
 
-def _place_rows(op: Any, rows: int, xs: Any, batched: Any, attrs: dict[str, Any]) -> Any:
+def _place_rows(op: Operation, rows: int, xs: Any, batched: Any, attrs: dict[str, Any]) -> Any:
     if attrs["axis"] is not None:
         return leading(op, rows, xs, batched, attrs)
-    place = op.call(flattened(xs[0], rows), axis=1)
+    place = op.run((flattened(xs[0], rows),), {**attrs, "axis": 1})
     return reshape(
         place, (rows, *reduced_shape(shape_of(xs[0])[1:], tuple(range(len(shape_of(xs[0])) - 1)), attrs["keepdims"]))
     )

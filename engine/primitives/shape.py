@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from engine.attributes import AXES, SHAPE, Attribute
-from engine.batching import raised
-from engine.errors import BadAttributeError, ShapeMismatchError
-from engine.primitive import ex
+from engine.core.attributes import AXES, SHAPE, Attribute
+from engine.core.errors import BadAttributeError, ShapeMismatchError
+from engine.core.operation import Operation, ex
+from engine.core.values import Aval, Shape, dtype_of, shape_of
 from engine.rows import (
     OVER_AXES,
     Row,
@@ -21,7 +21,7 @@ from engine.rows import (
     primitive,
     summed,
 )
-from engine.values import Aval, Shape, dtype_of, shape_of
+from engine.tracers.batching import raised
 
 
 def no_flops(*avals: Aval, out: Aval, **attrs: Any) -> int:
@@ -40,7 +40,7 @@ def _resolved_shape(x: Aval, shape: Shape) -> Shape:
     return shape
 
 
-def _reshape_rows(op: Any, rows: int, xs: Any, batched: Any, attrs: dict[str, Any]) -> Any:
+def _reshape_rows(op: Operation, rows: int, xs: Any, batched: Any, attrs: dict[str, Any]) -> Any:
     x = xs[0]
     return reshape(x, (rows, *_resolved_shape(Aval(shape_of(x)[1:], dtype_of(x)), attrs["shape"])))
 
@@ -71,7 +71,7 @@ def _permutation(ndim: int, axes: Any) -> tuple[int, ...]:
     return order
 
 
-def _transpose_rows(op: Any, rows: int, xs: Any, batched: Any, attrs: dict[str, Any]) -> Any:
+def _transpose_rows(op: Operation, rows: int, xs: Any, batched: Any, attrs: dict[str, Any]) -> Any:
     return transpose(xs[0], (0, *(a + 1 for a in _permutation(len(shape_of(xs[0])) - 1, attrs["axes"]))))
 
 
@@ -109,7 +109,7 @@ matrix_transpose = composite(
 )
 
 
-def _broadcast_rows(op: Any, rows: int, xs: Any, batched: Any, attrs: dict[str, Any]) -> Any:
+def _broadcast_rows(op: Operation, rows: int, xs: Any, batched: Any, attrs: dict[str, Any]) -> Any:
     return broadcast_to(raised(xs[0], len(attrs["shape"])), (rows, *attrs["shape"]))
 
 
@@ -164,7 +164,7 @@ def _sum_to_aval(x: Aval, shape: Shape) -> Aval:
     return Aval(shape, summed(x.dtype))
 
 
-def _sum_rows(op: Any, rows: int, xs: Any, batched: Any, attrs: dict[str, Any]) -> Any:
+def _sum_rows(op: Operation, rows: int, xs: Any, batched: Any, attrs: dict[str, Any]) -> Any:
     shape = attrs["shape"]
     missing = len(shape_of(xs[0])) - 1 - len(shape)
     return reshape(sum_to(xs[0], (rows, *(1,) * missing, *shape)), (rows, *shape))

@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from engine.attributes import BOOL, Attribute
-from engine.batching import leading, raised
-from engine.errors import ShapeMismatchError
-from engine.primitive import ex
+from engine.core.attributes import BOOL, Attribute
+from engine.core.errors import ShapeMismatchError
+from engine.core.operation import Operation, ex
+from engine.core.values import Aval, Shape, dtype_of, shape_of
 from engine.primitives.linalg import matmul, tril
 from engine.primitives.shape import matrix_transpose, reshape
 from engine.rows import Row, broadcast_shapes, floating, primitive, promote
-from engine.values import Aval, Shape, dtype_of, shape_of
+from engine.tracers.batching import leading, raised
 
 Array = npt.NDArray[Any]
 Function = Callable[..., Array]
@@ -106,7 +106,7 @@ def _solve_a(g: Any, y: Any, a: Any, b: Any) -> Any:
     return -matmul(x, matrix_transpose(_as_columns(y, b)))
 
 
-def _solve_rows(op: Any, rows: int, xs: Any, batched: Any, attrs: dict[str, Any]) -> Any:
+def _solve_rows(op: Operation, rows: int, xs: Any, batched: Any, attrs: dict[str, Any]) -> Any:
     row = op.infer(*(Aval(shape_of(x)[m:], dtype_of(x)) for x, m in zip(xs, batched, strict=True)))
     a, b = xs
     if len(shape_of(b)) - batched[1] == 1:

@@ -9,10 +9,10 @@ import numpy.typing as npt
 from numpy.polynomial import Polynomial
 from scipy import special
 
-from engine.attributes import DEGREE, Attribute
-from engine.primitive import ex
+from engine.core.attributes import DEGREE, Attribute
+from engine.core.operation import ex
+from engine.core.values import FLOAT64
 from engine.rows import POSITIVE, Row, elementwise, unary
-from engine.values import FLOAT64
 
 #: What one element costs, in additions.
 _FLOPS = 50

@@ -14,7 +14,7 @@ import pytest
 
 from engine import Variable, compile, no_grad
 from engine import functions as F
-from engine.errors import AutogradError
+from engine.core.errors import AutogradError
 from engine.transforms import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp, vmap
 from tests.acceptance.comparing import agree, report
 from tests.acceptance.server import Local

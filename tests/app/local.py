@@ -8,11 +8,11 @@ import numpy as np
 
 from engine import Variable, no_grad, test_mode
 from engine import functions as F
-from engine.hooks import HOOKS
-from engine.layers import LAYERS, Layer
-from engine.models import MODELS
-from engine.optimizers import OPTIMIZERS, Optimizer
-from engine.state import load_state_dict, state_dict
+from engine.nn.hooks import HOOKS
+from engine.nn.layers import LAYERS, Layer
+from engine.nn.models import MODELS
+from engine.nn.optimizers import OPTIMIZERS, Optimizer
+from engine.nn.state import load_state_dict, state_dict
 
 
 class Local:

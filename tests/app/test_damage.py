@@ -18,7 +18,7 @@ from app.registry import Registry
 from app.settings import Settings
 from app.stores import Policy, SqliteStore, StoreUnavailableError
 from app.stores.sqlite import FILE
-from engine.graph.identity import program_id
+from engine.programs.identity import program_id
 from tests.app.test_around import talk
 
 EXPR = "y = sum(a * clip(x, -3, 5), axes=0); y"

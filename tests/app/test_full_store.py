@@ -9,7 +9,7 @@ import pytest
 
 from app.main import create_app
 from app.settings import Settings
-from engine.graph.evaluate import Prepared
+from engine.programs.evaluate import Prepared
 from tests.app.test_around import talk
 
 REQUEST = {"expr": "x ** 3", "inputs": {"x": 2.0}, "backward": {"create_graph": True}}

@@ -9,8 +9,8 @@ import pytest
 from app.sessions import snapshot
 from app.wire import codecs, values
 from app.wire.media import JSON, MSGPACK
-from engine.graph.literals import decode_value
-from engine.values import DTYPES
+from engine.core.values import DTYPES
+from engine.programs.literals import decode_value
 from pullback import tensorfile
 from pullback.recording.constants import content_of
 from pullback.remote import documents

@@ -16,9 +16,9 @@ from app.programs import ProgramLimits, infer
 from app.settings import Settings, described
 from app.wire.codecs import encode
 from app.wire.media import JSON
-from engine.errors import AutogradError
+from engine.core.errors import AutogradError
+from engine.core.operations import rows
 from engine.graph.limits import Limits
-from engine.table import rows
 
 
 def talk(path: str, document: Any, **settings: Any) -> httpx.Response:

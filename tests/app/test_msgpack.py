@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from app.wire.document import MalformedBodyError
 from app.wire.msgpack import decode, encode
-from engine.errors import LimitExceededError
-from engine.graph.literals import decode_value
+from engine.core.errors import LimitExceededError
+from engine.programs.literals import decode_value
 from tests.app.calls import sendable
 from tests.app.conftest import ROOT, strict_json
 from tests.app.test_contract import example_requests

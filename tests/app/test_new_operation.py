@@ -11,9 +11,9 @@ from app.main import create_app
 from app.settings import Settings
 from engine import Variable
 from engine import functions as F
-from engine.primitive import Operation
+from engine.core.operation import Operation
+from engine.core.operations import OPERATIONS, unregister
 from engine.rows import unary
-from engine.table import OPERATIONS, unregister
 from tests.engine import test_rows
 
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from app.catalog import describe
-from engine import batching
-from engine.primitive import Example, Operation
+from engine.core.operation import Example, Operation
+from engine.core.operations import OPERATIONS, unregister
 from engine.rows import unary
-from engine.table import OPERATIONS, unregister
+from engine.tracers import batching
 from engine.transforms import vmap
 from tests.engine.cases import CASES, attributes, operands
 

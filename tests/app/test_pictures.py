@@ -13,7 +13,7 @@ from app.cli import main
 from app.graphviz import MAX_LINES, svg
 from app.main import create_app
 from app.settings import Settings
-from engine.errors import LimitExceededError, NotSupportedError
+from engine.core.errors import LimitExceededError, NotSupportedError
 from tests.app.test_around import talk
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ import pytest
 
 from engine import Variable
 from engine import functions as F
-from engine.models import MLP
+from engine.nn.models import MLP
 from tests.app.calls import ask, assert_close, evaluate
 from tests.app.test_contract import Array
 from tests.app.test_registered_programs import register

@@ -15,7 +15,7 @@ from app import packing
 from app.programs import ProgramLimits, infer, prepare
 from app.registry import Registry, UnknownProgramError, name_fault
 from app.stores import MemoryStore, NameConflictError, Policy, Program, SqliteStore
-from engine.errors import AutogradError, InvalidValueError, LimitExceededError, UnknownNameError
+from engine.core.errors import AutogradError, InvalidValueError, LimitExceededError, UnknownNameError
 from engine.graph.ir import Graph
 from engine.graph.limits import Limits
 

@@ -18,7 +18,7 @@ from app.sessions.runs import execute, read, show
 from app.sessions.session import Quotas, Session
 from app.stores import Policy, SqliteStore, Store
 from app.stores.redis import RedisStore
-from engine.errors import AutogradError
+from engine.core.errors import AutogradError
 from tests.app.local import Local
 from tests.app.scripts import back, do, expr, op, var
 from tests.redis_process import RedisProcess, needs_redis

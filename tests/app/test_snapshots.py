@@ -11,9 +11,9 @@ from app.sessions.runs import ASPECTS, execute, fetch, read
 from app.sessions.session import Quotas, Session
 from app.sessions.snapshot import LARGE, DamagedSnapshotError, Kept, Snapshot, write
 from app.sessions.snapshot import read as read_snapshot
-from engine.checkpoint import records, variables
-from engine.primitive import Example, Operation
-from engine.variable import Variable
+from engine.core.operation import Example, Operation
+from engine.core.variable import Variable
+from engine.nn.checkpoint import records, variables
 from tests.engine.cases import CASES, attributes, extra, moved, operands, outputs
 
 

@@ -26,7 +26,7 @@ from app.stores import (
 )
 from app.stores.redis import RedisStore
 from app.stores.sqlite import FILE, database
-from engine.errors import LimitExceededError
+from engine.core.errors import LimitExceededError
 from tests.redis_process import needs_redis
 
 DAY_S = 24 * 3600.0

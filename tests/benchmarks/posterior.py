@@ -25,7 +25,7 @@ from app.stores import Policy, SqliteStore
 from app.wire.document import parse
 from app.wire.schemas import EvaluateRequest, check
 from app.wire.values import dumps, encode_all
-from engine.graph.evaluate import Backward, prepare
+from engine.programs.evaluate import Backward, prepare
 from tests.app.conftest import start_server
 
 Array = npt.NDArray[np.float64]

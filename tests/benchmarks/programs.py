@@ -8,12 +8,13 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from engine.errors import Faults
-from engine.graph import Graph, build, parse
-from engine.graph.application import View, apply_to
-from engine.graph.derivatives import hessian, hvp
-from engine.graph.evaluate import Backward, Evaluation, Prepared, prepare
-from engine.graph.plan import Plan
+from engine.core.errors import Faults
+from engine.graph import Graph
+from engine.plans.plan import Plan
+from engine.programs import build, parse
+from engine.programs.application import View, apply_to
+from engine.programs.derivatives import hessian, hvp
+from engine.programs.evaluate import Backward, Evaluation, Prepared, prepare
 from tests.benchmarks import inputs
 
 PACKAGE = "pullback-server"

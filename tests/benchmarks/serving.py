@@ -16,8 +16,8 @@ import msgpack
 import numpy as np
 import orjson
 
-from engine.graph import parse
-from engine.graph.evaluate import Backward, prepare
+from engine.programs import parse
+from engine.programs.evaluate import Backward, prepare
 from tests.app.conftest import start_server
 from tests.benchmarks import inputs
 from tests.benchmarks.load import Exchange, Load, Round, post

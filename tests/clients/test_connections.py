@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import engine
-import engine.errors
+import engine.core.errors
 from pullback import (
     Variable,
     connect,

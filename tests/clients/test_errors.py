@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import engine
-import engine.errors
+import engine.core.errors
 import pullback
 from pullback import (
     Client,

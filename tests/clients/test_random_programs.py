@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import engine
-import engine.errors
+import engine.core.errors
 import pullback
 from pullback.errors import AutogradError
 from tests.clients.conftest import on_session_of

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import engine
-import engine.errors
+import engine.core.errors
 from pullback import (
     Client,
     Connection,

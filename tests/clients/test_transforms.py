@@ -9,7 +9,7 @@ import pytest
 
 import engine
 import pullback
-from engine import trees
+from engine.core import trees
 from tests.clients.conftest import on_session_of
 
 if TYPE_CHECKING:

@@ -5,10 +5,10 @@ import pytest
 
 from engine import Variable
 from engine import functions as F
-from engine.layers import LAYERS as LAYER_KINDS
-from engine.layers import Layer
-from engine.models import MODELS
-from engine.state import load_state_dict
+from engine.nn.layers import LAYERS as LAYER_KINDS
+from engine.nn.layers import Layer
+from engine.nn.models import MODELS
+from engine.nn.state import load_state_dict
 from tests.conformance.golden import LAYERS, Case, array, assert_close
 
 

@@ -5,8 +5,8 @@ import re
 import pytest
 
 from engine import Variable
-from engine.hooks import HOOKS
-from engine.optimizers import OPTIMIZERS as KINDS
+from engine.nn.hooks import HOOKS
+from engine.nn.optimizers import OPTIMIZERS as KINDS
 from tests.conformance.golden import OPTIMIZERS, Case, array, assert_close
 
 

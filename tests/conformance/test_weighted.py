@@ -11,7 +11,7 @@ import pytest
 
 from engine import Variable
 from engine import functions as F
-from engine.numerical import check_gradients
+from engine.transforms.numerical import check_gradients
 
 RNG = np.random.default_rng(20240607)
 X = RNG.normal(size=(2, 3, 4))

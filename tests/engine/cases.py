@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine.primitive import Example, Operation
-from engine.table import rows
-from engine.values import canonical, shape_of
+from engine.core.operation import Example, Operation
+from engine.core.operations import rows
+from engine.core.values import canonical, shape_of
 
 CASES = [pytest.param(op, example, id=f"{op.name}-{n}") for op in rows() for n, example in enumerate(op.examples)]
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from engine.graph import Graph, Literal, Node
-from engine.graph.build import build
-from engine.graph.write import document
+from engine.programs.document.build import build
+from engine.programs.text.write import document
 
 SURELY_QUICK_S = 0.5
 #: Of `_unit_s`, 5 ms where this was set: all take a fifth of it at most, and what is quadratic far more.

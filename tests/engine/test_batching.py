@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from engine import functions as F
-from engine.errors import BadAttributeError
-from engine.graph.derivatives import hvp, jvp
-from engine.graph.evaluate import Backward, prepare
-from engine.graph.expression import parse
-from engine.primitive import Example, Operation
+from engine.core.errors import BadAttributeError
+from engine.core.operation import Example, Operation
+from engine.core.values import FLOAT32, FLOAT64, INT64, canonical, dtype_of, shape_of
+from engine.programs.derivatives import hvp, jvp
+from engine.programs.evaluate import Backward, prepare
+from engine.programs.text.expression import parse
 from engine.transforms import vjp, vmap
-from engine.values import FLOAT32, FLOAT64, INT64, canonical, dtype_of, shape_of
 from tests.engine.cases import CASES, attributes, is_shape, moved, operands, outputs, weights
 
 # `grad` looks for a tape below its operands, random rows draw as they go: both have tests of their own.

@@ -8,18 +8,19 @@ import numpy as np
 import pytest
 
 import engine
-from engine import Variable, masking
+from engine import Variable
 from engine import functions as F
-from engine.graph import derivatives, parse, tracing
-from engine.graph.alternatives import Watched
-from engine.graph.check import check
-from engine.graph.evaluate import Backward, prepare
+from engine.core import masking
+from engine.core.masking import selects
+from engine.core.operations import rows
+from engine.core.values import aval, canonical, dtype_of
 from engine.graph.limits import Limits
-from engine.graph.trace import Trace
-from engine.masking import selects
-from engine.table import rows
+from engine.plans.codegen.alternatives import Watched
+from engine.plans.trace import Trace
+from engine.programs import derivatives, parse, tracing
+from engine.programs.evaluate import Backward, prepare
+from engine.programs.gradient_check import check
 from engine.transforms import grad, hessian, hvp, jacobian, jvp, vjp, vmap
-from engine.values import aval, canonical, dtype_of
 from tests.engine import cases
 
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")

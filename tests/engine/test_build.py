@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.errors import (
+from engine.core.errors import (
     ArityError,
     AutogradError,
     BadAttributeError,
@@ -20,8 +20,9 @@ from engine.errors import (
     UnknownNameError,
     UnknownOperationError,
 )
-from engine.graph import Graph, build
-from engine.table import OPERATIONS
+from engine.core.operations import OPERATIONS
+from engine.graph import Graph
+from engine.programs import build
 from tests.engine.graphs import quickly, shown, shown_inputs, shown_outputs
 from tests.sampling import examples
 

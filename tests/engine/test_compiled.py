@@ -12,13 +12,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
-from engine import Variable, trees
+from engine import Variable
 from engine import functions as F
-from engine.compiled import compile, compiled
-from engine.errors import AutogradError, InvalidValueError, NotSupportedError
-from engine.layers import Linear
+from engine.core import trees
+from engine.core.errors import AutogradError, InvalidValueError, NotSupportedError
+from engine.core.values import as_raw
+from engine.nn.layers import Linear
 from engine.transforms import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp, vmap
-from engine.values import as_raw
+from engine.transforms.compilation import compile, compiled
 from tests.engine.same import assert_same
 
 Function = Callable[..., Any]
@@ -147,7 +148,7 @@ def test_forms_that_alternate_are_looked_at_in_full_once(name: str, monkeypatch:
     g = compile(f)
     for args in given:
         g(*args)
-    monkeypatch.setattr("engine.trees.leaves", None)
+    monkeypatch.setattr("engine.core.trees.leaves", None)
     found = [g(*args) for args in given * 3]
     monkeypatch.undo()
     for one, args in zip(found, given * 3, strict=True):

@@ -9,7 +9,7 @@ import pytest
 
 from engine import Variable, no_grad, test_mode
 from engine import functions as F
-from engine.config import is_recording, is_training
+from engine.core.config import is_recording, is_training
 
 
 def test_they_nest_and_are_restored() -> None:

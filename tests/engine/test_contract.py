@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from engine import Variable
 from engine import functions as F
-from engine.errors import ArityError, AutogradError, BadAttributeError, InvalidValueError, ShapeMismatchError
-from engine.graph import build, parse
-from engine.graph.evaluate import prepare
-from engine.values import FLOAT64, Aval, stand_in
+from engine.core.errors import ArityError, AutogradError, BadAttributeError, InvalidValueError, ShapeMismatchError
+from engine.core.values import FLOAT64, Aval, stand_in
+from engine.programs import build, parse
+from engine.programs.evaluate import prepare
 from tests.engine.graphs import quickly, shown
 
 Array = npt.NDArray[Any]

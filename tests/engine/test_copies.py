@@ -11,15 +11,15 @@ import pytest
 
 from engine import Variable, layers, models, optimizers
 from engine import functions as F
-from engine.copies import Tape, _copying
-from engine.errors import StaleDataError, UnknownOperationError
-from engine.graph import parse
-from engine.graph.identity import program_id
-from engine.primitive import ex
+from engine.core.copies import Tape, _copying
+from engine.core.errors import StaleDataError, UnknownOperationError
+from engine.core.operation import ex
+from engine.core.operations import CALLS, rows, unregister
+from engine.core.values import FLOAT64, Aval
+from engine.nn.state import state_dict
+from engine.programs import parse
+from engine.programs.identity import program_id
 from engine.rows import primitive
-from engine.state import state_dict
-from engine.table import rows, unregister
-from engine.values import FLOAT64, Aval
 from tests.engine.cases import CASES, attributes, extra, moved, operands, outputs, weights
 
 Copy = Callable[[Any], Any]
@@ -199,7 +199,7 @@ def test_operations_and_programs_are_copied_by_name() -> None:
     for op in rows():
         for same in (copy.copy(op), copy.deepcopy(op), pickle.loads(pickle.dumps(op))):
             assert same is op
-        assert pickle.loads(pickle.dumps(op.call)) is op.call
+        assert pickle.loads(pickle.dumps(CALLS[op.name])) is CALLS[op.name]
     graph = parse("y = sin(x); y * y[[0, 1]]")
     assert {program_id(pickle.loads(pickle.dumps(graph))), program_id(copy.deepcopy(graph))} == {program_id(graph)}
 

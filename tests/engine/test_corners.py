@@ -10,10 +10,10 @@ import pytest
 
 from engine import Variable
 from engine import functions as F
-from engine.errors import AutogradError
-from engine.primitive import Operation
-from engine.table import OPERATIONS, rows
-from engine.values import DTYPES, Aval, aval, dtype_of, shape_of
+from engine.core.errors import AutogradError
+from engine.core.operation import Operation
+from engine.core.operations import OPERATIONS, rows
+from engine.core.values import DTYPES, Aval, aval, dtype_of, shape_of
 
 inf, nan = math.inf, math.nan
 Function = Callable[[Any], Any]

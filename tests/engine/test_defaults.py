@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from engine.attributes import REQUIRED
-from engine.primitive import Operation
-from engine.table import OPERATIONS, rows
+from engine.core.attributes import REQUIRED
+from engine.core.operation import Operation
+from engine.core.operations import OPERATIONS, rows
 
 PINNED = Path(__file__).parent / "data" / "defaults.json"
 #: By operation, each attribute's default as Python writes it, which tells 0, 0.0, -0.0 and False apart.

@@ -8,15 +8,15 @@ import pytest
 
 from engine import functions as F
 from engine import transforms
-from engine.errors import AutogradError, LimitExceededError, NotDifferentiableError
-from engine.graph import write
-from engine.graph.binding import bind
-from engine.graph.check import check
-from engine.graph.derivatives import hessian, hvp, jacobian, jvp, vjp
-from engine.graph.evaluate import Backward, prepare
-from engine.graph.expression import parse
+from engine.core.errors import AutogradError, LimitExceededError, NotDifferentiableError
+from engine.core.values import canonical
 from engine.graph.limits import Limits
-from engine.values import canonical
+from engine.programs.binding import bind
+from engine.programs.derivatives import hessian, hvp, jacobian, jvp, vjp
+from engine.programs.evaluate import Backward, prepare
+from engine.programs.gradient_check import check
+from engine.programs.text import write
+from engine.programs.text.expression import parse
 from tests.engine.graphs import with_loss
 from tests.engine.programs import PROGRAMS, Program
 
@@ -321,7 +321,7 @@ def test_what_is_too_large_is_refused_before_it_runs(name: str, monkeypatch: pyt
     def ran(*args: Any) -> None:
         raise AssertionError("something was run")
 
-    monkeypatch.setattr("engine.graph.plan.Plan.run", ran)
+    monkeypatch.setattr("engine.plans.plan.Plan.run", ran)
     with pytest.raises(LimitExceededError, match=f"{words}.*{suggestion}") as caught:
         ask(Limits(max_elements=10_000))
     assert all(fault.msg == caught.value.detail for fault in caught.value.faults)

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine import Variable, trees
+from engine import Variable
 from engine import functions as F
-from engine.compiled import compile, descent
-from engine.errors import (
+from engine.core import trees
+from engine.core.errors import (
     AutogradError,
     BadAttributeError,
     InvalidValueError,
@@ -19,6 +19,7 @@ from engine.errors import (
     NotSupportedError,
 )
 from engine.transforms import grad, vmap
+from engine.transforms.compilation import compile, descent
 from tests.engine.same import assert_same
 
 STEPS = [0, 1, 2, 7]

@@ -8,7 +8,7 @@ import pytest
 
 from engine import Variable
 from engine import functions as F
-from engine.graph.dot import dot
+from engine.programs.dot import dot
 
 NODE = re.compile(r'"([vf]\d+)" \[label="((?:[^"\\]|\\.)*)", (.*)\]')
 EDGE = re.compile(r'"([vf]\d+)" -> "([vf]\d+)"')

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from engine import Variable
 from engine import functions as F
-from engine.errors import (
+from engine.core.errors import (
     AutogradError,
     InvalidValueError,
     LimitExceededError,
@@ -17,11 +17,11 @@ from engine.errors import (
     ShapeMismatchError,
     UnknownNameError,
 )
-from engine.graph.binding import bind
-from engine.graph.derivatives import jvp
-from engine.graph.evaluate import Backward, Evaluation, prepare
-from engine.graph.expression import parse
 from engine.graph.limits import Limits
+from engine.programs.binding import bind
+from engine.programs.derivatives import jvp
+from engine.programs.evaluate import Backward, Evaluation, prepare
+from engine.programs.text.expression import parse
 
 UNARY = ["sin", "cos", "tanh", "exp", "sigmoid", "relu", "abs", "square", "softplus", "erf", "neg", "gelu", "floor"]
 BINARY = ["maximum", "minimum", "hypot", "logaddexp", "add", "mul", "div", "pow"]

@@ -8,8 +8,8 @@ import pytest
 
 from engine import Variable, no_grad
 from engine import functions as F
-from engine.models import LSTM, MLP
-from engine.optimizers import SGD, Adam
+from engine.nn.models import LSTM, MLP
+from engine.nn.optimizers import SGD, Adam
 
 Capture = pytest.CaptureFixture[str]
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.errors import (
+from engine.core.errors import (
     ArityError,
     AutogradError,
     BadAttributeError,
@@ -18,9 +18,9 @@ from engine.errors import (
     ProgramSyntaxError,
     UnknownOperationError,
 )
-from engine.graph import build, parse
-from engine.graph.tokens import INSTEAD
-from engine.table import OPERATIONS
+from engine.core.operations import OPERATIONS
+from engine.programs import build, parse
+from engine.programs.text.tokens import INSTEAD
 from tests.engine.graphs import quickly, shown, shown_inputs, shown_outputs
 from tests.sampling import examples
 

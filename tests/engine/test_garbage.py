@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from engine import functions as F
-from engine.compiled import compile, descent
-from engine.errors import InvalidValueError
-from engine.graph import derivatives, parse
-from engine.graph.evaluate import Backward, prepare
+from engine.core.errors import InvalidValueError
+from engine.programs import derivatives, parse
+from engine.programs.evaluate import Backward, prepare
 from engine.transforms import value_and_grad
+from engine.transforms.compilation import compile, descent
 
 SUM = parse("c = array([1.0, 2.0, 3.0]); y = sin(x * c); sum(y * y)")
 PRODUCT = parse("y = sin(x) * 2; g = grad(y, x); g * g")

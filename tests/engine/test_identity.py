@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine.errors import InvalidValueError, UnknownNameError
-from engine.graph import Graph, build, parse
-from engine.graph.binding import bind
-from engine.graph.identity import program_id
-from engine.graph.write import declarations, document, text
+from engine.core.errors import InvalidValueError, UnknownNameError
+from engine.graph import Graph
+from engine.programs import build, parse
+from engine.programs.binding import bind
+from engine.programs.identity import program_id
+from engine.programs.text.write import declarations, document, text
 from tests.engine.graphs import quickly
 
 GOLDEN = Path(__file__).parent / "data" / "programs.json"

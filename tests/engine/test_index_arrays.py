@@ -8,15 +8,15 @@ import pytest
 
 from engine import Variable
 from engine import functions as F
-from engine.attributes import Integers
-from engine.compiled import compile
-from engine.errors import BadAttributeError
-from engine.graph import build, parse
-from engine.graph.identity import program_id
-from engine.graph.trace import Trace, as_graph
-from engine.graph.write import document, text
+from engine.core.attributes import Integers
+from engine.core.errors import BadAttributeError
+from engine.core.values import aval
+from engine.plans.trace import Trace, as_graph
+from engine.programs import build, parse
+from engine.programs.identity import program_id
+from engine.programs.text.write import document, text
 from engine.transforms import grad
-from engine.values import aval
+from engine.transforms.compilation import compile
 
 Array = npt.NDArray[Any]
 P = np.random.default_rng(5).normal(size=(6, 4, 3))

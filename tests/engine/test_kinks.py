@@ -13,9 +13,9 @@ import pytest
 import engine
 from engine import Variable, transforms
 from engine import functions as F
-from engine.graph import derivatives as programs
-from engine.graph.evaluate import Backward, prepare
-from engine.graph.expression import parse
+from engine.programs import derivatives as programs
+from engine.programs.evaluate import Backward, prepare
+from engine.programs.text.expression import parse
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "conventions.md"
 NAMES = {name: getattr(F, name) for name in dir(F)} | {"inf": math.inf, "nan": math.nan}

@@ -8,9 +8,9 @@ import pytest
 
 from engine import Variable, no_grad
 from engine import functions as F
-from engine.errors import BadAttributeError, ShapeMismatchError
-from engine.layers import LAYERS, LSTM, RNN, Layer, Linear
-from engine.numerical import check_gradients
+from engine.core.errors import BadAttributeError, ShapeMismatchError
+from engine.nn.layers import LAYERS, LSTM, RNN, Layer, Linear
+from engine.transforms.numerical import check_gradients
 
 X = np.random.default_rng(0).normal(size=(3, 2))
 GATES = ("f", "i", "o", "u")

@@ -10,18 +10,18 @@ import numpy as np
 import pytest
 
 from engine import functions as F
-from engine.autodiff import Forward
-from engine.backward import gradients
-from engine.batching import Batch
-from engine.calls import next_level
-from engine.compiled import compile
-from engine.errors import AutogradError
-from engine.graph.codegen import buffers, program
-from engine.graph.codegen.fuse import fused
-from engine.primitive import Example, Operation
+from engine.core.backward import gradients
+from engine.core.errors import AutogradError
+from engine.core.operation import Example, Operation
+from engine.core.values import canonical, dtype_of, shape_of
+from engine.core.variable import Variable
+from engine.plans.codegen import buffers, program
+from engine.plans.codegen.fuse import fused
+from engine.tracers.batching import Batch
+from engine.tracers.forward import Forward
 from engine.transforms import vjp
-from engine.values import canonical, dtype_of, shape_of
-from engine.variable import Variable
+from engine.transforms.calls import next_level
+from engine.transforms.compilation import compile
 from tests.engine.cases import CASES, attributes, extra, moved, operands, outputs, weights
 from tests.layouts import LAYOUTS, Layout, broadcast
 

@@ -11,12 +11,24 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine import Variable, compile, compiled, descent
+from engine import Variable, compile, descent
 from engine import functions as F
-from engine.errors import AutogradError, InvalidValueError, LeakedValueError
-from engine.graph.tracing import trace
-from engine.symbol import Tracer
-from engine.transforms import check_grads, grad, hessian, hvp, jacobian, jvp, stop_gradient, value_and_grad, vjp, vmap
+from engine.core.errors import AutogradError, InvalidValueError, LeakedValueError
+from engine.core.tracer import Tracer
+from engine.programs.tracing import trace
+from engine.transforms import (
+    check_grads,
+    compiled,
+    grad,
+    hessian,
+    hvp,
+    jacobian,
+    jvp,
+    stop_gradient,
+    value_and_grad,
+    vjp,
+    vmap,
+)
 
 Function = Callable[[Any], Any]
 V = np.array([1.5, 2.5])

@@ -11,15 +11,15 @@ import pytest
 import engine
 from engine import compile, descent
 from engine import functions as F
-from engine.errors import Fault, Faults, LimitExceededError
-from engine.graph.build import build
-from engine.graph.cost import Cost
-from engine.graph.derivatives import hvp, jacobian
-from engine.graph.evaluate import Backward, prepare
-from engine.graph.expression import parse
+from engine.core.errors import Fault, Faults, LimitExceededError
+from engine.core.values import FLOAT32, Aval, stand_in
 from engine.graph.limits import Limits
-from engine.graph.trace import Trace
-from engine.values import FLOAT32, Aval, stand_in
+from engine.plans.cost import Cost
+from engine.plans.trace import Trace
+from engine.programs.derivatives import hvp, jacobian
+from engine.programs.document.build import build
+from engine.programs.evaluate import Backward, prepare
+from engine.programs.text.expression import parse
 
 #: More than the server allows a request.
 LARGE = stand_in(Aval((10_000_001,), FLOAT32))

@@ -15,11 +15,12 @@ from hypothesis import strategies as st
 
 from engine import Variable
 from engine import functions as F
-from engine.errors import AutogradError, BadAttributeError, ShapeMismatchError
-from engine.graph import Graph, build, parse
-from engine.graph.evaluate import prepare
-from engine.numerical import check_gradients
+from engine.core.errors import AutogradError, BadAttributeError, ShapeMismatchError
+from engine.graph import Graph
+from engine.programs import build, parse
+from engine.programs.evaluate import prepare
 from engine.transforms import grad, jacobian, vmap
+from engine.transforms.numerical import check_gradients
 
 Array = npt.NDArray[Any]
 

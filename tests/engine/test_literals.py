@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from engine.errors import InvalidValueError
-from engine.graph.literals import decode_value, strong_value
-from engine.values import BOOL, DTYPES, FLOAT32, FLOAT64, INT64, MAX_AXES
+from engine.core.errors import InvalidValueError
+from engine.core.values import BOOL, DTYPES, FLOAT32, FLOAT64, INT64, MAX_AXES
+from engine.programs.literals import decode_value, strong_value
 from tests.engine.graphs import quickly, shown_literal
 
 LOC = ("inputs", "x")

@@ -13,10 +13,10 @@ import pytest
 
 from engine import Variable, compile, no_grad
 from engine import functions as F
-from engine.conversions import SUBSTITUTES, substitute
-from engine.errors import AutogradError, InvalidValueError, LostDerivativeError, LostDerivativeWarning
-from engine.graph.tracing import trace
-from engine.table import CALLS, OPERATIONS, rows
+from engine.core.conversions import SUBSTITUTES, substitute
+from engine.core.errors import AutogradError, InvalidValueError, LostDerivativeError, LostDerivativeWarning
+from engine.core.operations import CALLS, OPERATIONS, rows
+from engine.programs.tracing import trace
 from engine.transforms import grad, hessian, hvp, jacobian, jvp, stop_gradient, value_and_grad, vjp, vmap
 
 Function = Callable[[Any], Any]
@@ -352,8 +352,8 @@ def test_every_function_that_is_named_exists() -> None:
             if word.startswith("F."):
                 assert word[2:] in CALLS, text
     for op in rows():
-        if isinstance(op.ufunc, np.ufunc):
-            assert OPERATIONS[substitute(op.ufunc.__name__).removeprefix("F.")] is op
+        if isinstance(op.lowering.ufunc, np.ufunc):
+            assert OPERATIONS[substitute(op.lowering.ufunc.__name__).removeprefix("F.")] is op
         for name in (op.name, *op.aliases):
             if hasattr(np, name) and name not in SUBSTITUTES:
                 assert OPERATIONS[substitute(name).removeprefix("F.")] is op

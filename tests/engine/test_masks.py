@@ -8,8 +8,8 @@ import pytest
 
 from engine import Variable, compile
 from engine import functions as F
-from engine.errors import BadAttributeError, InvalidValueError
-from engine.graph.tracing import trace
+from engine.core.errors import BadAttributeError, InvalidValueError
+from engine.programs.tracing import trace
 from engine.transforms import grad, hessian, hvp, jacobian, jvp, stop_gradient, value_and_grad, vjp, vmap
 
 A = np.array([[1.0, -2.0, 3.0], [-4.0, 5.0, 0.5]])

@@ -7,11 +7,11 @@ import pytest
 
 from engine import Variable
 from engine import functions as F
-from engine.errors import BadAttributeError
-from engine.layers import Linear
-from engine.models import LSTM, MLP, MODELS, Model
-from engine.numerical import check_gradients
-from engine.optimizers import SGD
+from engine.core.errors import BadAttributeError
+from engine.nn.layers import Linear
+from engine.nn.models import LSTM, MLP, MODELS, Model
+from engine.nn.optimizers import SGD
+from engine.transforms.numerical import check_gradients
 
 X = np.random.default_rng(0).normal(size=(5, 2))
 

@@ -10,12 +10,12 @@ from hypothesis import given, note, settings
 from hypothesis import strategies as st
 
 from engine import Variable, test_mode
-from engine.graph.build import build
-from engine.graph.derivatives import hvp, jvp
-from engine.graph.evaluate import Backward, prepare
-from engine.primitive import Example, Operation
-from engine.table import OPERATIONS, rows
-from engine.values import canonical, dtype_of, shape_of
+from engine.core.operation import Example, Operation
+from engine.core.operations import OPERATIONS, rows
+from engine.core.values import canonical, dtype_of, shape_of
+from engine.programs.derivatives import hvp, jvp
+from engine.programs.document.build import build
+from engine.programs.evaluate import Backward, prepare
 from tests.engine.cases import attributes, domains, extra, is_shape, moved, operands, outputs
 
 Values = dict[str, Any]

@@ -8,12 +8,12 @@ import pytest
 
 from engine import Variable
 from engine import functions as F
-from engine.errors import BadAttributeError, InvalidValueError
-from engine.numerical import GradientCheck, check_gradients, diff, gradient
-from engine.primitive import Operation
+from engine.core.errors import BadAttributeError, InvalidValueError
+from engine.core.operation import Operation
+from engine.core.operations import OPERATIONS, unregister
 from engine.rows import unary
-from engine.table import OPERATIONS, unregister
 from engine.transforms import check_grads
+from engine.transforms.numerical import GradientCheck, check_gradients, diff, gradient
 
 RNG = np.random.default_rng(3)
 A, B, V = RNG.normal(size=(2, 3)), RNG.normal(size=(3, 2)), RNG.normal(size=3)

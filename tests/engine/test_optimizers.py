@@ -9,10 +9,10 @@ import pytest
 
 from engine import Variable
 from engine import functions as F
-from engine.errors import AutogradError, BadAttributeError, ShapeMismatchError, UnknownNameError
-from engine.hooks import HOOKS, ClipGrad, WeightDecay
-from engine.models import MLP
-from engine.optimizers import OPTIMIZERS, SGD, Adam, AdamW, Momentum
+from engine.core.errors import AutogradError, BadAttributeError, ShapeMismatchError, UnknownNameError
+from engine.nn.hooks import HOOKS, ClipGrad, WeightDecay
+from engine.nn.models import MLP
+from engine.nn.optimizers import OPTIMIZERS, SGD, Adam, AdamW, Momentum
 
 KINDS = pytest.mark.parametrize("kind", OPTIMIZERS)
 

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from engine import functions as F
-from engine.compiled import compile, descent
-from engine.errors import InvalidValueError
-from engine.graph import parse
-from engine.graph.codegen import pieces, program
-from engine.graph.evaluate import Backward, prepare
+from engine.core.errors import InvalidValueError
+from engine.plans.codegen import pieces, program
+from engine.programs import parse
+from engine.programs.evaluate import Backward, prepare
 from engine.transforms import value_and_grad, vjp
+from engine.transforms.compilation import compile, descent
 from tests.engine.cases import CASES, attributes, moved, operands, outputs, weights
 
 

@@ -11,15 +11,15 @@ from hypothesis import strategies as st
 
 from engine import Variable
 from engine import functions as F
-from engine.graph import parse
-from engine.graph.evaluate import Backward, prepare
-from engine.graph.trace import Trace
-from engine.table import OPERATIONS
-from engine.values import FLOAT64, Aval
+from engine.core.operations import OPERATIONS
+from engine.core.values import FLOAT64, Aval
+from engine.plans.trace import Trace
+from engine.programs import parse
+from engine.programs.evaluate import Backward, prepare
 
 SIDE = 40
 SPECIAL = [np.nan, np.inf, -np.inf, 0.0, -0.0, 5e-324, -1e308]
-UFUNCS = sorted(name for name, op in OPERATIONS.items() if op.ufunc is not None and op.name == name)
+UFUNCS = sorted(name for name, op in OPERATIONS.items() if op.lowering.ufunc is not None and op.name == name)
 #: Operations that give new arrays, views, and what is and is not laid out row after row; all keep the shape.
 STEPS = [
     "{} * {}",

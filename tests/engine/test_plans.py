@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine.graph import parse
-from engine.graph.codegen.program import Program
-from engine.graph.codegen.structure import Structure
-from engine.graph.codegen.tiles import run_tiles
-from engine.graph.evaluate import Backward, prepare
-from engine.graph.plan import Plans
+from engine.plans.codegen.program import Program
+from engine.plans.codegen.structure import Structure
+from engine.plans.codegen.tiles import run_tiles
+from engine.plans.plan import Plans
+from engine.programs import parse
+from engine.programs.evaluate import Backward, prepare
 
 ALIKE = {
     "names": ("h = sin(x) * w; y = h + x", "g = sin(a) * b; g + a"),
@@ -84,7 +84,7 @@ def test_constants_and_names_are_not_shared() -> None:
 def test_many_who_ask_at_once_wait_for_one(monkeypatch: pytest.MonkeyPatch) -> None:
     plans, made, start = Plans(100, 2**30), [], threading.Barrier(16)
     monkeypatch.setattr(
-        "engine.graph.plan.Program", lambda structure, threads: (made.append(structure), Program(structure))[1]
+        "engine.plans.plan.Program", lambda structure, threads: (made.append(structure), Program(structure))[1]
     )
     found: list[float] = []
 
@@ -111,7 +111,7 @@ def test_what_fails_to_compile_keeps_nobody_waiting(monkeypatch: pytest.MonkeyPa
         raise MemoryError
 
     with monkeypatch.context() as patch:
-        patch.setattr("engine.graph.plan.Program", out_of_memory)
+        patch.setattr("engine.plans.plan.Program", out_of_memory)
         with pytest.raises(MemoryError):
             prepared.run()
     assert prepared.run().values["out"] == np.sin(0.5)
@@ -128,7 +128,7 @@ def test_one_at_a_time_also_where_nothing_can_be_kept(monkeypatch: pytest.Monkey
         at_work.pop()
         return made
 
-    monkeypatch.setattr("engine.graph.plan.Program", slowly)
+    monkeypatch.setattr("engine.plans.plan.Program", slowly)
     text = "; ".join(f"x{i + 1} = sin(x{i})" for i in range(300))
     threads = [threading.Thread(target=prepare(parse(text), {"x0": 0.5}, plans=plans).run) for _ in range(8)]
     for thread in threads:
@@ -167,7 +167,7 @@ def test_long_regions_use_as_many_threads_as_they_may(threads: int | None, monke
         asked.append(threads)
         return run_tiles(tile, size, scratch, threads)
 
-    monkeypatch.setattr("engine.graph.codegen.region.run_tiles", noted)
+    monkeypatch.setattr("engine.plans.codegen.region.run_tiles", noted)
     x = np.linspace(-1.0, 1.0, 200_000)
     found = prepare(parse("sum(exp(tanh(x)))"), {"x": x}, plans=Plans(10, 2**20, threads)).run()
     assert asked == [threads]

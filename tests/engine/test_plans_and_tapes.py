@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 
 from engine import Variable
 from engine import functions as F
-from engine.compiled import compile
-from engine.graph.codegen.buffers import SMALLEST
-from engine.graph.evaluate import Backward, prepare
-from engine.graph.expression import parse
-from engine.graph.plan import Plan
-from engine.graph.trace import Trace
+from engine.core.values import as_raw, aval, dtype_of, shape_of
+from engine.plans.codegen.buffers import SMALLEST
+from engine.plans.plan import Plan
+from engine.plans.trace import Trace
+from engine.programs.evaluate import Backward, prepare
+from engine.programs.text.expression import parse
 from engine.transforms import grad, value_and_grad
-from engine.values import as_raw, aval, dtype_of, shape_of
+from engine.transforms.compilation import compile
 from tests.engine.programs import PROGRAMS, Program
 from tests.sampling import examples
 

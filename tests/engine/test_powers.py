@@ -11,9 +11,9 @@ import pytest
 import engine
 from engine import Variable
 from engine import functions as F
-from engine.graph import derivatives as programs
-from engine.graph.evaluate import Backward, prepare
-from engine.graph.expression import parse
+from engine.programs import derivatives as programs
+from engine.programs.evaluate import Backward, prepare
+from engine.programs.text.expression import parse
 from engine.transforms import grad, hessian, hvp, jacobian, jvp, vmap
 
 Way = Callable[[str, Any], Any]

@@ -12,13 +12,13 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from engine import Variable
 from engine import functions as F
-from engine.compiled import compile
-from engine.graph.codegen import products
-from engine.graph.codegen.program import Program
-from engine.graph.codegen.structure import Structure
-from engine.graph.trace import Trace
+from engine.core.values import aval
+from engine.plans.codegen import products
+from engine.plans.codegen.program import Program
+from engine.plans.codegen.structure import Structure
+from engine.plans.trace import Trace
 from engine.transforms import value_and_grad
-from engine.values import aval
+from engine.transforms.compilation import compile
 
 Array = npt.NDArray[Any]
 Function = Callable[..., Any]

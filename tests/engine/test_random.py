@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from engine import Variable
-from engine.errors import BadAttributeError, InvalidValueError
+from engine.core.errors import BadAttributeError, InvalidValueError
 from engine.random import normal, ones, ones_like, rand, randn, zeros, zeros_like
 
 DRAWS = {"rand": rand, "randn": randn, "normal": normal}

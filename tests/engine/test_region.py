@@ -12,12 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine import functions as F
-from engine.graph.codegen import tiles
-from engine.graph.codegen.fuse import Group, fused
-from engine.graph.codegen.region import Region
-from engine.graph.codegen.structure import Structure
-from engine.graph.trace import Trace
-from engine.values import aval
+from engine.core.values import aval
+from engine.plans.codegen import tiles
+from engine.plans.codegen.fuse import Group, fused
+from engine.plans.codegen.region import Region
+from engine.plans.codegen.structure import Structure
+from engine.plans.trace import Trace
 from tests.sampling import examples
 
 Array = npt.NDArray[Any]

@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 
 from engine import Variable
-from engine.autodiff import Tape
-from engine.backward import gradients
-from engine.graph.cost import cost_of
-from engine.graph.plan import Plan
-from engine.graph.trace import Stream, Trace
-from engine.numerical import check_gradients
-from engine.primitive import Example, Operation
-from engine.table import CALLS, OPERATIONS, rows
+from engine.core.backward import gradients
+from engine.core.operation import Example, Operation
+from engine.core.operations import CALLS, rows
+from engine.core.values import FLOAT32, FLOAT64, Aval, aval, canonical, dtype_of, shape_of
+from engine.plans.cost import cost_of
+from engine.plans.plan import Plan
+from engine.plans.trace import Stream, Trace
+from engine.tracers.reverse import Tape
 from engine.transforms import jvp, vjp
-from engine.values import FLOAT32, FLOAT64, Aval, aval, canonical, dtype_of, shape_of
+from engine.transforms.numerical import check_gradients
 from tests.engine.cases import CASES, attributes, extra, is_shape, moved, operands, outputs, weights
 
 
@@ -45,7 +45,7 @@ def test_gradients_agree_with_finite_differences_to_second_order(op: Operation, 
         total: Any = 0.0
         for k, y in enumerate(ys):
             if dtype_of(y).kind == "f":
-                total = total + OPERATIONS["sum"].call(weights(y, k) * y)
+                total = total + CALLS["sum"](weights(y, k) * y)
         return total
 
     found = check_gradients(f, *[values[i] for i in places], order=2)
@@ -224,18 +224,24 @@ def test_a_trace_gives_the_bits_of_the_tape(op: Operation, example: Example, dty
         np.testing.assert_array_equal(actual, wanted)
 
 
-@pytest.mark.parametrize(("op", "example"), [case for case in CASES if case.values[0].emit or case.values[0].begin])
+@pytest.mark.parametrize(
+    ("op", "example"), [case for case in CASES if case.values[0].lowering.emit or case.values[0].lowering.begin]
+)
 def test_what_is_emitted_computes_what_forward_does(op: Operation, example: Example) -> None:
     for dtype in (FLOAT64, FLOAT32):
         values = [np.asarray(x, dtype) for x in operands(op, example)]
         attrs = attributes(op, example)
         expected = op.forward(*values, **attrs)
-        found = op.emit(*map(aval, values), **attrs)(*values) if op.emit else op.finish(op.begin(*values, **attrs))
+        found = (
+            op.lowering.emit(*map(aval, values), **attrs)(*values)
+            if op.lowering.emit
+            else op.lowering.finish(op.lowering.begin(*values, **attrs))
+        )
         assert np.asarray(found).dtype == np.asarray(expected).dtype
         np.testing.assert_array_equal(found, expected)
 
 
-@pytest.mark.parametrize(("op", "example"), [case for case in CASES if case.values[0].is_fresh])
+@pytest.mark.parametrize(("op", "example"), [case for case in CASES if case.values[0].lowering.is_fresh])
 def test_what_counts_as_fresh_shares_no_memory(op: Operation, example: Example) -> None:
     values = [np.asarray(x) for x in operands(op, example)]
     y = op.forward(*values, **attributes(op, example))

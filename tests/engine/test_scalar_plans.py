@@ -9,15 +9,15 @@ import pytest
 
 from engine import Variable
 from engine import functions as F
-from engine.compiled import compile
-from engine.errors import AutogradError
-from engine.graph.codegen.program import Program
-from engine.graph.codegen.structure import Structure
-from engine.graph.trace import Trace
-from engine.primitive import Operation
-from engine.table import rows
+from engine.core.errors import AutogradError
+from engine.core.operation import Operation
+from engine.core.operations import rows
+from engine.core.values import FLOAT64, Aval
+from engine.plans.codegen.program import Program
+from engine.plans.codegen.structure import Structure
+from engine.plans.trace import Trace
 from engine.transforms import grad, jvp, value_and_grad
-from engine.values import FLOAT64, Aval
+from engine.transforms.compilation import compile
 
 EDGES = [
     *(0.0, -0.0, 5e-324, -5e-324, 2.2e-308, -1e-310, math.inf, -math.inf, math.nan),
@@ -26,7 +26,7 @@ EDGES = [
 ]
 FEW = [0.0, -0.0, 5e-324, math.inf, -math.inf, math.nan, 1.0, -2.0, 0.5, 1e308]
 ELEMENTWISE = [op for op in rows() if op.kind == "elementwise" and not any(a.name == "n" for a in op.attributes)]
-SCALAR = [op for op in ELEMENTWISE if op.scalar is not None]
+SCALAR = [op for op in ELEMENTWISE if op.lowering.scalar is not None]
 
 every_row = pytest.mark.parametrize("op", ELEMENTWISE, ids=str)
 every_scalar_row = pytest.mark.parametrize("op", SCALAR, ids=str)

@@ -9,13 +9,13 @@ import pytest
 
 from engine import Variable
 from engine import functions as F
-from engine.errors import InvalidValueError
-from engine.graph.evaluate import Backward, prepare
-from engine.graph.expression import parse
-from engine.graph.plan import Plan
-from engine.graph.trace import Stream, Trace
-from engine.symbol import Symbol
-from engine.values import FLOAT32, FLOAT64, INT64, Aval, aval, canonical
+from engine.core.errors import InvalidValueError
+from engine.core.tracer import Symbol
+from engine.core.values import FLOAT32, FLOAT64, INT64, Aval, aval, canonical
+from engine.plans.plan import Plan
+from engine.plans.trace import Stream, Trace
+from engine.programs.evaluate import Backward, prepare
+from engine.programs.text.expression import parse
 
 Array = npt.NDArray[Any]
 Function = Callable[..., Any]

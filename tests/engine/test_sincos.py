@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from engine.graph.codegen import sincos
+from engine.plans.codegen import sincos
 
 Array = npt.NDArray[np.float64]
 BOUND_ULP = 4.0

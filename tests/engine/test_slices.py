@@ -9,11 +9,11 @@ import pytest
 
 from engine import Variable
 from engine import functions as F
-from engine.compiled import compile
-from engine.graph.plan import Plan
-from engine.graph.trace import Trace
+from engine.core.values import aval
+from engine.plans.plan import Plan
+from engine.plans.trace import Trace
 from engine.transforms import grad, value_and_grad
-from engine.values import aval
+from engine.transforms.compilation import compile
 
 Array = npt.NDArray[Any]
 Function = Callable[..., Any]

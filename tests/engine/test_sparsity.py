@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from engine import compile as compiled
 from engine import functions as F
 from engine import transforms
-from engine.graph import sparsity
-from engine.graph.derivatives import hessian, jacobian
-from engine.graph.expression import parse
-from engine.graph.sparsity import Pattern, coloured, pattern
-from engine.graph.trace import Trace
-from engine.primitive import Example, Operation
-from engine.values import FLOAT64, Aval, aval, shape_of
+from engine.core.operation import Example, Operation
+from engine.core.values import FLOAT64, Aval, aval, shape_of
+from engine.plans import sparsity
+from engine.plans.sparsity import Pattern, coloured, pattern
+from engine.plans.trace import Trace
+from engine.programs.derivatives import hessian, jacobian
+from engine.programs.text.expression import parse
 from tests.engine.cases import CASES, attributes, moved, operands, outputs
 from tests.sampling import examples
 

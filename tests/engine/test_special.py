@@ -11,7 +11,7 @@ from scipy import special
 
 from engine import Variable
 from engine import functions as F
-from engine.errors import BadAttributeError
+from engine.core.errors import BadAttributeError
 from tests.engine.graphs import quickly
 
 inf, nan = math.inf, math.nan

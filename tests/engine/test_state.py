@@ -9,11 +9,11 @@ from safetensors.numpy import load_file, save_file
 
 from engine import Variable
 from engine import functions as F
-from engine.errors import AutogradError, InvalidValueError, ShapeMismatchError, UnknownNameError
-from engine.layers import RNN, Layer, Linear
-from engine.models import LSTM, MLP, Model
-from engine.optimizers import Adam
-from engine.state import load, load_state_dict, save, state_dict
+from engine.core.errors import AutogradError, InvalidValueError, ShapeMismatchError, UnknownNameError
+from engine.nn.layers import RNN, Layer, Linear
+from engine.nn.models import LSTM, MLP, Model
+from engine.nn.optimizers import Adam
+from engine.nn.state import load, load_state_dict, save, state_dict
 
 X = np.random.default_rng(0).normal(size=(3, 2))
 MAKE: dict[str, Any] = {

@@ -11,7 +11,7 @@ import pytest
 
 from engine import Variable, no_grad
 from engine import functions as F
-from engine.errors import (
+from engine.core.errors import (
     AutogradError,
     InvalidValueError,
     NoGradError,

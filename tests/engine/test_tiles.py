@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine.graph.codegen.tiles import LENGTH, processors, run_tiles
+from engine.plans.codegen.tiles import LENGTH, processors, run_tiles
 
 
 @pytest.mark.parametrize("size", [0, 1, LENGTH - 1, LENGTH, LENGTH + 1, 30 * LENGTH + 5])

@@ -7,19 +7,19 @@ import numpy as np
 import pytest
 
 from engine import functions as F
-from engine.errors import InvalidValueError
+from engine.core.errors import InvalidValueError
+from engine.core.values import FLOAT32, FLOAT64, INT64, Aval, canonical
 from engine.graph import Graph, Literal
-from engine.graph.binding import bind
-from engine.graph.build import build
-from engine.graph.derivatives import hvp
-from engine.graph.evaluate import Backward, Evaluation, prepare
-from engine.graph.expression import parse
-from engine.graph.identity import program_id
 from engine.graph.limits import Limits
-from engine.graph.plan import Plan
-from engine.graph.trace import Trace, as_graph
-from engine.graph.write import declarations, document, text
-from engine.values import FLOAT32, FLOAT64, INT64, Aval, canonical
+from engine.plans.plan import Plan
+from engine.plans.trace import Trace, as_graph
+from engine.programs.binding import bind
+from engine.programs.derivatives import hvp
+from engine.programs.document.build import build
+from engine.programs.evaluate import Backward, Evaluation, prepare
+from engine.programs.identity import program_id
+from engine.programs.text.expression import parse
+from engine.programs.text.write import declarations, document, text
 from tests.engine.graphs import shown, shown_inputs, shown_outputs, with_loss
 from tests.engine.programs import PROGRAMS, Program
 

@@ -7,12 +7,12 @@ import pytest
 
 from engine import Variable
 from engine import functions as F
-from engine.errors import AutogradError, InvalidValueError
-from engine.graph.evaluate import Backward, prepare
-from engine.graph.expression import parse
-from engine.graph.identity import program_id
-from engine.graph.tracing import read_tape, trace
-from engine.graph.write import declarations, text
+from engine.core.errors import AutogradError, InvalidValueError
+from engine.programs.evaluate import Backward, prepare
+from engine.programs.identity import program_id
+from engine.programs.text.expression import parse
+from engine.programs.text.write import declarations, text
+from engine.programs.tracing import read_tape, trace
 from tests.engine.programs import PROGRAMS, Program
 
 X = np.array([[0.5, -1.0], [2.0, 0.25]])

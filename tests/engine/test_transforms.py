@@ -10,7 +10,7 @@ import pytest
 
 from engine import Variable
 from engine import functions as F
-from engine.errors import (
+from engine.core.errors import (
     AutogradError,
     BadAttributeError,
     NotDifferentiableError,

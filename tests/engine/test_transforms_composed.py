@@ -11,7 +11,7 @@ import pytest
 
 from engine import Variable, models, no_grad
 from engine import functions as F
-from engine.errors import NotDifferentiableError, NotScalarError
+from engine.core.errors import NotDifferentiableError, NotScalarError
 from engine.transforms import check_grads, grad, hessian, hvp, jacobian, jvp, stop_gradient, value_and_grad, vjp, vmap
 from tests.engine.same import assert_same
 

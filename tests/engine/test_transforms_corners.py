@@ -8,7 +8,7 @@ import pytest
 
 from engine import Variable, no_grad
 from engine import functions as F
-from engine.errors import StaleDataError
+from engine.core.errors import StaleDataError
 from engine.transforms import check_grads, grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp, vmap
 
 

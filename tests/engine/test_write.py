@@ -11,12 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.errors import AutogradError, InvalidValueError
-from engine.graph import Graph, Node, Output, build, parse
-from engine.graph.identity import program_id
+from engine.core.errors import AutogradError, InvalidValueError
+from engine.core.operations import OPERATIONS, rows
+from engine.graph import Graph, Node, Output
 from engine.graph.naming import named
-from engine.graph.write import declarations, document, text
-from engine.table import OPERATIONS, rows
+from engine.programs import build, parse
+from engine.programs.identity import program_id
+from engine.programs.text.write import declarations, document, text
 from tests.engine.graphs import quickly, shown
 from tests.engine.test_build import GRAPHS as DOCUMENTS
 from tests.engine.test_expression import GRAPHS as TEXTS

@@ -10,7 +10,7 @@ from app.stores.base import SUGGESTED_NAMES, SWEPT_ROWS, Listed, Policy, Program
 from app.stores.errors import NameConflictError
 from app.stores.memory.sessions import MemorySessions
 from app.stores.sessions import SessionPolicy, SessionStore
-from engine.errors import LimitExceededError
+from engine.core import LimitExceededError
 
 
 @dataclass(slots=True)

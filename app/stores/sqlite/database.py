@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from app.stores.errors import StoreError, StoreUnavailableError
-from engine.errors import LimitExceededError
+from engine.core import LimitExceededError
 
 _log = logging.getLogger("pullback")
 

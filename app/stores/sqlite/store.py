@@ -22,7 +22,7 @@ from app.stores.errors import NameConflictError, StoreUnavailableError
 from app.stores.sessions import SessionPolicy, SessionStore
 from app.stores.sqlite.database import Database
 from app.stores.sqlite.sessions import SqliteSessions
-from engine.errors import LimitExceededError
+from engine.core import LimitExceededError
 
 FILE = "pullback.sqlite3"
 

@@ -1,4 +1,4 @@
-# The engine's own code, from engine/attributes.py by `make mirror`: do not edit.
+# The engine's own code, from engine/core/attributes.py by `make mirror`: do not edit.
 """Attributes of operations: what type each has, and how a value from a user or a document becomes that type."""
 
 import re

@@ -1,4 +1,4 @@
-# The engine's own code, from engine/config.py by `make mirror`: do not edit.
+# The engine's own code, from engine/core/config.py by `make mirror`: do not edit.
 """Two switches, `no_grad` and `test_mode`: context variables, which nest and never leak between threads or tasks."""
 
 import functools
@@ -84,6 +84,14 @@ class no_grad(_Off):  # noqa: N801 - reads as a keyword, as in every library of 
 def off_since() -> Stack:
     """What tells spans of `no_grad` apart: it is another object inside of each."""
     return no_grad._before.get()
+
+
+def records_since(began: Any) -> bool:
+    """Return whether derivatives are wanted by a transform that began at `off_since()`.
+
+    A span of `no_grad` that began inside of the transform turns them off.
+    """
+    return is_recording() or off_since() is began
 
 
 class test_mode(_Off):  # noqa: N801

@@ -20,11 +20,11 @@ from pullback.errors import (
     UnknownVariableError,
     UnreachableError,
 )
+from pullback.messages import nearest
 from pullback.recording import current
 from pullback.recording.recorder import Recorder
 from pullback.remote.client import Client
 from pullback.remote.session import Session
-from pullback.table import nearest
 from pullback.variable import Variable
 
 #: How long the end of a process waits for the end of its sessions.

@@ -1,4 +1,4 @@
-# The engine's own code, from engine/conversions.py by `make mirror`: do not edit.
+# The engine's own code, from engine/core/conversions.py by `make mirror`: do not edit.
 """Conversions to plain numbers and arrays, by which a derivative is lost: their messages, and the user's line."""
 
 import linecache
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from pullback.errors import InvalidValueError, LostDerivativeWarning
-from pullback.table import CALLS
+from pullback.operations import CALLS
 
 #: Functions of NumPy and of `math` that are called otherwise here, or written in terms of others.
 SUBSTITUTES = {
@@ -82,7 +82,8 @@ SUBSTITUTES = {
 #: The file name of code that is generated.
 GENERATED = "<plan>"
 #: Frames of these packages are not the user's.
-_PACKAGES = (Path(__file__).parent, Path(np.__file__).parent)
+_OWN = str(sys.modules[__name__.partition(".")[0]].__file__)
+_PACKAGES = (Path(_OWN).parent, Path(np.__file__).parent)
 #: A call, with the last part of the name of what is called.
 _CALL = re.compile(r"(?:\w+\.)*(\w+)\(")
 #: Code units of the interpreter are so long.

@@ -1,4 +1,4 @@
-# The engine's own code, from engine/layers.py by `make mirror`: do not edit.
+# The engine's own code, from engine/nn/layers.py by `make mirror`: do not edit.
 """Layers: functions with parameters, which are found by name, and with state, which can be reset.
 
 Parameters (variables) and layers within a layer stand in its attributes, alone or in a list; an attribute whose name

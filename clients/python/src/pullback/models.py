@@ -1,4 +1,4 @@
-# The engine's own code, from engine/models.py by `make mirror`: do not edit.
+# The engine's own code, from engine/nn/models.py by `make mirror`: do not edit.
 """Models: layers made of layers. `Model` is `Layer` by another name; subclass it in the same way."""
 
 from collections.abc import Callable, Sequence
@@ -8,8 +8,9 @@ from pullback import layers
 from pullback.errors import BadAttributeError
 from pullback.layers import Layer as Model
 from pullback.layers import Linear, units
+from pullback.messages import nearest
+from pullback.operations import activations
 from pullback.random import Rng, generator
-from pullback.table import activations, nearest
 
 Activation = Callable[[Any], Any]
 

@@ -1,4 +1,4 @@
-# The engine's own code, from engine/numerical.py by `make mirror`: do not edit.
+# The engine's own code, from engine/transforms/numerical.py by `make mirror`: do not edit.
 """Derivatives by central differences, and the check that holds the tape's gradients against them to second order.
 
 A difference of two values that are rounded has an error of its own. Where it is larger than a hundredth of the

@@ -1,4 +1,4 @@
-# The engine's own code, from engine/operators.py by `make mirror`: do not edit.
+# The engine's own code, from engine/core/operators.py by `make mirror`: do not edit.
 """Python's operators for everything that stands for a value: written once, for `Variable` and `Symbol` alike."""
 
 import math
@@ -8,7 +8,7 @@ import numpy as np
 
 from pullback.conversions import function_name, numpy_refusal, place
 from pullback.errors import InvalidValueError
-from pullback.table import CALLS
+from pullback.operations import CALLS
 from pullback.values import as_dtype
 
 

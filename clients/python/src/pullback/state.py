@@ -1,4 +1,4 @@
-# The engine's own code, from engine/state.py by `make mirror`: do not edit.
+# The engine's own code, from engine/nn/state.py by `make mirror`: do not edit.
 """The state of models and optimizers as arrays by name, in memory and in safetensors files."""
 
 from collections.abc import Mapping

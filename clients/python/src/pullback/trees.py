@@ -1,4 +1,4 @@
-# The engine's own code, from engine/trees.py by `make mirror`: do not edit.
+# The engine's own code, from engine/core/trees.py by `make mirror`: do not edit.
 """Nested lists, tuples and dicts of values: taken apart into leaves and put together again. None holds nothing."""
 
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-# The engine's own code, from engine/values.py by `make mirror`: do not edit.
+# The engine's own code, from engine/core/values.py by `make mirror`: do not edit.
 """Raw values: a float64 scalar is a Python `float`, all else an `ndarray` of one of four dtypes."""
 
 from typing import Any, NamedTuple

@@ -1,0 +1,107 @@
+"""Two switches, `no_grad` and `test_mode`: context variables, which nest and never leak between threads or tasks."""
+
+import functools
+import inspect
+from collections.abc import Callable
+from contextvars import ContextVar
+from types import TracebackType
+from typing import Any, TypeVar
+
+_recording: ContextVar[bool] = ContextVar("recording", default=True)
+_training: ContextVar[bool] = ContextVar("training", default=True)
+
+#: Whether operations on variables are recorded for a backward pass. Read once per operation, hence a bound method.
+is_recording = _recording.get
+#: Whether operations that differ between training and use (dropout) behave as in training.
+is_training = _training.get
+
+
+#: What a flag was before each `with` that is still open, innermost first: (value, the rest).
+Stack = tuple[bool, Any] | None
+
+
+Switch = TypeVar("Switch", bound="_Off")
+
+
+class _Off:
+    """Switches one flag off. It keeps nothing itself: one object may be entered by many threads and tasks."""
+
+    _flag: ContextVar[bool]
+    _before: ContextVar[Stack]
+
+    def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Decorates a function or a coroutine function; a generator would leak the switch between its steps.
+
+        Raises:
+            TypeError: for a generator function.
+        """
+        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+            raise TypeError(
+                f"{type(self).__name__}: use it as a context manager inside the generator {function.__name__}"
+            )
+        if not inspect.iscoroutinefunction(function):
+
+            @functools.wraps(function)
+            def off(*args: Any, **keywords: Any) -> Any:
+                with type(self)():
+                    return function(*args, **keywords)
+
+            return off
+
+        @functools.wraps(function)
+        async def off_while_awaited(*args: Any, **keywords: Any) -> Any:
+            with type(self)():
+                return await function(*args, **keywords)
+
+        return off_while_awaited
+
+    def __enter__(self: Switch) -> Switch:
+        self._before.set((self._flag.get(), self._before.get()))
+        self._flag.set(False)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        value, rest = self._before.get() or (True, None)
+        self._flag.set(value)
+        self._before.set(rest)
+
+
+class no_grad(_Off):  # noqa: N801 - reads as a keyword, as in every library of the field
+    """Operations inside are not recorded: faster, and nothing to go backward through.
+
+    >>> from engine import Variable, functions as F
+    >>> with no_grad():
+    ...     y = F.exp(Variable(0.0))
+    >>> y.creator is None
+    True
+    """
+
+    _flag = _recording
+    _before = ContextVar("recording before", default=None)
+
+
+def off_since() -> Stack:
+    """What tells spans of `no_grad` apart: it is another object inside of each."""
+    return no_grad._before.get()
+
+
+def records_since(began: Any) -> bool:
+    """Return whether derivatives are wanted by a transform that began at `off_since()`.
+
+    A span of `no_grad` that began inside of the transform turns them off.
+    """
+    return is_recording() or off_since() is began
+
+
+class test_mode(_Off):  # noqa: N801
+    """Operations inside behave as in use, not as in training: dropout passes its input through.
+
+    >>> from engine import Variable, functions as F
+    >>> with test_mode():
+    ...     print(F.dropout(Variable(2.0), ratio=0.9))
+    variable(2.0)
+    """
+
+    _flag = _training
+    _before = ContextVar("training before", default=None)
+    __test__ = False

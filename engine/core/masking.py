@@ -1,0 +1,369 @@
+"""Structural zeros: cotangents and tangents that know where nothing that was computed leads to them.
+
+A choice (`where`, a slice, a maximum) takes some elements and leaves out others. What was left out must not contribute
+to a derivative, whatever its value: 0 times an infinite slope would be NaN. A `Masked` value holds a cotangent or a
+tangent with its support, the elements that a taken branch leads to; outside of it the value is exactly 0. Rows' vjps,
+which are written in other rows, compute the supports as they compute the cotangents: there is a rule here for each kind
+of row that a vjp is made of, and nothing in the rows.
+
+A pass without supports gives the same wherever its result is finite, as derivatives are linear and 0 times a finite
+slope is 0. So a first pass is plain, and only where its result is not finite a second one has supports: see `settled`.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from math import isfinite, prod
+from typing import Any
+
+import numpy as np
+
+from engine.core.operation import Operation
+from engine.core.operations import CALLS
+from engine.core.powers import is_differentiated
+from engine.core.tracer import Symbol, Tracer, concrete, lowered, top
+from engine.core.values import Shape, canonical, dtype_of, shape_of
+
+#: True everywhere, False nowhere, or a mask that broadcasts to the value.
+Support = Any
+
+#: Above all other tracers: what they hold is masked, never the other way round.
+_LEVEL = 2**40
+#: Vectors of as many elements count as long.
+LONG = 8192
+#: Linear rows whose every element of the result has an element of the operand in it.
+_FILLING = frozenset("astype broadcast_to concat cumulative_sum mean reshape slice sum sum_to take transpose".split())
+
+
+class Masked(Tracer):
+    """A cotangent or tangent that is 0 outside of its support."""
+
+    __slots__ = ("support", "value")
+
+    _content = ("value", "support")
+
+    def __init__(self, value: Any, support: Support, recorder: "Masking | None" = None) -> None:
+        self.value = value
+        self.support = support
+        self.recorder = recorder or _MASKING
+
+    @property
+    def shape(self) -> Shape:
+        """Lengths of the axes."""
+        return shape_of(self.value)
+
+    @property
+    def dtype(self) -> Any:
+        """The dtype."""
+        return dtype_of(self.value)
+
+    @property
+    def held(self) -> tuple[Any, ...]:
+        """The value."""
+        return (self.value,)
+
+    @property
+    def _is_differentiated(self) -> bool:
+        return is_differentiated(self.value)
+
+    def concrete(self) -> Any:
+        """The number behind it."""
+        return concrete(self.value)
+
+
+class Masking:
+    """Computes values with their supports.
+
+    merges: masks of known elements that are all true, or all false, become True or False.
+    """
+
+    level = _LEVEL
+    transform = "backward"
+    is_over = False
+
+    def __init__(self, *, merges: bool = True) -> None:
+        self._merges = merges
+
+    def record(self, op: Operation, args: tuple[Any, ...], attrs: dict[str, Any], **extra: Any) -> Masked:
+        """Runs an operation on values, and finds the support of its result."""
+        rule = _RULES.get(op.name) or _BY_KIND.get(op.kind, _stopped)
+        values = [lowered(x.value) if isinstance(x, Masked) else x for x in args]
+        # None for what is not masked.
+        supports = [x.support if isinstance(x, Masked) else None for x in args]
+        y, support = rule(op, values, supports, attrs)
+        return Masked(y, self.merged(support), self)
+
+    def merged(self, support: Support) -> Support:
+        """A support in its simplest form: without derivatives, and True or False where it is known to be."""
+        while getattr(support, "carries_derivative", False):
+            support = support.held[0]
+        if self._merges and type(support) is np.ndarray:
+            return True if support.all() else support if support.any() else False
+        return support
+
+
+_MASKING = Masking()
+_PROBING = Masking(merges=False)
+
+
+def everywhere(value: Any) -> Masked:
+    """A cotangent or tangent of a user's: a 0 in it is a number like others."""
+    return Masked(value, True)
+
+
+def nonzero(value: Any) -> Masked:
+    """A cotangent or tangent whose zeros say that nothing leads there, as those of a basis do."""
+    return Masked(value, _MASKING.merged(CALLS["not_equal"](value, 0.0)))
+
+
+def taken(g: Any, condition: Callable[[], Any]) -> Any:
+    """The cotangent itself, for a vjp whose numbers are 0 already where a condition does not hold.
+
+    condition: gives the mask; it is asked for only where supports are computed.
+    """
+    if isinstance(g, Masked) or getattr(g, "is_taped", False):
+        return CALLS["where"](condition(), g, 0.0)
+    return g
+
+
+def unmasked(value: Any) -> Any:
+    """The value alone, 0.0 outside of its support."""
+    if not isinstance(value, Masked):
+        return value
+    if value.support is True:
+        return value.value
+    # A zero that was negated is -0.0.
+    return _reset(value.support, value.value)
+
+
+def selects(op: Operation) -> bool:
+    """Return whether an operation can leave out elements of its operands, so that its vjp makes structural zeros."""
+    if op.selects is None:
+        op.selects = bool(op.is_differentiable) and op.body is None and any(_leaves_out(op, ex) for ex in op.examples)
+    return op.selects
+
+
+def _leaves_out(op: Operation, example: Any) -> bool:
+    """Return whether the vjps of an operation, run on an example, choose."""
+    domains = op.domain * len(example.operands) if op.variadic else op.domain
+    xs = [_filled(given, domain) for given, domain in zip(example.operands, domains, strict=False)]
+    attrs = op.bind([0.0] * max(op.required, 1), dict(example.attrs))[1]
+    with np.errstate(all="ignore"):
+        y = op.run(tuple(xs), attrs)
+        g = Masked(CALLS["ones_like"](y), True, _PROBING)
+        found = op.cotangents(g, y, xs, attrs)
+    return any(isinstance(gx, Masked) and gx.support is not True for gx in found)
+
+
+def _filled(given: Any, domain: tuple[float, float]) -> Any:
+    if not isinstance(given, tuple):
+        return np.array(given) if isinstance(given, list) else float(given)
+    n = prod(given)
+    return canonical(np.linspace(*domain, n + 2)[1:-1].reshape(given))
+
+
+#: For values that come down to what is on a tape, or has a support.
+_RECORDED = object()
+
+
+def _lowest(values: Sequence[Any]) -> Any:
+    """Tell what some values come down to: None for numbers alone, the trace of symbols, or _RECORDED."""
+    found = None
+    for x in values:
+        if type(x) is float or type(x) is np.ndarray or x is None:
+            continue
+        if getattr(x, "is_taped", False) or isinstance(x, Masked):
+            return _RECORDED
+        own = x.recorder if isinstance(x, Symbol) else _lowest(x.held) if isinstance(x, Tracer) else None
+        if own is _RECORDED:
+            return _RECORDED
+        found = found or own
+    return found
+
+
+def settled(
+    known: Sequence[Any], run: Callable[[bool], list[Any]], may_differ: Callable[[], bool] = lambda: True
+) -> list[Any]:
+    """The results of a pass, with supports where that makes a difference.
+
+    known: values that the pass goes through, as far as they are at hand.
+    run: the pass, with supports or without; returns cotangents or tangents, None for zeros.
+    may_differ: tells after a pass without supports whether there was anything that makes structural zeros.
+
+    On a tape it has supports, so that they are recorded for further derivatives. Numbers are computed without, and once
+    more with supports where one is not finite. Of symbols both are written down, and the plan chooses when it is run.
+    """
+    if _lowest(known) is _RECORDED:
+        return run(True)
+    plain = run(False)
+    if not may_differ():
+        return plain
+    found = _lowest(plain)
+    if found is _RECORDED:
+        return run(True)
+    if found is None:
+        with np.errstate(all="ignore"):
+            is_settled = are_finite(plain)
+        return plain if is_settled else run(True)
+    with found.uncounted():
+        return [_either(p, m) for p, m in zip(plain, run(True), strict=True)]
+
+
+def are_finite(values: Iterable[Any]) -> bool:
+    """Return whether all elements of raw values, None and tracers of raw values are finite."""
+    for x in values:
+        kind = type(x)
+        if kind is np.ndarray:
+            flat = x if x.ndim == 1 else x.ravel("K")
+            # The product with itself takes half the time of a sum, but long ones wait for threads. Both may overflow.
+            total = flat.dot(flat) if flat.size < LONG else np.add.reduce(flat)
+            if not (isfinite(total) or np.isfinite(x).all()):
+                return False
+        elif kind is float:
+            if x - x != 0.0:
+                return False
+        elif isinstance(x, Tracer):
+            if not are_finite(x.held):
+                return False
+        elif x is not None and not np.isfinite(x):
+            return False
+    return True
+
+
+def _either(plain: Any, masked: Any) -> Any:
+    """Join the values without and with supports, in the tracers that hold them; None stands for zeros."""
+    if plain is masked:
+        return plain
+    if plain is None or masked is None:
+        zeros = CALLS["zeros_like"](masked if plain is None else plain)
+        plain, masked = (zeros, masked) if plain is None else (plain, zeros)
+    if not isinstance(plain, Tracer) and not isinstance(masked, Tracer):
+        return masked
+    recorder = top((plain, masked))
+    if isinstance(plain, Symbol) or isinstance(masked, Symbol):
+        return recorder.alternative(plain, masked)
+    return recorder.joined(map(_either, recorder.parts(plain), recorder.parts(masked)))
+
+
+# Rules: (operation, values, supports, attributes) -> the value of the result and its support.
+
+
+def _reset(support: Support, y: Any) -> Any:
+    """A value, 0 outside of its support; it stays on its tape also where it is 0 everywhere."""
+    return y if support is True else CALLS["where"](support, y, 0.0)
+
+
+def _both(a: Support, b: Support) -> Support:
+    if a is True or b is False:
+        return b
+    return a if b is True or a is False else CALLS["logical_and"](a, b)
+
+
+def _any(a: Support, b: Support) -> Support:
+    if a is False or b is True:
+        return b
+    return a if b is False or a is True else CALLS["logical_or"](a, b)
+
+
+def _chosen(op: Operation, values: list[Any], supports: list[Support], attrs: dict[str, Any]) -> tuple[Any, Support]:
+    """`where`. A vjp is linear in its cotangent: a plain branch is 0, but for the NaN that it has from an operand."""
+    condition, *branches = values
+    y = op.run(tuple(values), attrs)
+    first, second = supports[1:]
+    if first is None and second is None:
+        return y, True
+    if first is second:
+        return y, first
+    is_first = condition if dtype_of(condition).kind == "b" else CALLS["not_equal"](condition, 0.0)
+    if first is not None and second is not None:
+        return y, _any(_both(is_first, first), _both(CALLS["logical_not"](is_first), second))
+    support, other = (first, branches[1]) if second is None else (second, branches[0])
+    mine = is_first if second is None else CALLS["logical_not"](is_first)
+    if type(other) in (float, int) and other == 0:
+        return y, _both(support, mine)
+    support = _both(support, _any(mine, CALLS["not_equal"](other, 0.0)))
+    return _reset(support, y), support
+
+
+def _added(op: Operation, values: list[Any], supports: list[Support], attrs: dict[str, Any]) -> tuple[Any, Support]:
+    """Sums: where contributions meet, 0 is what is 0 in all of them."""
+    first, second = (True if s is None else s for s in supports)
+    return op.run(tuple(values), attrs), _any(first, second)
+
+
+def _scaled(op: Operation, values: list[Any], supports: list[Support], attrs: dict[str, Any]) -> tuple[Any, Support]:
+    """Elementwise rows: the slope of what was not taken may be infinite, and does not count."""
+    support: Support = False
+    is_tame = True
+    for x, s in zip(values, supports, strict=True):
+        if s is not None:
+            support = _any(support, s)
+        elif not (type(x) in (float, int) and isfinite(x) and x != 0):
+            is_tame = False
+    y = op.run(tuple(values), attrs)
+    return (y if is_tame else _reset(support, y)), support
+
+
+def _moved(op: Operation, values: list[Any], supports: list[Support], attrs: dict[str, Any]) -> tuple[Any, Support]:
+    """Linear rows: the support goes where the elements go; what is plain beside it is zeros to add to."""
+    y = op.run(tuple(values), attrs)
+    smooth = [i for i in range(len(values)) if op.vjp is not None or op.vjps[i] is not None]
+    given = [False if supports[i] is None else supports[i] for i in smooth]
+    if all(s is True for s in given) and op.name in _FILLING:
+        return y, True
+    if all(s is False for s in given):
+        return y, False
+    ones = list(values)
+    for i, s in zip(smooth, given, strict=True):
+        ones[i] = _numbers(s, values[i])
+    return y, CALLS["not_equal"](op.run(tuple(ones), attrs), 0.0)
+
+
+def _numbers(support: Support, like: Any) -> Any:
+    """A support as ones and zeros in the shape of a value."""
+    ones = CALLS["ones_like"](like)
+    return lowered(_reset(support, ones))
+
+
+def _contracted(
+    op: Operation, values: list[Any], supports: list[Support], attrs: dict[str, Any]
+) -> tuple[Any, Support]:
+    """Matrix products: a row that was not taken contributes nothing, also beside what is not finite."""
+    y = op.run(tuple(values), attrs)
+    i = 0 if supports[1] is None else 1
+    support, other = supports[i], values[1 - i]
+    if support is True or supports[1 - i] is not None:
+        return y, True
+    if support is False:
+        return _reset(False, y), False
+
+    def product(first: Any, second: Any) -> Any:
+        pair = (first, second) if i == 0 else (second, first)
+        return op.run(pair, attrs)
+
+    weights = _numbers(support, values[i])
+    reached = CALLS["not_equal"](product(weights, CALLS["ones_like"](other)), 0.0)
+    is_finite = CALLS["isfinite"](other)
+    if type(is_finite) is np.ndarray and is_finite.all():
+        return y, reached
+    wild = product(weights, CALLS["where"](is_finite, 0.0, CALLS["ones_like"](other)))
+    tame = product(values[i], CALLS["where"](is_finite, other, 0.0))
+    return CALLS["where"](CALLS["not_equal"](wild, 0.0), y, tame), reached
+
+
+def _nowhere(op: Operation, values: list[Any], supports: list[Support], attrs: dict[str, Any]) -> tuple[Any, Support]:
+    return op.run(tuple(values), attrs), False
+
+
+def _stopped(op: Operation, values: list[Any], supports: list[Support], attrs: dict[str, Any]) -> tuple[Any, Support]:
+    """Any other row: every element of its result may depend on every element of its operands."""
+    return op.run(tuple(values), attrs), True
+
+
+_Rule = Callable[[Any, list[Any], list[Support], dict[str, Any]], tuple[Any, Support]]
+_RULES: dict[str, _Rule] = {
+    "where": _chosen,
+    "add": _added,
+    "sub": _added,
+    "matmul": _contracted,
+    "zeros_like": _nowhere,
+}
+_BY_KIND: dict[str, _Rule] = {"elementwise": _scaled, "bilinear": _scaled, "linear": _moved}

@@ -1,0 +1,213 @@
+"""Operation: one row of the table.
+
+A row says what an operation computes (`forward`), how a cotangent comes back (`vjps`, in terms of other operations),
+which shape and dtype it gives (`infer`) and what it costs; everything else is derived here. A composite has a `body` in
+terms of other operations in place of these.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
+
+from engine.core.attributes import REQUIRED, Attribute
+from engine.core.errors import ArityError, BadAttributeError
+from engine.core.lowering import Lowering
+from engine.core.messages import nearest
+from engine.core.values import Aval
+
+Vjp = Callable[..., Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """Test data of a row: operands as shapes (filled from `domain`) or as nested lists, and attributes."""
+
+    operands: tuple[Any, ...]
+    attrs: dict[str, Any] = field(default_factory=dict)
+
+
+def ex(*operands: Any, **attrs: Any) -> Example:
+    """Short for `Example`."""
+    return Example(operands, attrs)
+
+
+def _of_composite(*_: Any, **__: Any) -> NoReturn:
+    raise TypeError(
+        "a composite has neither forward nor infer nor flops; its body is made of operations that have them"
+    )
+
+
+_NONE = Lowering()
+
+
+@dataclass(eq=False, slots=True, kw_only=True, repr=False)
+class Operation:
+    """One row.
+
+    Fields:
+        name, doc: what users call it; one line of what it does.
+        operands: names in order; those from `required` on may be left out. `variadic`: any number of them from 1.
+        attributes: in order, with type and default.
+        forward: raw values and attributes -> array or number.
+        lowering: how generated code computes it, and floats alone.
+        vjps: for each operand (g, y, *operands, **attrs) -> its cotangent, or None where it has no derivative. The
+            mechanism undoes broadcasting and promotion. Variadic rows have one `vjp` that gives all cotangents.
+        power_vjps: of rows whose result is a length, for each operand (g, c, p, *operands, **attrs) -> c / p of its
+            cotangent where the result is raised to the power p >= 2: see `powers`.
+        infer: (*avals, **attrs) -> Aval, raising the typed error for operands that do not fit.
+        flops: (*avals, out, **attrs) -> number of floating-point operations.
+        kind: elementwise, linear, bilinear, other or composite; jvp and batching follow from it. Linear means so in all
+            operands that have a derivative, together.
+        batch: how it runs for many rows at once: a rule of `batching`. Without one, a linear row leaves leading axes
+            alone and any other runs row by row.
+        domain: for each operand the interval that test data is drawn from; `examples`: the test data.
+        is_differentiable: a gradient comes back through it to at least one operand (where not said, from its vjps).
+        random: draws from the generator that it is given as the keyword `rng`; never merged, folded or dropped.
+        symbol: the operator of infix text.
+    """
+
+    name: str
+    doc: str
+    operands: tuple[str, ...]
+    kind: str
+    examples: tuple[Example, ...]
+    required: int = -1
+    variadic: bool = False
+    outputs: Callable[..., int] | None = None
+    attributes: tuple[Attribute, ...] = ()
+    forward: Callable[..., Any] = _of_composite
+    lowering: Lowering = _NONE
+    vjps: tuple[Vjp | None, ...] = ()
+    vjp: Vjp | None = None
+    power_vjps: tuple[Vjp, ...] = ()
+    infer: Callable[..., Aval] = _of_composite
+    flops: Callable[..., int] = _of_composite
+    body: Callable[..., Any] | None = None
+    domain: tuple[tuple[float, float], ...] = ()
+    batch: Callable[..., Any] | None = None
+    random: bool = False
+    aliases: tuple[str, ...] = ()
+    alias_of: str = ""
+    symbol: str = ""
+    is_differentiable: bool | None = None
+    #: Whether it may leave out elements of its operands: found by `masking.selects`, None until it is asked for.
+    selects: bool | None = field(init=False, default=None)
+    #: (operands, attributes, **extra) -> the result on operands of any kind; `rows.define` sets it.
+    run: Callable[..., Any] = field(init=False)
+    _defaults: dict[str, Any] = field(init=False, repr=False)
+    _spellings: dict[str, Attribute] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.required < 0:
+            self.required = 1 if self.variadic else len(self.operands)
+        self._defaults = {a.name: a.default for a in self.attributes}
+        self._spellings = {spelling: a for a in self.attributes for spelling in (a.name, *a.spellings)}
+        if self.is_differentiable is None:
+            self.is_differentiable = bool(self.body or self.vjp or any(self.vjps))
+
+    def cotangents(self, g: Any, y: Any, xs: Sequence[Any], attrs: dict[str, Any]) -> Sequence[Any]:
+        """All vjps at once: a cotangent for each operand, None where it has no derivative."""
+        if self.vjp is not None:
+            return self.vjp(g, y, *xs, **attrs)  # type: ignore[no-any-return]
+        return [None if vjp is None else vjp(g, y, *xs, **attrs) for vjp in self.vjps[: len(xs)]]
+
+    def is_smooth(self, i: int) -> bool:
+        """Return whether there is a derivative in operand i."""
+        return self.vjp is not None or self.vjps[i] is not None
+
+    def cotangent(self, i: int, g: Any, y: Any, xs: Sequence[Any], attrs: dict[str, Any]) -> Any:
+        """Return the cotangent of operand i, None where it has no derivative."""
+        if self.vjp is not None:
+            return self.vjp(g, y, *xs, **attrs)[i]
+        vjp = self.vjps[i]
+        return None if vjp is None else vjp(g, y, *xs, **attrs)
+
+    def __repr__(self) -> str:
+        return self.name
+
+    def __copy__(self) -> "Operation":
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Operation":
+        return self
+
+    def signature(self) -> str:
+        """As it is written: `sum(x, axes=None, keepdims=False)`."""
+        names = [f"*{self.operands[0]}"] if self.variadic else list(self.operands)
+        names = [n if i < self.required or self.variadic else f"{n}=None" for i, n in enumerate(names)]
+        attributes = [a.name if a.default is REQUIRED else f"{a.name}={a.default!r}" for a in self.attributes]
+        names = [*attributes, *names] if self._has_leading_attribute() else [*names, *attributes]
+        return f"{self.name}({', '.join(names)})"
+
+    def _has_leading_attribute(self) -> bool:
+        return bool(self.attributes) and self.attributes[0].leads
+
+    def bind(
+        self, args: Sequence[Any], keywords: dict[str, Any], is_literal: Callable[[Any], bool] | None = None
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Sorts what a call was given into operands and attributes (parsed, with defaults).
+
+        Positional arguments fill operands first, then attributes in order. A variadic operation takes its operands one
+        by one or as one list, after a string where its first attribute leads. An optional operand is never filled by a
+        literal.
+
+        Raises:
+            ArityError: too few or too many positional arguments.
+            BadAttributeError: an attribute that is unknown, missing, given twice or of the wrong type.
+        """
+        n = self.required
+        if self.variadic:
+            operands, rest = self._variadic(args)
+        else:
+            if len(args) > n and len(self.operands) > n:
+                literal = is_literal or _is_literal
+                while n < min(len(args), len(self.operands)) and not literal(args[n]):
+                    n += 1
+            operands, rest = list(args[:n]), args[n:]
+            if keywords and len(operands) < len(self.operands):
+                keywords = dict(keywords)
+                for name in self.operands[len(operands) :]:
+                    if name not in keywords:
+                        break
+                    operands.append(keywords.pop(name))
+        if len(operands) < self.required or len(rest) > len(self.attributes):
+            raise ArityError(f"{self.name}: got {self._given(len(args))}; expected {self.signature()}")
+        return tuple(operands), self._attrs(rest, keywords)
+
+    def _variadic(self, args: Sequence[Any]) -> tuple[list[Any], Sequence[Any]]:
+        """Operands and attributes. After a string that leads, several arguments are operands, lists too."""
+        leads = bool(args) and isinstance(args[0], str) and self._has_leading_attribute()
+        first, args = (args[:1], args[1:]) if leads else ((), args)
+        if args and isinstance(args[0], (list, tuple)) and not (leads and len(args) > 1):
+            return list(args[0]), (*first, *args[1:])
+        return list(args), first
+
+    def _given(self, n: int) -> str:
+        return f"{n} argument{'' if n == 1 else 's'}"
+
+    def _attrs(self, rest: Sequence[Any], keywords: dict[str, Any]) -> dict[str, Any]:
+        attrs = self._defaults.copy()
+        given = set()
+        for a, value in zip(self.attributes, rest, strict=False):
+            attrs[a.name] = a.parse(value, self.name)
+            given.add(a.name)
+        for key, value in keywords.items():
+            if key not in self._spellings:
+                known = f"; it has {', '.join(self._spellings)}" if self._spellings else "; it has none"
+                raise BadAttributeError(
+                    f'{self.name}: unknown attribute "{key}"{nearest(key, self._spellings) or known}'
+                )
+            a = self._spellings[key]
+            if a.name in given:
+                spelled = " or ".join((a.name, *a.spellings))
+                raise BadAttributeError(f"{self.name}: attribute {spelled} is given twice")
+            attrs[a.name] = a.parse(value, self.name)
+            given.add(a.name)
+        for a in self.attributes:
+            if attrs[a.name] is REQUIRED:
+                raise BadAttributeError(f'{self.name}: attribute "{a.name}" is missing; expected {a.type.expected}')
+        return attrs
+
+
+def _is_literal(value: Any) -> bool:
+    return isinstance(value, (bool, int, float, str, list, tuple, dict)) or value is None

@@ -1,0 +1,61 @@
+"""The table of operations: filled once by the modules under `primitives/`, read by name everywhere else."""
+
+import copyreg
+from collections.abc import Callable
+from typing import Any
+
+from engine.core.errors import UnknownOperationError
+from engine.core.messages import nearest
+from engine.core.operation import Operation
+
+#: name or alias -> row
+OPERATIONS: dict[str, Operation] = {}
+#: name or alias -> the function that users call
+CALLS: dict[str, Callable[..., Any]] = {}
+
+
+def register(op: Operation, call: Callable[..., Any]) -> None:
+    """Add an operation, and the function that users call, under its name and its aliases.
+
+    Raises:
+        ValueError: one of the names is taken.
+    """
+    for name in (op.name, *op.aliases):
+        if name in OPERATIONS:
+            raise ValueError(f'the table has an operation "{name}" already')
+        OPERATIONS[name] = op
+        CALLS[name] = call
+
+
+def unregister(op: Operation) -> None:
+    """Takes a row out again."""
+    for name in (op.name, *op.aliases):
+        del OPERATIONS[name], CALLS[name]
+
+
+def lookup(name: str) -> Operation:
+    """The row of that name or alias.
+
+    Raises:
+        UnknownOperationError: with the nearest names.
+    """
+    if name not in OPERATIONS:
+        raise UnknownOperationError(f'unknown operation "{name}"{nearest(name, OPERATIONS)}')
+    return OPERATIONS[name]
+
+
+def rows() -> list[Operation]:
+    """Every row once, in order of name."""
+    return sorted(set(OPERATIONS.values()), key=lambda op: op.name)
+
+
+def activations() -> dict[str, Callable[..., Any]]:
+    """What may stand between two layers, by name or alias: differentiable elementwise operations of one operand."""
+    return {
+        name: CALLS[name]
+        for name, op in OPERATIONS.items()
+        if op.kind == "elementwise" and len(op.operands) == 1 and not op.attributes and op.is_differentiable
+    }
+
+
+copyreg.pickle(Operation, lambda op: (lookup, (op.name,)))

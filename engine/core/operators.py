@@ -1,0 +1,254 @@
+"""Python's operators for everything that stands for a value: written once, for `Variable` and `Symbol` alike."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from engine.core.conversions import function_name, numpy_refusal, place
+from engine.core.errors import InvalidValueError
+from engine.core.operations import CALLS
+from engine.core.values import as_dtype
+
+
+def _mask(symbol: str, *masks: Any) -> Any:
+    """The first of some masks; bitwise operators are for masks alone.
+
+    Raises:
+        InvalidValueError: one of them is no mask.
+    """
+    for mask in masks:
+        if str(getattr(mask, "dtype", type(mask).__name__)) != "bool":
+            raise InvalidValueError(f"{symbol}: expected masks (dtype bool), got {getattr(mask, 'dtype', mask)}")
+    return masks[0]
+
+
+def _is_flag(index: Any) -> bool:
+    """Return whether an index is a single boolean."""
+    if hasattr(index, "_as_index"):
+        return bool(index.shape == () and index.dtype == bool)
+    return isinstance(index, bool | np.bool_)
+
+
+#: Operators of arrays come here as functions of NumPy's where an array is on the left.
+_OPERATORS: dict[Any, str] = {
+    np.add: "add",
+    np.subtract: "sub",
+    np.multiply: "mul",
+    np.divide: "div",
+    np.floor_divide: "floor_divide",
+    np.remainder: "remainder",
+    np.power: "pow",
+    np.matmul: "matmul",
+    np.less: "less",
+    np.less_equal: "less_equal",
+    np.greater: "greater",
+    np.greater_equal: "greater_equal",
+    np.equal: "equal",
+    np.not_equal: "not_equal",
+}
+_OTHER_OPERATORS: dict[Any, Any] = {
+    np.divmod: lambda x, y: (CALLS["floor_divide"](x, y), CALLS["remainder"](x, y)),
+    np.bitwise_and: lambda x, y: CALLS["logical_and"](_mask("&", x, y), y),
+    np.bitwise_or: lambda x, y: CALLS["logical_or"](_mask("|", x, y), y),
+    np.bitwise_xor: lambda x, y: CALLS["logical_xor"](_mask("^", x, y), y),
+}
+#: Functions of NumPy's that ask for no value.
+_QUERIES: dict[Any, Any] = {
+    np.shape: lambda x: x.shape,
+    np.ndim: lambda x: x.ndim,
+    np.size: lambda x, axis=None: x.size if axis is None else x.shape[axis],
+}
+
+
+class Operators:
+    """Mixin: each operator calls the table's row of that meaning."""
+
+    __slots__ = ()
+    __hash__ = object.__hash__
+    shape: Any
+
+    #: How users write the value alone, without a derivative.
+    _alone = "x.data"
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **keywords: Any) -> Any:
+        name = _OPERATORS.get(ufunc)
+        if name is not None and not keywords and method == "__call__":
+            return CALLS[name](*inputs)
+        operation = name or _OTHER_OPERATORS.get(ufunc)
+        if operation is not None and "out" in keywords:
+            raise InvalidValueError(
+                f"np.{ufunc.__name__}: an array of NumPy's holds no derivative, so nothing is added or written into it "
+                f"in place; write y = y + x in place of y += x{place()}"
+            )
+        if callable(operation) and method == "__call__" and not keywords:
+            return operation(*inputs)
+        raise numpy_refusal(ufunc.__name__ if method == "__call__" else f"{ufunc.__name__}.{method}", self._alone)
+
+    def __array_function__(self, function: Any, types: Any, args: Any, keywords: Any) -> Any:
+        query = _QUERIES.get(function)
+        if query is not None:
+            return query(*args, **keywords)
+        raise numpy_refusal(function_name(function), self._alone)
+
+    def _as_raw(self) -> Any:
+        """The value as `as_raw` takes it."""
+        return self.data  # type: ignore[attr-defined]
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return math.prod(self.shape)
+
+    def __len__(self) -> int:
+        if not self.shape:
+            raise InvalidValueError("len: a scalar has no length")
+        length: int = self.shape[0]
+        return length
+
+    def __iter__(self) -> Any:
+        return (self[i] for i in range(len(self)))
+
+    def __neg__(self) -> Any:
+        return CALLS["neg"](self)
+
+    def __pos__(self) -> Any:
+        return self
+
+    def __abs__(self) -> Any:
+        return CALLS["abs"](self)
+
+    def __add__(self, other: Any) -> Any:
+        return CALLS["add"](self, other)
+
+    def __radd__(self, other: Any) -> Any:
+        return CALLS["add"](other, self)
+
+    def __sub__(self, other: Any) -> Any:
+        return CALLS["sub"](self, other)
+
+    def __rsub__(self, other: Any) -> Any:
+        return CALLS["sub"](other, self)
+
+    def __mul__(self, other: Any) -> Any:
+        return CALLS["mul"](self, other)
+
+    def __rmul__(self, other: Any) -> Any:
+        return CALLS["mul"](other, self)
+
+    def __truediv__(self, other: Any) -> Any:
+        return CALLS["div"](self, other)
+
+    def __rtruediv__(self, other: Any) -> Any:
+        return CALLS["div"](other, self)
+
+    def __floordiv__(self, other: Any) -> Any:
+        return CALLS["floor_divide"](self, other)
+
+    def __rfloordiv__(self, other: Any) -> Any:
+        return CALLS["floor_divide"](other, self)
+
+    def __mod__(self, other: Any) -> Any:
+        return CALLS["remainder"](self, other)
+
+    def __rmod__(self, other: Any) -> Any:
+        return CALLS["remainder"](other, self)
+
+    def __pow__(self, other: Any) -> Any:
+        return CALLS["pow"](self, other)
+
+    def __rpow__(self, other: Any) -> Any:
+        return CALLS["pow"](other, self)
+
+    def __matmul__(self, other: Any) -> Any:
+        return CALLS["matmul"](self, other)
+
+    def __rmatmul__(self, other: Any) -> Any:
+        return CALLS["matmul"](other, self)
+
+    def __lt__(self, other: Any) -> Any:
+        return CALLS["less"](self, other)
+
+    def __le__(self, other: Any) -> Any:
+        return CALLS["less_equal"](self, other)
+
+    def __gt__(self, other: Any) -> Any:
+        return CALLS["greater"](self, other)
+
+    def __ge__(self, other: Any) -> Any:
+        return CALLS["greater_equal"](self, other)
+
+    def __and__(self, other: Any) -> Any:
+        return CALLS["logical_and"](self, _mask("&", other, self))
+
+    def __rand__(self, other: Any) -> Any:
+        return CALLS["logical_and"](_mask("&", other, self), self)
+
+    def __or__(self, other: Any) -> Any:
+        return CALLS["logical_or"](self, _mask("|", other, self))
+
+    def __ror__(self, other: Any) -> Any:
+        return CALLS["logical_or"](_mask("|", other, self), self)
+
+    def __xor__(self, other: Any) -> Any:
+        return CALLS["logical_xor"](self, _mask("^", other, self))
+
+    def __rxor__(self, other: Any) -> Any:
+        return CALLS["logical_xor"](_mask("^", other, self), self)
+
+    def __invert__(self) -> Any:
+        return CALLS["logical_not"](_mask("~", self))
+
+    def __divmod__(self, other: Any) -> Any:
+        return self // other, self % other
+
+    def __rdivmod__(self, other: Any) -> Any:
+        return other // self, other % self
+
+    def __round__(self, digits: Any = None) -> Any:
+        if digits is not None:
+            raise InvalidValueError("round: to whole numbers only; write F.round(x * 10**n) / 10**n for n digits")
+        return CALLS["round"](self)
+
+    def __eq__(self, other: Any) -> Any:
+        if other is None:
+            return False
+        return CALLS["equal"](self, other)
+
+    def __ne__(self, other: Any) -> Any:
+        if other is None:
+            return True
+        return CALLS["not_equal"](self, other)
+
+    def __getitem__(self, index: Any) -> Any:
+        if _is_flag(index):
+            # By itself, True stands for a new axis of length 1 and False for one of length 0.
+            whole = CALLS["slice"](self, (None,))
+            return whole if index else CALLS["slice"](whole, (slice(0, 0),))
+        return CALLS["slice"](self, index if isinstance(index, tuple) else (index,))
+
+    @property
+    def T(self) -> Any:
+        """All axes reversed."""
+        return CALLS["transpose"](self)
+
+    def astype(self, dtype: Any) -> Any:
+        """The value in another dtype; differentiable between floating ones."""
+        return CALLS["astype"](self, str(as_dtype(dtype)))
+
+    def reshape(self, *shape: Any) -> Any:
+        """The same elements in another shape, given as a tuple or as separate integers."""
+        return CALLS["reshape"](self, shape[0] if len(shape) == 1 else shape)
+
+    def sum(self, axes: Any = None, keepdims: bool = False) -> Any:
+        """Sum over `axes` (all where None)."""
+        return CALLS["sum"](self, axes=axes, keepdims=keepdims)
+
+    def mean(self, axes: Any = None, keepdims: bool = False) -> Any:
+        """Mean over `axes` (all where None)."""
+        return CALLS["mean"](self, axes=axes, keepdims=keepdims)

@@ -1,0 +1,127 @@
+"""Powers of lengths: norm(x)**2 has all derivatives at 0, where norm(x) itself has none.
+
+A row whose result is a length (`norm`, `hypot`, `abs`) has `power_vjps`. A power of one, or a product of powers, with
+an exponent of 2 or more is differentiated with respect to the row's operands at once, for the chain rule would go
+through the derivatives of the length. Its value stays as it was computed. A first derivative that nobody differentiates
+again is right by the chain rule, and taken by it.
+
+A node is anything with the fields `_op`, `_parents`, `_saved` and `_attrs` of a variable.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from engine.core.operation import Operation
+from engine.core.tracer import Symbol
+
+#: Rows that make powers.
+POWERS = frozenset({"mul", "pow", "square"})
+#: From here on all powers have two derivatives at 0.
+_LEAST = 2.0
+#: How many operations powers, or operands that were computed twice, may take.
+_DEEPEST = 8
+
+
+class Power:
+    """Stands for a row where derivatives are taken: length**p with respect to the operands of its factor length**c."""
+
+    is_differentiable = True
+
+    def __init__(self, row: Operation, c: float, p: float) -> None:
+        self.kind = row.kind
+        self._vjps, self._c, self._p = row.power_vjps, c, p
+
+    def is_smooth(self, i: int) -> bool:
+        """Return whether there is a derivative in operand i."""
+        return True
+
+    def cotangent(self, i: int, g: Any, y: Any, xs: Sequence[Any], attrs: dict[str, Any]) -> Any:
+        """Return the cotangent of operand i of the row."""
+        return self._vjps[i](g, self._c, self._p, *xs, **attrs)
+
+
+def smooth_power(v: Any) -> list[tuple[Any, Power]] | None:
+    """The nodes of lengths that a node is a smooth power of, with the rows to differentiate; None where it is none."""
+    found = _factors(v, _DEEPEST)
+    if not found:
+        return None
+    p = sum(found.values())
+    first, *others = found
+    if p < _LEAST or first is v or not all(_have_like_operands(first, other, _DEEPEST) for other in others):
+        return None
+    return [(length, Power(length._op, c, p)) for length, c in found.items()]
+
+
+def is_differentiated(value: Any) -> bool:
+    """Return whether a value is on a tape or has a tangent: what is made of it may be differentiated again."""
+    return bool(getattr(value, "_is_differentiated", False))
+
+
+def is_power(v: Any) -> bool:
+    """Return whether a node is a length, or made of powers of lengths alone."""
+    return _factors(v, _DEEPEST) is not None
+
+
+def _factors(v: Any, depth: int) -> dict[Any, float] | None:
+    """The lengths whose product a node is, with their exponents."""
+    op = getattr(v, "_op", None)
+    if op is None or not depth:
+        return None
+    if op.power_vjps:
+        return {v: 1.0}
+    if op.name not in POWERS:
+        return None
+    found = _factors(v._parents[0], depth - 1)
+    if found is None:
+        return None
+    if op.name == "mul":
+        others = _factors(v._parents[1], depth - 1)
+        if others is None:
+            return None
+        return found | {length: c + found.get(length, 0.0) for length, c in others.items()}
+    exponent = _number(v, 1) if op.name == "pow" else 2.0
+    # Below 1 a power has no first derivative at 0.
+    if exponent is None or exponent < 1:
+        return None
+    return {length: c * exponent for length, c in found.items()}
+
+
+def _number(v: Any, place: int) -> float | None:
+    """The number that an operand is for good; None where it may be differentiated, or is none."""
+    x = v._saved[place]
+    if getattr(v._parents[place], "carries_derivative", False):
+        return None
+    if type(x) is Symbol:
+        x = x.recorder.known(x)
+    is_number = isinstance(x, float | int | np.generic) or (isinstance(x, np.ndarray) and not x.ndim)
+    return float(x) if is_number else None
+
+
+def _have_like_operands(a: Any, b: Any, depth: int) -> bool:
+    """Return whether two nodes are results of one operation on the same."""
+    given, other = ((v._attrs or None, v._parents, v._saved) for v in (a, b))
+    return a._op is b._op and not a._op.random and _are_alike(given, other, depth)
+
+
+def _are_alike(a: Any, b: Any, depth: int) -> bool:
+    """Return whether two values come from the same by the same operations: they have the same derivatives."""
+    if a is b:
+        return True
+    if not depth or type(a) is not type(b):
+        return False
+    if isinstance(a, np.ndarray):
+        return a.dtype == b.dtype and np.array_equal(a, b, equal_nan=True)
+    if isinstance(a, tuple):
+        return len(a) == len(b) and all(_are_alike(x, y, depth) for x, y in zip(a, b, strict=True))
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(_are_alike(a[key], b[key], depth) for key in a)
+    content: Sequence[str] | None = getattr(a, "_content", None)
+    if content is None:
+        return bool(a == b or (a != a and b != b))
+    if not content or getattr(a, "recorder", None) is not getattr(b, "recorder", None):
+        return False
+    if "_data" in content and (a._op is None or not _have_like_operands(a, b, depth - 1)):
+        return False
+    return all(_are_alike(getattr(a, name), getattr(b, name), depth - 1) for name in content)

@@ -1,0 +1,253 @@
+"""Variable: a value that remembers how it was computed. The variable IS the tape's node; no other object is kept."""
+
+from typing import Any, Self
+
+import numpy as np
+
+from engine.core.backward import run_backward
+from engine.core.config import is_recording
+from engine.core.conversions import advice, place, warn_lost
+from engine.core.errors import InvalidValueError, NotScalarError, ShapeMismatchError
+from engine.core.operators import Operators
+from engine.core.values import Shape, Value, as_raw, dtype_of, shape_of
+
+#: The attributes of a leaf of which nothing is recorded: a gradient, or what was computed inside `no_grad`.
+CONSTANT: dict[str, Any] = {}
+
+
+class Variable(Operators):
+    """A number or an array with a gradient.
+
+    Args:
+        values: one number, nested list or array (copied), or several numbers for a vector. Python numbers become
+            float64, arrays keep float64, float32, int64 or bool.
+        name: shown by `str` and in graph pictures.
+        dtype: converts on the way in.
+
+    >>> x = Variable(0.5)
+    >>> y = x * x
+    >>> y.backward()
+    >>> print(y, x.grad)
+    variable(0.25) variable(1.0)
+    >>> Variable(1.0, 2.0, 3.0).shape
+    (3,)
+
+    Raises:
+        InvalidValueError: ragged lists, dtypes that are not supported, objects that are no numbers.
+    """
+
+    # op, parents, saved, attrs: what computed it (op None: a leaf). saved holds the operands' raw values at that time.
+    __slots__ = ("__weakref__", "_attrs", "_data", "_grad", "_op", "_parents", "_saved", "generation", "name")
+
+    carries_derivative = True
+    is_taped = True
+    # See `powers`.
+    _content = ("_data",)
+    _is_differentiated = True
+
+    _data: Value
+    _op: Any
+    _parents: tuple[Any, ...]
+    _saved: tuple[Value, ...]
+    _attrs: dict[str, Any] | None
+    _grad: "Variable | None"
+    generation: int
+    name: str | None
+
+    def __init_subclass__(cls) -> None:
+        raise TypeError("Variable has no subclasses: dispatch is by its exact type; hold one instead")
+
+    def __init__(self, *values: Any, name: str | None = None, dtype: Any = None) -> None:
+        if not values:
+            raise InvalidValueError("Variable: expected a number, a list, an array or several numbers; got nothing")
+        given = values[0] if len(values) == 1 else values
+        self._data = as_raw(given, dtype)
+        if type(given) is Variable and given.dtype.kind == "f":
+            given._warn_lost("x.data")
+        self._op = None
+        self._parents = self._saved = ()
+        self._attrs = None
+        self._grad = None
+        self.generation = 0
+        self.name = name
+
+    @property
+    def data(self) -> Value:
+        """The value: a `float` for a float64 scalar, else a read-only array. Replace it, don't write into it."""
+        data = self._data
+        if type(data) is not float:
+            base: Any = data
+            while isinstance(base, np.ndarray):
+                base.flags.writeable = False
+                base = base.base
+        return data
+
+    @data.setter
+    def data(self, value: Any) -> None:
+        if self._op is not None:
+            raise InvalidValueError(
+                f"data: this variable was computed by {self._op.name}; only a leaf's data can be replaced. "
+                "Call unchain() first, or make a new Variable"
+            )
+        raw = as_raw(value)
+        if self._grad is not None and shape_of(raw) != self._grad.shape:
+            self._grad = None
+        self._data = raw
+
+    @property
+    def grad(self) -> "Variable | None":
+        """The gradient: a variable of the same shape, None before a backward pass and after `cleargrad`."""
+        return self._grad
+
+    @grad.setter
+    def grad(self, value: "Variable | None") -> None:
+        if value is not None and (type(value) is not Variable or value.shape != self.shape):
+            given = f"a variable of shape {value.shape}" if type(value) is Variable else type(value).__name__
+            raise ShapeMismatchError(f"grad: expected None or a variable of shape {self.shape}, got {given}")
+        self._grad = value
+
+    @property
+    def creator(self) -> Any:
+        """The operation that computed it; None for a leaf."""
+        return self._op
+
+    @property
+    def shape(self) -> Shape:
+        """Lengths of the axes; () for a scalar."""
+        return shape_of(self._data)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """float64, float32, int64 or bool."""
+        return dtype_of(self._data)
+
+    @property
+    def held(self) -> tuple[Value, ...]:
+        """The raw value."""
+        return (self._data,)
+
+    def __bool__(self) -> bool:
+        return bool(self.item())
+
+    def __copy__(self) -> "Variable":
+        """Another variable with the same value, gradient and operands; `copy.deepcopy` copies these as well."""
+        copied = Variable._leaf(self._data)
+        copied._op, copied._parents, copied._saved, copied._attrs = self._op, self._parents, self._saved, self._attrs
+        copied._grad, copied.generation, copied.name = self._grad, self.generation, self.name
+        return copied
+
+    def __format__(self, spec: str) -> str:
+        return format(self.item(), spec) if spec else str(self)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
+        if self.dtype.kind == "f":
+            raise InvalidValueError(
+                f"a NumPy function would lose the tape{advice() or '; use the functions of F'}, "
+                f"or x.data for the value alone{place()}"
+            )
+        return np.array(self._data, dtype=dtype)
+
+    def __float__(self) -> float:
+        return float(self._number())
+
+    def __int__(self) -> int:
+        return int(self._number())
+
+    def _number(self) -> Any:
+        number = self.item()
+        if type(number) is float:
+            self._warn_lost("x.item()")
+        return number
+
+    def _warn_lost(self, alone: str) -> None:
+        if is_recording() and self._is_recorded():
+            warn_lost(alone)
+
+    def _is_recorded(self) -> bool:
+        """Return whether it is, or was computed from, a leaf that is no constant."""
+        pending, seen = [self], {self}
+        while pending:
+            v = pending.pop()
+            if v._op is None and v._attrs is None:
+                return True
+            parents = [p for p in v._parents if type(p) is Variable and p not in seen]
+            seen.update(parents)
+            pending.extend(parents)
+        return False
+
+    def _as_index(self) -> Any:
+        return np.asarray(self._data)
+
+    def item(self) -> Any:
+        """The only element as a Python number; `float(v)` and `int(v)` warn that no derivative comes through them.
+
+        Raises:
+            NotScalarError: there are several, or none.
+        """
+        if self.size != 1:
+            raise NotScalarError(f"expected one element, this variable has shape {self.shape}")
+        return self._data if type(self._data) is float else self._data.item()
+
+    def __str__(self) -> str:
+        data = self._data
+        text = (
+            repr(data)
+            if type(data) is float
+            else np.array2string(data, floatmode="unique", separator=" ", prefix=" " * 9, threshold=1000)
+        )
+        return f"{self.name or 'variable'}({text})"
+
+    __repr__ = __str__
+
+    def backward(self, *, create_graph: bool = False, retain_grad: bool = False, cotangent: Any = None) -> None:
+        """Adds the gradient of this variable to `grad` of every leaf that it was computed from.
+
+        Starts from `cotangent`, else from `grad` where there is one, else from ones. Gradients add up until cleared.
+
+        Args:
+            create_graph: records the backward pass, so that gradients can be differentiated again.
+            retain_grad: keeps the gradients of intermediate variables too.
+            cotangent: what to start from: a value of this variable's shape.
+
+        Raises:
+            NotDifferentiableError: this variable is not floating.
+            ShapeMismatchError: the cotangent has another shape.
+            StaleDataError: with create_graph, where a leaf's data was replaced since the forward pass.
+        """
+        run_backward(self, create_graph, retain_grad, cotangent)
+
+    def cleargrad(self) -> None:
+        """Forgets the gradient."""
+        self._grad = None
+
+    def unchain(self) -> None:
+        """Forgets what computed it: a leaf from now on. Its value stays."""
+        self._op = None
+        self._parents = self._saved = ()
+        self._attrs = None
+
+    def unchain_backward(self) -> None:
+        """Unchains every variable that this one was computed from (truncated backpropagation through time)."""
+        stack = [p for p in self._parents if isinstance(p, Variable)]
+        while stack:
+            v = stack.pop()
+            stack.extend(p for p in v._parents if isinstance(p, Variable))
+            v.unchain()
+
+    @classmethod
+    def _leaf(cls, data: Value, attrs: dict[str, Any] | None = None) -> Self:
+        """Return a leaf around a raw value that nobody else writes to."""
+        v = cls.__new__(cls)
+        v._data = data
+        v._op = None
+        v._parents = v._saved = ()
+        v._attrs = attrs
+        v._grad = None
+        v.generation = 0
+        v.name = None
+        return v
+
+    @classmethod
+    def _constant(cls, data: Value) -> Self:
+        """Return a leaf of which nothing is recorded."""
+        return cls._leaf(data, CONSTANT)

@@ -1,0 +1,259 @@
+"""Layers: functions with parameters, which are found by name, and with state, which can be reset.
+
+Parameters (variables) and layers within a layer stand in its attributes, alone or in a list; an attribute whose name
+begins with an underscore is the layer's own affair. Names are paths: `linear[0].w`, `lstm.x2f.b`.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from engine import functions as F
+from engine.core.attributes import BOOL, NATURAL, Attribute
+from engine.core.errors import ShapeMismatchError
+from engine.core.values import Shape, as_raw, shape_of
+from engine.core.variable import Variable
+from engine.nn.memory import check_batch
+from engine.random import Rng, generator, randn, zeros
+
+
+@dataclass(frozen=True, slots=True)
+class Unmade:
+    """Stands in the attribute of a parameter that the first call makes; None is a length that is not known yet."""
+
+    shape: tuple[int | None, ...]
+
+    def fits(self, shape: Shape) -> bool:
+        """Whether the parameter may have that shape."""
+        return len(shape) == len(self.shape) and all(n in (None, m) for n, m in zip(self.shape, shape, strict=True))
+
+
+Parameter = Variable | Unmade
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """Where a parameter is: an attribute of a layer."""
+
+    layer: "Layer"
+    attribute: str
+    parameter: Parameter
+
+
+class Layer:
+    """Base of layers and models: assign parameters and layers as attributes, and write `forward`.
+
+    >>> class Scale(Layer):
+    ...     def __init__(self):
+    ...         self.s = Variable(2.0)
+    ...     def forward(self, x):
+    ...         return self.s * x
+    >>> scale = Scale()
+    >>> print(scale(Variable(3.0)), scale.params())
+    variable(6.0) {'s': variable(2.0)}
+    """
+
+    #: What it remembers from call to call, where it is recurrent.
+    _memory: tuple[Variable, ...] = ()
+
+    def __call__(self, *xs: Any) -> Any:
+        """Calls `forward`."""
+        return self.forward(*xs)
+
+    def forward(self, *xs: Any) -> Any:
+        """What the layer computes; each layer has its own."""
+        raise NotImplementedError(f"{type(self).__name__} has no forward")
+
+    def slots(self) -> dict[str, Slot]:
+        """Every parameter's place by name, made or not; one that is shared stands under its first name."""
+        return dict(_slots(self, "", {id(self)}))
+
+    def params(self) -> dict[str, Variable]:
+        """Every parameter that is made, by name."""
+        return {name: slot.parameter for name, slot in self.slots().items() if isinstance(slot.parameter, Variable)}
+
+    def cleargrads(self) -> None:
+        """Forgets the gradients of all parameters."""
+        for p in self.params().values():
+            p.cleargrad()
+
+    def layers(self) -> dict[str, "Layer"]:
+        """Every layer by name, itself under the empty one; one that is shared stands under its first name."""
+        return dict(_layers(self, "", set()))
+
+    def reset_state(self) -> None:
+        """Forgets what recurrent layers remember of earlier calls."""
+        self._memory = ()
+        for _, _, value in _attributes(self):
+            if isinstance(value, Layer):
+                value.reset_state()
+
+
+def _attributes(layer: Layer) -> Iterator[tuple[str, str, Any]]:
+    """Name, attribute and value of all that may be a parameter or a layer."""
+    for attribute, value in list(vars(layer).items()):
+        if attribute.startswith("_"):
+            continue
+        if isinstance(value, list | tuple):
+            yield from ((f"{attribute}[{i}]", attribute, item) for i, item in enumerate(value))
+        else:
+            yield attribute, attribute, value
+
+
+def _layers(layer: Layer, name: str, seen: set[int]) -> Iterator[tuple[str, Layer]]:
+    seen.add(id(layer))
+    yield name, layer
+    for attribute, _, value in _attributes(layer):
+        if isinstance(value, Layer) and id(value) not in seen:
+            yield from _layers(value, f"{name}.{attribute}" if name else attribute, seen)
+
+
+def _slots(layer: Layer, prefix: str, seen: set[int]) -> Iterator[tuple[str, Slot]]:
+    for name, attribute, value in _attributes(layer):
+        if not isinstance(value, Layer | Variable | Unmade) or id(value) in seen:
+            continue
+        seen.add(id(value))
+        if isinstance(value, Layer):
+            yield from _slots(value, f"{prefix}{name}.", seen)
+        else:
+            yield f"{prefix}{name}", Slot(layer, attribute, value)
+
+
+class Linear(Layer):
+    """x @ w + b.
+
+    Args:
+        out_size: length of the last axis of what it returns.
+        in_size: length of the last axis of x; left out, the first call finds it and makes w then.
+        bias: whether there is a b.
+        rng: a seed or generator, for w: normal, divided by sqrt(in_size).
+
+    `w` has shape (in_size, out_size), `b` (1, out_size) and begins with zeros.
+    Source: Glorot and Bengio, Understanding the difficulty of training deep feedforward neural networks (2010).
+
+    >>> linear = Linear(3, rng=0)
+    >>> linear(Variable([[1.0, 2.0]])).shape, sorted(linear.params())
+    ((1, 3), ['b', 'w'])
+
+    Raises:
+        BadAttributeError: sizes that are no non-negative integers; no seed or generator.
+        ShapeMismatchError: a call with x of another last axis.
+    """
+
+    def __init__(self, out_size: int, in_size: int | None = None, bias: bool = True, *, rng: Rng) -> None:
+        self._out_size = units("linear", "out_size", out_size)
+        self._rng = generator(rng, "linear")
+        self.w: Parameter = Unmade((None, self._out_size))
+        if in_size is not None:
+            self.w = self._weights(units("linear", "in_size", in_size))
+        if Attribute("bias", BOOL).parse(bias, "linear"):
+            self.b: Variable | None = zeros((1, self._out_size))
+            self.b.name = "b"
+        else:
+            self.b = None
+
+    def _weights(self, in_size: int) -> Variable:
+        w = randn((in_size, self._out_size), rng=self._rng)
+        return Variable(w.data / np.sqrt(max(1, in_size)), name="w")
+
+    def forward(self, x: Any) -> Any:
+        """x: (..., in_size). Returns (..., out_size)."""
+        if isinstance(self.w, Unmade):
+            shape = shape_of(as_raw(x) if isinstance(x, list | tuple) else x)
+            if not shape:
+                raise ShapeMismatchError("linear: expected x with a last axis of inputs, got a scalar")
+            self.w = self._weights(shape[-1])
+        return F.linear(x, self.w) if self.b is None else F.linear(x, self.w, self.b)
+
+
+class RNN(Layer):
+    """h = tanh(x2h(x) + h2h(h)): remembers h from call to call, beginning without one.
+
+    Args:
+        hidden_size: length of the last axis of h, which it returns.
+        rng: a seed or generator for the weights.
+
+    Source: Elman, Finding structure in time (1990).
+
+    >>> rnn = RNN(4, rng=0)
+    >>> rnn(Variable([[1.0, 2.0]])).shape, sorted(rnn.params())
+    ((1, 4), ['h2h.w', 'x2h.b', 'x2h.w'])
+
+    Raises:
+        BadAttributeError: as `Linear`.
+        ShapeMismatchError: a call with another batch than the one before it.
+    """
+
+    def __init__(self, hidden_size: int, *, rng: Rng) -> None:
+        n = units("rnn", "hidden_size", hidden_size)
+        rng = generator(rng, "rnn")
+        self.x2h = Linear(n, rng=rng)
+        self.h2h = Linear(n, n, bias=False, rng=rng)
+
+    def forward(self, x: Any) -> Any:
+        """x: (batch, in_size). Returns h: (batch, hidden_size)."""
+        a = self.x2h(x)
+        if self._memory:
+            (h,) = self._memory
+            check_batch("rnn", a, h)
+            a = a + self.h2h(h)
+        h = F.tanh(a)
+        self._memory = (h,)
+        return h
+
+
+class LSTM(Layer):
+    """Long short-term memory: gates f, i, o and the candidate u decide what the cell c keeps.
+
+    f, i, o = sigmoid(x2?(x) + h2?(h)), u = tanh(x2u(x) + h2u(h)), c = f * c + i * u, h = o * tanh(c).
+
+    Args:
+        hidden_size: length of the last axis of h, which it returns.
+        rng: a seed or generator for the weights.
+
+    Source: Gers, Schmidhuber and Cummins, Learning to forget (2000).
+
+    >>> lstm = LSTM(4, rng=0)
+    >>> lstm(Variable([[1.0, 2.0]])).shape, len(lstm.params())
+    ((1, 4), 12)
+
+    Raises:
+        BadAttributeError: as `Linear`.
+        ShapeMismatchError: a call with another batch than the one before it.
+    """
+
+    def __init__(self, hidden_size: int, *, rng: Rng) -> None:
+        n = units("lstm", "hidden_size", hidden_size)
+        rng = generator(rng, "lstm")
+        self.x2f, self.x2i, self.x2o, self.x2u = (Linear(n, rng=rng) for _ in range(4))
+        self.h2f, self.h2i, self.h2o, self.h2u = (Linear(n, n, bias=False, rng=rng) for _ in range(4))
+
+    def forward(self, x: Any) -> Any:
+        """x: (batch, in_size). Returns h: (batch, hidden_size)."""
+        f, i, o, u = self.x2f(x), self.x2i(x), self.x2o(x), self.x2u(x)
+        c = None
+        if self._memory:
+            h, c = self._memory
+            check_batch("lstm", f, h)
+            f, i, o, u = f + self.h2f(h), i + self.h2i(h), o + self.h2o(h), u + self.h2u(h)
+        kept = F.sigmoid(i) * F.tanh(u)
+        c = kept if c is None else F.sigmoid(f) * c + kept
+        h = F.sigmoid(o) * F.tanh(c)
+        self._memory = h, c
+        return h
+
+
+def units(layer: str, attribute: str, value: Any) -> int:
+    """A number of units.
+
+    Raises:
+        BadAttributeError: it is no non-negative integer.
+    """
+    n: int = Attribute(attribute, NATURAL).parse(value, layer)
+    return n
+
+
+#: kind -> layer, as documents name them
+LAYERS: dict[str, Callable[..., Layer]] = {"linear": Linear, "rnn": RNN, "lstm": LSTM}

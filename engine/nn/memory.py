@@ -1,0 +1,18 @@
+"""What recurrent layers remember has to fit what comes next."""
+
+from typing import Any
+
+from engine.core.errors import ShapeMismatchError
+
+
+def check_batch(layer: str, a: Any, h: Any) -> None:
+    """Makes sure that a layer's next state has the shape of the one before; else it would be broadcast.
+
+    Raises:
+        ShapeMismatchError: it has another one.
+    """
+    if a.shape != h.shape:
+        raise ShapeMismatchError(
+            f"{layer}: x gives a state of shape {a.shape}, the call before gave {h.shape}; "
+            "call reset_state() before another batch"
+        )

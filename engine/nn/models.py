@@ -1,0 +1,93 @@
+"""Models: layers made of layers. `Model` is `Layer` by another name; subclass it in the same way."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from engine.core.errors import BadAttributeError
+from engine.core.messages import nearest
+from engine.core.operations import activations
+from engine.nn import layers
+from engine.nn.layers import Layer as Model
+from engine.nn.layers import Linear, units
+from engine.random import Rng, generator
+
+Activation = Callable[[Any], Any]
+
+__all__ = ["LSTM", "MLP", "MODELS", "Model"]
+
+
+class MLP(Model):
+    """Multilayer perceptron: linear layers with an activation between them, none after the last.
+
+    Args:
+        out_sizes: how many units each layer has.
+        activation: a function of one value, or the name of an elementwise operation ("relu", "tanh", ...).
+        rng: a seed or generator for the weights, which the first call makes.
+
+    Source: Rumelhart, Hinton and Williams, Learning representations by back-propagating errors (1986).
+
+    >>> from engine import Variable
+    >>> mlp = MLP([10, 1], activation="relu", rng=0)
+    >>> mlp(Variable([[1.0, 2.0]])).shape, sorted(mlp.params())
+    ((1, 1), ['linear[0].b', 'linear[0].w', 'linear[1].b', 'linear[1].w'])
+
+    Raises:
+        BadAttributeError: no sizes, or such as are no non-negative integers; an activation that is not known.
+    """
+
+    def __init__(self, out_sizes: Sequence[int], activation: str | Activation = "sigmoid", *, rng: Rng) -> None:
+        if not isinstance(out_sizes, list | tuple) or not out_sizes:
+            raise BadAttributeError(f"mlp: attribute out_sizes is {out_sizes!r}; expected a list of at least one size")
+        rng = generator(rng, "mlp")
+        self.linear = [Linear(units("mlp", "out_sizes", n), rng=rng) for n in out_sizes]
+        self._activation = activation if callable(activation) else _elementwise(activation)
+
+    def forward(self, x: Any) -> Any:
+        """x: (..., in_size). Returns (..., out_sizes[-1])."""
+        *hidden, last = self.linear
+        for linear in hidden:
+            x = self._activation(linear(x))
+        return last(x)
+
+
+class LSTM(Model):
+    """An LSTM layer and a linear one after it.
+
+    Args:
+        hidden_size: units of the LSTM layer.
+        out_size: length of the last axis of what it returns.
+        rng: a seed or generator for the weights.
+
+    >>> from engine import Variable
+    >>> model = LSTM(hidden_size=4, out_size=1, rng=0)
+    >>> model(Variable([[0.5]])).shape
+    (1, 1)
+    >>> model.reset_state()
+
+    Raises:
+        BadAttributeError: sizes that are no non-negative integers.
+        ShapeMismatchError: a call with another batch than the one before it.
+    """
+
+    def __init__(self, hidden_size: int, out_size: int, *, rng: Rng) -> None:
+        rng = generator(rng, "lstm")
+        self.lstm = layers.LSTM(hidden_size, rng=rng)
+        self.linear = Linear(out_size, rng=rng)
+
+    def forward(self, x: Any) -> Any:
+        """x: (batch, in_size). Returns (batch, out_size)."""
+        return self.linear(self.lstm(x))
+
+
+def _elementwise(name: Any) -> Activation:
+    known = activations()
+    if not isinstance(name, str) or name not in known:
+        near = nearest(str(name), list(known))
+        raise BadAttributeError(
+            f"mlp: attribute activation is {name!r}; expected an elementwise operation of one operand{near}"
+        )
+    return known[name]
+
+
+#: kind -> model, as documents name them
+MODELS: dict[str, Callable[..., Model]] = {"mlp": MLP, "lstm": LSTM}

@@ -1,0 +1,128 @@
+"""The state of models and optimizers as arrays by name, in memory and in safetensors files."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from engine.core.errors import InvalidValueError, ShapeMismatchError, UnknownNameError
+from engine.core.values import Value, as_raw, dtype_of, shape_of
+from engine.core.variable import Variable
+from engine.nn import tensorfile
+from engine.nn.layers import Layer, Slot, Unmade
+from engine.nn.optimizers import Optimizer
+
+Array = np.ndarray[Any, Any]
+
+_BYTES_ARE = "these bytes are"
+
+
+def state_dict(model: Layer) -> dict[str, Array]:
+    """The parameters that are made, by name, as arrays of their own.
+
+    >>> from engine.nn.layers import Linear
+    >>> {name: array.shape for name, array in state_dict(Linear(2, 3, rng=0)).items()}
+    {'w': (3, 2), 'b': (1, 2)}
+    """
+    return {name: np.array(p.data) for name, p in model.params().items()}
+
+
+def load_state_dict(model: Layer, state: Mapping[str, Any]) -> None:
+    """Replaces the value of every parameter, all of them or none; makes those that the first call would have made.
+
+    The parameters stay the variables that they were, and take the dtype that the state has.
+
+    >>> from engine.nn.layers import Linear
+    >>> linear = Linear(1, rng=0)
+    >>> load_state_dict(linear, {"w": [[1.0], [2.0]], "b": [[0.5]]})
+    >>> print(linear(Variable([[1.0, 1.0]])))
+    variable([[3.5]])
+
+    Raises:
+        UnknownNameError: names that are missing, or that the model does not have.
+        ShapeMismatchError: a value of another shape than its parameter.
+        InvalidValueError: a value that is not floating; a parameter that was computed: only a leaf's value can be
+            replaced.
+    """
+    slots = model.slots()
+    wrong = [f'missing "{name}"' for name in slots if name not in state]
+    wrong += [f'unexpected "{name}"' for name in state if name not in slots]
+    if wrong:
+        raise UnknownNameError(
+            f"load_state_dict: the state is not one of this {type(model).__name__}: {', '.join(wrong)}"
+        )
+    raws = {name: as_raw(state[name]) for name in slots}
+    shapes = [
+        f"{name} has shape {shape_of(raws[name])}, expected {slot.parameter.shape}"
+        for name, slot in slots.items()
+        if not _fits(slot, raws[name])
+    ]
+    if shapes:
+        raise ShapeMismatchError(f"load_state_dict: {'; '.join(shapes)}")
+    for name, slot in slots.items():
+        if dtype_of(raws[name]).kind != "f":
+            raise InvalidValueError(f"load_state_dict: {name} is {dtype_of(raws[name])}; expected float64 or float32")
+        if isinstance(slot.parameter, Variable) and slot.parameter.creator is not None:
+            raise InvalidValueError(
+                f"load_state_dict: {name} was computed by {slot.parameter.creator.name}; expected a leaf"
+            )
+    for name, slot in slots.items():
+        if isinstance(slot.parameter, Variable):
+            slot.parameter.data = raws[name]
+        else:
+            setattr(slot.layer, slot.attribute, Variable(raws[name], name=slot.attribute))
+
+
+def dumps(state: Layer | Optimizer | Mapping[str, Any]) -> bytes:
+    """The state of a model or an optimizer, or arrays by name, as the bytes of a safetensors file.
+
+    Raises:
+        InvalidValueError: a value of a dtype that is not supported.
+    """
+    if isinstance(state, Layer):
+        state = state_dict(state)
+    elif isinstance(state, Optimizer):
+        state = state.state_dict()
+    return tensorfile.write({name: np.asarray(as_raw(value)) for name, value in state.items()})
+
+
+def loads(data: bytes) -> dict[str, Array]:
+    """Reads what `dumps` made: arrays by name, for `load_state_dict`.
+
+    Raises:
+        InvalidValueError: the bytes are no safetensors file, or it has a dtype that is not supported.
+    """
+    try:
+        state = tensorfile.read(data)
+    except ValueError as error:
+        raise InvalidValueError(f"{_BYTES_ARE} no safetensors file of supported dtypes: {error}") from error
+    return {name: np.asarray(as_raw(array)) for name, array in state.items()}
+
+
+def save(path: str | Path, state: Layer | Optimizer | Mapping[str, Any]) -> None:
+    """Writes a safetensors file; see `dumps`.
+
+    Raises:
+        InvalidValueError: a value of a dtype that is not supported.
+        OSError: the file cannot be written.
+    """
+    Path(path).write_bytes(dumps(state))
+
+
+def load(path: str | Path) -> dict[str, Array]:
+    """Reads what `save` wrote: arrays by name, for `load_state_dict`.
+
+    Raises:
+        InvalidValueError: the file is no safetensors file, or has a dtype that is not supported.
+        OSError: the file cannot be read.
+    """
+    try:
+        return loads(Path(path).read_bytes())
+    except InvalidValueError as error:
+        raise InvalidValueError(f"load: {path} is{error.detail.removeprefix(_BYTES_ARE)}") from error
+
+
+def _fits(slot: Slot, raw: Value) -> bool:
+    p = slot.parameter
+    return p.fits(shape_of(raw)) if isinstance(p, Unmade) else p.shape == shape_of(raw)

@@ -1,0 +1,250 @@
+"""Emit: the steps of a plan as lines of Python.
+
+Nothing that a user wrote gets into the text: values are called `v0, v1, ...`, inputs `x0, ...`, constants `c0, ...` and
+buffers `b0, ...`; numbers stand as Python prints them, and all else is bound to names that are made here.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Container, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+from scipy import special
+
+from engine.core.dispatch import apply
+from engine.core.operation import Operation
+from engine.core.operations import CALLS
+from engine.core.values import FLOAT64, canonical
+from engine.plans.codegen.code import Code, Line
+from engine.plans.codegen.forms import ARRAY, TRUTH, calls_ufunc, forms, on_numbers
+from engine.plans.codegen.fuse import Group
+from engine.plans.codegen.parts import is_joined, spans
+from engine.plans.codegen.region import Region
+from engine.plans.codegen.structure import Structure
+from engine.plans.trace import Step
+
+#: Longer expressions get a name.
+_LONGEST_INSIDE = 60
+_MODULES = {"np": np, "special": special}
+
+
+def _read_inside(structure: Structure, found: Sequence[str], named: Container[int]) -> set[int]:
+    """Numbers that are read once, where Python's numbers are computed: they can stand there without a name."""
+    reads: Counter[int] = Counter(structure.outputs)
+    inside: set[int] = set()
+    for step in structure.steps:
+        reads.update(step.args)
+        if step.op is not None and on_numbers(step, [found[a] for a in step.args]):
+            once = [a for k, a in enumerate(step.args) if step.lowering.inline.count(f"{{{k}}}") <= 1]
+            inside.update(a for a in once if a not in named)
+    return {n for n in inside if reads[n] == 1}
+
+
+class Emitter:
+    """Writes the steps of a structure.
+
+    Args:
+        structure: the steps.
+        is_guarded: scalar operations are written so that they never raise, but give what NumPy gives at the edges.
+        buffers: for numbers of steps the name of the array that the result is written to.
+        named: numbers of steps that get a name even if they are read only once.
+        threads: how many may work on a region; all processors where None.
+    """
+
+    def __init__(
+        self,
+        structure: Structure,
+        *,
+        is_guarded: bool,
+        buffers: Mapping[int, str],
+        named: Container[int] = (),
+        threads: int | None = None,
+    ) -> None:
+        self._threads = threads
+        self.code = Code()
+        self._structure = structure
+        self._steps = structure.steps
+        self._forms = forms(structure.steps)
+        self.is_guarded = is_guarded
+        self._buffers = buffers
+        self._beginnings: dict[Any, str] = {}
+        self.regions: list[str] = []
+        self._inside = _read_inside(structure, self._forms, named)
+        self._texts = {n: f"x{k}" for k, n in enumerate(structure.inputs)}
+        self._texts |= {n: f"c{k}" for k, n in enumerate(structure.constants)}
+
+    def emit(self, item: int | Group) -> list[Line]:
+        """One step, or a group of steps that are run together."""
+        return self._region(item) if isinstance(item, Group) else self._step(item)
+
+    def _region(self, group: Group) -> list[Line]:
+        region = Region(self._steps, group, self._threads)
+        self.regions.append(region.source)
+        function = self.code.bound("region", region.run)
+        for n in group.results:
+            self._texts[n] = f"v{n}"
+        results = "".join(f"{self._texts[n]}, " for n in group.results)
+        operands = ", ".join(self._texts[a] for a in group.operands)
+        targets = "".join(f"{self._buffers.get(n)}, " for n in group.results)
+        names = ", ".join(dict.fromkeys(self._steps[n].operation.name for n in group.members))
+        return [(f"{results}= {function}([{operands}], ({targets}))", names)]
+
+    def _step(self, n: int) -> list[Line]:
+        """One step; what is known already, or is another under a name of its own, needs no line."""
+        step = self._steps[n]
+        if step.op is None:
+            if n not in self._texts:
+                self._texts[n] = self._texts[step.args[0]] if step.args else self._number(step.value)
+            return []
+        self._texts[n] = f"v{n}"
+        lines: list[Line] = []
+        if step.stream is not None:
+            function = self.code.bound(step.operation.name, partial(_drawn, step))
+            text = f"{function}(seed, {', '.join(self._array(a) for a in step.args)})"
+        elif on_numbers(step, [self._forms[a] for a in step.args]):
+            text = self._scalar(step)
+            if n in self._inside and len(text) <= _LONGEST_INSIDE:
+                self._texts[n] = f"({text})"
+                return []
+        elif is_joined(step) and n in self._buffers:
+            text = self._joined(n, lines)
+        elif calls_ufunc(step, self._steps):
+            text = self._ufunc(step, self._buffers.get(n))
+        else:
+            text = self._general(n, lines)
+        return [*lines, (f"v{n} = {text}", step.operation.name)]
+
+    def forget(self, n: int) -> list[Line]:
+        """Lets go of what a value holds."""
+        return [(f"del {self._texts[n]}", "")]
+
+    def text(self, n: int) -> str:
+        """What a value is called."""
+        return self._texts[n]
+
+    def result(self, n: int) -> str:
+        """A value as it is handed out."""
+        step = self._steps[n]
+        if self._forms[n] == TRUTH:
+            self.code.names["asarray"] = np.asarray
+            return f"asarray({self._texts[n]})"
+        return self._number(float(step.value)) if type(step.value) is int else self._texts[n]
+
+    def _number(self, value: float) -> str:
+        if type(value) is float and not math.isfinite(value):
+            return self.code.bound("number", value)
+        text = repr(value)
+        return f"({text})" if text.startswith("-") else text
+
+    def _scalar(self, step: Step) -> str:
+        op = step.operation
+        args = [self._float(a) for a in step.args]
+        if op.name == "where":
+            # The condition is true or not, be it a float or a bool.
+            args[0] = self._texts[step.args[0]]
+        if op.lowering.inline and not (self.is_guarded and ("/" in op.lowering.inline or op.lowering.inline_names)):
+            self.code.names.update(op.lowering.inline_names)
+            text: str = op.lowering.inline.format(*args)
+            return text
+        if op.lowering.scalar is None:
+            function = self.code.bound(op.name, partial(_of_floats, op, step.attrs))
+        elif step.attrs:
+            function = self.code.bound(op.name, partial(op.lowering.scalar, **step.attrs))
+            if self.is_guarded:
+                function = self.code.bound(op.name, partial(_guarded, op, step.attrs))
+        else:
+            function = op.name
+            self.code.names[function] = CALLS[op.name] if self.is_guarded else op.lowering.scalar
+        return f"{function}({', '.join(args)})"
+
+    def _float(self, n: int) -> str:
+        value = self._steps[n].value
+        if type(value) in (int, bool):
+            return self._number(float(value))
+        return f"float({self._texts[n]})" if self._forms[n] == TRUTH else self._texts[n]
+
+    def _ufunc(self, step: Step, buffer: str | None) -> str:
+        ufunc: Any = step.lowering.ufunc
+        args = [self._texts[a] for a in step.args] + ([f"out={buffer}"] if buffer else [])
+        name = next((name for name, module in _MODULES.items() if getattr(module, ufunc.__name__, None) is ufunc), None)
+        if name is None:
+            return f"{self.code.bound(step.operation.name, ufunc)}({', '.join(args)})"
+        self.code.names[name] = _MODULES[name]
+        return f"{name}.{ufunc.__name__}({', '.join(args)})"
+
+    def _joined(self, n: int, lines: list[Line]) -> str:
+        """The buffer of what is joined; operands that were not computed in it are copied."""
+        buffer = self._buffers[n]
+        for a, span in spans(self._structure, n):
+            if self._buffers.get(a) != buffer + span:
+                self.code.names["np"] = np
+                lines.append((f"np.copyto({buffer}{span}, {self._texts[a]})", "concat"))
+        return buffer
+
+    def _begun(self, step: Step, args: list[str], lines: list[Line]) -> str:
+        """What several operations on the same operands begin with, computed once."""
+        key = (step.lowering.begin, step.args, repr(step.attrs))
+        if key not in self._beginnings:
+            name = f"w{len(self._beginnings)}"
+            attrs = [f"**{self.code.bound('attrs', step.attrs)}"] * bool(step.attrs)
+            begin = self.code.bound(f"begin_{step.operation.name}", step.lowering.begin)
+            lines.append((f"{name} = {begin}({', '.join(args + attrs)})", step.operation.name))
+            self._beginnings[key] = name
+        return self._beginnings[key]
+
+    def _general(self, n: int, lines: list[Line]) -> str:
+        step = self._steps[n]
+        op = step.operation
+        args = [self._array(a) for a in step.args]
+        if op.lowering.begin is not None:
+            args = [self._begun(step, args, lines)]
+            function = self.code.bound(op.name, op.lowering.finish)
+        elif op.lowering.emit is not None and all(self._forms[a] == ARRAY for a in step.args):
+            function = self.code.bound(
+                op.name, op.lowering.emit(*(self._steps[a].aval for a in step.args), **step.attrs)
+            )
+            if op.lowering.takes_out and n in self._buffers:
+                args.append(self._buffers[n])
+        else:
+            function = f"{op.name}_array"
+            self.code.names[function] = op.forward
+            if step.attrs:
+                args.append(f"**{self.code.bound('attrs', step.attrs)}")
+        text = f"{function}({', '.join(args)})"
+        if step.aval.dtype == FLOAT64:
+            return text if step.aval.shape else f"float({text})"
+        self.code.names["canonical"] = canonical
+        return f"canonical({text})"
+
+    def _array(self, n: int) -> str:
+        """An operand of NumPy's: a scalar that has a dtype of its own keeps it, a Python number has none."""
+        step, text = self._steps[n], self._texts[n]
+        if step.aval.weak is not None or self._forms[n] == ARRAY:
+            return text
+        name = "asarray" if self._forms[n] == TRUTH else "float64"
+        self.code.names[name] = np.asarray if self._forms[n] == TRUTH else np.float64
+        return f"{name}({text})"
+
+
+def _of_floats(op: Operation, attrs: dict[str, Any], *xs: float) -> Any:
+    """An operation that has no function of floats of its own."""
+    return canonical(op.forward(*map(np.asarray, xs), **attrs))
+
+
+def _guarded(op: Operation, attrs: dict[str, Any], *xs: float) -> Any:
+    """What an operation with attributes gives for floats, also where Python's functions raise."""
+    return apply(op, xs, attrs)
+
+
+def _drawn(step: Step, seed: int, *xs: Any) -> Any:
+    """What a random operation draws, from a stream for its place, and for each row of a batch."""
+    op, attrs, stream = step.operation, step.attrs, step.stream
+    assert stream is not None
+    if stream.rows is None:
+        return canonical(op.forward(*xs, **attrs, rng=stream.generator(seed)))
+    drawn = [
+        op.forward(*(np.asarray(x)[i] for x in xs), **attrs, rng=stream.generator(seed, i)) for i in range(stream.rows)
+    ]
+    return np.stack(drawn) if drawn else canonical(op.forward(*xs, **attrs, rng=stream.generator(seed)))

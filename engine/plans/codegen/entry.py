@@ -1,0 +1,230 @@
+"""Entry: a program as a function of Python's own arguments, in whatever containers they come."""
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from itertools import repeat
+from typing import Any
+
+import numpy as np
+
+from engine.core import trees
+from engine.core.tracer import Symbol
+from engine.core.values import BOOL, FLOAT32, FLOAT64, INT64, Aval, Value, as_raw
+from engine.plans.codegen.alternatives import Watched
+from engine.plans.codegen.buffers import is_fresh
+from engine.plans.codegen.code import INDENT, Code
+from engine.plans.codegen.emit import Emitter
+from engine.plans.codegen.forms import ARRAY, forms
+from engine.plans.codegen.program import Program, is_finite_text
+from engine.plans.codegen.structure import Structure
+from engine.plans.trace import Trace
+
+Function = Callable[..., Any]
+
+#: Python's and NumPy's scalars that become arrays of a dtype.
+_SCALARS: dict[np.dtype[Any], frozenset[type]] = {
+    BOOL: frozenset([bool, np.bool_]),
+    INT64: frozenset([np.int8, np.int16, np.int32, np.int64, np.uint8, np.uint16, np.uint32]),
+    FLOAT32: frozenset([np.float16, np.float32]),
+}
+
+
+class OtherFormError(Exception):
+    """Arguments have not the form that code was made for."""
+
+
+class Entry:
+    """The code for one form of arguments.
+
+    function: takes the arguments apart, makes sure that they have that form, computes, and puts results together;
+        raises OtherFormError for arguments of another form.
+
+    Args:
+        trace, outputs: what is computed; inputs are called x and the number of the leaf.
+        args: arguments in that form.
+        avals: of all leaves, those of keywords after these.
+        y: the result, whose leaves are the outputs.
+    """
+
+    def __init__(
+        self, trace: Trace, outputs: Sequence[Symbol], args: tuple[Any, ...], avals: Sequence[Aval], y: Any
+    ) -> None:
+        watched = Watched(trace, outputs)
+        structure = watched.structure
+        self._program = Program(structure)
+        self._leaves = [int(name[1:]) for name in structure.names]
+        #: The containers of the result, without symbols, which would keep the trace.
+        self._form = trees.filled(y, repeat(...))
+        self.nbytes = self._program.nbytes + watched.nbytes
+        self._results = _computing(self._program, structure, watched.trace)
+        if watched.places:
+            self._results = _settling(self._results, watched)
+        self.function = self._written(structure, args, avals, watched)
+
+    @property
+    def source(self) -> str:
+        """The code that computes."""
+        return self._program.source
+
+    def run(self, values: Sequence[Value]) -> Any:
+        """The result, from the leaves of all arguments."""
+        return trees.filled(self._form, iter(self._results(*(values[k] for k in self._leaves))))
+
+    def _written(
+        self, structure: Structure, args: tuple[Any, ...], avals: Sequence[Aval], watched: Watched
+    ) -> Function:
+        emitter = Emitter(structure, is_guarded=False, buffers={})
+        code = emitter.code
+        code.names |= {"results": self._results, "OtherFormError": OtherFormError}
+        parameters = [f"p{k}" for k in range(len(args))]
+        code.add(f"def entry({', '.join(parameters)}):")
+        inputs = {leaf: f"x{k}" for k, leaf in enumerate(self._leaves)}
+        reader = _Reader(code, avals, inputs)
+        for item, text in zip(args, parameters, strict=True):
+            reader.read(item, text)
+        given = ", ".join(f"x{k}" for k in range(len(structure.inputs)))
+        outputs = [f"y{k}" for k in range(watched.count)]
+        if self._program.is_scalar and not self._program.is_long:
+            body = [line for n in range(len(structure.steps)) for line, _ in emitter.emit(n)]
+            outputs_text = [emitter.result(n) for n in structure.outputs]
+            result = f"return {_packed(code, self._form, iter(outputs_text))}"
+            if watched.places:
+                result = f"if {is_finite_text(dict.fromkeys(outputs_text[k] for k in watched.places))}: {result}"
+            for line in ["try:", *(INDENT + line for line in body), INDENT + result]:
+                code.add(INDENT + line)
+            code.add(f"{INDENT}except (ArithmeticError, ValueError):")
+            code.add(f"{2 * INDENT}pass")
+        code.add(f"{INDENT}{''.join(text + ', ' for text in outputs) or '()'} = results({given})")
+        code.add(f"{INDENT}return {_packed(code, self._form, iter(outputs))}")
+        function: Function = code.function()
+        return function
+
+
+def _packed(code: Code, tree: Any, leaves: Iterator[str]) -> str:
+    """An expression for what has these leaves, in its containers."""
+    if tree is None:
+        return "None"
+    if isinstance(tree, dict):
+        items = (f"{code.bound('key', key)}: {_packed(code, item, leaves)}" for key, item in tree.items())
+        return f"{{{', '.join(items)}}}"
+    if isinstance(tree, list | tuple):
+        listed = "".join(_packed(code, item, leaves) + ", " for item in tree)
+        if type(tree) in (list, tuple):
+            return f"[{listed}]" if type(tree) is list else f"({listed})"
+        return f"{code.bound('container', type(tree))}({listed if hasattr(tree, '_fields') else f'({listed})'})"
+    return next(leaves)
+
+
+def _computing(program: Program, structure: Structure, trace: Trace) -> Function:
+    """A function that gives the leaves of the result, from the inputs of the program."""
+    found, numbers = forms(structure.steps), structure.outputs[: structure.count]
+    # What may be a view of an argument, a constant or another result is copied.
+    copied = [
+        k
+        for k, n in enumerate(numbers)
+        if found[n] == ARRAY and (not is_fresh(structure.steps[n]) or numbers.index(n) < k)
+    ]
+    return partial(_results, program, structure.constant_values(trace), copied)
+
+
+def _settling(plain: Function, watched: Watched) -> Function:
+    """The same with supports where a derivative is not finite without."""
+    made: list[Function] = []
+
+    def results(*given: Value) -> list[Value]:
+        found: list[Value]
+        *found, is_finite = plain(*given)
+        if is_finite:
+            return found
+        if not made:
+            trace, structure = watched.other()
+            made.append(_computing(Program(structure), structure, trace))
+        masked: list[Value] = made[0](*given)
+        return masked
+
+    return results
+
+
+def _results(program: Program, constants: list[Value], copied: Sequence[int], *given: Value) -> list[Value]:
+    """The leaves of the result; some of them copied."""
+    found = program([*given, *constants])
+    for k in copied:
+        found[k] = np.array(found[k])
+    return found
+
+
+class _Reader:
+    """Writes how arguments are taken apart, and that those of another form are refused."""
+
+    def __init__(self, code: Code, avals: Sequence[Aval], inputs: dict[int, str]) -> None:
+        self._code = code
+        self._avals = avals
+        self._inputs = inputs
+        self._leaves = 0
+        self._containers = 0
+
+    def read(self, tree: Any, text: str) -> None:
+        """One argument, or what is inside of one, called `text`."""
+        if tree is None:
+            self._unless(f"{text} is None")
+        elif isinstance(tree, dict):
+            keys = [self._code.bound("key", key) for key in tree]
+            condition = f"type({text}) is dict and list({text}) == [{', '.join(keys)}]"
+            if any(type(key) is not str for key in tree):
+                # 1, True and 1.0 are equal keys.
+                kinds = ", ".join(self._code.bound("kind", type(key)) for key in tree)
+                condition += f" and [*map(type, {text})] == [{kinds}]"
+            self._unless(condition)
+            self._inside([(item, f"{text}[{key}]") for key, item in zip(keys, tree.values(), strict=True)])
+        elif isinstance(tree, list | tuple):
+            kind = self._code.bound("container", type(tree))
+            self._unless(f"type({text}) is {kind} and len({text}) == {len(tree)}")
+            self._inside([(item, f"{text}[{k}]") for k, item in enumerate(tree)])
+        else:
+            self._leaf(text)
+
+    def _inside(self, items: Sequence[tuple[Any, str]]) -> None:
+        for item, text in items:
+            if isinstance(item, dict | list | tuple):
+                name = f"q{self._containers}"
+                self._containers += 1
+                self._code.add(f"{INDENT}{name} = {text}")
+                self.read(item, name)
+            else:
+                self.read(item, text)
+
+    def _leaf(self, text: str) -> None:
+        known, name = self._avals[self._leaves], self._inputs.get(self._leaves, f"u{self._leaves}")
+        self._leaves += 1
+        self._code.add(f"{INDENT}{name} = {text}")
+        if known.weak is float:
+            # A number is a float already, or becomes one.
+            numbers = f"type({name}) is int or {self._is_array(name, Aval((), FLOAT64))}"
+            self._converted(f"type({name}) is float", numbers, name, f"{self._named('as_raw', as_raw)}({name})")
+        elif known == Aval((), FLOAT64):
+            self._unless(f"type({name}) is {self._named('float64', np.float64)}")
+            self._code.add(f"{INDENT}{name} = float({name})")
+        elif known.shape:
+            self._unless(self._is_array(name, known))
+        else:
+            scalars = f"type({name}) in {self._code.bound('scalars', _SCALARS[known.dtype])}"
+            array = f"{self._named('asarray', np.asarray)}({name}, {self._code.bound('dtype', known.dtype)})"
+            self._converted(self._is_array(name, known), scalars, name, array)
+
+    def _named(self, name: str, value: Any) -> str:
+        self._code.names[name] = value
+        return name
+
+    def _is_array(self, name: str, known: Aval) -> str:
+        kind, dtype = self._named("ndarray", np.ndarray), self._code.bound("dtype", known.dtype)
+        return f"type({name}) is {kind} and {name}.dtype is {dtype} and {name}.shape == {known.shape!r}"
+
+    def _unless(self, condition: str, indent: str = INDENT) -> None:
+        self._code.add(f"{indent}if not ({condition}):")
+        self._code.add(f"{indent}{INDENT}raise OtherFormError")
+
+    def _converted(self, is_so: str, can_be: str, name: str, text: str) -> None:
+        """A leaf that has its form, or one that is brought to it."""
+        self._code.add(f"{INDENT}if not ({is_so}):")
+        self._unless(can_be, 2 * INDENT)
+        self._code.add(f"{2 * INDENT}{name} = {text}")

@@ -1,0 +1,80 @@
+"""Forms: how each value of a plan stands in its code, and by what it is computed."""
+
+from collections.abc import Sequence
+
+from engine.core.values import BOOL, FLOAT64, Aval
+from engine.plans.trace import Step
+
+#: As a Python float, as a Python bool, or as the array that NumPy makes of it.
+FLOAT, TRUTH, ARRAY = "float", "truth", "array"
+#: Operators that Python and NumPy compute alike.
+_EXACT = ("+", "-", "*", "/")
+
+
+def forms(steps: Sequence[Step]) -> list[str]:
+    """How each value stands in the code."""
+    found: list[str] = []
+    for step in steps:
+        if step.op is None:
+            form = found[step.args[0]] if step.args else _form(step.aval)
+        elif step.aval.dtype == BOOL and on_numbers(step, [found[a] for a in step.args]):
+            form = TRUTH
+        else:
+            form = FLOAT if _is_float(step.aval) else ARRAY
+        found.append(form)
+    return found
+
+
+def _form(aval: Aval) -> str:
+    if aval.weak is bool:
+        return TRUTH
+    return FLOAT if _is_float(aval) else ARRAY
+
+
+def _is_float(aval: Aval) -> bool:
+    return not aval.shape and aval.dtype == FLOAT64
+
+
+def on_numbers(step: Step, given: Sequence[str]) -> bool:
+    """Whether a step is computed on Python's numbers."""
+    if step.aval.shape or step.stream is not None or ARRAY in given:
+        return False
+    if FLOAT not in given:
+        return step.aval.dtype == BOOL and bool(step.lowering.inline) and not step.operation.is_differentiable
+    if (
+        TRUTH in given
+        and step.operation.is_differentiable
+        and step.operation.symbol not in _EXACT
+        and step.operation.name != "where"
+    ):
+        # Beside an array of one bool the tape takes NumPy's function, which may round or choose otherwise.
+        return False
+    return step.aval.dtype == FLOAT64 or (step.aval.dtype == BOOL and step.lowering.scalar is not None)
+
+
+def is_scalar(steps: Sequence[Step]) -> bool:
+    """Whether all is computed on Python's numbers, by functions of these alone."""
+    found = forms(steps)
+    return ARRAY not in found and all(
+        on_numbers(step, [found[a] for a in step.args]) and step.lowering.scalar is not None
+        for step in steps
+        if step.op
+    )
+
+
+def writes_out(step: Step, steps: Sequence[Step]) -> bool:
+    """Whether the result of a step can be written to an array that is there."""
+    if calls_ufunc(step, steps):
+        return True
+    takes_out = step.op is not None and step.lowering.takes_out
+    return takes_out and step.aval.dtype == FLOAT64 and all(steps[a].aval == step.aval for a in step.args[:1])
+
+
+def calls_ufunc(step: Step, steps: Sequence[Step]) -> bool:
+    """Whether a step is a call of one of NumPy's functions on doubles."""
+    return bool(
+        step.op is not None
+        and step.lowering.ufunc is not None
+        and step.aval.shape
+        and all(steps[a].aval.dtype == FLOAT64 for a in step.args)
+    )

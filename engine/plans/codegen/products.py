@@ -1,0 +1,197 @@
+"""Products: a sum of products of matrices as one product, of their operands side by side.
+
+    a1 @ b1 + a2 @ b2 + ... = concat([a1, a2, ...], axis=1) @ concat([b1, b2, ...], axis=0)
+
+The gradient of a weight that is used many times, in every step of a recurrent network, is such a sum. It is rewritten
+where the products that are saved hold more numbers together than the operands: then most of the time goes into writing
+products and adding them up. Operands are computed in place where the buffers allow it (see `parts`). How much is taken
+together is bounded, for operands that were let go one by one are held together now. Operands that many sums have in
+common, such as the weights in `x @ u + h @ w` for each step, are joined once and count once.
+
+Recognised are additions to matrices of doubles, each read by the next one alone, and products among their terms that
+nothing else reads. Where most first operands are transposed, so is what they are joined to, and likewise the second.
+Sums are added up in another order than on a tape, always in the same one.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from engine.core.operations import OPERATIONS
+from engine.core.values import FLOAT64, Aval
+from engine.plans.codegen.structure import Structure
+from engine.plans.trace import Step
+
+#: Operands of one product have at most so many bytes, and all that a program holds together for longer.
+_LARGEST = 2**22
+_MOST = 2**25
+
+
+def with_products_joined(structure: Structure) -> Structure:
+    """The same values, with sums of products as one product each. Takes linear time."""
+    if sum(_is_named(step, "matmul") for step in structure.steps) < 2:
+        return structure
+    return _Joining(structure).result()
+
+
+class Sum(NamedTuple):
+    """A sum of matrices.
+
+    number: of the step that gives it.
+    products, others: the terms; others may be repeated along an axis.
+    saved: how many numbers the products hold, less those of one.
+    """
+
+    number: int
+    products: list[int]
+    others: list[int]
+    saved: int
+
+
+class _Joining:
+    """The steps of a structure, to which others are added that stand for some of them."""
+
+    def __init__(self, structure: Structure) -> None:
+        self._structure = structure
+        self._steps = list(structure.steps)
+        self._stand_for: dict[int, int] = {}
+        self._made: dict[tuple[int, ...], int] = {}
+        self._room = _MOST
+        self._reads = Counter(structure.outputs)
+        for step in self._steps:
+            self._reads.update(step.args)
+
+    def result(self) -> Structure:
+        shared: dict[tuple[int, tuple[int, ...]], list[Sum]] = {}
+        for found in self._sums():
+            operands = [self._steps[a].args for a in found.products]
+            if found.saved > self._size(a for pair in operands for a in pair):
+                self._join(found, self._chunks(found.products))
+            elif len(operands) > 1:
+                for side, same in enumerate(zip(*operands, strict=True)):
+                    shared.setdefault((side, same), []).append(found)
+        for (side, same), sums in shared.items():
+            self._join_shared(1 - side, same, [found for found in sums if found.number not in self._stand_for])
+        return self._structure.replaced(self._steps, self._stand_for) if self._stand_for else self._structure
+
+    def _join_shared(self, side: int, same: Sequence[int], sums: Sequence[Sum]) -> None:
+        """Joins the products of sums that have the operands on the other side in common: those are joined once."""
+        size = self._size(same)
+        own = self._size(self._steps[a].args[side] for found in sums for a in found.products)
+        nbytes = size * FLOAT64.itemsize
+        if len(sums) > 1 and sum(found.saved for found in sums) > own + size and nbytes <= min(_LARGEST, self._room):
+            self._room -= nbytes
+            for found in sums:
+                self._join(found, [found.products])
+
+    def _sums(self) -> list[Sum]:
+        """All sums of matrices."""
+        inside: set[int] = set()
+        found = []
+        for n in reversed(range(len(self._steps))):
+            if n in inside or not self._is_sum(n):
+                continue
+            terms, pending = [], [n]
+            while pending:
+                a = pending.pop()
+                if a == n or (self._reads[a] == 1 and self._is_sum(a) and self._are_alike(a, n)):
+                    inside.add(a)
+                    pending += reversed(self._steps[a].args)
+                else:
+                    terms.append(a)
+            products = [a for a in terms if self._is_product(a) and self._are_alike(a, n)]
+            own = set(products)
+            others = [a for a in terms if a not in own]
+            found.append(Sum(n, products, others, (len(products) - 1) * self._steps[n].aval.size))
+        return found[::-1]
+
+    def _is_sum(self, n: int) -> bool:
+        step = self._steps[n]
+        return _is_named(step, "add") and _is_matrix(step) and any(self._are_alike(a, n) for a in step.args)
+
+    def _are_alike(self, a: int, n: int) -> bool:
+        return self._steps[a].aval == self._steps[n].aval
+
+    def _is_product(self, n: int) -> bool:
+        step = self._steps[n]
+        return self._reads[n] == 1 and _is_named(step, "matmul") and all(_is_matrix(self._steps[a]) for a in step.args)
+
+    def _join(self, found: Sum, chunks: Sequence[Sequence[int]]) -> None:
+        """Adds what stands for a sum: a product for each chunk, and the other terms."""
+        if len(chunks) == len(found.products):
+            return
+        step = self._steps[found.number]
+        total, *rest = [*map(self._joined, chunks), *found.others]
+        for a in rest:
+            total = self._added(Step(step.op, (total, a), step.attrs, step.aval))
+        self._stand_for[found.number] = total
+
+    def _chunks(self, products: Sequence[int]) -> list[list[int]]:
+        """Products that are taken together, in order."""
+        chunks: list[list[int]] = []
+        nbytes = 0
+        for a in products:
+            size = self._size(self._steps[a].args) * FLOAT64.itemsize
+            if chunks and nbytes + size <= min(_LARGEST, self._room):
+                chunks[-1].append(a)
+                nbytes += size
+                continue
+            self._room -= nbytes if chunks and len(chunks[-1]) > 1 else 0
+            chunks.append([a])
+            nbytes = size
+        self._room -= nbytes if chunks and len(chunks[-1]) > 1 else 0
+        return chunks
+
+    def _size(self, places: Iterable[int]) -> int:
+        """How many numbers some matrices hold."""
+        return sum(self._steps[a].aval.size for a in places)
+
+    def _joined(self, products: Sequence[int]) -> int:
+        """One product for many."""
+        if len(products) == 1:
+            return products[0]
+        step = self._steps[products[0]]
+        firsts, seconds = zip(*(self._steps[a].args for a in products), strict=True)
+        args = (self._side_by_side(firsts, 1), self._side_by_side(seconds, 0))
+        return self._added(Step(step.op, args, step.attrs, step.aval))
+
+    def _side_by_side(self, args: Sequence[int], axis: int) -> int:
+        """Operands joined; where most are transposed, what they are transposes of, and that transposed."""
+        transposes = [self._steps[a] for a in args if _is_transposed(self._steps[a])]
+        if 2 * len(transposes) <= len(args):
+            return self._concat(args, axis)
+        like = transposes[0]
+        plain = [step.args[0] if _is_transposed(step := self._steps[a]) else self._transpose(a, like) for a in args]
+        return self._transpose(self._concat(plain, 1 - axis), like)
+
+    def _transpose(self, n: int, like: Step) -> int:
+        return self._added(Step(like.op, (n,), like.attrs, Aval(self._steps[n].aval.shape[::-1], FLOAT64)))
+
+    def _concat(self, args: Sequence[int], axis: int) -> int:
+        key = (*args, axis)
+        if key not in self._made:
+            shapes = [self._steps[a].aval.shape for a in args]
+            length = sum(shape[axis] for shape in shapes)
+            shape = (length, shapes[0][1]) if axis == 0 else (shapes[0][0], length)
+            step = Step(OPERATIONS["concat"], tuple(args), {"axis": axis}, Aval(shape, FLOAT64))
+            self._made[key] = self._added(step)
+        return self._made[key]
+
+    def _added(self, step: Step) -> int:
+        self._steps.append(step)
+        return len(self._steps) - 1
+
+
+def _is_named(step: Step, name: str) -> bool:
+    return step.runs(name)
+
+
+def _is_matrix(step: Step) -> bool:
+    return len(step.aval.shape) == 2 and step.aval.dtype == FLOAT64
+
+
+def _is_transposed(step: Step) -> bool:
+    if not _is_named(step, "transpose"):
+        return False
+    axes = step.attrs["axes"]
+    return axes is None or [a % 2 for a in axes] == [1, 0]

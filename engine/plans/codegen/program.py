@@ -1,0 +1,227 @@
+"""Program: a structure as one generated Python function of straight-line code.
+
+Programs of scalars become code on Python's floats. It is written for the common case, in which nothing is divided by 0
+and nothing overflows; where Python raises, the same steps run once more in operations that give what NumPy gives.
+All else becomes calls of NumPy, which write into buffers that the program keeps from one call to the next.
+"""
+
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from math import isfinite
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from engine.core.errors import InvalidValueError
+from engine.core.masking import LONG
+from engine.core.values import Aval, Value
+from engine.plans.codegen.buffers import Buffers, Order, last_reads
+from engine.plans.codegen.code import INDENT, Code, Line
+from engine.plans.codegen.emit import Emitter
+from engine.plans.codegen.forms import FLOAT, forms, is_scalar
+from engine.plans.codegen.fuse import Group, fused
+from engine.plans.codegen.pieces import MOST_LINES, in_pieces
+from engine.plans.codegen.products import with_products_joined
+from engine.plans.codegen.structure import Structure
+
+#: What a program keeps of buffers between calls: at most so many sets of at most so many bytes together.
+_SETS_KEPT = 2
+_BYTES_KEPT = 2**26
+#: Arrays of at least so many bytes are let go as soon as nothing reads them.
+_SMALLEST_FORGOTTEN = 2**16
+#: What a line, with what it is bound to, takes in memory.
+_BYTES_PER_LINE = 1000
+
+
+def is_finite_text(texts: Iterable[str]) -> str:
+    """An expression for whether some numbers are finite: an infinity or a NaN less itself is NaN."""
+    return " and ".join(f"{text} - {text} == 0.0" for text in texts)
+
+
+def _is_finite(known: Aval, text: str) -> str:
+    """An expression for whether all elements of a value are finite; a sum that overflows says that they are not."""
+    if not known.shape:
+        return f"isfinite({text})"
+    if known.size >= LONG:
+        return f"isfinite(total({text}, None))"
+    return f"isfinite({text}.dot({text}))" if len(known.shape) == 1 else f"isfinite((w := {text}.ravel('K')).dot(w))"
+
+
+class Program:
+    """The code of one structure; any number of plans share it, each with constants and names of its own.
+
+    Args:
+        structure: what is computed.
+        carried: for a loop, the number of the input that each output is written to after every round; what depends on
+            none of these is computed once, before the first. Without, all is computed once.
+        threads: how many a run may use for long regions; all processors where None.
+    """
+
+    def __init__(self, structure: Structure, carried: Sequence[int] = (), threads: int | None = None) -> None:
+        self._structure = structure = with_products_joined(structure)
+        self._carried = carried
+        self._threads = threads
+        found = forms(structure.steps)
+        self.is_scalar = not structure.constants and is_scalar(structure.steps)
+        self.is_random = any(step.stream for step in structure.steps)
+        self.arrays = [k for k, n in enumerate(structure.outputs[: structure.count]) if found[n] != FLOAT]
+        needed = [*(structure.inputs[k] for k in carried), *structure.outputs]
+        before, inside = self._divided(fused(structure.steps, needed))
+        self._order, self._loop_begins = [*before, *inside], len(before)
+        self._buffers = Buffers(structure, self._order, self._loop_begins)
+        self._kept: list[tuple[Any, ...]] = []
+        self._most_kept = min(_SETS_KEPT, _BYTES_KEPT // max(self._buffers.nbytes, 1))
+        self.function, self.code, self._regions = self._compiled(is_guarded=not self.is_scalar)
+        self.nbytes = _BYTES_PER_LINE * len(structure.steps) + self._most_kept * self._buffers.nbytes
+
+    @property
+    def is_long(self) -> bool:
+        """Return whether the code is more than one function."""
+        return bool(self.code.pieces)
+
+    @property
+    def source(self) -> str:
+        """The code, that of regions and pieces after it."""
+        return "\n".join([self.code.source, *self._regions])
+
+    @cached_property
+    def guarded(self) -> Any:
+        """The function that gives what NumPy gives where Python raises."""
+        return self._compiled(is_guarded=True)[0]
+
+    def _compiled(self, *, is_guarded: bool) -> tuple[Any, Code, list[str]]:
+        structure, buffers = self._structure, self._buffers
+        # What stands before a loop is not to be computed in it.
+        before = self._order[: self._loop_begins] if self._carried else ()
+        named = {item for item in before if not isinstance(item, Group)}
+        emitter = Emitter(structure, is_guarded=is_guarded, buffers=buffers.names, named=named, threads=self._threads)
+        code = emitter.code
+        parameters = [f"x{k}" for k in range(len(structure.inputs))]
+        parameters += [f"c{k}" for k in range(len(structure.constants))]
+        parameters += ["seed"] * self.is_random + ["steps"] * bool(self._carried)
+        parameters += [f"b{k}" for k in range(len(buffers.forms))]
+        code.add(f"def plan({', '.join(parameters)}):")
+        body = self._loop(emitter) if self._carried else [*self._straight(emitter), *self._watching(emitter)]
+        if body and not self.is_scalar:
+            code.names["errstate"] = np.errstate
+            body = [('with errstate(all="ignore"):', ""), *((INDENT + line, name) for line, name in body)]
+        for line, name in body:
+            code.add(INDENT + line, name)
+        results = [f"x{k}" for k in self._carried]
+        results = results or [emitter.result(n) for n in structure.outputs[: structure.count]]
+        results += ["finite"] * bool(structure.watched)
+        code.add(f"{INDENT}return ({''.join(text + ', ' for text in results)})")
+        return code.function(), code, [*emitter.regions, *(piece.source for piece in code.pieces.values())]
+
+    def _straight(self, emitter: Emitter) -> list[Line]:
+        done = self._forgotten()
+        lines = []
+        for place, item in enumerate(self._order):
+            lines += emitter.emit(item)
+            for n in done.get(place, ()):
+                lines += emitter.forget(n)
+        if len(lines) > MOST_LINES:
+            results = ", ".join(emitter.result(n) for n in self._structure.outputs)
+            (lines,) = in_pieces(emitter.code, [lines], results)
+        return lines
+
+    def _watching(self, emitter: Emitter) -> list[Line]:
+        """The line that sets the flag, if there is one."""
+        structure = self._structure
+        if not structure.watched:
+            return []
+        outputs = dict.fromkeys(structure.outputs[k] for k in structure.watched)
+        if self.is_scalar:
+            return [(f"finite = {is_finite_text(map(emitter.result, outputs))}", "")]
+        names = emitter.code.names
+        names |= {"isfinite": isfinite, "total": np.add.reduce}
+        return [
+            (f"finite = {' and '.join(_is_finite(structure.steps[n].aval, emitter.result(n)) for n in outputs)}", "")
+        ]
+
+    def _loop(self, emitter: Emitter) -> list[Line]:
+        structure = self._structure
+        before = [line for item in self._order[: self._loop_begins] for line in emitter.emit(item)]
+        inside = [line for item in self._order[self._loop_begins :] for line in emitter.emit(item)]
+        targets = ", ".join(f"x{k}" for k in self._carried)
+        values = ", ".join(emitter.result(n) for n in structure.outputs)
+        if len(before) + len(inside) > MOST_LINES:
+            before, inside = in_pieces(emitter.code, [before, inside], values)
+        inside.append((f"{targets} = {values}", ""))
+        loop = [("for step in range(steps):", ""), *((INDENT + line, name) for line, name in inside)]
+        if not self.is_scalar or emitter.is_guarded:
+            return before + loop
+        emitter.code.names["guarded"] = self.guarded
+        # What was computed before the exception stays; the rest is done in operations that do not raise.
+        given = [f"x{k}" for k in range(len(structure.inputs))]
+        return [
+            ("step = 0", ""),
+            ("try:", ""),
+            *((INDENT + line, name) for line, name in before + loop),
+            ("except (ArithmeticError, ValueError):", ""),
+            (f"{INDENT}return guarded({', '.join(given)}, steps - step)", ""),
+        ]
+
+    def _divided(self, order: Order) -> tuple[list[int | Group], list[int | Group]]:
+        """What is computed once, and what every round of a loop computes anew."""
+        moving = {self._structure.inputs[k] for k in self._carried}
+        before: list[int | Group] = []
+        inside: list[int | Group] = []
+        for item in order:
+            if isinstance(item, Group):
+                is_moving, members = not moving.isdisjoint(item.operands), item.members
+            else:
+                step = self._structure.steps[item]
+                is_moving = item in moving or step.stream is not None or not moving.isdisjoint(step.args)
+                members = (item,)
+            if is_moving and self._carried:
+                moving.update(members)
+            (inside if is_moving and self._carried else before).append(item)
+        return before, inside
+
+    def _forgotten(self) -> dict[int, list[int]]:
+        """For steps what nothing reads after them, where it is large and lies in no buffer."""
+        steps, ends = self._structure.steps, last_reads(self._structure, self._order, self._loop_begins)
+        found: dict[int, list[int]] = {}
+        for place, item in enumerate(self._order):
+            for n in item.results if isinstance(item, Group) else (item,):
+                is_own = steps[n].op is not None and n not in self._buffers.names
+                if is_own and steps[n].aval.nbytes >= _SMALLEST_FORGOTTEN and place < ends[n] < len(self._order):
+                    found.setdefault(ends[n], []).append(n)
+        return found
+
+    def __call__(self, given: Sequence[Any]) -> list[Value]:
+        """The values, from those of the inputs and constants in order, the seed and the number of rounds.
+
+        Raises:
+            InvalidValueError: data on which an operation is not defined, such as labels out of range.
+        """
+        if self.is_scalar:
+            try:
+                return list(self.function(*given))
+            except (ArithmeticError, ValueError):
+                return list(self.guarded(*given))
+        try:
+            buffers = self._kept.pop()
+        except IndexError:
+            buffers = self._buffers.allocate()
+        try:
+            return list(self.function(*given, *buffers))
+        except (ValueError, IndexError, ArithmeticError) as error:
+            raise self._explained(error) from error
+        finally:
+            if len(self._kept) < self._most_kept:
+                self._kept.append(buffers)
+
+    def _explained(self, error: Exception) -> InvalidValueError:
+        """The error with the operation that raised it."""
+        trace: TracebackType | None = error.__traceback__
+        operation = ""
+        while trace is not None:
+            compiled = trace.tb_frame.f_code
+            code = self.code if compiled is self.function.__code__ else self.code.pieces.get(compiled)
+            if code is not None:
+                operation = code.operations[trace.tb_lineno - 1]
+            trace = trace.tb_next
+        return InvalidValueError(f"{operation}: {error}")

@@ -1,0 +1,211 @@
+"""Identities that change no bit of a result, applied to each operation as it is written down.
+
+What is not here is left out on purpose: x + 0.0 turns -0.0 into 0.0, x - x and x * 0 forget NaN and infinities, and
+c1 * (c2 * x) rounds otherwise; an array that is not copied in between may lie otherwise in memory, and its sums round
+otherwise. The trace itself folds constants and merges equal steps; steps that nothing needs are never run.
+"""
+
+from collections.abc import Callable
+from math import copysign, frexp
+from typing import Any
+
+from engine.core.dispatch import apply
+from engine.core.operation import Operation
+from engine.core.operations import OPERATIONS
+from engine.core.tracer import Symbol
+from engine.core.values import FLOAT64, Aval, canonical
+from engine.plans.slices import slice_sum
+
+Rule = Callable[[Any, list[Symbol], dict[str, Any], Aval], Symbol | None]
+
+#: Products of constants stay below.
+_LARGE = 1e300
+
+
+def rewritten(trace: Any, op: Operation, xs: list[Symbol], attrs: dict[str, Any], out: Aval) -> Symbol | None:
+    """What stands for `op(*xs)` in other words; None where it has to be written down as it is.
+
+    Operands may be replaced in place.
+    """
+    if op.kind in ("elementwise", "bilinear") and op.name not in ("matmul", "pow"):
+        # NumPy has ways of its own for a power with one exponent.
+        _see_through_broadcasts(trace, op, xs, attrs, out)
+        found = _repeated_result(trace, op, xs, attrs, out)
+        if found is not None:
+            return found
+    rule = _RULES.get(op.name)
+    return rule(trace, xs, attrs, out) if rule else None
+
+
+def _see_through_broadcasts(trace: Any, op: Operation, xs: list[Symbol], attrs: dict[str, Any], out: Aval) -> None:
+    """An elementwise operation repeats its operands itself, where another one has the result's shape."""
+    for i, x in enumerate(xs):
+        step = trace.steps[x.place]
+        if step.runs("broadcast_to"):
+            inner = trace.symbol(step.args[0])
+            avals = [inner.aval if j == i else other.aval for j, other in enumerate(xs)]
+            if op.infer(*avals, **attrs) == out._replace(weak=None):
+                xs[i] = inner
+
+
+def _repeated_result(trace: Any, op: Operation, xs: list[Symbol], attrs: dict[str, Any], out: Aval) -> Symbol | None:
+    """What an operation that rounds alike for one element and many gives for numbers, some of them repeated."""
+    if not op.lowering.is_exact or not out.shape:
+        return None
+    numbers = []
+    for x in xs:
+        step = trace.steps[x.place]
+        is_repeated = step.runs("broadcast_to")
+        number = trace.symbol(step.args[0]) if is_repeated else x
+        if trace.known(number) is None or number.shape:
+            return None
+        numbers.append(number)
+    return _call("broadcast_to", _call(op.name, *numbers, **attrs), shape=out.shape)
+
+
+def _number(trace: Any, x: Symbol) -> float | None:
+    """A scalar constant as a float."""
+    value = trace.known(x)
+    return float(value) if value is not None and not x.shape and x.dtype.kind != "b" else None
+
+
+def _is_same(x: Symbol, out: Aval) -> bool:
+    return x.shape == out.shape and x.dtype == out.dtype and x.aval.weak == out.weak
+
+
+def _negated(trace: Any, x: Symbol) -> Symbol | None:
+    """The operand of a negation."""
+    step = trace.steps[x.place]
+    is_neg = step.runs("neg")
+    return trace.symbol(step.args[0]) if is_neg else None
+
+
+def _call(name: str, *args: Any, **attrs: Any) -> Symbol:
+    found: Symbol = apply(OPERATIONS[name], args, attrs)
+    return found
+
+
+def _mul(trace: Any, xs: list[Symbol], attrs: dict[str, Any], out: Aval) -> Symbol | None:
+    for x, other in (xs, xs[::-1]):
+        number = _number(trace, other)
+        if number in (1.0, -1.0) and _is_same(x, out):
+            return x if number == 1.0 else _call("neg", x)
+    for x, other in (xs, xs[::-1]):
+        inner = _negated(trace, x)
+        if inner is not None and x.dtype.kind == "f":
+            return _call("neg", _call("mul", inner, other))
+        found = _doubled(trace, x, other)
+        if found is not None:
+            return found
+    return None
+
+
+def _doubled(trace: Any, x: Symbol, other: Symbol) -> Symbol | None:
+    """For `c * (2 * y)` the same as `(2 * c) * y`, where doubling comes first and is exact, or overflows in both.
+
+    That is so where |c| is at least 1; what is said of 2 holds for its powers.
+    """
+    step, c = trace.steps[x.place], _number(trace, other)
+    if c is None or not 1.0 <= abs(c) < _LARGE or not step.runs("mul") or x.dtype != FLOAT64:
+        return None
+    for factor, y in (step.args, step.args[::-1]):
+        factor, y = trace.symbol(factor), trace.symbol(y)
+        number = _number(trace, factor)
+        if number is not None and number >= 1.0 and frexp(number)[0] == 0.5 and c * number < _LARGE:
+            is_weak = factor.aval.weak is not None and other.aval.weak is not None
+            return _call("mul", trace.constant(c * number, is_weak=is_weak), y)
+    return None
+
+
+def _div(trace: Any, xs: list[Symbol], attrs: dict[str, Any], out: Aval) -> Symbol | None:
+    if _number(trace, xs[1]) == 1.0 and _is_same(xs[0], out):
+        return xs[0]
+    above, below = (_negated(trace, x) if x.dtype.kind == "f" else None for x in xs)
+    if above is not None:
+        return _call("neg", _call("div", above, xs[1]))
+    if below is not None:
+        return _call("neg", _call("div", xs[0], below))
+    return None
+
+
+def _add(trace: Any, xs: list[Symbol], attrs: dict[str, Any], out: Aval) -> Symbol | None:
+    for x, other in (xs, xs[::-1]):
+        number = _number(trace, other)
+        if number == 0.0 and copysign(1.0, number) < 0 and _is_same(x, out):
+            return x
+        inner = _negated(trace, other)
+        if inner is not None and other.dtype.kind == "f":
+            return _call("sub", x, inner)
+        found = slice_sum(trace, x, other)
+        if found is not None:
+            return found
+    return None
+
+
+def _sub(trace: Any, xs: list[Symbol], attrs: dict[str, Any], out: Aval) -> Symbol | None:
+    number = _number(trace, xs[1])
+    if number == 0.0 and copysign(1.0, number) > 0 and _is_same(xs[0], out):
+        return xs[0]
+    inner = _negated(trace, xs[1])
+    return _call("add", xs[0], inner) if inner is not None and xs[1].dtype.kind == "f" else None
+
+
+def _neg(trace: Any, xs: list[Symbol], attrs: dict[str, Any], out: Aval) -> Symbol | None:
+    return _negated(trace, xs[0])
+
+
+def _pow(trace: Any, xs: list[Symbol], attrs: dict[str, Any], out: Aval) -> Symbol | None:
+    x, exponent = xs[0], _number(trace, xs[1])
+    if not xs[1].aval.weak or x.dtype.kind != "f" or not _is_same(x, out):
+        return None
+    if exponent == 0.0:
+        return _call("ones_like", x)
+    if exponent == 1.0:
+        return x
+    return _call("square", x) if exponent == 2.0 else None
+
+
+def _filled(value: float) -> Rule:
+    def rule(trace: Any, xs: list[Symbol], attrs: dict[str, Any], out: Aval) -> Symbol | None:
+        found: Symbol | None = trace.filled(value, out) if out.dtype.kind == "f" else None
+        return found
+
+    return rule
+
+
+def _same_form(trace: Any, xs: list[Symbol], attrs: dict[str, Any], out: Aval) -> Symbol | None:
+    return xs[0] if _is_same(xs[0], out) and xs[0].dtype.kind == "f" else None
+
+
+def _broadcast_to(trace: Any, xs: list[Symbol], attrs: dict[str, Any], out: Aval) -> Symbol | None:
+    step = trace.steps[xs[0].place]
+    if _is_same(xs[0], out):
+        return xs[0]
+    if step.runs("broadcast_to"):
+        return _call("broadcast_to", trace.symbol(step.args[0]), shape=out.shape)
+    known = trace.known(xs[0])
+    if known is not None and xs[0].shape and xs[0].aval.size == 1:
+        return _call("broadcast_to", trace.constant(canonical(known.reshape(()))), shape=out.shape)
+    return None
+
+
+def _transpose(trace: Any, xs: list[Symbol], attrs: dict[str, Any], out: Aval) -> Symbol | None:
+    axes = attrs["axes"]
+    order = tuple(reversed(range(xs[0].ndim))) if axes is None else (axes,) if isinstance(axes, int) else axes
+    return xs[0] if all(a % xs[0].ndim == i for i, a in enumerate(order)) else None
+
+
+_RULES: dict[str, Rule] = {
+    "mul": _mul,
+    "div": _div,
+    "add": _add,
+    "sub": _sub,
+    "neg": _neg,
+    "pow": _pow,
+    "zeros_like": _filled(0.0),
+    "ones_like": _filled(1.0),
+    "reshape": _same_form,
+    "broadcast_to": _broadcast_to,
+    "transpose": _transpose,
+    "sum_to": _same_form,
+}

@@ -1,0 +1,102 @@
+"""Sums of updates to slices of zeros, which the gradients of slices are, without the zeros.
+
+What is added to zeros at a slice, and then to `x`, is added to `x` at once. Where such updates cover one axis from its
+begin to its end, each element once, they stand side by side: `concat(updates) + 0.0`. The 0.0 turns -0.0 into 0.0, as
+the zeros do. No bit of a result changes.
+"""
+
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from engine.core.operations import CALLS
+from engine.core.tracer import Symbol
+from engine.core.values import FLOAT64, Shape
+
+#: More updates than these are not put side by side; so what is looked at for each sum is bounded.
+_MOST_PARTS = 64
+
+
+def slice_sum(trace: Any, x: Symbol, other: Symbol) -> Symbol | None:
+    """For `x + other`, where `other` adds to zeros at a slice and `x` holds no -0.0, the same without the zeros."""
+    zeros, updates, attrs = _slice_of_zeros(trace, other)
+    before = _updated(trace, x)
+    if zeros is None or before is None or x.aval != other.aval:
+        return None
+    # A list of integers may name a place twice; both updates would be added one by one.
+    if any(isinstance(item, tuple) and item[0] == "ints" for item in attrs["index"]):
+        return None
+    updated = before + updates.aval.size
+    found: Symbol | None = None
+    if updated == x.aval.size and x.dtype == FLOAT64:
+        found = _side_by_side(trace, x, other)
+    if found is None:
+        found = CALLS["slice_add"](x, updates, **attrs)
+    trace.updated[found.place] = updated
+    return found
+
+
+def _updated(trace: Any, x: Symbol) -> int | None:
+    """How many elements were updated in a sum of updates to slices of zeros, None for any other value."""
+    if x.place in trace.updated:
+        return int(trace.updated[x.place])
+    zeros, updates, _ = _slice_of_zeros(trace, x)
+    return None if zeros is None else updates.aval.size
+
+
+def _slice_of_zeros(trace: Any, x: Symbol) -> tuple[Symbol | None, Symbol, dict[str, Any]]:
+    """The operands and attributes of an addition to zeros at a slice; sums of 0.0 and anything are never -0.0."""
+    step = trace.steps[x.place]
+    if not _is_slice_add(step):
+        return None, x, {}
+    zeros, updates = map(trace.symbol, step.args)
+    base = trace.steps[zeros.place]
+    value = trace.known(trace.symbol(base.args[0]) if base.runs("broadcast_to") else zeros)
+    is_zero = value is not None and not np.any(value) and not np.any(np.signbit(value))
+    return (zeros if is_zero else None), updates, step.attrs
+
+
+def _is_slice_add(step: Any) -> bool:
+    return bool(step.runs("slice_add"))
+
+
+def _side_by_side(trace: Any, x: Symbol, other: Symbol) -> Symbol | None:
+    """For `x + other` the updates side by side, where all that is added are updates that cover one axis of zeros."""
+    parts: list[tuple[int, int, int, Symbol]] = []
+    missing, link = x.aval.size, other
+    while missing > 0:
+        step = trace.steps[link.place]
+        span = _span(step, x.shape) if _is_slice_add(step) else None
+        if span is None or len(parts) == _MOST_PARTS:
+            return None
+        axis, begin, end = span
+        updates = trace.symbol(step.args[1])
+        if updates.aval != x.aval._replace(shape=(*x.shape[:axis], end - begin, *x.shape[axis + 1 :])):
+            return None
+        parts.append((axis, begin, end, updates))
+        missing -= updates.aval.size
+        last, link = link, x if link is other else trace.symbol(step.args[0])
+    parts.sort(key=lambda part: part[:3])
+    follow = all(one[0] == two[0] and one[2] == two[1] for one, two in pairwise(parts))
+    if missing or not follow or len(parts) < 2 or _slice_of_zeros(trace, last)[0] is None:
+        return None
+    joined = CALLS["concat"](*(part[3] for part in parts), axis=parts[0][0])
+    found: Symbol = joined + 0.0
+    return found
+
+
+def _span(step: Any, shape: Shape) -> tuple[int, int, int] | None:
+    """Where a slice takes a part of one axis, in steps of 1, and all of the others: the axis, its begin and its end."""
+    found = None
+    for axis, item in enumerate(step.attrs["index"]):
+        if not isinstance(item, tuple) or item[0] != "slice":
+            return None
+        begin, end, stride = slice(*item[1:]).indices(shape[axis])
+        if stride != 1 or end <= begin:
+            return None
+        if (begin, end) != (0, shape[axis]):
+            if found is not None:
+                return None
+            found = axis, begin, end
+    return found

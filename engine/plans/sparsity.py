@@ -1,0 +1,233 @@
+"""Sparsity: which elements of some values can depend on which elements of others, and few directions that tell.
+
+Elements that no element of a result depends on both of can be moved together: what moves shows by its place which of
+them it was. So a matrix with a few diagonals takes as many directions as it has diagonals.
+
+Source: Curtis, Powell and Reid, On the estimation of sparse Jacobian matrices (1974); Gebremedhin, Manne and Pothen,
+What color is your Jacobian? (2005).
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.core.tracer import Symbol
+from engine.core.values import FLOAT64, Aval, Shape, stand_in
+from engine.plans.links import Ints, Links, links
+
+#: For each element of a value, one a row, the elements that it can depend on, one a bit.
+Bits = npt.NDArray[np.uint64]
+
+_WORD = np.dtype("<u8")
+_WORD_BITS = 64
+#: Fewer directions than this cost no less.
+SMALLEST = 32
+#: A program of which more words of bits would have to be made counts as dense.
+_MOST_WORDS = 2**25
+#: So does a matrix with more entries that can be other than zero.
+_MOST_ENTRIES = 2**18
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pattern:
+    """Where a matrix can be other than zero: the places of these entries, row after row.
+
+    rows, columns: one of each for every entry; `shape` counts all.
+    """
+
+    rows: Ints
+    columns: Ints
+    shape: tuple[int, int]
+
+    def transposed(self) -> "Pattern":
+        """The same of the matrix with rows and columns exchanged."""
+        order = np.argsort(self.columns, kind="stable")
+        return Pattern(self.columns[order], self.rows[order], self.shape[::-1])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Coloured:
+    """A pattern, and for each of its columns a direction; `count` is the number of directions."""
+
+    pattern: Pattern
+    colours: Ints
+    count: int
+
+
+def pattern(trace: Any, outputs: Sequence[Symbol], inputs: Sequence[Symbol]) -> Pattern | None:
+    """The pattern of the Jacobian of some values of a trace, all their elements one after another.
+
+    It holds every entry that a derivative can reach, be it zero at some or all points. None where it is too small to be
+    worth it, has too many entries, or would take too long to find.
+    """
+    total, height = sum(x.aval.size for x in inputs), sum(y.aval.size for y in outputs)
+    width = _words(total)
+    room = _MOST_WORDS - (total + height) * width
+    if min(total, height) < SMALLEST or room < 0:
+        return None
+    found: dict[int, Bits] = {}
+    start = 0
+    for x in inputs:
+        found[x.place] = _own(x.aval.size, start, total)
+        start += x.aval.size
+    live = trace.live(outputs)
+    last_reader = {a: place for place in live for a in trace.steps[place].args}
+    last_reader |= {y.place: -1 for y in outputs}
+    for place in live:
+        step = trace.steps[place]
+        if found.keys().isdisjoint(step.args):
+            continue
+        room -= step.aval.size * width
+        if room < 0:
+            return None
+        bits = _reached(trace, step, found)
+        if bits is not None:
+            found[place] = found[place] | bits if place in found else bits
+        for a in step.args:
+            if last_reader[a] == place:
+                found.pop(a, None)
+    whole = np.concatenate([found.get(y.place, np.zeros((y.aval.size, width), _WORD)) for y in outputs])
+    if int(np.bitwise_count(whole).sum()) > _MOST_ENTRIES:
+        return None
+    return Pattern(*_places(whole), (height, total))
+
+
+def _places(bits: Bits) -> tuple[Ints, Ints]:
+    """The rows and columns of all bits that stand, row after row."""
+    rows, words = np.nonzero(bits)
+    ones = np.unpackbits(bits[rows, words].view(np.uint8).reshape(-1, _WORD.itemsize), axis=1, bitorder="little")
+    own, columns = np.nonzero(ones)
+    return rows[own], words[own] * _WORD_BITS + columns
+
+
+def _words(total: int) -> int:
+    return -(-total // _WORD_BITS)
+
+
+def _own(size: int, start: int, total: int) -> Bits:
+    """The bits of elements that depend on themselves alone."""
+    bits = np.zeros((size, _words(total)), _WORD)
+    own = np.arange(start, start + size, dtype=_WORD)
+    bits[np.arange(size), own // _WORD_BITS] = np.left_shift(np.ones(size, _WORD), own % _WORD_BITS)
+    return bits
+
+
+def _reached(trace: Any, step: Any, found: Mapping[int, Bits]) -> Bits | None:
+    """What the elements of a step's result can depend on; None where no derivative comes through."""
+    op = step.op
+    if op is None:
+        return found[step.args[0]]
+    moved = [i for i, a in enumerate(step.args) if a in found and op.is_smooth(i)]
+    if not moved or not op.is_differentiable or not step.aval.is_floating:
+        return None
+    given = [found[step.args[i]] for i in moved]
+    shapes = [trace.steps[a].aval.shape for a in step.args]
+    if not all(map(_is_dense, given)):
+        if op.kind == "elementwise" or op.name == "mul":
+            whole = [bits.reshape(*shapes[i], bits.shape[-1]) for i, bits in zip(moved, given, strict=True)]
+            return _aligned(whole, step.aval.shape)
+        if op.name == "matmul":
+            whole = [_contracted(bits, shapes, i) for i, bits in zip(moved, given, strict=True)]
+            return _aligned(whole, step.aval.shape)
+        bits = _spread(trace, step, moved, found) if op.kind == "linear" else None
+        if bits is not None:
+            return bits
+    every = _either([_either(bits) for bits in given])
+    return np.broadcast_to(every, (step.aval.size, len(every)))
+
+
+def _is_dense(bits: Bits) -> bool:
+    """Whether all elements are known to depend on the same, and that is most."""
+    if len(bits) != 1 and bits.strides[0]:
+        return False
+    return len(bits) > 0 and 2 * int(np.bitwise_count(bits[0]).sum()) > bits.shape[1] * _WORD_BITS
+
+
+def _either(bits: Any) -> Bits:
+    """All bits that stand in any of several."""
+    found: Bits = np.bitwise_or.reduce(bits, axis=0)
+    return found
+
+
+def _aligned(given: Sequence[Bits], out: Shape) -> Bits:
+    """The bits of what is computed element by element from operands that broadcast, with all their axes."""
+    width = given[0].shape[-1]
+    ndim = len(out) + 1
+    whole = [bits.reshape((1,) * (ndim - bits.ndim) + bits.shape) for bits in given]
+    bits = whole[0] if len(whole) == 1 else _either(np.broadcast_arrays(*whole))
+    return np.broadcast_to(bits, (*out, width)).reshape(math.prod(out), width)
+
+
+def _contracted(bits: Bits, shapes: Sequence[Shape], i: int) -> Bits:
+    """The bits of an operand of matmul, with axes as the result's: all along the axis that is summed over together."""
+    shape = shapes[i]
+    whole = bits.reshape(*shape, bits.shape[-1])
+    axis = len(shape) - 1 if i == 0 or len(shape) == 1 else len(shape) - 2
+    summed = _either(np.moveaxis(whole, axis, 0))
+    # Beside a vector, or as one, it has no axis in the place of the one that is summed over.
+    return summed if 1 in (len(shape), len(shapes[1 - i])) else np.expand_dims(summed, axis)
+
+
+def _spread(trace: Any, step: Any, moved: list[int], found: Mapping[int, Bits]) -> Bits | None:
+    """The bits of the result of a linear row; None where it is not known which elements go where."""
+    xs = []
+    for i, a in enumerate(step.args):
+        plain = Aval(trace.steps[a].aval.shape, FLOAT64)
+        x = stand_in(plain) if step.operation.is_smooth(i) else trace.known(trace.symbol(a))
+        if x is None:
+            return None
+        xs.append(x)
+    known = links(step.op, moved, xs, step.attrs, step.aval.shape)
+    if known is None and len(moved) > 1:
+        parts = [_spread(trace, step, [i], found) for i in moved]
+        return None if any(part is None for part in parts) else _either(np.array(parts))
+    return None if known is None else _gathered([found[step.args[i]] for i in moved], known, step.aval.size)
+
+
+def _gathered(given: Sequence[Bits], known: Links, size: int) -> Bits:
+    """The bits of a result, from those of what goes into each of its elements."""
+    if known.taken is not None:
+        none = np.zeros((1, given[0].shape[1]), _WORD)
+        # Where there is none its place is that of the last.
+        return np.concatenate([*given, none])[known.taken]
+    assert known.given is not None
+    (bits,) = given
+    order = np.argsort(known.given, kind="stable")[np.count_nonzero(known.given < 0) :]
+    places = known.given[order]
+    first = np.flatnonzero(np.diff(places, prepend=-1))
+    result = np.zeros((size, bits.shape[1]), _WORD)
+    if len(first):
+        result[places[first]] = np.bitwise_or.reduceat(bits[order], first, axis=0)
+    return result
+
+
+def coloured(known: Pattern) -> Coloured | None:
+    """Directions for the columns of a matrix: no two of one direction meet in a row.
+
+    None where there would be more than half as many directions as columns. Greedy, in the order of the columns.
+    """
+    height, width = known.shape
+    if 2 * np.bincount(known.rows, minlength=1).max() > width:
+        return None
+    across = known.transposed()
+    rows = across.columns.tolist()
+    ends = np.searchsorted(across.rows, np.arange(1, width + 1)).tolist()
+    #: For each row the directions that it is reached by, one a bit.
+    taken = [0] * height
+    colours = []
+    start = 0
+    for end in ends:
+        used = 0
+        for row in rows[start:end]:
+            used |= taken[row]
+        free = ~used & (used + 1)
+        for row in rows[start:end]:
+            taken[row] |= free
+        colours.append(free.bit_length() - 1)
+        start = end
+    count = max(colours) + 1
+    return Coloured(known, np.array(colours), count) if 2 * count <= width else None

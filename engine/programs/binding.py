@@ -1,0 +1,49 @@
+"""Binding: inputs of a program whose values are fixed for good."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from engine.core.errors import Faults, InvalidValueError, UnknownNameError
+from engine.core.messages import listed, nearest
+from engine.core.values import Value, aval, canonical, frozen
+from engine.graph.ir import Graph
+from engine.graph.names import quoted
+from engine.programs.declarations import misfit
+
+
+def bind(graph: Graph, values: Mapping[str, Value]) -> Graph:
+    """The program with some of its inputs fixed: they leave `inputs` and stand in `bound`.
+
+    values: name -> raw value of the declared shape and dtype; arrays that somebody can write to are copied.
+
+    Raises:
+        UnknownNameError: a name that no input has.
+        InvalidValueError: a name that is bound already, or a value that does not fit its declaration.
+
+    >>> from engine.programs.text.expression import parse
+    >>> bound = bind(parse("a * x"), {"a": 2.0})
+    >>> [i.name for i in bound.inputs], bound.bound
+    (['x'], {'a': 2.0})
+    """
+    declared = {i.name: i for i in graph.inputs}
+    faults = Faults()
+    for name, value in values.items():
+        loc = ("bind", name)
+        if name in graph.bound:
+            faults.add(InvalidValueError, f"bind: {quoted(name)} is bound already; its value is fixed for good", loc)
+        elif name not in declared:
+            near = nearest(name, list(declared)) or f"; it has {listed(list(declared)) or 'no inputs'}"
+            faults.add(UnknownNameError, f"bind: the program has no input {quoted(name)}{near}", loc)
+        elif fault := misfit(declared[name], aval(value)):
+            faults.add(InvalidValueError, f"bind: {fault}", loc)
+    faults.check()
+    fixed = {name: _fixed(value) for name, value in values.items()}
+    free = tuple(i for i in graph.inputs if i.name not in fixed)
+    return replace(graph, inputs=free, bound={**graph.bound, **fixed})
+
+
+def _fixed(value: Value) -> Value:
+    known = canonical(value)
+    return frozen(known) if isinstance(known, np.ndarray) else known

@@ -1,0 +1,263 @@
+"""GraphBuilder: what both forms of programs are built with, so that no rule stands twice."""
+
+from collections.abc import Callable, Container, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, TypeVar
+
+import engine.primitives  # noqa: F401 - fills the table
+from engine.core.errors import (
+    ArityError,
+    AutogradError,
+    BadAttributeError,
+    Faults,
+    InvalidValueError,
+    Loc,
+    UnknownOperationError,
+)
+from engine.core.messages import nearest
+from engine.core.operation import Operation
+from engine.core.operations import OPERATIONS
+from engine.graph.ir import Graph, Input, Literal, Node, Output
+from engine.graph.limits import check_limit
+from engine.graph.names import LONGEST_NAME, name_fault, normalized, quoted
+from engine.programs.literals import decode_value, described
+
+#: Defaults of the limits on nesting, which keep Python's parser from its own.
+MAX_DEPTH = 100
+MAX_CHAIN = 1000
+#: Texts of so many words are read whatever the limit on nodes is.
+MAX_NODES = 100_000
+
+#: After so many faults no more are looked for.
+_MAX_FAULTS = 100
+
+T = TypeVar("T")
+V = TypeVar("V")
+
+
+class Site(NamedTuple):
+    """A place: its path, how a message calls it, and whether parts of it have paths of their own (not in a text)."""
+
+    loc: Loc
+    where: str
+    has_parts: bool = False
+
+    def part(self, *path: str | int) -> "Site":
+        """A place inside this one."""
+        return Site(self.loc + path, self.where, True) if self.has_parts else self
+
+
+@dataclass(slots=True, eq=False)
+class Draft:
+    """A node to be; an id is empty until it has a name. Where faults were found, op and args are missing."""
+
+    ids: list[str]
+    loc: Loc
+    op: Operation | None = None
+    args: tuple["Ref | Literal", ...] = ()
+    attrs: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Ref:
+    """Stands for an output of a node, or for the input `label` where there is no node."""
+
+    label: str
+    draft: Draft | None = None
+    output: int = 0
+
+    def __repr__(self) -> str:
+        return self.label
+
+
+class Mixed(list[Any]):
+    """A list that holds more than literals: operands of a variadic operation."""
+
+
+class GraphBuilder:
+    """Collects inputs and nodes in the order in which they are evaluated, and every fault on the way."""
+
+    def __init__(self, faults: Faults, max_nodes: float) -> None:
+        self.faults = faults
+        self.inputs: dict[str, Input] = {}
+        self.drafts: list[Draft] = []
+        self._max_nodes = max_nodes
+        self._count = 0
+
+    def fault(self, kind: type[AutogradError], msg: str, site: Site) -> None:
+        """Notes a fault.
+
+        Raises:
+            AutogradError: where there are so many that no more are looked for.
+        """
+        self.faults.add(kind, f"{msg} ({site.where})" if site.where else msg, site.loc)
+        self._count += 1
+        if self._count == _MAX_FAULTS:
+            self.faults.check()
+
+    def add(self, draft: Draft) -> Draft:
+        """Puts a node at the end.
+
+        Raises:
+            LimitExceededError: there are too many.
+        """
+        self.drafts.append(draft)
+        check_limit("nodes", len(self.drafts), self._max_nodes, "the program")
+        return draft
+
+    def name(self, given: object, site: Site) -> str | None:
+        """The normalised name, or None where it cannot be one."""
+        if not isinstance(given, str):
+            self.fault(InvalidValueError, f"a name is a string, not {described(given)}", site)
+            return None
+        name = normalized(given)
+        fault = name_fault(name)
+        if fault:
+            self.fault(InvalidValueError, fault, site)
+            return None
+        return name
+
+    def read(self, name: str) -> Ref:
+        """The input of that name, which need not have been declared."""
+        if name not in self.inputs:
+            self.inputs[name] = Input(name)
+        return Ref(name)
+
+    def check_fields(self, given: object, known: Sequence[str], site: Site, hint: str = "") -> bool:
+        """Whether it is an object; fields other than the known ones are faults."""
+        if not isinstance(given, dict):
+            self.fault(InvalidValueError, f"expected an object with {', '.join(known)}, not {described(given)}", site)
+            return False
+        for key in given:
+            if key not in known:
+                near = nearest(str(key), list(known)) or hint or f"; expected {', '.join(known)}"
+                self.fault(InvalidValueError, f"unknown field {quoted(key)}{near}", site.part(str(key)))
+        return True
+
+    def operation(self, name: str, site: Site) -> Operation | None:
+        """The row that a name stands for where it is called."""
+        op = OPERATIONS.get(name)
+        if op is None:
+            self.fault(UnknownOperationError, f"unknown operation {quoted(name)}{nearest(name, OPERATIONS)}", site)
+        return op
+
+    def apply(self, draft: Draft, op: Operation, args: Sequence[Any], keywords: dict[str, Any], site: Site) -> None:
+        """Makes a draft the node of an operation; arguments are Refs, Literals and plain Python values."""
+        try:
+            operands, attrs = op.bind(args, keywords, is_literal=lambda value: not isinstance(value, Ref))
+        except (ArityError, BadAttributeError) as error:
+            return self.fault(type(error), error.detail, site)
+        # Operands that were not given in order come from keywords.
+        ordered = len(operands if op.variadic else args)
+        found = [
+            x
+            if isinstance(x, Ref)
+            else self.operand(x, site.part("args", i) if i < ordered else site.part("attrs", op.operands[i]))
+            for i, x in enumerate(operands)
+        ]
+        count = 1 if op.outputs is None else op.outputs(**attrs)
+        if count != len(draft.ids):
+            msg = f"{op.name} has {_times(count, 'output')} here, not {len(draft.ids)}; it takes as many names"
+            self.fault(InvalidValueError, msg, site)
+        draft.op, draft.attrs = op, attrs
+        draft.args = tuple(x for x in found if x is not None)
+        return None
+
+    def operand(self, value: Any, site: Site) -> Ref | Literal | None:
+        """A value as an operand of a node, None where it cannot be one."""
+        if isinstance(value, Ref | Literal):
+            return value
+        if isinstance(value, Mixed):
+            self.fault(InvalidValueError, "a list holds literals only; stack([...]) joins values", site)
+            return None
+        try:
+            return decode_value(value)
+        except InvalidValueError as error:
+            self.fault(InvalidValueError, error.detail, site.part(*error.faults[0].loc))
+            return None
+
+    def constant(self, value: Any, site: Site) -> Ref:
+        """What a name or an output stands for: a node or an input as it is, anything else as a constant node."""
+        if isinstance(value, Ref):
+            return value
+        found = self.operand(value, site)
+        draft = self.add(Draft([""], site.loc))
+        draft.args = () if found is None else (found,)
+        return Ref("a constant", draft)
+
+    def free_name(self, names: Container[str]) -> str:
+        """The name of an output that has none: `out`, and underscores while that is taken."""
+        name = "out"
+        while name in names or name in self.inputs:
+            name += "_"
+        return name
+
+    def numbered_name(self, name: str, names: Container[str], counts: dict[str, int]) -> str:
+        """A free name made of another one: `y_1`, `y_2`, and so on; counts: how far the numbers have come by name."""
+        while True:
+            counts[name] = counts.get(name, 0) + 1
+            # The number has to fit into the longest of names.
+            found = f"{name[: LONGEST_NAME - 20]}_{counts[name]}"
+            if found not in names and found not in self.inputs:
+                return found
+
+    def finish(self, names: dict[str, Ref], outputs: Sequence[tuple[str, Ref]]) -> Graph:
+        """The graph, once everything is there.
+
+        names: what each name stands for in the end. The first name of a node is its id, the others are aliases; outputs
+            of nodes without any are numbered in order.
+
+        Raises:
+            AutogradError: the first kind of the faults that were found.
+        """
+        self.faults.check()
+        aliases: dict[str, Ref] = {}
+        for name, ref in names.items():
+            if ref.draft is None or ref.draft.ids[ref.output]:
+                aliases[name] = ref
+            else:
+                ref.draft.ids[ref.output] = name
+        named = [any(draft.ids) for draft in self.drafts]
+        number = 0
+        for draft in self.drafts:
+            for place, name in enumerate(draft.ids):
+                if not name:
+                    number += 1
+                    draft.ids[place] = f"_{number}"
+        nodes = tuple(
+            Node(tuple(d.ids), d.op, tuple(map(_argument, d.args)), d.attrs, is_named, d.loc)
+            for d, is_named in zip(self.drafts, named, strict=True)
+        )
+        return Graph(
+            tuple(self.inputs.values()),
+            nodes,
+            tuple(Output(name, _id(ref)) for name, ref in outputs),
+            {name: _id(ref) for name, ref in aliases.items() if name != _id(ref)},
+        )
+
+
+def fold(root: T, children: Callable[[T], Sequence[T]], combine: Callable[[T, list[V]], V]) -> V:
+    """Combines a tree from its leaves up, left to right, without recursion."""
+    pending, found = [root], []
+    while pending:
+        item = pending.pop()
+        below = children(item)
+        found.append((item, len(below)))
+        pending += below
+    values: list[V] = []
+    for item, n in reversed(found):
+        first = len(values) - n
+        values[first:] = [combine(item, values[first:])]
+    return values[0]
+
+
+def _times(n: int, what: str) -> str:
+    return f"{n} {what}" if n == 1 else f"{n} {what}s"
+
+
+def _argument(arg: Ref | Literal) -> str | Literal:
+    return _id(arg) if isinstance(arg, Ref) else arg
+
+
+def _id(ref: Ref) -> str:
+    return ref.label if ref.draft is None else ref.draft.ids[ref.output]

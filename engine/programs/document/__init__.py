@@ -1,0 +1,1 @@
+"""JSON documents of graphs, read as programs."""

@@ -1,0 +1,89 @@
+"""Runs a graph node by node on whatever its inputs are: tracers of any kind, to look ahead or to differentiate."""
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import numpy as np
+
+from engine.core.errors import AutogradError, Faults, LimitExceededError
+from engine.core.values import FLOAT32, INT64, Value, dtype_of
+from engine.graph.ir import Graph, Literal, Node
+from engine.graph.names import is_generated
+
+
+class Setting(Protocol):
+    """What a program is run in: what stands for its constants and results."""
+
+    def constant(self, value: Value, is_weak: bool) -> Any:
+        """What stands for a constant; `is_weak` for a Python number that takes the dtype of what it meets."""
+
+    def result(self, name: str, value: Any) -> Any:
+        """What stands for the output of a node."""
+
+    def random(self, place: int, args: tuple[Any, ...]) -> tuple[tuple[Any, ...], Any]:
+        """The operands of a random node, and where it draws from; `place` is its place in the graph."""
+
+
+def interpret(graph: Graph, inputs: Mapping[str, Any], setting: Setting) -> dict[str, Any]:
+    """The value of every input and node by name.
+
+    Args:
+        graph: a program.
+        inputs: what stands for each of its inputs.
+        setting: what the program is run in.
+
+    Raises:
+        AutogradError: naming the nodes: the first kind of fault, with all its places.
+    """
+    values = dict(inputs)
+    faults = Faults()
+    failed: set[str] = set()
+    for place, node in enumerate(graph.nodes):
+        if failed and not failed.isdisjoint(x for x in node.args if isinstance(x, str)):
+            failed.update(node.ids)
+            continue
+        try:
+            result = _run(node, place, values, setting)
+        except AutogradError as error:
+            faults.take(_at(error, node))
+            failed.update(node.ids)
+            if isinstance(error, LimitExceededError):
+                break
+            continue
+        results = result if isinstance(result, tuple) else (result,)
+        for name, value in zip(node.ids, results, strict=True):
+            values[name] = setting.result(name, value)
+    faults.check()
+    return values
+
+
+def _run(node: Node, place: int, values: dict[str, Any], setting: Setting) -> Any:
+    args = tuple(_constant(x, node, values, setting) if isinstance(x, Literal) else values[x] for x in node.args)
+    if node.op is None:
+        return args[0]
+    if not node.op.random:
+        return node.op.run(args, node.attrs)
+    args, rng = setting.random(place, args)
+    return node.op.run(args, node.attrs, rng=rng)
+
+
+def _constant(literal: Literal, node: Node, values: dict[str, Any], setting: Setting) -> Any:
+    value = literal.value
+    if type(value) is not np.ndarray:
+        return setting.constant(value, literal.is_weak)
+    others = [dtype_of(values[x]) for x in node.args if isinstance(x, str)]
+    if literal.is_weak and others and value.dtype != bool:
+        target = np.result_type(*others)
+        if target == FLOAT32 or (target == INT64 and literal.is_integral):
+            adapted = value.astype(target)
+            # Integers that float32 does not hold may be indices: they stay what they are.
+            if not literal.is_integral or np.array_equal(adapted, value):
+                value = adapted
+    return setting.constant(value, False)
+
+
+def _at(error: AutogradError, node: Node) -> AutogradError:
+    read = ", ".join(x for x in node.args if isinstance(x, str) and not is_generated(x))
+    where = f' (node "{node.ids[0]}"{f" of {read}" if read else ""})' if node.is_named else ""
+    faults = [fault._replace(loc=node.loc + fault.loc, msg=fault.msg + where) for fault in error.faults]
+    return type(error)(error.detail + where, faults=faults)

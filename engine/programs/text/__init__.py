@@ -1,0 +1,1 @@
+"""Infix text: read as programs, and written from them."""

@@ -1,0 +1,143 @@
+"""Python functions and tapes as programs: a function called on symbols, or what a variable was computed from."""
+
+import inspect
+from collections.abc import Callable
+from itertools import count
+from typing import Any
+
+from engine.core import trees
+from engine.core.errors import InvalidValueError
+from engine.core.tracer import Symbol, Tracer, end
+from engine.core.values import as_raw, aval
+from engine.core.variable import Variable
+from engine.graph.ir import Graph
+from engine.graph.limits import Limits
+from engine.graph.names import name_fault, normalized
+from engine.plans.trace import FOREIGN, Trace, as_graph
+from engine.tracers.reverse import Tape
+from engine.transforms.calls import check_hidden
+
+_TAPE = 1
+
+
+def trace(f: Callable[..., Any], *examples: Any, limits: Limits | None = None) -> Graph:
+    """The program that a Python function computes for arguments of these shapes and dtypes.
+
+    f: called once, with symbols in place of arguments; it cannot branch on their values.
+    examples: for each argument a value, or lists, tuples and dicts of values; only shapes and dtypes count. Inputs are
+        called as the function's parameters, with the keys of what is inside after an underscore: `w_0`, `w_bias`.
+    Returns a program whose outputs are `out`, or `out_` and the keys of a list, tuple or dict that f returns.
+
+    >>> from engine import functions as F
+    >>> from engine.programs.text.write import text
+    >>> print(text(trace(lambda x, w: F.sin(x * w["a"]) ** 2, 1.0, {"a": 2.0})))
+    square(sin(x * w_a))
+
+    Raises:
+        InvalidValueError: the function branches on a value, or returns what is no value.
+        LimitExceededError: it has too many operations.
+    """
+    recorder, tape = Trace(limits), Tape(_TAPE, "trace")
+    parameters = _parameters(f, len(examples))
+
+    def given(name: str, example: Any) -> Any:
+        known = aval(as_raw(example))
+        symbol = recorder.input(name, known._replace(weak=None))
+        return tape.leaf(symbol) if known.is_floating else symbol
+
+    args = []
+    for parameter, example in zip(parameters, examples, strict=True):
+        names = [_checked("_".join([parameter, *map(str, path)])) for path in trees.paths(example)]
+        leaves = map(given, names, trees.leaves(example))
+        args.append(trees.filled(example, leaves))
+    try:
+        y = f(*args)
+        outputs = {
+            "_".join(["out", *map(str, path)]): _symbol(recorder, tape, leaf)
+            for path, leaf in zip(trees.paths(y), trees.leaves(y), strict=True)
+        }
+        graph = as_graph(recorder, outputs)
+    finally:
+        end(recorder, tape)
+    check_hidden(y)
+    return graph
+
+
+def read_tape(variable: Variable, limits: Limits | None = None) -> Graph:
+    """What a variable was computed from, as a program whose output is `out`.
+
+    Leaves that have names are its inputs, with their shapes and dtypes; all others are bound to their values.
+
+    >>> from engine.programs.text.write import text
+    >>> x, w = Variable(2.0, name="x"), Variable(3.0)
+    >>> graph = read_tape(x * w + 1.0)
+    >>> print(text(graph), graph.bound)
+    x * x1 + 1.0 {'x1': 3.0}
+
+    Raises:
+        InvalidValueError: two leaves have one name, or one that a program cannot have.
+    """
+    nodes = _computed_from(variable)
+    leaves = _leaf_names([v for v in nodes if v.creator is None])
+    recorder, tape = Trace(limits), Tape(_TAPE)
+    values: dict[Any, Any] = {v: recorder.input(name, aval(v.data)._replace(weak=None)) for v, name in leaves.items()}
+    for v in nodes:
+        if v.creator is not None:
+            args = tuple(values[p] if isinstance(p, Variable) else p for p in v._parents)
+            values[v] = v.creator.run(args, v._attrs or {})
+    bound = {name: v.data for v, name in leaves.items() if v.name is None}
+    return as_graph(recorder, {"out": _symbol(recorder, tape, values[variable])}, bound)
+
+
+def _computed_from(variable: Variable) -> list[Variable]:
+    """All that a variable was computed from and itself, operands before results."""
+    found = {variable: None}
+    pending = [variable]
+    while pending:
+        for p in pending.pop()._parents:
+            if isinstance(p, Variable) and p not in found:
+                found[p] = None
+                pending.append(p)
+    return sorted(found, key=lambda v: v.generation)
+
+
+def _leaf_names(leaves: list[Variable]) -> dict[Variable, str]:
+    """Each leaf's own name; `x1, x2, ...` for those that have none."""
+    named: dict[str, Variable] = {}
+    for v in leaves:
+        if v.name is not None and named.setdefault(_checked(v.name), v) is not v:
+            raise InvalidValueError(f'two variables are called "{v.name}"; an input has a name of its own')
+    fresh = (name for n in count(1) if (name := f"x{n}") not in named)
+    return {v: next(fresh) if v.name is None else _checked(v.name) for v in leaves}
+
+
+def _symbol(recorder: Trace, tape: Tape, value: Any) -> Symbol:
+    """What a function returned, as a step."""
+    value = tape.data(value)
+    if isinstance(value, Tracer):
+        value.check_alive()
+    if isinstance(value, Symbol) and value.recorder is recorder:
+        return value
+    if isinstance(value, Tracer):
+        raise InvalidValueError(f"trace: the function returns {FOREIGN}")
+    return recorder.constant(as_raw(value))
+
+
+def _parameters(f: Callable[..., Any], n: int) -> list[str]:
+    """Names for so many positional arguments."""
+    names: list[str] = []
+    for parameter in inspect.signature(f).parameters.values():
+        if parameter.kind is parameter.VAR_POSITIONAL:
+            names += [f"{parameter.name}_{k}" for k in range(n - len(names))]
+        elif parameter.kind is not parameter.KEYWORD_ONLY and len(names) < n:
+            names.append(parameter.name)
+    if len(names) < n:
+        raise InvalidValueError(f"trace: {n} examples for a function of {len(names)} positional arguments")
+    return names
+
+
+def _checked(name: str) -> str:
+    name = normalized(name)
+    if fault := name_fault(name):
+        raise InvalidValueError(fault)
+    return name

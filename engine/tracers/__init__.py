@@ -1,0 +1,1 @@
+"""Tracers: reverse mode, forward mode and the rows of a batch, over values of any kind."""

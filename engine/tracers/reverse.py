@@ -1,0 +1,118 @@
+"""Reverse mode: a tape for values of any kind, also traced ones, so that derivatives nest in any order.
+
+The pass back over it is that of `core.backward`; derivatives come from the rows' vjps, and from nowhere else.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from engine.core.config import off_since, records_since
+from engine.core.dispatch import apply, operand
+from engine.core.errors import StaleDataError
+from engine.core.operation import Operation
+from engine.core.tracer import Tracer, check_alive, concrete, differentiated, lowered, shown
+from engine.core.values import Shape, dtype_of, frozen, shape_of
+from engine.core.variable import Variable
+
+
+class Taped(Tracer):
+    """A value on a tape, a leaf where no operation made it; with a variable's fields, for the backward pass to read.
+
+    generation: -1 for a constant, which depends on no leaf.
+    """
+
+    __slots__ = ("_attrs", "_data", "_grad", "_op", "_parents", "_saved", "generation")
+    is_taped = True
+    carries_derivative = True
+
+    _content = Variable._content
+
+    def __init__(self, data: Any, tape: "Tape") -> None:
+        self.recorder = tape
+        self._data = data
+        self._op: Any = None
+        self._parents: tuple[Any, ...] = ()
+        self._saved: tuple[Any, ...] = ()
+        self._attrs: dict[str, Any] | None = None
+        self._grad = None
+        self.generation = -1
+
+    @property
+    def held(self) -> tuple[Any, ...]:
+        """The value without this tape."""
+        return (self._data,)
+
+    @property
+    def shape(self) -> Shape:
+        """Lengths of the axes."""
+        return shape_of(self._data)
+
+    @property
+    def dtype(self) -> Any:
+        """The dtype."""
+        return dtype_of(self._data)
+
+    def concrete(self) -> Any:
+        """The number behind it."""
+        check_alive(self.recorder)
+        return concrete(self._data)
+
+    def is_differentiated(self) -> bool:
+        """Return whether it depends on a leaf of the tape, or of one around it."""
+        return (self.generation >= 0 and records_since(self.recorder._began)) or differentiated(self._data)
+
+    def _shown(self) -> str:
+        return shown(self._data)
+
+
+class Tape:
+    """Remembers every operation on its values for a pass back."""
+
+    is_over = False
+
+    def __init__(self, level: int, transform: str = "grad") -> None:
+        self.level = level
+        self.transform = transform
+        self._began = off_since()
+        self._variables: dict[Variable, Any] = {}
+
+    def leaf(self, data: Any) -> Taped:
+        """A value that the tape begins with."""
+        x = Taped(data, self)
+        x.generation = 0
+        return x
+
+    def data(self, value: Any) -> Any:
+        """The value without this tape."""
+        return value._data if isinstance(value, Taped) and value.recorder is self else value
+
+    def record(self, op: Operation, args: tuple[Any, ...], attrs: dict[str, Any], **extra: Any) -> Taped:
+        """Runs an operation on what the tape's values hold, and remembers it."""
+        mine = tuple(x if isinstance(x, Taped) and x.recorder is self else None for x in args)
+        saved = tuple(self._constant(op, x) if t is None else lowered(t._data) for x, t in zip(args, mine, strict=True))
+        y = Taped(apply(op, saved, attrs, **extra), self)
+        generation = 1 + max(t.generation for t in mine if t is not None)
+        if generation and op.is_differentiable and records_since(self._began) and y.dtype.kind == "f":
+            y._op = op
+            y._parents = mine
+            y._saved = tuple(x if t is None else t._data for x, t in zip(saved, mine, strict=True))
+            y._attrs = attrs or None
+            y.generation = generation
+        return y
+
+    def _constant(self, op: Operation, x: Any) -> Any:
+        """An operand that is not on this tape, as it is now: nobody may change it before the pass back."""
+        x = operand(op, x)
+        if type(x) is Variable:
+            self._variables.setdefault(x, x._data)
+        return frozen(x) if type(x) is np.ndarray else x
+
+    def check_fresh(self) -> None:
+        """Makes sure that variables which the tape read have their data still.
+
+        Raises:
+            StaleDataError: one has other data by now.
+        """
+        if any(v._data is not data for v, data in self._variables.items()):
+            raise StaleDataError("the data of a variable that the function used was replaced since; call it again")

@@ -1,0 +1,353 @@
+"""Compiled functions: Python functions of numbers and arrays, traced once for each form of arguments, run as code.
+
+>>> from engine import functions as F
+>>> from engine.transforms import value_and_grad
+>>> step = compile(value_and_grad(lambda x: F.square(F.exp(F.square(x)))))
+>>> step(0.5)
+(1.648721270700128, 3.297442541400256)
+"""
+
+import functools
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, Protocol, TypeVar
+
+import numpy as np
+
+from engine.core import trees
+from engine.core.attributes import NATURAL, NUMBER, Attribute
+from engine.core.caches import Lru
+from engine.core.errors import InvalidValueError
+from engine.core.masking import are_finite
+from engine.core.tracer import Symbol, Tracer, end
+from engine.core.values import FLOAT64, Aval, Value, as_raw, aval
+from engine.core.variable import Variable
+from engine.plans.codegen.alternatives import Watched
+from engine.plans.codegen.code import defined
+from engine.plans.codegen.entry import Entry, OtherFormError
+from engine.plans.codegen.program import Program
+from engine.plans.codegen.structure import Structure
+from engine.plans.trace import FOREIGN, Trace
+from engine.transforms.calls import check_hidden, choose, next_level
+from engine.transforms.derivatives import grad
+
+Function = Callable[..., Any]
+
+
+class Sized(Protocol):
+    """What takes memory."""
+
+    nbytes: int
+
+
+Code = TypeVar("Code", bound=Sized)
+
+#: Forms of arguments that a compiled function keeps code for; those not used for longest give way.
+_FORMS_KEPT = 64
+_BYTES_KEPT = 2**28
+#: How many forms are tried before the arguments are looked at in full.
+_RECENT = 4
+#: For how many arguments code is, and the code.
+_Coded = tuple[int, Function]
+#: What the function that users call has names for.
+_NAMES = ("latest", "find", "OtherFormError")
+
+
+def _fits_nothing(*args: Any) -> Any:
+    raise OtherFormError
+
+
+_NONE: _Coded = (-1, _fits_nothing)
+
+
+def compile(f: Function) -> Function:
+    """The same function as code of its own, for loops and servers; `@compiled` is another name for it.
+
+    f: takes numbers, arrays, and nested lists, tuples and dicts of them, and returns such. It is called once for each
+        form of arguments (containers, shapes, dtypes, numbers or arrays) on symbols in place of values: it cannot
+        branch on values, and what else it reads - globals, what it closes over - counts as it was then. Transforms may
+        be inside (`compile(value_and_grad(loss))`) and outside.
+    Returns a function of the same arguments. Results are equal to those of `f` to a few units in the last place, and
+    belong to the caller. `f.source(*args)` is the code.
+
+    >>> @compiled
+    ... def energy(p):
+    ...     return p["m"] * p["v"] ** 2 / 2
+    >>> energy({"m": 2.0, "v": 3.0})
+    9.0
+    >>> print(energy.source({"m": 2.0, "v": 3.0}))
+    def plan(x0, x1):
+        v5 = (x0 * (x1 * x1)) / 2.0
+        return (v5, )
+    <BLANKLINE>
+
+    Raises (when called):
+        InvalidValueError: the function branches on a value, uses a variable that is no argument, or takes or returns
+            what is no value.
+        NotSupportedError: it draws random numbers.
+    """
+    return _Compiled(f).function()
+
+
+compiled = compile
+
+
+class _Forms(Generic[Code]):
+    """Code by form of arguments, made once for each; any number of threads may ask."""
+
+    def __init__(self) -> None:
+        self._made: Lru[Any, Code] = Lru(_FORMS_KEPT, _BYTES_KEPT)
+
+    def get(self, tree: Any, avals: list[Aval], make: Callable[[], Code]) -> Code:
+        """The code for arguments in these containers, of these shapes and dtypes."""
+        key = (_hashable(trees.form(tree)), *avals)
+        return self._made.found_or_made(key, make, lambda code: code.nbytes)
+
+
+class _Compiled:
+    """A function and the code that was made of it, by form of arguments."""
+
+    def __init__(self, f: Function) -> None:
+        self._f = f
+        self._forms: _Forms[Entry] = _Forms()
+        #: Code for the forms that were used last, the latest first.
+        self._recent: tuple[_Coded, ...] = (_NONE,)
+
+    def function(self) -> Function:
+        """What users call: it hands on to the code for the last form of arguments, which finds out whether it fits."""
+        parameters = _plain_parameters(self._f)
+        call = _by_count(self._find) if parameters is None else _by_position(self._find, parameters)
+        functools.update_wrapper(call, self._f)
+        call.source = lambda *args, **keywords: self._entry(args, keywords)[0].source  # type: ignore[attr-defined]
+        return call
+
+    def _find(self, args: tuple[Any, ...], keywords: dict[str, Any]) -> tuple[Any, _Coded]:
+        """The result for arguments that the latest code does not fit, and the code to try first from now on."""
+        for coded in () if keywords else self._recent[1:]:
+            if coded[0] == len(args):
+                try:
+                    return coded[1](*args), self._latest(coded)
+                except OtherFormError:
+                    continue
+        tracers = [leaf for leaf in trees.leaves((args, keywords)) if isinstance(leaf, Tracer)]
+        if tracers:
+            # Another transform is at work outside: it sees what the function does.
+            for leaf in tracers:
+                leaf.check_alive()
+            return self._f(*args, **keywords), self._recent[0]
+        entry, values = self._entry(args, keywords)
+        return entry.run(values), self._recent[0] if keywords else self._latest((len(args), entry.function))
+
+    def _latest(self, coded: _Coded) -> _Coded:
+        self._recent = (coded, *(other for other in self._recent if other != coded))[:_RECENT]
+        return coded
+
+    def _entry(self, args: tuple[Any, ...], keywords: dict[str, Any]) -> tuple[Entry, list[Value]]:
+        tree = (args, keywords)
+        leaves = trees.leaves(tree)
+        values = [taken(leaf) for leaf in leaves]
+        avals = [_aval(*pair) for pair in zip(leaves, values, strict=True)]
+        return self._forms.get(tree, avals, lambda: self._traced(args, keywords, avals)), values
+
+    def _traced(self, args: tuple[Any, ...], keywords: dict[str, Any], avals: list[Aval]) -> Entry:
+        trace = Trace(level=next_level(), transform="compile")
+        symbols = [trace.input(f"x{k}", known) for k, known in enumerate(avals)]
+        given_args, given_keywords = trees.filled((args, keywords), iter(symbols))
+        try:
+            y = self._f(*given_args, **given_keywords)
+            outputs = [symbol_of(trace, leaf) for leaf in trees.leaves(y)]
+            entry = Entry(trace, outputs, args, avals, y)
+        finally:
+            end(trace)
+        check_hidden(y)
+        return entry
+
+
+def _by_position(find: Callable[..., tuple[Any, _Coded]], parameters: Sequence[str]) -> Function:
+    """A function of these parameters, which hands on to the latest code."""
+    source = f"""\
+def call({", ".join(parameters)}):
+    global latest
+    try:
+        return latest({", ".join(parameters)})
+    except OtherFormError:
+        pass
+    result, (_, latest) = find(({"".join(f"{name}, " for name in parameters)}), {{}})
+    return result
+"""
+    names = {"latest": _NONE[1], "find": find, "OtherFormError": OtherFormError}
+    function: Function = defined(source, names)
+    return function
+
+
+def _by_count(find: Callable[..., tuple[Any, _Coded]]) -> Function:
+    """A function of any arguments, which hands on to the latest code where that is for as many."""
+    latest = _NONE
+
+    def call(*args: Any, **keywords: Any) -> Any:
+        nonlocal latest
+        count, function = latest
+        if count == len(args) and not keywords:
+            try:
+                return function(*args)
+            except OtherFormError:
+                pass
+        result, latest = find(args, keywords)
+        return result
+
+    return call
+
+
+def taken(leaf: Any) -> Value:
+    """An argument as a raw value.
+
+    Raises:
+        InvalidValueError: it is none, or a variable.
+    """
+    if isinstance(leaf, Variable):
+        raise InvalidValueError("a compiled function takes numbers and arrays, no variables; give it `x.data`")
+    return as_raw(leaf)
+
+
+def _aval(leaf: Any, value: Value) -> Aval:
+    """What is known of an argument: one of NumPy's scalars has a dtype of its own, a Python number has none."""
+    known = aval(value)
+    return known._replace(weak=None) if type(leaf) is np.float64 else known
+
+
+def symbol_of(trace: Trace, leaf: Any) -> Symbol:
+    """What a function returned, as a step of its trace.
+
+    Raises:
+        InvalidValueError: it is no value, or one that does not come from the arguments.
+    """
+    if isinstance(leaf, Symbol) and leaf.recorder is trace:
+        return leaf
+    if isinstance(leaf, Tracer):
+        leaf.check_alive()
+    if isinstance(leaf, Variable | Tracer):
+        raise InvalidValueError(
+            f"a compiled function returns {FOREIGN}, or what was computed from such alone; give it as an argument"
+        )
+    return trace.constant(as_raw(leaf))
+
+
+def _plain_parameters(f: Function) -> list[str] | None:
+    """The names of parameters that can be called by position, all of them needed; None where it has any other."""
+    try:
+        parameters = list(inspect.signature(f).parameters.values())
+    except ValueError:
+        return None
+    if any(p.kind is not p.POSITIONAL_OR_KEYWORD or p.default is not p.empty or p.name in _NAMES for p in parameters):
+        return None
+    return [p.name for p in parameters]
+
+
+def _hashable(form: Any) -> Any:
+    if isinstance(form, dict):
+        # 1, True and 1.0 are equal keys.
+        return (dict, *((type(key), key, _hashable(item)) for key, item in form.items()))
+    return tuple(map(_hashable, form)) if isinstance(form, tuple) else form
+
+
+def descent(loss: Function, argnums: int | Sequence[int] = 0) -> Function:
+    """Gradient descent as one piece of code: all its steps in one call.
+
+    loss: as of `transforms.grad`; traced once for each form of arguments, as by `compile`.
+    argnums: which arguments are moved.
+    Returns a function of the arguments of the loss, `learning_rate` and `steps`, that returns the arguments which were
+    moved after so many steps `x - learning_rate * gradient`, in their form.
+
+    >>> descend = descent(lambda x, y: (x - 3.0) ** 2 + (y + 1.0) ** 2, argnums=(0, 1))
+    >>> x, y = descend(0.0, 0.0, learning_rate=0.25, steps=60)
+    >>> round(x, 12), round(y, 12)
+    (3.0, -1.0)
+
+    Raises (when called):
+        BadAttributeError: steps is no integer from 0, learning_rate no number.
+        InvalidValueError, NotScalarError, NotDifferentiableError: as of `compile` and `transforms.grad`.
+    """
+    forms: _Forms[_Descent] = _Forms()
+    gradient = grad(loss, argnums)
+
+    @functools.wraps(loss)
+    def descend(*args: Any, learning_rate: Any, steps: int) -> Any:
+        count = Attribute("steps", NATURAL).parse(steps, "descent")
+        leaves = trees.leaves(args)
+        if any(isinstance(leaf, Tracer) for leaf in (*leaves, learning_rate)):
+            # Another transform is at work outside: it sees every step.
+            return _descended(gradient, argnums, args, learning_rate, count)
+        rate = float(Attribute("learning_rate", NUMBER).parse(learning_rate, "descent"))
+        values = [taken(leaf) for leaf in leaves]
+        avals = [_aval(*pair) for pair in zip(leaves, values, strict=True)]
+        found = forms.get(args, avals, lambda: _Descent(gradient, argnums, args, avals))
+        return found.run(args, values, rate, count)
+
+    return descend
+
+
+def _descended(gradient: Function, argnums: Any, args: tuple[Any, ...], rate: Any, steps: int) -> Any:
+    """The same step by step, on values of any kind."""
+    chosen, places = choose(args, argnums)
+    full = list(args)
+    for _ in range(steps):
+        slopes = trees.leaves(gradient(*full), chosen)
+        moved = [x - rate * g for x, g in zip(trees.leaves(chosen), slopes, strict=True)]
+        chosen = trees.filled(chosen, iter(moved))
+        for place, x in zip(places, chosen if isinstance(argnums, list | tuple) else [chosen], strict=True):
+            full[place] = x
+    return chosen
+
+
+class _Descent:
+    """The code of a descent for one form of arguments."""
+
+    def __init__(self, gradient: Function, argnums: Any, args: tuple[Any, ...], avals: list[Aval]) -> None:
+        trace = Trace(level=next_level(), transform="descent")
+        symbols = [trace.input(f"x{k}", known) for k, known in enumerate(avals)]
+        rate = trace.input("rate", Aval((), FLOAT64, float))
+        try:
+            slopes = trees.leaves(gradient(*trees.filled(args, iter(symbols))))
+            self._argnums = argnums
+            moved = trees.leaves(choose(trees.filled(args, iter(range(len(avals)))), argnums)[0])
+            outputs = [symbols[k] - rate * symbol_of(trace, g) for k, g in zip(moved, slopes, strict=True)]
+        finally:
+            end(trace)
+        # Inputs come first, so that each output is written where its input stands, be that read or not.
+        # What is not finite stays in what it moves, but not if the loss looks at a derivative that is not.
+        own = {g.place for g in slopes if type(g) is Symbol and g.recorder is trace}
+        tells = own.issuperset(place for place in trace.live(outputs) if place in trace.alternatives)
+        self._watched = watched = Watched(trace, outputs, inputs=[symbols[k] for k in moved], tells=True)
+        self._carried = range(len(moved))
+        self._names = watched.structure.names
+        self._program = None
+        if moved:
+            self._program = self._made(watched.trace, watched.structure) if tells else self._other
+        self.nbytes = watched.nbytes + (0 if self._program is None else self._program[0].nbytes)
+
+    def run(self, args: tuple[Any, ...], values: list[Value], rate: float, steps: int) -> Any:
+        """The arguments that were moved."""
+        chosen, _ = choose(args, self._argnums)
+        if self._program is None:
+            return trees.filled(chosen, iter(()))
+        given = {"rate": rate} | {f"x{k}": x for k, x in enumerate(values)}
+        inputs = [given[name] for name in self._names]
+        found = self._run(self._program, inputs, steps)
+        if self._watched.places:
+            with np.errstate(all="ignore"):
+                is_settled = are_finite(found)
+            if not is_settled:
+                found = self._run(self._other, inputs, steps)
+        return trees.filled(chosen, iter(found))
+
+    def _made(self, trace: Trace, structure: Structure) -> tuple[Program, list[Value]]:
+        return Program(structure, carried=self._carried), structure.constant_values(trace)
+
+    @functools.cached_property
+    def _other(self) -> tuple[Program, list[Value]]:
+        """The code with supports."""
+        return self._made(*self._watched.other())
+
+    def _run(self, made: tuple[Program, list[Value]], inputs: list[Value], steps: int) -> list[Value]:
+        program, constants = made
+        return program([*inputs, *constants, steps])

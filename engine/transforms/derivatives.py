@@ -1,0 +1,327 @@
+"""Function transforms: derivatives and batches of Python functions of arrays, in JAX's terms.
+
+A function is called as it is, with whatever Python control flow it has. Arguments and results are numbers, arrays,
+variables and nested lists, tuples and dicts of them. What comes out is a plain value, unless it depends on a `Variable`
+(an argument, or one that the function uses): then it is a variable on that tape. Transforms nest in any order.
+
+>>> from engine import functions as F
+>>> grad(grad(F.sin))(1.0) == -F.sin(1.0)
+True
+>>> print(vmap(grad(lambda x: x**3))(np.array([1.0, 2.0])))
+[ 3. 12.]
+"""
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from engine.core import trees
+from engine.core.errors import BadAttributeError
+from engine.core.operations import CALLS
+from engine.core.tracer import Tracer, end
+from engine.core.values import FLOAT64, as_raw, canonical, dtype_of, shape_of
+from engine.core.variable import Variable
+from engine.tracers.batching import Batch
+from engine.transforms.axes import axes_of, count_rows, gathered, moved
+from engine.transforms.calls import (
+    Function,
+    ReverseCall,
+    check_form,
+    check_hidden,
+    direction,
+    floating,
+    jacobian_by_columns,
+    next_level,
+    only_element,
+    plain,
+    pushed,
+    returned,
+    size,
+    value_of,
+    with_aux,
+    zeros,
+)
+from engine.transforms.numerical import Comparison, Differences, GradientCheck, check_gradients
+
+
+def stop_gradient(x: Any) -> Any:
+    """The value itself, with no derivative through it.
+
+    >>> grad(lambda x: x * stop_gradient(x))(3.0)
+    3.0
+    """
+    return CALLS["stop_gradient"](x)
+
+
+def grad(f: Function, argnums: int | Sequence[int] = 0, has_aux: bool = False) -> Function:
+    """The gradient of a function of one element.
+
+    f: its result has one element; with `has_aux` it returns (result, anything).
+    argnums: which arguments to differentiate with respect to; with several, the gradients are a tuple.
+    Returns a function of the same arguments that returns gradients in the form of the arguments, with aux beside them.
+
+    >>> grad(lambda w: (w["a"] * w["b"]) ** 2)({"a": 2.0, "b": 3.0})
+    {'a': 36.0, 'b': 24.0}
+
+    Raises (when called):
+        NotScalarError: the result has more elements, or none.
+        NotDifferentiableError: an argument, or the result, is not floating.
+        BadAttributeError: there is no argument of that number.
+    """
+    return _grad(f, argnums, has_aux, "grad")
+
+
+def _grad(f: Function, argnums: int | Sequence[int], has_aux: bool, transform: str) -> Function:
+    both = _value_and_grad(f, argnums, has_aux, transform)
+
+    @functools.wraps(f)
+    def gradient(*args: Any, **keywords: Any) -> Any:
+        value, found = both(*args, **keywords)
+        return (found, value[1]) if has_aux else found
+
+    return gradient
+
+
+def value_and_grad(f: Function, argnums: int | Sequence[int] = 0, has_aux: bool = False) -> Function:
+    """The value and the gradient of a function of one element, in one pass. Arguments and errors as of `grad`.
+
+    >>> value_and_grad(lambda x, y: x * y, argnums=(0, 1))(2.0, 3.0)
+    (6.0, (3.0, 2.0))
+    """
+    return _value_and_grad(f, argnums, has_aux, "value_and_grad")
+
+
+def _value_and_grad(f: Function, argnums: int | Sequence[int], has_aux: bool, transform: str) -> Function:
+    @functools.wraps(f)
+    def both(*args: Any, **keywords: Any) -> Any:
+        run = ReverseCall(f, args, keywords, argnums, has_aux, transform)
+        y = only_element(run.y)
+        found = run.back([(y, CALLS["ones_like"](run.tape.data(y)))])
+        value = run.result(y)
+        return ((value, run.aux), found) if has_aux else (value, found)
+
+    return both
+
+
+def vjp(f: Function, *primals: Any, has_aux: bool = False) -> Any:
+    """The value of a function, and the function that carries a cotangent of it back to its arguments.
+
+    Returns (y, pullback), or (y, pullback, aux). `pullback(cotangent)`, of a cotangent in the form of y, returns a
+    tuple: for each argument the product of the cotangent with the Jacobian.
+
+    >>> y, pullback = vjp(lambda x, y: x * y, 2.0, 3.0)
+    >>> y, pullback(1.0)
+    (6.0, (3.0, 2.0))
+
+    Raises:
+        NotDifferentiableError: an argument is not floating.
+        ShapeMismatchError: the cotangent (when it is given) is not in the form of y.
+    """
+    run = ReverseCall(f, primals, {}, tuple(range(len(primals))), has_aux, "vjp")
+    ys = trees.leaves(run.y)
+
+    def pullback(cotangent: Any) -> Any:
+        check_form("cotangent", cotangent, run.y)
+        pairs = []
+        for y, g in zip(ys, trees.leaves(cotangent, run.y), strict=True):
+            g = direction("cotangent", g, y)
+            if dtype_of(y).kind == "f":
+                pairs.append((y, g))
+        return run.back(pairs)
+
+    y = trees.mapped(run.result, run.y)
+    return (y, pullback, run.aux) if has_aux else (y, pullback)
+
+
+def jvp(f: Function, primals: Sequence[Any], tangents: Sequence[Any], has_aux: bool = False) -> Any:
+    """The value of a function, and its derivative along tangents of its arguments.
+
+    primals, tangents: tuples of as many values as f has arguments, of the same form.
+    Returns (y, dy), or (y, dy, aux); dy has the form of y.
+
+    >>> jvp(lambda x, y: x * y, (2.0, 3.0), (1.0, 0.0))
+    (6.0, 3.0)
+
+    f is called once more if a tangent is not finite: then branches that are not taken are left out.
+
+    Raises:
+        NotDifferentiableError: an argument is not floating.
+        ShapeMismatchError: tangents are not in the form of the primals.
+    """
+    return _jvp(f, primals, tangents, has_aux, "jvp")
+
+
+def _jvp(f: Function, primals: Sequence[Any], tangents: Sequence[Any], has_aux: bool, transform: str) -> Any:
+    primals, tangents = list(primals), list(tangents)
+    check_form("tangent", tangents, primals)
+    xs = [floating(x) for x in trees.leaves(primals)]
+    ts = [direction("tangent", t, x) for t, x in zip(trees.leaves(tangents, primals), xs, strict=True)]
+    found = pushed(lambda values: with_aux(f, f(*trees.filled(primals, iter(values))), has_aux), xs, ts, transform)
+    value = trees.filled(found.y, iter(map(plain, found.primals)))
+    tangents = [zeros(p) if t is None else t for p, t in zip(found.primals, found.tangents, strict=True)]
+    slopes = trees.filled(found.y, iter(map(plain, tangents)))
+    return (value, slopes, found.aux) if has_aux else (value, slopes)
+
+
+def jacobian(f: Function, argnums: int | Sequence[int] = 0, mode: str = "auto", has_aux: bool = False) -> Function:
+    """All derivatives of a function: in the form of its result, in each place the form of the argument.
+
+    mode: "reverse" costs a pass back an element of the result, "forward" a pass an element of the arguments; "auto"
+        takes the cheaper. Several elements are one batched pass.
+    Returns a function whose results have the shapes result + argument.
+
+    In forward mode f is called for each argument, and once more if a derivative is not finite: then zeros of the basis
+    and branches that are not taken are left out.
+
+    >>> print(jacobian(lambda x: x * x)(np.array([1.0, 2.0])))
+    [[2. 0.]
+     [0. 4.]]
+
+    Raises (when called): as `grad`, but for results of any shape.
+        BadAttributeError: another mode.
+    """
+    if mode not in ("auto", "reverse", "forward"):
+        raise BadAttributeError(f"jacobian: mode is {mode!r}; expected auto, reverse or forward")
+    return _jacobian(f, argnums, mode, has_aux, "jacobian")
+
+
+def _jacobian(f: Function, argnums: int | Sequence[int], mode: str, has_aux: bool, transform: str) -> Function:
+    @functools.wraps(f)
+    def matrices(*args: Any, **keywords: Any) -> Any:
+        if mode != "forward":
+            run = ReverseCall(f, args, keywords, argnums, has_aux, transform)
+            if mode == "reverse" or size(run.y) <= size(run.chosen):
+                found = run.rows()
+                return (found, run.aux) if has_aux else found
+        return jacobian_by_columns(f, args, keywords, argnums, has_aux, transform)
+
+    return matrices
+
+
+def hessian(f: Function, argnums: int | Sequence[int] = 0, has_aux: bool = False) -> Function:
+    """All second derivatives of a function of one element: the forward Jacobian of its gradient.
+
+    Arguments and errors as of `grad`. In the form of the argument, in each place the form of the argument again. Inside
+    of `compile` a sparse one takes few directions, and what can only be zero is exactly 0.0.
+
+    >>> print(hessian(lambda x: x[0] ** 2 * x[1])(np.array([1.0, 2.0])))
+    [[4. 2.]
+     [2. 0.]]
+    """
+    return _jacobian(_grad(f, argnums, has_aux, "hessian"), argnums, "forward", has_aux, "hessian")
+
+
+def hvp(f: Function, primals: Sequence[Any], vectors: Sequence[Any]) -> tuple[Any, ...]:
+    """The product of the Hessian of a function of one element with a vector, without the matrix.
+
+    primals, vectors: tuples of as many values as f has arguments, of the same form. Returns a tuple in that form.
+
+    >>> hvp(lambda x, y: x * x * y, (2.0, 3.0), (1.0, 0.0))
+    (6.0, 4.0)
+
+    Raises:
+        NotScalarError, NotDifferentiableError: as `grad`.
+        ShapeMismatchError: vectors are not in the form of the primals.
+    """
+    check_form("vector", list(vectors), list(primals))
+    for v, x in zip(trees.leaves(list(vectors), list(primals)), trees.leaves(primals), strict=True):
+        direction("vector", v, floating(x))
+    everything = tuple(range(len(primals)))
+    found: tuple[Any, ...] = _jvp(_grad(f, everything, False, "hvp"), primals, vectors, False, "hvp")[1]
+    return found
+
+
+def vmap(f: Function, in_axes: Any = 0, out_axes: Any = 0) -> Function:
+    """A function for many rows at once, from a function of one.
+
+    in_axes: for each argument, or the parts of one, the axis that counts rows, None for what is the same for all; one
+        number stands for everything below it.
+    out_axes: where the axis of rows is in the result; None for what is the same for all.
+
+    >>> print(vmap(lambda x, w: x @ w, in_axes=(0, None))(np.eye(2), np.array([3.0, 4.0])))
+    [3. 4.]
+
+    Raises (when called):
+        ShapeMismatchError: the numbers of rows differ, or an argument has no such axis.
+        BadAttributeError: in_axes or out_axes do not fit the form of the arguments or results.
+        InvalidValueError: Python branches on a value that differs from row to row.
+    """
+
+    @functools.wraps(f)
+    def over_rows(*args: Any, **keywords: Any) -> Any:
+        spread = tuple(in_axes) if isinstance(in_axes, list | tuple) else (in_axes,) * len(args)
+        axes = axes_of("in_axes", spread, args)
+        values = [leaf if isinstance(leaf, Variable | Tracer) else as_raw(leaf) for leaf in trees.leaves(args)]
+        rows = count_rows(values, axes)
+        batch = Batch(next_level(), rows)
+        given = [x if axis is None else batch.wrap(moved(x, axis, 0)) for x, axis in zip(values, axes, strict=True)]
+        try:
+            y = f(*trees.filled(args, iter(given)), **keywords)
+            ys = [returned(leaf) for leaf in trees.leaves(y)]
+        finally:
+            end(batch)
+        check_hidden(y)
+        places = axes_of("out_axes", out_axes, y)
+        found = [plain(gathered(batch, leaf, axis)) for leaf, axis in zip(ys, places, strict=True)]
+        return trees.filled(y, iter(found))
+
+    return over_rows
+
+
+def check_grads(
+    f: Function, *args: Any, order: int = 2, eps: float = 1e-6, rtol: float = 1e-6, atol: float = 1e-6
+) -> GradientCheck:
+    """Compares the derivatives of a function, in reverse and in forward mode, with central differences.
+
+    args: its arguments; floating leaves are differentiated. order: 1 or 2. The others as of `check_gradients`.
+    Returns what was found: `ok`, `max_error` and where the worst is; `uncertain` where differences cannot tell.
+
+    >>> check_grads(lambda x: x["a"] ** 3, {"a": 2.0}).ok
+    True
+    """
+    leaves = trees.leaves(args)
+    moved = [i for i, x in enumerate(leaves) if not isinstance(x, bool | int) and dtype_of(value_of(x)).kind == "f"]
+
+    def flat(*values: Any) -> list[Any]:
+        return trees.leaves(f(*trees.filled(args, iter(values))))
+
+    found = check_gradients(flat, *leaves, order=order, eps=eps, rtol=rtol, atol=atol)
+    if not found.ok or not moved:
+        return found
+
+    def smooth(*xs: Any) -> list[Any]:
+        full = list(leaves)
+        for i, x in zip(moved, xs, strict=True):
+            full[i] = x
+        return [y for y in flat(*full) if dtype_of(value_of(y)).kind == "f"]
+
+    forward = _check_forward(
+        smooth, [as_raw(value_of(leaves[i]), FLOAT64) for i in moved], order, eps, Comparison(rtol, atol)
+    )
+    return max(found, forward, key=lambda check: (not check.ok, check.max_error))
+
+
+def _check_forward(f: Function, xs: list[Any], order: int, eps: float, comparison: Comparison) -> GradientCheck:
+    """Derivatives along one direction, and again along it, beside central differences."""
+    rng = np.random.default_rng(0)
+    ts = [canonical(rng.uniform(0.5, 1.5, shape_of(x)).astype(dtype_of(x))) for x in xs]
+    step = eps * max([1.0, *(float(np.max(np.abs(x), initial=0.0)) for x in xs)])
+    for n in range(1, order + 1):
+
+        def along(*at: Any, f: Function = f) -> list[Any]:
+            found: list[Any] = jvp(f, at, ts)[1]
+            return found
+
+        high, low = ([as_raw(y) for y in f(*(x + h * t for x, t in zip(xs, ts, strict=True)))] for h in (step, -step))
+        with np.errstate(all="ignore"):
+            pairs = list(zip(high, low, strict=True))
+            numeric = Differences(
+                [(a - b) / (2 * step) for a, b in pairs],
+                [np.finfo(FLOAT64).eps * np.maximum(np.abs(a), np.abs(b)) / (2 * step) for a, b in pairs],
+            )
+        names = [f"output {k} along a tangent" for k in range(len(pairs))]
+        comparison.add(n, names, lambda at, along=along: [as_raw(y) for y in along(*at)], xs, numeric)  # type: ignore[misc]
+        f = along
+    return comparison.result()
