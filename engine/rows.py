@@ -260,7 +260,16 @@ def broadcast_shapes(name: str, shapes: Sequence[Shape]) -> Shape:
     Raises:
         ShapeMismatchError: they do not.
     """
-    ndim = max((len(s) for s in shapes), default=0)
+    found: Shape = ()
+    for shape in shapes:
+        if shape and shape != found:
+            if found:
+                break
+            found = shape
+    else:
+        # Numbers, and values of one shape.
+        return found
+    ndim = max(map(len, shapes))
     result = [1] * ndim
     for shape in shapes:
         for i, length in enumerate(shape, ndim - len(shape)):

@@ -76,7 +76,7 @@ def read(
     if question is None:
         ready, encoding = prepared()
         store = endpoint.storing(ready, registry)
-        return Call(weight(ready.cost), lambda: run(ready, registry.identify(ready.application.graph), encoding, store))
+        return Call(weight(ready.cost), lambda: run(ready, registry.identify(ready.call.graph), encoding, store))
     found = preparations.find(question)
     if found is None:
         with preparations.making(question):

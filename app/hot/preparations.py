@@ -14,7 +14,7 @@ from app.programs import decode
 from app.registry import Registry
 from engine.core import FLOAT64, InvalidValueError, Lru, Value
 from engine.graph import normalized
-from engine.programs import Checked, Ready
+from engine.programs import CheckedProgram, Executable
 
 #: Objects that stand for an entry.
 _ENTRY_BYTES = 2500
@@ -36,7 +36,7 @@ class Kept:
     nbytes: what it takes to keep it.
     """
 
-    ready: Ready[Any]
+    executable: Executable[Any]
     program: str
     weight: int
     nbytes: int
@@ -65,7 +65,7 @@ class Found:
         Raises:
             InvalidValueError: of values that this cannot be run on.
         """
-        return self.kept.ready.run(self.inputs, along=self.along, seed=self.seed)
+        return self.kept.executable.run(self.inputs, along=self.along, seed=self.seed)
 
 
 class Preparations:
@@ -106,16 +106,16 @@ class Preparations:
         kept = known.kept.get(forms)
         return None if kept is None else Found(kept, inputs, along, question.seed)
 
-    def keep(self, question: Question, checked: Checked[Any]) -> Kept:
+    def keep(self, question: Question, checked: CheckedProgram[Any]) -> Kept:
         """Keeps what was prepared for a question and values of its forms."""
-        graph = checked.application.graph
+        graph = checked.call.graph
         program = self._registry.identify(graph)
-        ready = checked.ready.without_values()
+        ready = checked.executable.without_values()
         kept = Kept(ready, program, weight(checked.cost), ready.nbytes + _ENTRY_BYTES)
         dtypes = {declared.name: declared.dtype for declared in graph.inputs}
         names = tuple((name, dtypes.get(name)) for name in map(normalized, question.inputs))
         # The forms are those of what the engine was given; directions, which it has kept elsewhere, are read again.
-        forms = tuple(_form(checked.application.inputs[name]) for name, _ in names)
+        forms = tuple(_form(checked.call.inputs[name]) for name, _ in names)
         if question.along:
             forms += _directions(question)[1]
         # A name may have been moved meanwhile: what counts is the program that was prepared.

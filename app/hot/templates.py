@@ -79,7 +79,7 @@ class Templates:
 
     def learn(self, endpoint: Endpoint, body: bytes, found: Found) -> None:
         """Keeps what is known of a JSON body with a program of its own, and of its answer as nested JSON."""
-        computed = found.kept.ready.of_numbers
+        computed = found.kept.executable.of_numbers
         # Without a backslash each quotation mark begins or ends a string: the only "inputs" is the field.
         is_plain = body.count(_INPUTS) == 1 and b"\\" not in body
         if computed is None or not is_plain or any(type(value) is not float for value in found.inputs.values()):
@@ -119,7 +119,7 @@ def _around_values(endpoint: Endpoint, found: Found, computed: OfNumbers) -> tup
     # Numbers that no name contains: each stands where its value will.
     marks = [float(f"1.{k:06d}e-300") for k in range(1, count + 1)]
     places = {dumps(mark): k for k, mark in enumerate(marks)}
-    document = endpoint.document(found.kept.ready.result(marks), found.kept.program, "nested", JSON)
+    document = endpoint.document(found.kept.executable.result(marks), found.kept.program, "nested", JSON)
     written = re.split(b"(%s)" % b"|".join(map(re.escape, places)), dumps(document))
     text = b"%b".join(piece.replace(b"%", b"%%") for piece in written[::2])
     return text, [places[mark] for mark in written[1::2]]

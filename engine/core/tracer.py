@@ -205,11 +205,11 @@ class Symbol(Tracer):
 
 def top(args: tuple[Any, ...]) -> Any:
     """The recorder of the highest level among some operands, of which one at least is a tracer."""
-    return max((x.recorder for x in args if isinstance(x, Tracer)), key=_level)
-
-
-def _level(recorder: Recorder) -> int:
-    return recorder.level
+    found: Any = None
+    for x in args:
+        if isinstance(x, Tracer) and (found is None or x.recorder.level > found.level):
+            found = x.recorder
+    return found
 
 
 def end(*recorders: Recorder) -> None:

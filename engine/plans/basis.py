@@ -5,15 +5,19 @@ then put where they belong, and all others are zeros.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
+from itertools import accumulate
+from typing import Any
 
 import numpy as np
 
 from engine.core.operations import CALLS
-from engine.core.tracer import Symbol
-from engine.core.values import Aval, Shape, Value
+from engine.core.values import Aval, Shape, Value, canonical, dtype_of, shape_of
 from engine.plans.sparsity import Coloured, Pattern, coloured
 from engine.plans.trace import Trace
+
+#: Directions of as many elements are constants like others, of which something may be known.
+_SMALL = 64
 
 
 class Basis:
@@ -22,38 +26,43 @@ class Basis:
     count: the number of directions.
 
     Args:
-        trace: where they are written.
-        avals: the values by name; shape and dtype are those of one row.
-        rows: how many there are in a batch.
+        avals: shapes and dtypes of the values.
+        trace: where the directions are constants; None for arrays.
         known: the pattern of the matrix, with a column for each of their elements; None where it is dense.
     """
 
-    def __init__(self, trace: Trace, avals: Mapping[str, Aval], rows: int | None, known: Pattern | None) -> None:
-        self._trace = trace
+    def __init__(self, avals: Sequence[Aval], trace: Trace | None = None, known: Pattern | None = None) -> None:
         self._avals = avals
-        self._lead = () if rows is None else (rows,)
-        self._starts = dict(zip(avals, np.cumsum([0, *(x.size for x in avals.values())]).tolist(), strict=False))
+        self._trace = trace
+        self._starts = [0, *accumulate(x.size for x in avals)]
         self._shared = None if known is None else coloured(known)
-        self.count = sum(x.size for x in avals.values()) if self._shared is None else self._shared.count
+        self.count = self._starts[-1] if self._shared is None else self._shared.count
 
     @property
     def is_shared(self) -> bool:
-        """Whether there are fewer directions than elements."""
+        """Return whether there are fewer directions than elements."""
         return self._shared is not None
 
-    def steps(self, rows: Callable[[str], Shape]) -> dict[str, Symbol]:
-        """The directions as constants, by name; `rows` gives the axis of rows that a value has, if any."""
-        found: dict[str, Symbol] = {}
-        for i, known in self._avals.items():
-            step = self._trace.made(Aval((self.count, *known.shape), known.dtype), self._made(i, known))
-            if rows(i):
-                wide = CALLS["reshape"](step, (self.count, 1, *known.shape))
-                step = CALLS["broadcast_to"](wide, (self.count, *rows(i), *known.shape))
-            found[i] = step
+    @property
+    def is_one(self) -> bool:
+        """Return whether there is one element: then nothing has an axis of directions."""
+        return len(self._avals) == 1 and self._avals[0].size == 1
+
+    def directions(self) -> list[Any]:
+        """Return the directions for each value: with one more axis, the first."""
+        if self.is_one:
+            [known] = self._avals
+            return [canonical(np.ones(known.shape, known.dtype))]
+        found: list[Any] = []
+        for k, known in enumerate(self._avals):
+            make = self._maker(k, known)
+            wide = Aval((self.count, *known.shape), known.dtype)
+            trace = self._trace if wide.size > _SMALL else None
+            found.append(make() if trace is None else trace.made(wide, make))
         return found
 
-    def _made(self, i: str, known: Aval) -> Callable[[], Value]:
-        start, count, shared = self._starts[i], self.count, self._shared
+    def _maker(self, k: int, known: Aval) -> Callable[[], Value]:
+        start, count, shared = self._starts[k], self.count, self._shared
 
         def make() -> Value:
             if shared is None:
@@ -65,52 +74,61 @@ class Basis:
 
         return make
 
-    def columns(self, step: Symbol, start: int) -> dict[str, Symbol]:
-        """What the directions lead to, with its own axes first, in the dtype of each value.
+    def columns(self, found: Any, start: int) -> list[Any]:
+        """What the directions lead to, for each value with its axes last, in its dtype.
 
-        step: for each direction a result. start: the row of the matrix that belongs to its first element.
+        found: for each direction a result. start: the row of the matrix that belongs to its first element.
         """
-        last = step if self._shared is not None else CALLS["transpose"](step, (*range(1, step.ndim), 0))
-        found: dict[str, Symbol] = {}
-        for i, known in self._avals.items():
+        if self.is_one:
+            return [_shaped(found, (*shape_of(found), *self._avals[0].shape), self._avals[0].dtype)]
+        shape: Shape = shape_of(found)[1:]
+        last = found if self._shared is not None else CALLS["transpose"](found, (*range(1, len(shape) + 1), 0))
+        blocks = []
+        for k, known in enumerate(self._avals):
             if self._shared is not None:
-                part = self._placed(step, start, i, self._shared, is_last=True)
+                part = self._placed(found, start, k, self._shared, is_last=True)
             else:
-                part = last if len(self._avals) == 1 else last[..., self._own(i)]
-            part = CALLS["reshape"](part, (*step.shape[1:], *known.shape))
-            found[i] = part if part.dtype == known.dtype else CALLS["astype"](part, str(known.dtype))
-        return found
+                part = last if len(self._avals) == 1 else last[..., self._own(k)]
+            blocks.append(_shaped(part, (*shape, *known.shape), known.dtype))
+        return blocks
 
-    def first(self, step: Symbol, start: int) -> dict[str, Symbol]:
-        """The same with the axes of each value first, after that of rows, and in the dtype of the result."""
-        lead = self._lead
-        found: dict[str, Symbol] = {}
-        for i, known in self._avals.items():
+    def rows(self, found: Any, start: int) -> list[Any]:
+        """The same with the axes of each value first, in the dtype of the result."""
+        if self.is_one:
+            return [_shaped(found, (*self._avals[0].shape, *shape_of(found)), dtype_of(found))]
+        shape: Shape = shape_of(found)[1:]
+        blocks = []
+        for k, known in enumerate(self._avals):
             if self._shared is not None:
-                part = self._placed(step, start, i, self._shared, is_last=False)
+                part = self._placed(found, start, k, self._shared, is_last=False)
             else:
-                part = step if len(self._avals) == 1 else step[self._own(i)]
-                part = CALLS["transpose"](part, (1, 0, *range(2, part.ndim))) if lead else part
-            found[i] = CALLS["reshape"](part, (*lead, *known.shape, *step.shape[len(lead) + 1 :]))
-        return found
+                part = found if len(self._avals) == 1 else found[self._own(k)]
+            blocks.append(_shaped(part, (*known.shape, *shape), dtype_of(found)))
+        return blocks
 
-    def _own(self, i: str) -> slice:
-        return slice(self._starts[i], self._starts[i] + self._avals[i].size)
+    def _own(self, k: int) -> slice:
+        return slice(self._starts[k], self._starts[k + 1])
 
-    def _placed(self, step: Symbol, start: int, i: str, shared: Coloured, *, is_last: bool) -> Symbol:
-        """Zeros, with what the directions that elements share lead to where it belongs; after rows, one axis."""
-        lead, own, known = self._lead, self._own(i), shared.pattern
-        height, width = math.prod(step.shape[len(lead) + 1 :]), self._avals[i].size
+    def _placed(self, found: Any, start: int, k: int, shared: Coloured, *, is_last: bool) -> Any:
+        """Zeros, with what the directions that elements share lead to where it belongs; one axis."""
+        own, known = self._own(k), shared.pattern
+        height, width = math.prod(shape_of(found)[1:]), self._avals[k].size
         is_mine = (start <= known.rows) & (known.rows < start + height)
         is_mine &= (own.start <= known.columns) & (known.columns < own.stop)
         rows, columns = known.rows[is_mine] - start, known.columns[is_mine]
-        zeros = self._trace.filled(0.0, Aval((*lead, height * width), step.dtype))
+        assert self._trace is not None
+        zeros = self._trace.filled(0.0, Aval((height * width,), dtype_of(found)))
         if not len(rows):
             return zeros
         sources = shared.colours[columns] * height + rows
         columns = columns - own.start
         places = rows * width + columns if is_last else columns * height + rows
-        step = CALLS["transpose"](step, (1, 0, *range(2, step.ndim))) if lead else step
-        given = CALLS["take"](CALLS["reshape"](step, (*lead, self.count * height)), sources, axis=len(lead))
-        found: Symbol = CALLS["scatter_add"](zeros, places, given, axis=len(lead))
-        return found
+        given = CALLS["take"](CALLS["reshape"](found, (self.count * height,)), sources, axis=0)
+        return CALLS["scatter_add"](zeros, places, given, axis=0)
+
+
+def _shaped(x: Any, shape: Shape, dtype: np.dtype[Any]) -> Any:
+    """A value in a shape and dtype, itself where it has these."""
+    if shape_of(x) != shape:
+        x = CALLS["reshape"](x, shape)
+    return x if dtype_of(x) == dtype else CALLS["astype"](x, str(dtype))

@@ -19,11 +19,12 @@ class Cost:
 def cost_of(trace: Trace, places: Sequence[int]) -> Cost:
     """The cost of some steps of a trace."""
     steps = [trace.steps[p] for p in places]
-    run = [step for step in steps if step.op is not None]
-    flops = sum(
-        step.operation.flops(*(trace.steps[a].aval for a in step.args), out=step.aval, **step.attrs) for step in run
-    )
-    return Cost(len(run), sum(step.aval.nbytes for step in steps), flops)
+    flops = [
+        step.op.flops(*(trace.steps[a].aval for a in step.args), out=step.aval, **step.attrs)
+        for step in steps
+        if step.op is not None
+    ]
+    return Cost(len(flops), sum(step.aval.nbytes for step in steps), sum(flops))
 
 
 def check_cost(cost: Cost, limits: Limits, who: str = "the program") -> None:

@@ -95,12 +95,15 @@ class Trace:
     """Steps in the order in which they were recorded; places count from 0.
 
     alternatives: places of values that are computed one of two ways: of the other one, see `alternatives`.
+    takes_foreign: values of other tracers and variables are inputs here: the trace is looked at, and never run.
     updated: places of sums of updates to slices of zeros, none of which holds -0.0: how many elements were updated.
     """
 
     is_over = False
 
-    def __init__(self, limits: Limits | None = None, level: int = 0, transform: str = "trace") -> None:
+    def __init__(
+        self, limits: Limits | None = None, level: int = 0, transform: str = "trace", *, takes_foreign: bool = False
+    ) -> None:
         self.level = level
         self.transform = transform
         self.limits = limits or Limits()
@@ -112,6 +115,8 @@ class Trace:
         self._seen: dict[Any, int] = {}
         #: By id, arrays that somebody may still write to, with the copies that stand for them.
         self._copies: dict[int, tuple[Value, Value]] = {}
+        self._takes_foreign = takes_foreign
+        self._held: list[Any] = []
 
     def input(self, name: str, aval: Aval) -> Symbol:
         """A value that is given when the trace is run."""
@@ -172,9 +177,10 @@ class Trace:
     def live(self, outputs: Sequence[Symbol], *, is_masked: bool = False) -> list[int]:
         """The places of the steps that some values need, in order; of alternatives one way or the other."""
         needed = {x.place for x in outputs}
+        others = self.alternatives if is_masked else {}
         for place in range(max(needed, default=-1), -1, -1):
             if place in needed:
-                needed.update(self.operands(place, is_masked=is_masked))
+                needed.update((others[place],) if place in others else self.steps[place].args)
         return sorted(needed)
 
     def operands(self, place: int, *, is_masked: bool) -> tuple[int, ...]:
@@ -213,18 +219,18 @@ class Trace:
         if out.dtype == FLOAT64 and not out.shape and all(are_numbers):
             out = Aval((), FLOAT64, float)
         self._checked(out, f"the result of {op.name}")
-        if op.random:
-            return self._append(op, symbols, attrs, out, _stream(extra["rng"]))
-        if out.size <= _LARGEST_FOLDED and all(v is not None for v in values):
+        stream = _stream(extra["rng"]) if op.random else None
+        if stream is None and out.size <= _LARGEST_FOLDED and all(v is not None for v in values):
             return self._folded(op, symbols, values, attrs, out)
-        found = rewritten(self, op, symbols, attrs, out)
+        found = None if stream else rewritten(self, op, symbols, attrs, out)
         if found is not None:
             return found
         places = [x.place for x in symbols]
         if op.lowering.is_commutative:
             places.sort()
-        key = (op.name, tuple(places), tuple((k, _attribute_bits(v)) for k, v in attrs.items()))
-        return self._once(key, lambda: self._append(op, symbols, attrs, out))
+        # From one stream comes always the same.
+        key = (op.name, stream, tuple(places), tuple((k, _attribute_bits(v)) for k, v in attrs.items()))
+        return self._once(key, lambda: self._append(op, symbols, attrs, out, stream))
 
     def _once(self, key: Any, write: Callable[[], Symbol]) -> Symbol:
         place = self._seen.get(key)
@@ -238,6 +244,8 @@ class Trace:
         if type(x) is Symbol and x.recorder is self and not (x.aval.weak is int and op.kind not in PROMOTING):
             return x
         x = operand(op, x)
+        if self._takes_foreign and isinstance(x, Variable | Tracer):
+            return self._foreign(x)
         if isinstance(x, Variable | Tracer) and not (type(x) is Symbol and x.recorder is self):
             if isinstance(x, Tracer):
                 x.check_alive()
@@ -249,6 +257,16 @@ class Trace:
         if type(x) is int and op.kind not in PROMOTING:
             x = float(x)
         return self.constant(float(x) if type(x) is np.float64 else x, is_weak=type(x) in (float, int, bool))
+
+    def _foreign(self, x: Any) -> Symbol:
+        """A value of somebody else's, as one that is given when the trace is run."""
+        if type(x) is Symbol and x.recorder is self:
+            return x
+        known = x.recorder.known(x) if type(x) is Symbol else None
+        if known is not None:
+            return self.constant(known, x.aval.weak is not None)
+        self._held.append(x)
+        return self._once(("foreign", id(x)), lambda: self.input("", Aval(x.shape, x.dtype)))
 
     def _as_it_is(self, x: Value) -> Value:
         """An array that nobody can write to: a copy where somebody could, the same one while nobody does."""

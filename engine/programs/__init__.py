@@ -1,16 +1,17 @@
 """Programs: read from documents and infix text, checked, differentiated, and run."""
 
 from engine.programs import derivatives, picture
-from engine.programs.application import Running, View, apply_to
 from engine.programs.binding import bind
+from engine.programs.call import Running, apply_to
 from engine.programs.declarations import declaration, declare_further
 from engine.programs.document.build import build
 from engine.programs.evaluate import HIGHEST_ORDER, Backward, Evaluation, Prepared, prepare
+from engine.programs.executable import CheckedProgram, Executable, OfNumbers
+from engine.programs.function import ProgramFunction
 from engine.programs.gradient_check import Check, check
 from engine.programs.identity import program_id
 from engine.programs.interpret import interpret
 from engine.programs.literals import WORDS, decode_value, described, strong_value
-from engine.programs.ready import Checked, OfNumbers, Ready
 from engine.programs.text.expression import parse
 from engine.programs.text.write import document, text
 
@@ -19,13 +20,13 @@ __all__ = [
     "WORDS",
     "Backward",
     "Check",
-    "Checked",
+    "CheckedProgram",
     "Evaluation",
+    "Executable",
     "OfNumbers",
     "Prepared",
-    "Ready",
+    "ProgramFunction",
     "Running",
-    "View",
     "apply_to",
     "bind",
     "build",

@@ -1,25 +1,29 @@
 """Products with Jacobians and Hessians, and the matrices themselves, of a program: checked and costed before they run.
 
-Each is one interpretation of the program, on a tape for cotangents, with tangents for directions, or both; several
-directions at once are an axis more, never a loop. Matrices that are sparse take few directions (see `sparsity`): what
-no element depends on is then exactly 0.0, also beside infinities, where 0.0 * inf would be NaN.
+Each is the transform of that name, applied to the program as a function. Matrices that are sparse take few directions
+(see `sparsity`): what no element depends on is then exactly 0.0, also beside infinities, where 0.0 * inf would be NaN.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Unpack
+from functools import partial
+from typing import Any, Unpack
 
 from engine.core.errors import InvalidValueError, LimitExceededError
-from engine.core.tracer import Symbol
 from engine.core.values import Value
 from engine.graph.ir import Graph
 from engine.graph.names import quoted
-from engine.plans.basis import Basis
-from engine.programs.application import Running, View
-from engine.programs.choices import chosen_outputs, only_output
-from engine.programs.request import Derivative, Request
+from engine.programs.ask import Ask
+from engine.programs.call import Running
+from engine.programs.executable import CheckedProgram
+from engine.transforms.derivatives import MODES, grad, vmap
+from engine.transforms.derivatives import jacobian as matrices
+from engine.transforms.derivatives import jvp as along
+from engine.transforms.derivatives import vjp as back
 
-MODES = ("auto", "reverse", "forward")
+#: What was checked; `run` computes a document of values by name, nested as the derivatives are. What is given `along`
+#: are cotangents, tangents or vectors by name.
+Derivative = CheckedProgram[dict[str, Any]]
 
 
 def vjp(
@@ -39,15 +43,30 @@ def vjp(
     Raises:
         AutogradError: of the kind that the wire contract names for the fault.
     """
-    request = Request(graph, inputs, running)
-    request.check_names("cotangents", cotangents, request.application.known)
-    request.check_wrt(wrt)
-    view = request.view(directions=request.directions("cotangents", cotangents, many))
-    chosen = request.chosen(view, wrt)
-    roots = request.directed("cotangents", cotangents, view, many)
-    found = view.gradients([(name, view.directed(step)) for name, step in roots.items()], list(chosen.values()))
-    vjps = dict(zip(chosen, map(view.directions, found), strict=True))
-    return request.derivative({"values": request.outputs(view), "vjps": vjps})
+    ask = Ask(graph, inputs, running)
+    ask.check_given("cotangents", cotangents)
+    ask.check_known("wrt", wrt or (), ("wrt",))
+    ask.faults.check()
+    chosen = ask.wrt(wrt)
+    # Their shapes are known with the first interpretation of the program: without rows, this is the one on the tape.
+    is_early = ask.call.rows is not None or bool(ask.faults)
+    roots = ask.directions("cotangents", cotangents, many=many) if is_early else {}
+    of = dict.fromkeys(ask.call.known[name] for name in cotangents)
+    outputs = ask.outputs(None)
+
+    def row(given: dict[str, Any], roots: Any) -> Any:
+        def f(moved: Any) -> Any:
+            found = ask.at(given, moved)
+            return {i: found[i] for i in of}, {name: found[i] for name, i in outputs.items()}
+
+        _, pullback, values = back(f, ask.start(given, chosen.values()), has_aux=True)
+        roots = roots if is_early else ask.directions("cotangents", cotangents, many=many)
+        [found] = (vmap(pullback) if many else pullback)(roots)
+        return {"values": values, "vjps": {name: found[i] for name, i in chosen.items()}}
+
+    axis = int(many)
+    answer = ask.function.over_rows(row, (roots, axis), out_axes={"values": 0, "vjps": axis})
+    return ask.checked(answer)
 
 
 def jvp(
@@ -60,18 +79,23 @@ def jvp(
     **running: Unpack[Running],
 ) -> Derivative:
     """Tangents of inputs (or nodes) carried to outputs: {"values", "jvps"}. Arguments as of `vjp`."""
-    request = Request(graph, inputs, running)
-    names = chosen_outputs(request.application, outputs, request.faults)
-    request.check_names("tangents", tangents, request.application.known)
-    m = request.directions("tangents", tangents, many)
-    plain = request.view()
-    steps = request.directed("tangents", tangents, plain, many)
-    smooth = request.smooth(plain, names, "outputs", outputs is not None)
-    view, found = request.tangents(
-        lambda view: [view.tangent(view.values[i]) for i in smooth.values()], directions=m, tangents=steps
-    )
-    jvps = dict(zip(smooth, found, strict=True))
-    return request.derivative({"values": {name: view.value(i) for name, i in names.items()}, "jvps": jvps})
+    ask = Ask(graph, inputs, running)
+    names = ask.outputs(outputs)
+    ask.check_given("tangents", tangents)
+    ask.faults.check()
+    steps = ask.directions("tangents", tangents, many=many)
+
+    def row(given: dict[str, Any], tangents: Any) -> Any:
+        def f(moved: Any) -> Any:
+            found = ask.at(given, moved)
+            smooth = ask.smooth(names, "outputs", are_named=outputs is not None)
+            return {name: found[i] for name, i in smooth.items()}, {name: found[i] for name, i in names.items()}
+
+        start = ask.start(given, steps)
+        _, found, values = _many(many, lambda t: along(f, (start,), (t,), has_aux=True))(tangents)
+        return {"values": values, "jvps": found}
+
+    return ask.checked(_over_rows_along(ask, row, steps, many, {"values": 0, "jvps": int(many)}))
 
 
 def jacobian(
@@ -92,27 +116,27 @@ def jacobian(
     Raises:
         LimitExceededError: the matrix, or the way to it, is beyond a limit; products with it are not.
     """
-    request = Request(graph, inputs, running)
+    ask = Ask(graph, inputs, running)
     if mode not in MODES:
-        msg = f"mode is {quoted(mode)}; expected one of {', '.join(MODES)}"
-        request.faults.add(InvalidValueError, msg, ("mode",))
-    names = chosen_outputs(request.application, None if of is None else [of], request.faults)
-    request.check_wrt(wrt)
-    plain = request.view()
-    chosen = request.chosen(plain, wrt)
-    smooth = request.smooth(plain, names, "of", of is not None)
-    above = {i: plain.aval(i) for i in smooth.values()}
-    below = {i: plain.aval(i) for i in chosen.values()}
+        ask.faults.add(InvalidValueError, f"mode is {quoted(mode)}; expected one of {', '.join(MODES)}", ("mode",))
+    names = ask.outputs(None if of is None else [of])
+    ask.check_known("wrt", wrt or (), ("wrt",))
+    ask.faults.check()
+    chosen = ask.wrt(wrt)
+    smooth = ask.smooth(names, "of", are_named=of is not None)
     with _suggesting("vjp gives its products from the left, jvp those from the right"):
-        request.check_matrices(plain, smooth.values(), chosen.values())
-        known = request.pattern(plain, below, lambda view: [view.step(i) for i in above])
-        columns = request.basis(below, known)
-        rows = request.basis(above, None if known is None else known.transposed())
-        if mode == "forward" or (mode == "auto" and columns.count < rows.count):
-            found = _forward(request, smooth, chosen, columns)
-        else:
-            found = _reverse(request, smooth, chosen, rows)
-        return request.derivative({"values": request.outputs(plain, names), "jacobian": found})
+        ask.check_matrices(smooth.values(), chosen.values())
+
+        def row(given: dict[str, Any]) -> Any:
+            def f(moved: Any) -> Any:
+                found = ask.at(given, moved)
+                return {i: found[i] for i in smooth.values()}, {name: found[i] for name, i in names.items()}
+
+            found, values = matrices(f, mode=mode, has_aux=True)(ask.start(given, chosen.values()))
+            blocks = {name: {x: found[i][j] for x, j in chosen.items()} for name, i in smooth.items()}
+            return {"values": values, "jacobian": blocks}
+
+        return ask.checked(ask.function.over_rows(row))
 
 
 def hessian(
@@ -124,37 +148,31 @@ def hessian(
     **running: Unpack[Running],
 ) -> Derivative:
     """All second derivatives of one element: {"values", "hessian": {name: {name: value}}, "grads"}."""
-    request = Request(graph, inputs, running)
-    root = only_output(request.application, of, (), request.faults)
-    request.check_wrt(wrt)
-    plain = request.view()
-    chosen = request.chosen(plain, wrt)
-    root = request.check_one(plain, root)
-    avals = {i: plain.aval(i) for i in chosen.values()}
+    ask = Ask(graph, inputs, running)
+    root = ask.only_output(of)
+    ask.check_known("wrt", wrt or (), ("wrt",))
+    ask.faults.check()
+    chosen = ask.wrt(wrt)
+    if ask.faults:
+        ask.one_element(root)
     with _suggesting("hvp gives its products with vectors"):
-        request.check_matrices(plain, chosen.values(), chosen.values())
-        [*slopes] = plain.gradients([(root, plain.ones(root))], [*avals])
-        known = request.pattern(
-            plain,
-            avals,
-            lambda view: slopes if view is plain else view.gradients([(root, view.ones(root))], [*avals]),
-        )
-        basis = request.basis(avals, known)
-        _, found = request.tangents(
-            lambda view: [view.tangent(g) for g in view.gradients([(root, view.ones(root))], [*avals])],
-            is_basis=True,
-            directions=basis.count,
-            tangents=basis.steps(lambda i: request.rows(i, "tangents")),
-        )
-        starts = _starts(plain, avals)
-        blocks = {i: basis.columns(step, starts[i]) for i, step in zip(avals, found, strict=True)}
-        grads = dict(zip(avals, map(plain.primal, slopes), strict=True))
-        document = {
-            "values": request.outputs(plain),
-            "hessian": {name: {other: blocks[i][j] for other, j in chosen.items()} for name, i in chosen.items()},
-            "grads": {name: grads[i] for name, i in chosen.items()},
-        }
-        return request.derivative(document)
+        ask.check_matrices(chosen.values(), chosen.values())
+
+        def row(given: dict[str, Any]) -> Any:
+            slopes = grad(partial(_root, ask, root, given), has_aux=True)
+
+            def beside(moved: Any) -> Any:
+                found, values = slopes(moved)
+                return found, (found, values)
+
+            blocks, (grads, values) = matrices(beside, mode="forward", has_aux=True)(ask.start(given, chosen.values()))
+            return {
+                "values": values,
+                "hessian": {name: {other: blocks[i][j] for other, j in chosen.items()} for name, i in chosen.items()},
+                "grads": {name: grads[i] for name, i in chosen.items()},
+            }
+
+        return ask.checked(ask.function.over_rows(row))
 
 
 def hvp(
@@ -168,65 +186,50 @@ def hvp(
     **running: Unpack[Running],
 ) -> Derivative:
     """Products of the Hessian with vectors, without the matrix: {"values", "hvp", "grads"}. Arguments as of `vjp`."""
-    request = Request(graph, inputs, running)
-    root = only_output(request.application, of, (), request.faults)
-    request.check_wrt(wrt)
-    request.check_names("vectors", vectors, request.application.known)
-    m = request.directions("vectors", vectors, many)
-    plain = request.view()
-    chosen = request.chosen(plain, wrt)
-    steps = request.directed("vectors", vectors, plain, many)
-    root = request.check_one(plain, root)
-    wanted = list(chosen.values())
+    ask = Ask(graph, inputs, running)
+    root = ask.only_output(of)
+    ask.check_known("wrt", wrt or (), ("wrt",))
+    ask.check_given("vectors", vectors)
+    ask.faults.check()
+    chosen = ask.wrt(wrt)
+    steps = ask.directions("vectors", vectors, many=many)
 
-    def products(view: View) -> list[Symbol]:
-        slopes = view.gradients([(root, view.ones(root))], wanted)
-        return [*map(view.tangent, slopes), *map(view.primal, slopes)]
+    def row(given: dict[str, Any], vectors: Any) -> Any:
+        start = ask.start(given, [*chosen.values(), *steps])
+        moved = {i: start[i] for i in steps}
 
-    view, found = request.tangents(products, directions=m, tangents=steps)
-    document = {
-        "values": request.outputs(view),
-        "hvp": dict(zip(chosen, found[: len(wanted)], strict=True)),
-        "grads": dict(zip(chosen, found[len(wanted) :], strict=True)),
-    }
-    return request.derivative(document)
+        def slopes(moved: Any) -> Any:
+            at = start | moved
+            own = grad(lambda part: _root(ask, root, given, at | part), has_aux=True)
+            found, values = own({i: at[i] for i in chosen.values()})
+            return found, (found, values)
 
+        _, found, (grads, values) = _many(many, lambda t: along(slopes, (moved,), (t,), has_aux=True))(vectors)
+        return {
+            "values": values,
+            "hvp": {name: found[i] for name, i in chosen.items()},
+            "grads": {name: grads[i] for name, i in chosen.items()},
+        }
 
-def _reverse(
-    request: Request, names: Mapping[str, str], wrt: Mapping[str, str], basis: Basis
-) -> dict[str, dict[str, Symbol]]:
-    """One pass back along all elements of the outputs at once."""
-    view = request.view(directions=basis.count)
-    steps = basis.steps(lambda i: request.rows(i, "cotangents"))
-    grads = view.gradients([(i, view.directed(step)) for i, step in steps.items()], list(wrt.values()), is_basis=True)
-    starts = _starts(view, wrt.values())
-    blocks = {x: basis.first(view.directions(g), starts[i]) for (x, i), g in zip(wrt.items(), grads, strict=True)}
-    return {name: {x: block[i] for x, block in blocks.items()} for name, i in names.items()}
+    return ask.checked(_over_rows_along(ask, row, steps, many, {"values": 0, "hvp": int(many), "grads": 0}))
 
 
-def _forward(
-    request: Request, names: Mapping[str, str], wrt: Mapping[str, str], basis: Basis
-) -> dict[str, dict[str, Symbol]]:
-    """One pass along all elements of the inputs at once."""
-    view, found = request.tangents(
-        lambda view: [view.tangent(view.values[i]) for i in names.values()],
-        is_basis=True,
-        directions=basis.count,
-        tangents=basis.steps(lambda i: request.rows(i, "tangents")),
-    )
-    starts = _starts(view, names.values())
-    blocks = {name: basis.columns(step, starts[i]) for (name, i), step in zip(names.items(), found, strict=True)}
-    return {name: {x: block[i] for x, i in wrt.items()} for name, block in blocks.items()}
+def _root(ask: Ask, root: str | None, given: Mapping[str, Any], moved: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """One value, which has one element, and the outputs of the program beside it."""
+    found = ask.at(given, moved)
+    ask.one_element(root)
+    return found[str(root)], {output.name: found[output.id] for output in ask.call.graph.outputs}
 
 
-def _starts(view: View, names: Iterable[str]) -> dict[str, int]:
-    """The place of each value's first element where all elements stand one after another, each value once."""
-    found: dict[str, int] = {}
-    start = 0
-    for i in dict.fromkeys(names):
-        found[i] = start
-        start += view.aval(i).size
-    return found
+def _many(many: bool, f: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """A function that gives (value, derivative, aux) along one direction, for one or many of them."""
+    return vmap(f, out_axes=(None, 0, None)) if many else f
+
+
+def _over_rows_along(ask: Ask, row: Callable[..., Any], steps: Mapping[str, Any], many: bool, out_axes: Any) -> Any:
+    """What a function of the inputs and of directions gives for all rows; shared inputs have shared directions."""
+    axes = {i: int(many) if ask.rows(i, is_cotangent=False) else None for i in steps}
+    return ask.function.over_rows(row, (dict(steps), axes), out_axes=out_axes)
 
 
 @contextmanager

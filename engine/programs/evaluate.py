@@ -1,29 +1,24 @@
 """Forward and backward of a program: everything is checked and its cost known before anything runs."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice
-from typing import Unpack
+from typing import Any, Unpack
+
+import numpy as np
 
 from engine.core.errors import Faults, InvalidValueError, NotSupportedError
+from engine.core.masking import everywhere, unmasked
 from engine.core.tracer import Symbol
-from engine.core.values import FLOAT32, Aval, Value, aval
+from engine.core.values import Aval, Value
 from engine.graph.ir import Graph
-from engine.plans.cost import check_cost
+from engine.plans.replay import has_alternatives, replay
 from engine.plans.trace import Trace, as_graph
-from engine.programs.application import Application, Running, View, apply_to
-from engine.programs.choices import (
-    check_answer,
-    check_cotangent,
-    check_floating,
-    check_known,
-    chosen_outputs,
-    chosen_wrt,
-    free_name,
-    only_output,
-)
-from engine.programs.forward import derivatives
-from engine.programs.ready import Checked, Direction, ready
+from engine.programs.ask import Ask
+from engine.programs.call import Running
+from engine.programs.executable import CheckedProgram
+from engine.tracers.forward import Forward
+from engine.transforms.calls import ReverseCall, next_level
 
 #: Derivatives beyond grow too large, and mean too little in floating point.
 HIGHEST_ORDER = 12
@@ -54,7 +49,7 @@ class Evaluation:
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared(Checked[Evaluation]):
+class Prepared(CheckedProgram[Evaluation]):
     """A program that was checked with its inputs; `run` computes. What can be given `along` is another `cotangent`.
 
     avals: shape and dtype of every input and node, for one row.
@@ -67,7 +62,7 @@ class Prepared(Checked[Evaluation]):
     @property
     def rows(self) -> int | None:
         """The length of the batch."""
-        return self.application.rows
+        return self.call.rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,29 +86,6 @@ class _Names:
         return Evaluation(outputs, grads, higher or None, retained)
 
 
-@dataclass(slots=True)
-class _Form:
-    """The steps that an answer is made of."""
-
-    values: dict[str, Symbol]
-    grads: dict[str, Symbol] | None = None
-    higher: dict[str, list[Symbol]] = field(default_factory=dict)
-    node_grads: dict[str, Symbol] | None = None
-
-    def steps(self) -> list[Symbol]:
-        rest = [step for steps in self.higher.values() for step in steps]
-        return [*self.values.values(), *(self.grads or {}).values(), *rest, *(self.node_grads or {}).values()]
-
-    def names(self) -> _Names:
-        """The same without the steps, which hold all of their trace."""
-        return _Names(
-            tuple(self.values),
-            None if self.grads is None else tuple(self.grads),
-            {name: len(rest) for name, rest in self.higher.items()},
-            None if self.node_grads is None else tuple(self.node_grads),
-        )
-
-
 def prepare(
     graph: Graph,
     inputs: Mapping[str, Value],
@@ -134,87 +106,134 @@ def prepare(
     Raises:
         AutogradError: of the kind that the wire contract names for the fault.
     """
-    faults = Faults()
-    application = apply_to(graph, inputs, faults, **running)
-    names = application.names if isinstance(outputs, str) else chosen_outputs(application, outputs, faults)
-    of = only_output(application, backward.of, ("backward",), faults) if backward else None
-    if backward:
-        _check_names(backward, application, faults)
-    faults.check()
-
-    trace = application.trace()
-    wrt = backward.wrt or () if backward and backward.order > 1 else ()
-    cut = [application.known[name] for name in wrt]
-    apart = [application.known[name] for name in (backward and backward.wrt) or ()]
-    view = View(application, trace, cut=cut, apart=apart)
-    chosen = chosen_wrt(application, view, backward.wrt, ("backward", "wrt"), faults) if backward else {}
-    if backward and of is not None:
-        check_floating("of", of, view.aval(of), ("backward", "of"), faults)
-        check_cotangent("cotangent", backward.cotangent, of, view, application, ("backward", "cotangent"), faults)
-        if chosen or backward.wrt is not None:
-            _check_order(backward, chosen, faults)
-    faults.check()
-
-    form = _Form({name: view.value(i) for name, i in names.items()})
-    along = {}
-    grad_graph = None
-    if backward and of is not None:
-        seed_name = free_name("cotangent", application)
-        _differentiate(form, trace, view, backward, of, chosen, seed_name)
-        if backward.cotangent is not None:
-            direction = Direction(seed_name, of, view.aval(of).dtype == FLOAT32)
-            along["cotangent"] = (direction, backward.cotangent)
-        if backward.create_graph:
-            grad_graph = _grad_graph(form, trace, application, backward.supports)
-    steps = form.steps()
-    plan = application.plan(trace, steps)
-    who = "the program" if application.rows is None else f"a batch of {application.rows} rows"
-    check_cost(plan.cost, application.limits, who)
-    check_answer(steps, application.limits)
-    return Prepared(application, ready(plan, application, form.names().evaluation, along), view.avals, grad_graph)
-
-
-def _differentiate(
-    form: _Form, trace: Trace, view: View, backward: Backward, of: str, wrt: Mapping[str, str], seed_name: str
-) -> None:
-    cotangent = view.ones(of)
-    if backward.cotangent is not None:
-        given = trace.input(seed_name, aval(backward.cotangent)._replace(weak=None))
-        cotangent = view.directed(given)
-    retained = []
-    if backward.retain_grad:
-        # Floating, and not made of literals alone.
-        names = [i for node in view.application.graph.nodes for i in node.ids]
-        retained = [i for i in names if view.aval(i).is_floating and not view.aval(i).weak]
-    is_differentiated = backward.order > 1 or backward.create_graph
-    found = view.gradients([(of, cotangent)], [*wrt.values(), *retained], through_powers=is_differentiated)
-    grads = [view.primal(g) for g in found]
-    form.grads = dict(zip(wrt, grads, strict=False))
-    if backward.retain_grad:
-        form.node_grads = dict(zip(retained, grads[len(wrt) :], strict=True))
-    if backward.order > 1:
-        [(name, i)] = wrt.items()
-        form.higher = {name: derivatives(trace, form.grads[name], view.step(i), backward.order)[1:]}
-
-
-def _grad_graph(form: _Form, trace: Trace, application: Application, is_masked: bool) -> Graph:
-    taken = {step.name for step in trace.steps if step.name}
-    outputs = {}
-    for name, first in (form.grads or {}).items():
-        output = free_name(f"grad_{name}", taken)
-        outputs[output] = form.higher[name][-1] if name in form.higher else first
-        taken.add(output)
-    if application.train and any(trace.steps[p].stream for p in trace.live(list(outputs.values()))):
-        msg = "create_graph: a program of gradients draws random numbers of its own, not those of train: true here"
-        raise NotSupportedError(msg, ("backward", "create_graph"))
-    return as_graph(trace, outputs, application.graph.bound, is_masked=is_masked)
-
-
-def _check_names(backward: Backward, application: Application, faults: Faults) -> None:
+    ask = Ask(graph, inputs, running)
+    names = ask.call.names if isinstance(outputs, str) else ask.outputs(outputs)
+    if backward is None:
+        ask.faults.check()
+        values = ask.values()
+        found = [values[i] for i in names.values()]
+        checked = ask.checked(found, _Names(tuple(names), None, {}, None).evaluation)
+        return Prepared(checked.call, checked.executable, ask.function.avals, None)
+    of = ask.only_output(backward.of, ("backward",))
     if not 1 <= backward.order <= HIGHEST_ORDER:
         msg = f"order is {backward.order}; expected an integer from 1 to {HIGHEST_ORDER}"
-        faults.add(InvalidValueError, msg, ("backward", "order"))
-    check_known("wrt", backward.wrt or (), application, ("backward", "wrt"), faults)
+        ask.faults.add(InvalidValueError, msg, ("backward", "order"))
+    ask.check_known("wrt", backward.wrt or (), ("backward", "wrt"))
+    ask.faults.check()
+    return _differentiated(ask, backward, names, str(of))
+
+
+def _differentiated(ask: Ask, backward: Backward, names: Mapping[str, str], of: str) -> Prepared:
+    chosen = ask.wrt(backward.wrt, ("backward", "wrt"))
+    given_along = {}
+    if backward.cotangent is not None:
+        lead, loc = ask.rows(of, is_cotangent=True), ("backward", "cotangent")
+        key = free_name("cotangent", {*ask.call.known, *ask.call.graph.bound})
+        given_along = {"cotangent": ask.direction("cotangent", key, of, backward.cotangent, of, lead, loc)}
+
+    def check() -> None:
+        ask.check_floating("of", of, of, ("backward", "of"))
+        if chosen or backward.wrt is not None:
+            _check_order(backward, chosen, ask.faults)
+        ask.faults.check()
+
+    if ask.faults:
+        check()
+    is_higher = backward.order > 1
+    retained: list[str] = []
+
+    def row(inputs: dict[str, Any], along: Mapping[str, Any]) -> Any:
+        nodes: dict[str, Any] = {}
+
+        def f(moved: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+            found = ask.at(inputs, moved)
+            check()
+            if backward.retain_grad:
+                own = [i for node in ask.call.graph.nodes for i in node.ids]
+                # Floating, and not made of literals alone.
+                retained[:] = [i for i in own if ask.aval(i).is_floating and not ask.aval(i).weak]
+                nodes.update((i, found[i]) for i in retained)
+            return found[of], {name: found[i] for name, i in names.items()}
+
+        start = {i: inputs[i] if ask.is_input(i) else shifts[i] for i in chosen.values()}
+        run = ReverseCall(f, (start,), {}, 0, True, "backward")
+        g = along["cotangent"] if along else ask.trace.filled(1.0, ask.aval(of)._replace(weak=None))
+        wanted = [*run.xs, *nodes.values()]
+        found = run.cotangents([(run.y, g)], wanted, through_powers=is_higher or backward.create_graph)
+        slopes = iter(found)
+        return {
+            "values": run.aux,
+            "grads": {i: next(slopes) for i in start},
+            "nodes": {i: next(slopes) for i in nodes},
+        }
+
+    # A higher derivative is traced back to what the first one was taken by.
+    shifts = {i: ask.function.shift(i, is_apart=is_higher) for i in chosen.values() if not ask.is_input(i)}
+    axes = dict.fromkeys(given_along, 0 if ask.call.rows is not None else None)
+    answer = ask.function.over_rows(row, (given_along, axes))
+    steps = list(answer["values"].values())
+    grads = {name: ask.symbol(answer["grads"][i]) for name, i in chosen.items()}
+    higher: dict[str, list[Symbol]] = {}
+    if is_higher:
+        [(name, i)] = chosen.items()
+        x = ask.function.inputs[i] if ask.is_input(i) else shifts[i]
+        higher[name] = derivatives(ask.trace, grads[name], x, backward.order)[1:]
+    steps += [*grads.values(), *(step for rest in higher.values() for step in rest), *answer["nodes"].values()]
+    counts = {name: len(rest) for name, rest in higher.items()}
+    made = _Names(tuple(names), tuple(grads), counts, tuple(retained) if backward.retain_grad else None)
+    last = {name: higher[name][-1] if name in higher else first for name, first in grads.items()}
+    grad_graph = _grad_graph(ask, last, backward.supports) if backward.create_graph else None
+    checked = ask.checked(steps, made.evaluation)
+    return Prepared(checked.call, checked.executable, ask.function.avals, grad_graph)
+
+
+def derivatives(trace: Trace, first: Symbol, x: Symbol, order: int) -> list[Symbol]:
+    """Return the first derivative and the others up to an order, each the derivative of the one before along ones.
+
+    first: the gradient with respect to x of some scalar. As its derivatives commute, going along ones is what summing
+    over a gradient's elements and taking the gradient again gives.
+    """
+    found = [first]
+    ones = trace.filled(1.0, x.aval._replace(weak=None))
+    for _ in range(order - 1):
+        tangent, has_choices = _pushed(trace, found[-1], x, ones, is_masked=False)
+        if has_choices:
+            with trace.uncounted():
+                masked, _ = _pushed(trace, found[-1], x, ones, is_masked=True)
+            tangent = trace.alternative(tangent, masked)
+        found.append(tangent)
+    return found
+
+
+def _pushed(trace: Trace, y: Symbol, x: Symbol, ones: Symbol, *, is_masked: bool) -> tuple[Symbol, bool]:
+    """The derivative of a step along ones, and whether one with supports may be another."""
+    forward = Forward(next_level(), "order", through_powers=True)
+    moved = forward.pair(x, everywhere(ones) if is_masked else ones)
+    with np.errstate(all="ignore"):
+        tangent = unmasked(forward.parts(replay(trace, y, [x], is_masked=is_masked)(moved))[1])
+    has_choices = forward.has_choices or has_alternatives(trace, y)
+    return trace.filled(0.0, y.aval) if tangent is None else tangent, has_choices
+
+
+def free_name(name: str, taken: Container[str]) -> str:
+    """Return the name itself, with underscores after it while it is taken."""
+    while name in taken:
+        name += "_"
+    return name
+
+
+def _grad_graph(ask: Ask, grads: Mapping[str, Symbol], is_masked: bool) -> Graph:
+    trace = ask.trace
+    taken = {step.name for step in trace.steps if step.name}
+    outputs = {}
+    for name, step in grads.items():
+        output = free_name(f"grad_{name}", taken)
+        outputs[output] = step
+        taken.add(output)
+    if ask.call.train and any(trace.steps[p].stream for p in trace.live(list(outputs.values()))):
+        msg = "create_graph: a program of gradients draws random numbers of its own, not those of train: true here"
+        raise NotSupportedError(msg, ("backward", "create_graph"))
+    return as_graph(trace, outputs, ask.call.graph.bound, is_masked=is_masked)
 
 
 def _check_order(backward: Backward, wrt: Mapping[str, str], faults: Faults) -> None:

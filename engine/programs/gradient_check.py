@@ -8,16 +8,17 @@ from typing import Any, Unpack
 
 import numpy as np
 
-from engine.core.errors import Faults, InvalidValueError, Loc, NotDifferentiableError
-from engine.core.operations import CALLS
+from engine.core.errors import Faults, InvalidValueError, NotDifferentiableError
 from engine.core.tracer import Symbol
 from engine.core.values import FLOAT32, FLOAT64, Aval, Value, aval, canonical, dtype_of
 from engine.graph.ir import Graph
 from engine.graph.limits import check_limit
 from engine.plans.cost import Cost, check_cost
 from engine.plans.plan import Plan
-from engine.programs.application import Application, Running, View, along_tangents, apply_to
-from engine.programs.choices import check_known, chosen_wrt
+from engine.programs.ask import Ask
+from engine.programs.call import ProgramCall, Running
+from engine.programs.function import ProgramFunction
+from engine.transforms.derivatives import jvp, vjp
 from engine.transforms.numerical import Comparison, Difference, Uncertain, central, random_weights
 
 #: Ok where the error is no more than that of central differences themselves.
@@ -44,7 +45,7 @@ class Finding:
 class Check:
     """A check that was prepared; `run` computes."""
 
-    application: Application
+    call: ProgramCall
     cost: Cost
     _outputs: list[str]
     _names: list[str]
@@ -57,12 +58,12 @@ class Check:
 
     def run(self) -> Finding:
         """Compares."""
-        given = self.application.values() | self._start
+        given = self.call.values() | self._start
         given |= {f"weight {k}": w for k, w in enumerate(self._weights)}
         given |= {f"direction {k}": w for k, w in enumerate(self._directions)}
-        seed = self.application.seed or 0
+        seed = self.call.seed or 0
         comparison = Comparison(TOLERANCE, TOLERANCE)
-        with self.application.mode():
+        with self.call.mode():
             values = self._plans[0].run(given, seed)
             weights = [self._weights, self._directions]
             for order in range(1, len(self._plans) - 1):
@@ -97,81 +98,77 @@ def check(
     Raises:
         AutogradError: of the kind that the wire contract names for the fault.
     """
-    faults = Faults()
-    application = apply_to(graph, inputs, faults, **running)
-    check_known("wrt", wrt or (), application, ("wrt",), faults)
-    _check_numbers(eps, order, faults)
-    faults.check()
-    wide = {name: _wide(x) for name, x in application.inputs.items()}
-    plain = View(application, application.trace())
-    chosen = chosen_wrt(application, plain, wrt, ("wrt",), faults)
+    ask = Ask(graph, inputs, running)
+    ask.check_known("wrt", wrt or (), ("wrt",))
+    _check_numbers(eps, order, ask.faults)
+    ask.faults.check()
+    chosen = ask.wrt(wrt)
     outputs = {output.name: output.id for output in graph.outputs}
-    smooth = [i for i in outputs.values() if plain.aval(i).is_floating]
+    smooth = [i for i in outputs.values() if ask.aval(i).is_floating]
     if not smooth:
-        loc: Loc = ()
-        faults.add(NotDifferentiableError, "none of the outputs is floating; there is nothing to check", loc)
-    faults.check()
-    application = replace(application, inputs=wide)
-    given = {i.name for i in graph.inputs}
-    rows = () if application.rows is None else (application.rows,)
-    avals = {i: plain.aval(i)._replace(dtype=FLOAT64) for i in [*smooth, *chosen.values()]}
-    shifted = {i: avals[i]._replace(shape=rows + avals[i].shape) for i in chosen.values() if i not in given}
+        ask.faults.add(NotDifferentiableError, "none of the outputs is floating; there is nothing to check")
+    ask.faults.check()
+    call = replace(ask.call, inputs={name: _wide(x) for name, x in ask.call.inputs.items()})
+    rows = () if call.rows is None else (call.rows,)
+
+    def wide(i: str) -> Aval:
+        return Aval((*rows, *ask.aval(i).shape), FLOAT64)
+
+    start = {f"shift {i}": canonical(np.zeros(wide(i).shape)) for i in chosen.values() if not ask.is_input(i)}
+    moved = [i if ask.is_input(i) else f"shift {i}" for i in chosen.values()]
     rng = np.random.default_rng(0)
-    weights = [canonical(np.ones(rows + avals[i].shape)) for i in smooth]
-    moved = [i if i in given else f"shift {i}" for i in chosen.values()]
-    start = {f"shift {i}": canonical(np.zeros(known.shape)) for i, known in shifted.items()}
-    directions = [random_weights(rng, (start | wide)[name]) for name in moved]
-    wanted = list(chosen.values())
-    plans = _plans(application, list(outputs.values()), smooth, wanted, shifted, weights, directions, order)
-    runs = 1 + 2 * sum(int(np.size((start | wide)[name])) for name in moved)
+    weights = [canonical(np.ones(wide(i).shape)) for i in smooth]
+    directions = [random_weights(rng, (start | call.inputs)[name]) for name in moved]
+    plans = _plans(call, list(outputs.values()), smooth, list(chosen.values()), start, weights, directions, order)
+    runs = 1 + 2 * sum(int(np.size((start | call.inputs)[name])) for name in moved)
     costs = [plan.cost for plan in plans]
     cost = Cost(*(sum(getattr(c, field) for c in costs) * runs for field in ("nodes", "bytes", "flops")))
-    check_limit("nodes", cost.nodes, _RUNS * application.limits.max_nodes, f"a check of {runs} runs")
-    check_cost(replace(cost, bytes=sum(c.bytes for c in costs)), application.limits, f"a check of {runs} runs")
-    return Check(application, cost, list(outputs), list(chosen), start, moved, weights, directions, plans, eps)
+    check_limit("nodes", cost.nodes, _RUNS * call.limits.max_nodes, f"a check of {runs} runs")
+    check_cost(replace(cost, bytes=sum(c.bytes for c in costs)), call.limits, f"a check of {runs} runs")
+    return Check(call, cost, list(outputs), list(chosen), start, moved, weights, directions, plans, eps)
 
 
 def _plans(
-    application: Application,
+    call: ProgramCall,
     outputs: Sequence[str],
     smooth: Sequence[str],
     wrt: Sequence[str],
-    shifted: Mapping[str, Aval],
+    start: Mapping[str, Value],
     weights: Sequence[Value],
     directions: Sequence[Value],
     order: int,
 ) -> list[Plan]:
     """Of all values, of the floating ones, of their weighted gradient, and of its derivative along a direction."""
-    trace = application.trace()
+    trace = call.trace()
+    function = ProgramFunction(call, trace)
 
     def given(name: str, value: Value) -> Symbol:
         return trace.input(name, aval(value)._replace(weak=None))
 
-    shifts = {i: trace.input(f"shift {i}", known) for i, known in shifted.items()}
+    def results(moved: Mapping[str, Any], names: Sequence[str]) -> list[Any]:
+        inputs = function.inputs | {i: x for i, x in moved.items() if i in function.inputs}
+        shifts = {i: x for i, x in moved.items() if i not in inputs}
+
+        def row(inputs: Mapping[str, Any], shifts: Mapping[str, Any]) -> list[Any]:
+            found = function(inputs, shifts)
+            return [found[i] for i in names]
+
+        found: list[Any] = function.over_rows(row, (shifts, 0), inputs=inputs)
+        return found
+
+    def gradients(moved: Mapping[str, Any]) -> list[Any]:
+        _, pullback = vjp(lambda moved: results(moved, smooth), moved)
+        found: list[Any] = list(pullback(seeds)[0].values())
+        return found
+
     seeds = [given(f"weight {k}", w) for k, w in enumerate(weights)]
-    along = {i: given(f"direction {k}", d) for k, (i, d) in enumerate(zip(wrt, directions, strict=True))}
-    own = {i: application.rows is None or i in application.batched or i in shifted for i in wrt}
-
-    def gradients(view: View) -> list[Any]:
-        return view.gradients([(i, view.directed(g)) for i, g in zip(smooth, seeds, strict=True)], wrt)
-
-    view = View(application, trace, shifts=shifts)
-    steps = [[view.value(i) for i in outputs], [view.value(i) for i in smooth]]
-    steps.append([_total(view.primal(g), own[i]) for i, g in zip(wrt, gradients(view), strict=True)])
+    shifts = {i: given(f"shift {i}", start[f"shift {i}"]) for i in wrt if f"shift {i}" in start}
+    at = {i: shifts[i] if i in shifts else function.inputs[i] for i in wrt}
+    steps = [results(at, outputs), results(at, smooth), gradients(at)]
     if order == 2:
-
-        def slopes(view: View) -> list[Symbol]:
-            return [_total(view.tangent(g), own[i]) for i, g in zip(wrt, gradients(view), strict=True)]
-
-        _, found = along_tangents(partial(View, application, trace, shifts=shifts, tangents=along), slopes)
-        steps.append(found)
-    return [application.plan(trace, part) for part in steps]
-
-
-def _total(step: Symbol, is_own: bool) -> Symbol:
-    """The gradient of a value that all rows share is the sum of what each gives it."""
-    found: Symbol = step if is_own else CALLS["sum"](step, axes=0)
-    return found
+        along = {i: given(f"direction {k}", d) for k, (i, d) in enumerate(zip(at, directions, strict=True))}
+        steps.append(jvp(gradients, (at,), (along,))[1])
+    return [call.plan(trace, part) for part in steps]
 
 
 def _check_numbers(eps: float, order: int, faults: Faults) -> None:

@@ -69,12 +69,14 @@ class Forward:
     """Carries tangents from the operands of every operation to its result.
 
     has_choices: whether an operation so far may have left out elements, see `masking`.
+    through_powers: tangents are differentiated again in a way that the values do not show, see `powers`.
     """
 
     is_over = False
 
-    def __init__(self, level: int, transform: str = "jvp") -> None:
+    def __init__(self, level: int, transform: str = "jvp", *, through_powers: bool = False) -> None:
         self.level = level
+        self.through_powers = through_powers
         self.has_choices = False
         self.transform = transform
         self._began = off_since()
@@ -110,7 +112,7 @@ class Forward:
 
 def _remembered(y: Dual, op: Operation, args: tuple[Any, ...], primals: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
     """Makes a node of a length or of a power of one; returns the lengths that it is a smooth power of."""
-    if not (op.power_vjps or op.name in POWERS) or not is_differentiated(y.primal):
+    if not (op.power_vjps or op.name in POWERS) or not (y.recorder.through_powers or is_differentiated(y.primal)):
         return None
     y._op, y._saved, y._attrs = op, primals, attrs
     y._parents = tuple(x if isinstance(x, Dual) and x.recorder is y.recorder else None for x in args)

@@ -20,14 +20,14 @@ from engine.core.errors import (
 from engine.core.masking import everywhere, nonzero, settled, unmasked
 from engine.core.operations import CALLS
 from engine.core.tracer import Symbol, Tracer, end
-from engine.core.values import as_raw, canonical, dtype_of, shape_of
+from engine.core.values import Aval, as_raw, canonical, dtype_of, shape_of
 from engine.core.variable import Variable
 from engine.plans.basis import Basis
 from engine.plans.sparsity import SMALLEST, pattern
-from engine.tracers.batching import Batch
+from engine.plans.trace import Trace
+from engine.tracers.batching import Batch, Batched
 from engine.tracers.forward import Forward
 from engine.tracers.reverse import Tape, Taped
-from engine.transforms.axes import moved
 
 Function = Callable[..., Any]
 
@@ -110,36 +110,54 @@ class ReverseCall:
         """A value without the tape."""
         return plain(self.tape.data(value))
 
-    def cotangents(self, pairs: Sequence[tuple[Any, Any]], *, is_basis: bool = False) -> list[Any]:
-        """What comes back to every leaf of the arguments."""
+    def cotangents(
+        self, pairs: Sequence[tuple[Any, Any]], wanted: Sequence[Any] | None = None, **options: bool
+    ) -> list[Any]:
+        """What comes back to every leaf of the arguments, or to other values that the function had.
+
+        options: those of `backward.gradients`.
+        """
         self.tape.check_fresh()
-        mine = [(y, g) for y, g in pairs if isinstance(y, Taped) and y.recorder is self.tape]
-        found = gradients(mine, self.xs, is_basis=is_basis) if mine else [None] * len(self.xs)
-        return [zeros(self.tape.data(x)) if g is None else g for x, g in zip(self.xs, found, strict=True)]
+        wanted = self.xs if wanted is None else wanted
+        mine = [(y, g) for y, g in pairs if self._is_mine(y)]
+        own = [x for x in wanted if self._is_mine(x)]
+        found = iter(gradients(mine, own, **options) if mine else [None] * len(own))
+        slopes = [next(found) if self._is_mine(x) else None for x in wanted]
+        return [zeros(self.tape.data(x)) if g is None else g for x, g in zip(wanted, slopes, strict=True)]
+
+    def _is_mine(self, x: Any) -> bool:
+        return isinstance(x, Taped) and x.recorder is self.tape
 
     def back(self, pairs: Sequence[tuple[Any, Any]]) -> Any:
         """The same in the form of the arguments."""
         return trees.filled(self.chosen, map(plain, self.cotangents(pairs)))
 
-    def rows(self) -> Any:
-        """The Jacobian, by one batched pass back for each output."""
-        found = []
-        for y in trees.leaves(self.y):
+    def rows(self, basis: Basis | None = None) -> Any:
+        """The Jacobian, by a batched pass back for each output, or for many at once.
+
+        basis: directions for all outputs together.
+        """
+        ys = trees.leaves(self.y)
+        for y in ys:
             check_floating(y)
-            batch = Batch(next_level(), size(y))
-            g = batch.wrap(directions(y))
-            parts = [batch.unwrap(part) for part in self.cotangents([(y, g)], is_basis=True)]
-            parts = [CALLS["reshape"](p, (*shape_of(y), *shape_of(p)[1:])) for p in parts]
-            found.append(trees.filled(self.chosen, map(plain, parts)))
-        return trees.filled(self.y, iter(found))
+        starts = [0, *itertools.accumulate(map(size, self.xs))]
+        found: list[list[Any]] = []
+        for group in [ys] if basis is not None else _grouped(ys):
+            own = _basis(group) if basis is None else basis
+            batch = None if own.is_one else Batch(next_level(), own.count)
+            pairs = [(y, g if batch is None else batch.wrap(g)) for y, g in zip(group, own.directions(), strict=True)]
+            slopes = self.cotangents(pairs, is_basis=True)
+            parts = slopes if batch is None else map(batch.unwrap, slopes)
+            blocks = [own.rows(part, start) for part, start in zip(parts, starts, strict=False)]
+            found += [[block[k] for block in blocks] for k in range(len(group))]
+        return trees.filled(self.y, iter([trees.filled(self.chosen, map(plain, row)) for row in found]))
 
 
-def jacobian_by_columns(
-    f: Function, args: Sequence[Any], keywords: dict[str, Any], argnums: Any, has_aux: bool, transform: str
+def jacobian(
+    f: Function, args: Sequence[Any], keywords: dict[str, Any], argnums: Any, mode: str, has_aux: bool, transform: str
 ) -> Any:
-    """The Jacobian, by a batched forward pass for each leaf of the arguments, or one of few directions for all."""
+    """The Jacobian by passes back, or forward, whichever are fewer where the mode leaves it open."""
     chosen, places = choose(args, argnums)
-    xs = [floating(x) for x in trees.leaves(chosen)]
 
     def call(values: Sequence[Any]) -> tuple[Any, Any]:
         full = list(args)
@@ -148,25 +166,66 @@ def jacobian_by_columns(
             full[place] = value
         return with_aux(f, f(*full, **keywords), has_aux)
 
-    basis = _shared_basis(xs, call)
-    if basis is not None:
-        steps = basis.steps(lambda _: ())
-        y, aux, tangents = _along(call, xs, [steps[str(k)] for k in range(len(xs))], basis.count, transform)
-        starts = np.cumsum([0, *map(size, tangents)]) // basis.count
-        blocks = [basis.columns(t, int(start)) for t, start in zip(tangents, starts, strict=False)]
-        rows = [[block[str(k)] for k in range(len(xs))] for block in blocks]
-    else:
-        columns = []
-        if not xs:
-            y, aux = call(())
-            tangents = trees.leaves(y)
-        for k, x in enumerate(xs):
-            seeds = [directions(x) if i == k else None for i in range(len(xs))]
-            y, aux, tangents = _along(call, xs, seeds, size(x), transform)
-            columns.append([directions_last(t, x) for t in tangents])
-        rows = [[column[n] for column in columns] for n in range(len(tangents))]
+    columns, rows = _shared(trees.leaves(chosen), call)
+    is_reverse = mode == "reverse"
+    if mode == "auto" and columns is not None and rows is not None:
+        is_reverse = columns.count >= rows.count
+    if is_reverse or (mode == "auto" and columns is None):
+        run = ReverseCall(f, args, keywords, argnums, has_aux, transform)
+        if is_reverse or size(run.y) <= size(run.chosen):
+            found = run.rows(rows if rows is not None and rows.is_shared else None)
+            return (found, run.aux) if has_aux else found
+    xs = [floating(x) for x in trees.leaves(chosen)]
+    return _by_columns(call, chosen, xs, columns, has_aux, transform)
+
+
+def _by_columns(
+    call: Callable[[Sequence[Any]], tuple[Any, Any]],
+    chosen: Any,
+    xs: Sequence[Any],
+    basis: Basis | None,
+    has_aux: bool,
+    transform: str,
+) -> Any:
+    """The Jacobian, by a batched forward pass for each leaf of the arguments, or for many at once."""
+    is_shared = basis is not None and basis.is_shared
+    rows: list[list[Any]] = []
+    start = 0
+    y, aux = (None, None) if xs else call(())
+    for group in [xs] if is_shared else _grouped(xs):
+        own = basis if basis is not None and is_shared else _basis(group)
+        seeds: list[Any] = [None] * len(xs)
+        seeds[start : start + len(group)] = own.directions()
+        start += len(group)
+        y, aux, tangents = _along(call, xs, seeds, None if own.is_one else own.count, transform)
+        starts = [n // max(own.count, 1) for n in (0, *itertools.accumulate(map(size, tangents)))]
+        blocks = [own.columns(t, begin) for t, begin in zip(tangents, starts, strict=False)]
+        rows = [[*before, *block] for before, block in zip(rows or [[]] * len(blocks), blocks, strict=True)]
+    rows = rows if xs else [[] for _ in trees.leaves(y)]
     result = trees.filled(y, iter([trees.filled(chosen, map(plain, row)) for row in rows]))
     return (result, aux) if has_aux else result
+
+
+#: As many numbers have a pass of their own, which needs no batch: a trace of numbers stays one.
+_MOST_PASSES = 8
+
+
+def _grouped(values: Sequence[Any]) -> list[list[Any]]:
+    """Values that share a batched pass."""
+    is_few = len(values) <= _MOST_PASSES and all(size(x) == 1 for x in values)
+    return [[x] for x in values] if is_few else [list(values)]
+
+
+def _basis(values: Sequence[Any]) -> Basis:
+    """Directions along all elements of some values, as constants of a trace where there is one below."""
+    below = values[0] if values else None
+    while isinstance(below, Tracer) and type(below) is not Symbol:
+        below = below.held[0]
+    return Basis([_aval(x) for x in values], below.recorder if type(below) is Symbol else None)
+
+
+def _aval(x: Any) -> Aval:
+    return Aval(shape_of(x), dtype_of(x))
 
 
 class Pushed(NamedTuple):
@@ -200,7 +259,8 @@ def pushed(
         return calls[-1].tangents
 
     found = settled([*xs, *tangents], run, lambda: calls[-1].has_choices or wrap is nonzero)
-    return calls[-1]._replace(tangents=found)
+    # Supports change tangents alone, and what was computed for the first call needs none.
+    return calls[0]._replace(tangents=found)
 
 
 def _called(
@@ -222,48 +282,58 @@ def _along(
     call: Callable[[Sequence[Any]], tuple[Any, Any]],
     xs: Sequence[Any],
     directions: Sequence[Any],
-    count: int,
+    count: int | None,
     transform: str,
 ) -> tuple[Any, Any, list[Any]]:
-    """The result along so many directions of a basis, aux, and for each leaf of the result all its tangents."""
-    batch = Batch(next_level(), count)
+    """The result along so many directions of a basis, aux, and for each leaf of the result all its tangents.
+
+    count: None for one direction, without an axis for them.
+    """
+    batch = None if count is None else Batch(next_level(), count)
+    seeds = [t if t is None or batch is None else batch.wrap(t) for t in directions]
     try:
-        found = pushed(call, xs, [None if t is None else batch.wrap(t) for t in directions], transform, nonzero)
+        found = pushed(call, xs, seeds, transform, nonzero)
     finally:
-        end(batch)
+        if batch is not None:
+            end(batch)
     for primal in found.primals:
         check_floating(primal)
-    tangents = [batch.unwrap(zeros(p) if t is None else t) for p, t in zip(found.primals, found.tangents, strict=True)]
-    return found.y, found.aux, tangents
+    tangents = [zeros(p) if t is None else t for p, t in zip(found.primals, found.tangents, strict=True)]
+    return found.y, found.aux, tangents if batch is None else [*map(batch.unwrap, tangents)]
 
 
-def _shared_basis(xs: Sequence[Any], call: Callable[[Sequence[Any]], tuple[Any, Any]]) -> Basis | None:
-    """Directions that elements of several arguments share, where a trace shows that they can."""
-    if size(list(xs)) < SMALLEST or any(type(x) is not Symbol or x.recorder is not xs[0].recorder for x in xs):
-        return None
-    trace = xs[0].recorder
-    are_inputs = all(trace.steps[x.place].name for x in xs) and len({x.place for x in xs}) == len(xs)
-    # What is computed from any other step may have been simplified to what does not read it.
-    alone = xs if are_inputs else [trace.cut(x) for x in xs]
+def _shared(
+    xs: Sequence[Any], call: Callable[[Sequence[Any]], tuple[Any, Any]]
+) -> tuple[Basis, Basis] | tuple[None, None]:
+    """Directions along the arguments and along the results, where a trace shows which of them can share one."""
+    trace = _trace_of(xs[0]) if xs else None
+    if trace is None or size(list(xs)) < SMALLEST or any(_trace_of(x) is not trace for x in xs):
+        return None, None
+    xs = [floating(x) for x in xs]
+    alone = xs
+    looked_at = trace
+    if any(type(x) is not Symbol for x in xs):
+        # One row of a batch, on a trace of its own.
+        looked_at = Trace(trace.limits, next_level(), takes_foreign=True)
+        alone = [looked_at.input(f"x{k}", _aval(x)) for k, x in enumerate(xs)]
+    elif not all(trace.steps[x.place].name for x in xs) or len({x.place for x in xs}) < len(xs):
+        # What is computed from another step may have been simplified to what does not read it.
+        alone = [trace.cut(x) for x in xs]
     ys = [value_of(leaf) for leaf in trees.leaves(call(alone)[0])]
-    if any(type(y) is not Symbol or y.recorder is not trace for y in ys):
-        return None
-    basis = Basis(trace, {str(k): x.aval for k, x in enumerate(xs)}, None, pattern(trace, ys, alone))
-    return basis if basis.is_shared else None
+    if any(type(y) is not Symbol or y.recorder is not looked_at for y in ys):
+        return None, None
+    known = pattern(looked_at, ys, alone)
+    if known is None:
+        return None, None
+    columns = Basis([_aval(x) for x in xs], trace, known)
+    return columns, Basis([_aval(y) for y in ys], trace, known.transposed())
 
 
-def directions(x: Any) -> Any:
-    """Directions along each element of a value, one a row."""
-    n = size(x)
-    eye = np.eye(n, dtype=dtype_of(x)).reshape((n, *shape_of(x)))
-    return eye
-
-
-def directions_last(tangents: Any, x: Any) -> Any:
-    """The axis of directions at the end, in the shape and dtype of what they are directions of."""
-    last = moved(tangents, 0, -1)
-    found = CALLS["reshape"](last, (*shape_of(last)[:-1], *shape_of(x)))
-    return found if dtype_of(found) == dtype_of(x) else CALLS["astype"](found, str(dtype_of(x)))
+def _trace_of(x: Any) -> Trace | None:
+    """The trace of a symbol, or of one that holds all rows of a value; None for any other value."""
+    while isinstance(x, Batched):
+        x = x.value
+    return x.recorder if type(x) is Symbol else None
 
 
 def choose(args: Sequence[Any], argnums: Any) -> tuple[Any, list[int]]:

@@ -32,18 +32,20 @@ from engine.transforms.calls import (
     check_hidden,
     direction,
     floating,
-    jacobian_by_columns,
     next_level,
     only_element,
     plain,
     pushed,
     returned,
-    size,
     value_of,
     with_aux,
     zeros,
 )
+from engine.transforms.calls import jacobian as by_passes
 from engine.transforms.numerical import Comparison, Differences, GradientCheck, check_gradients
+
+#: Of a Jacobian.
+MODES = ("auto", "reverse", "forward")
 
 
 def stop_gradient(x: Any) -> Any:
@@ -182,7 +184,7 @@ def jacobian(f: Function, argnums: int | Sequence[int] = 0, mode: str = "auto", 
     Raises (when called): as `grad`, but for results of any shape.
         BadAttributeError: another mode.
     """
-    if mode not in ("auto", "reverse", "forward"):
+    if mode not in MODES:
         raise BadAttributeError(f"jacobian: mode is {mode!r}; expected auto, reverse or forward")
     return _jacobian(f, argnums, mode, has_aux, "jacobian")
 
@@ -190,12 +192,7 @@ def jacobian(f: Function, argnums: int | Sequence[int] = 0, mode: str = "auto", 
 def _jacobian(f: Function, argnums: int | Sequence[int], mode: str, has_aux: bool, transform: str) -> Function:
     @functools.wraps(f)
     def matrices(*args: Any, **keywords: Any) -> Any:
-        if mode != "forward":
-            run = ReverseCall(f, args, keywords, argnums, has_aux, transform)
-            if mode == "reverse" or size(run.y) <= size(run.chosen):
-                found = run.rows()
-                return (found, run.aux) if has_aux else found
-        return jacobian_by_columns(f, args, keywords, argnums, has_aux, transform)
+        return by_passes(f, args, keywords, argnums, mode, has_aux, transform)
 
     return matrices
 

@@ -12,9 +12,11 @@ from engine.core.errors import Faults
 from engine.graph import Graph
 from engine.plans.plan import Plan
 from engine.programs import build, parse
-from engine.programs.application import View, apply_to
+from engine.programs.call import apply_to
 from engine.programs.derivatives import hessian, hvp
 from engine.programs.evaluate import Backward, Evaluation, Prepared, prepare
+from engine.programs.function import ProgramFunction
+from engine.transforms.calls import ReverseCall
 from tests.benchmarks import inputs
 
 PACKAGE = "pullback-server"
@@ -113,13 +115,14 @@ def sum_growth(nodes: int) -> tuple[float, float, float]:
 
 def growth(graph: Graph, of: str) -> tuple[float, float, float]:
     """Return the seconds to trace a program with one input x, to differentiate and to schedule it."""
-    application = apply_to(graph, {"x": inputs.CHAIN_X}, Faults())
-    trace = application.trace()
+    call = apply_to(graph, {"x": inputs.CHAIN_X}, Faults())
+    trace = call.trace()
+    function = ProgramFunction(call, trace)
     start = time.perf_counter()
-    view = View(application, trace)
+    run = ReverseCall(lambda x: function({"x": x})[of], (function.inputs["x"],), {}, 0, False, "grad")
     traced = time.perf_counter()
-    [gradient] = view.gradients([(of, view.ones(of))], ["x"])
+    [gradient] = run.cotangents([(run.y, trace.filled(1.0, function.avals[of]))])
     differentiated = time.perf_counter()
-    Plan(trace, [view.value(of), view.primal(gradient)])
+    Plan(trace, [run.result(run.y), gradient])
     scheduled = time.perf_counter()
     return traced - start, differentiated - traced, scheduled - differentiated

@@ -148,7 +148,7 @@ def test_bounded_in_entries_and_bytes() -> None:
 
 
 def test_a_fault_of_the_code_itself_is_not_put_down_to_the_data() -> None:
-    ready = prepare(parse("cumulative_sum(x)"), {"x": np.array([2.0, 1.0])}).ready
+    ready = prepare(parse("cumulative_sum(x)"), {"x": np.array([2.0, 1.0])}).executable
     program, _ = ready.plan._ready()
 
     def faulty(*given: Any) -> Any:

@@ -31,7 +31,8 @@ class Watched:
         self, trace: Trace, outputs: Sequence[Symbol], inputs: Sequence[Symbol] = (), *, tells: bool = False
     ) -> None:
         self.count = len(outputs)
-        alternatives = [place for place in trace.live(outputs) if place in trace.alternatives]
+        both = trace.alternatives
+        alternatives = [place for place in trace.live(outputs) if place in both] if both else []
         if not alternatives:
             self.trace, self.places = trace, list[int]()
             self.structure = Structure(trace, outputs, inputs)

@@ -119,7 +119,7 @@ class Structure:
 
 def _is_array(step: Step) -> bool:
     """Whether a constant is not a number that can stand in code."""
-    return step.op is not None or callable(step.value) or type(step.value) is np.ndarray
+    return step.op is not None or bool(step.args) or callable(step.value) or type(step.value) is np.ndarray
 
 
 def _known(trace: Trace, live: Sequence[int]) -> set[int]:

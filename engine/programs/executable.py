@@ -1,18 +1,19 @@
-"""Ready: a plan with what it is run on, the same plan again and again with other values."""
+"""Executable: a plan with what it is run on, the same plan again and again with other values."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
+import numpy as np
+
 from engine.core.config import test_mode
 from engine.core.errors import InvalidValueError
 from engine.core.messages import nearest
-from engine.core.values import FLOAT64, Value, aval
+from engine.core.values import FLOAT32, FLOAT64, Value, aval
 from engine.graph.names import quoted
 from engine.plans.cost import Cost
 from engine.plans.plan import Plan
-from engine.programs.application import Application
-from engine.programs.choices import narrow_fault
+from engine.programs.call import ProgramCall
 
 Result = TypeVar("Result")
 #: The names of inputs, and what computes all values from numbers in that order.
@@ -29,7 +30,7 @@ class Direction:
 
 
 @dataclass(frozen=True, slots=True)
-class Ready(Generic[Result]):
+class Executable(Generic[Result]):
     """What is left of a program that was checked: all that a run needs, and nothing else.
 
     values: of all inputs of the plan, by their names there; those that were left out have to be given.
@@ -48,6 +49,21 @@ class Ready(Generic[Result]):
     train: bool
     seed: int
 
+    @classmethod
+    def of(
+        cls,
+        plan: Plan,
+        call: ProgramCall,
+        result: Callable[[Iterable[Value]], Result],
+        along: Mapping[str, tuple[Direction, Value]],
+    ) -> "Executable[Result]":
+        """Return a plan with the inputs of a program and the values of directions."""
+        given = call.inputs | {direction.key: value for direction, value in along.values()}
+        avals = {key: aval(value) for key, value in given.items()}
+        forms = {key: (known.shape, known.dtype) for key, known in avals.items()}
+        directions = {name: direction for name, (direction, _) in along.items()}
+        return cls(plan, call.graph.bound | given, forms, directions, result, call.train, call.seed or 0)
+
     @property
     def nbytes(self) -> int:
         """What it takes to keep it."""
@@ -59,7 +75,7 @@ class Ready(Generic[Result]):
         computed = self.plan.of_numbers
         return None if computed is None or self.directions else (self.plan.names, computed)
 
-    def without_values(self) -> "Ready[Result]":
+    def without_values(self) -> "Executable[Result]":
         """The same without values of inputs and directions: every run has to be given all of them."""
         return replace(self, values={name: value for name, value in self.values.items() if name not in self.forms})
 
@@ -121,21 +137,21 @@ class Ready(Generic[Result]):
 
 
 @dataclass(frozen=True, slots=True)
-class Checked(Generic[Result]):
+class CheckedProgram(Generic[Result]):
     """A program that was checked with its inputs, and what is ready to be run of it."""
 
-    application: Application
-    ready: Ready[Result]
+    call: ProgramCall
+    executable: Executable[Result]
 
     @property
     def cost(self) -> Cost:
         """Of one run."""
-        return self.ready.plan.cost
+        return self.executable.plan.cost
 
     @property
     def source(self) -> str:
         """The code that is run."""
-        return self.ready.plan.source
+        return self.executable.plan.source
 
     def run(
         self,
@@ -144,20 +160,13 @@ class Checked(Generic[Result]):
         along: Mapping[str, Value] | None = None,
         seed: int | None = None,
     ) -> Result:
-        """Computes; arguments and errors as of `Ready.run`."""
-        return self.ready.run(inputs, along=along, seed=seed)
+        """Computes; arguments and errors as of `Executable.run`."""
+        return self.executable.run(inputs, along=along, seed=seed)
 
 
-def ready(
-    plan: Plan,
-    application: Application,
-    result: Callable[[Iterable[Value]], Result],
-    along: Mapping[str, tuple[Direction, Value]],
-) -> Ready[Result]:
-    """A plan with the inputs of an application and the values of directions."""
-    given = application.inputs | {direction.key: value for direction, value in along.values()}
-    avals = {key: aval(value) for key, value in given.items()}
-    forms = {key: (known.shape, known.dtype) for key, known in avals.items()}
-    directions = {name: direction for name, (direction, _) in along.items()}
-    values = application.graph.bound | given
-    return Ready(plan, values, forms, directions, result, application.train, application.seed or 0)
+def narrow_fault(field: str, value: Value, of: str) -> str:
+    """Explain why a value is no direction of a float32 value; empty if it is one."""
+    with np.errstate(all="ignore"):
+        narrow = np.asarray(value, FLOAT32)
+    is_beyond = (np.isinf(narrow) & np.isfinite(value)).any()
+    return f'{field}: a number is more than float32, the dtype of "{of}", holds' if is_beyond else ""

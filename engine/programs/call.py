@@ -1,0 +1,125 @@
+"""ProgramCall: a program with the inputs that it is run on, and how it is run; checked."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any, TypedDict, Unpack
+
+from engine.core.config import test_mode
+from engine.core.errors import Faults, InvalidValueError, ShapeMismatchError, UnknownNameError
+from engine.core.messages import listed, nearest
+from engine.core.tracer import Symbol
+from engine.core.values import Value, aval, shape_of
+from engine.graph.ir import Graph
+from engine.graph.limits import Limits
+from engine.graph.names import quoted
+from engine.plans.plan import Plan, Plans
+from engine.plans.trace import Trace
+from engine.programs.declarations import misfit
+
+
+class Running(TypedDict, total=False):
+    """How a program is run; every call that takes one accepts these.
+
+    batched: inputs whose leading axis is a batch; the answer is that of one run a row, stacked.
+    train: random operations are active; needs a seed where there are any.
+    seed: of random operations; each draws from a stream of its own, keyed by its place in the graph and by row.
+    limits: what it may cost.
+    plans: what keeps compiled code, to be shared by programs that compute alike.
+    """
+
+    batched: Sequence[str]
+    train: bool
+    seed: int | None
+    limits: Limits | None
+    plans: Plans | None
+
+
+@dataclass(frozen=True, slots=True)
+class ProgramCall:
+    """A program and the inputs that it is run on, checked; fields as of `Running`.
+
+    rows: the length of the batch, None without.
+    """
+
+    graph: Graph
+    inputs: dict[str, Value]
+    batched: tuple[str, ...]
+    rows: int | None
+    train: bool
+    seed: int | None
+    limits: Limits
+    plans: Plans | None
+
+    @property
+    def names(self) -> dict[str, str]:
+        """Every name of a node or an alias, and what it stands for."""
+        return {i: i for node in self.graph.nodes for i in node.ids} | self.graph.aliases
+
+    @property
+    def known(self) -> dict[str, str]:
+        """The names of inputs as well."""
+        return {i.name: i.name for i in self.graph.inputs} | self.names
+
+    def mode(self) -> AbstractContextManager[Any]:
+        """Whether random operations are active."""
+        return nullcontext() if self.train else test_mode()
+
+    def trace(self) -> Trace:
+        """An empty trace with this program's limits."""
+        return Trace(self.limits)
+
+    def plan(self, trace: Trace, outputs: Sequence[Symbol]) -> Plan:
+        """How some values of a trace are computed."""
+        return Plan(trace, outputs) if self.plans is None else self.plans.plan(trace, outputs)
+
+    def values(self) -> dict[str, Value]:
+        """All inputs, bound ones too."""
+        return self.inputs | self.graph.bound
+
+
+def apply_to(graph: Graph, inputs: Mapping[str, Value], faults: Faults, **running: Unpack[Running]) -> ProgramCall:
+    """A program with its inputs. What is wrong with them becomes faults; the result is of use where there are none."""
+    batched = tuple(running.get("batched", ()))
+    train, seed = running.get("train", False), running.get("seed")
+    _check_inputs(graph, inputs, batched, faults)
+    if train and seed is None and any(node.op is not None and node.op.random for node in graph.nodes):
+        faults.add(InvalidValueError, "train: true with a random operation needs a seed (an integer)", ("seed",))
+    rows = next((shape_of(inputs[name])[0] for name in batched if shape_of(inputs.get(name, 0.0))), None)
+    in_order = {i.name: inputs[i.name] for i in graph.inputs if i.name in inputs}
+    limits = running.get("limits") or Limits()
+    return ProgramCall(graph, in_order, batched, rows, train, seed, limits, running.get("plans"))
+
+
+def _check_inputs(graph: Graph, inputs: Mapping[str, Value], batched: Sequence[str], faults: Faults) -> None:
+    wanted = {i.name: i for i in graph.inputs}
+    for name in inputs:
+        if faults.is_full(InvalidValueError):
+            break
+        if name in graph.bound:
+            msg = f"input {quoted(name)} is bound: its value is fixed and not given again"
+            faults.add(InvalidValueError, msg, ("inputs", name))
+        elif name not in wanted:
+            near = nearest(name, wanted) or f"; it has {listed(list(wanted)) or 'no inputs'}"
+            faults.add(InvalidValueError, f"input {quoted(name)} is not used by the program{near}", ("inputs", name))
+    for name in batched:
+        if name not in wanted:
+            faults.add(InvalidValueError, f'batched: "{name}" is no input{nearest(name, wanted)}', ("batched",))
+    for name, declared in wanted.items():
+        if name not in inputs and faults.is_full(UnknownNameError):
+            continue
+        if name not in inputs:
+            faults.add(
+                UnknownNameError, f"input {quoted(name)} is missing{nearest(name, list(inputs))}", ("inputs", name)
+            )
+            continue
+        known = aval(inputs[name])
+        if name in batched and not known.shape:
+            msg = f'batched: input "{name}" is a scalar; expected a leading axis of rows'
+            faults.add(ShapeMismatchError, msg, ("inputs", name))
+        elif fault := misfit(declared, known, name in batched):
+            faults.add(InvalidValueError, fault, ("inputs", name))
+    lengths = {name: shape_of(inputs[name])[0] for name in batched if shape_of(inputs.get(name, 0.0))}
+    if len(set(lengths.values())) > 1:
+        found = listed([f"{name}: {n}" for name, n in lengths.items()])
+        faults.add(ShapeMismatchError, f"batched: leading axes differ ({found})", ("batched",))

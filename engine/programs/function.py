@@ -1,0 +1,133 @@
+"""A program as a function: of its inputs, and of shifts of its nodes, on values of any kind."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from engine.core.operations import CALLS
+from engine.core.tracer import Symbol
+from engine.core.values import FLOAT64, Aval, Value, aval
+from engine.plans.trace import Stream, Trace
+from engine.programs.call import ProgramCall
+from engine.programs.interpret import interpret
+from engine.tracers.reverse import Tape, Taped
+from engine.transforms.calls import next_level
+from engine.transforms.derivatives import vmap
+
+#: Added to a value it changes no bit of it, not even the sign of a zero.
+NO_SHIFT = -0.0
+#: Ones, one a row of a batch: a random node is made to differ from row to row by them. No name has a space.
+_EACH_ROW = "each row"
+
+
+class ProgramFunction:
+    """A program on a trace.
+
+    inputs: the symbols of its inputs, by name; those of a batch with the axis of rows.
+    avals: shapes and dtypes of all inputs and nodes, for one row, once it was called.
+
+    Args:
+        call: the program with what it is run on.
+        trace: where constants stand, and what is computed.
+    """
+
+    def __init__(self, call: ProgramCall, trace: Trace) -> None:
+        self._call = call
+        self._trace = trace
+        self._has_grad = any(node.op is not None and node.op.name == "grad" for node in call.graph.nodes)
+        self._bound = _symbols(trace, call.graph.bound)
+        self.inputs = _symbols(trace, call.inputs)
+        self.avals: dict[str, Aval] = {}
+
+    def __call__(self, inputs: Mapping[str, Any], shifts: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Return the value of every input and node by name, for one row.
+
+        shifts: what is added to the values of nodes.
+
+        Raises:
+            AutogradError: of the kind that the wire contract names for the fault, with the places of the nodes.
+        """
+        given = dict(inputs)
+        each_row = given.pop(_EACH_ROW, None)
+        setting = _Setting(self._trace, shifts or {}, each_row, self._has_grad)
+        with self._call.mode():
+            found = interpret(self._call.graph, setting.entered(self._bound | given), setting)
+        if not self.avals:
+            self.avals = {name: _aval(value) for name, value in found.items()}
+        return setting.left(found)
+
+    def over_rows(
+        self, f: Any, *further: tuple[Any, Any], out_axes: Any = 0, inputs: Mapping[str, Any] | None = None
+    ) -> Any:
+        """Return what a function of the inputs of one row gives for all of them, row by row of a batch.
+
+        further: other arguments of the function, each with the axis that counts rows, as of `vmap`.
+        out_axes: as of `vmap`.
+        inputs: values in place of the symbols.
+        """
+        rows, inputs = self._call.rows, dict(self.inputs if inputs is None else inputs)
+        if rows is None:
+            return f(inputs, *(tree for tree, _ in further))
+        axes: dict[str, int | None] = {name: 0 if name in self._call.batched else None for name in inputs}
+        if self._call.train and any(node.op is not None and node.op.random for node in self._call.graph.nodes):
+            inputs[_EACH_ROW] = self._trace.filled(1.0, Aval((rows,), FLOAT64))
+            axes[_EACH_ROW] = 0
+        in_axes = (axes, *(axis for _, axis in further))
+        return vmap(f, in_axes, out_axes)(inputs, *(tree for tree, _ in further))
+
+    def shift(self, node: str, *, is_apart: bool = False) -> Symbol:
+        """Return what adds nothing to the value of a node; differentiating by it is differentiating by the node.
+
+        is_apart: it is a step of its own, which the derivative can be traced back to.
+        """
+        found = self._trace.filled(NO_SHIFT, self.avals[node]._replace(weak=None))
+        return self._trace.cut(found) if is_apart else found
+
+
+class _Setting:
+    """What one interpretation has beside the program: see `interpret.Setting`.
+
+    Programs that take gradients themselves run on a tape of their own.
+    """
+
+    def __init__(self, trace: Trace, shifts: Mapping[str, Any], each_row: Any, has_grad: bool) -> None:
+        self._trace = trace
+        self._shifts = shifts
+        self._each_row = each_row
+        self._tape = Tape(next_level(), "grad") if has_grad else None
+
+    def entered(self, values: dict[str, Any]) -> dict[str, Any]:
+        return values if self._tape is None else {name: self._on_tape(value) for name, value in values.items()}
+
+    def left(self, values: dict[str, Any]) -> dict[str, Any]:
+        return values if self._tape is None else {name: self._tape.data(value) for name, value in values.items()}
+
+    def _on_tape(self, value: Any) -> Any:
+        if self._tape is None or value.dtype.kind != "f" or (isinstance(value, Symbol) and value.aval.weak):
+            return value
+        is_mine = isinstance(value, Taped) and value.recorder is self._tape
+        return value if is_mine else self._tape.leaf(value)
+
+    def constant(self, value: Value, is_weak: bool) -> Any:
+        """A step of the trace."""
+        found = self._trace.constant(value, is_weak)
+        return found if self._tape is None else self._on_tape(found)
+
+    def result(self, name: str, value: Any) -> Any:
+        """The value of a node, shifted."""
+        if self._tape is not None:
+            value = self._on_tape(value)
+        return value + self._shifts[name] if name in self._shifts else value
+
+    def random(self, place: int, args: tuple[Any, ...]) -> tuple[tuple[Any, ...], Stream]:
+        """Every row draws numbers of its own, also where the operand is the same for all."""
+        if self._each_row is not None:
+            args = tuple(x * CALLS["astype"](self._each_row, str(x.dtype)) if x.dtype.kind == "f" else x for x in args)
+        return args, Stream(place)
+
+
+def _symbols(trace: Trace, values: Mapping[str, Value]) -> dict[str, Symbol]:
+    return {name: trace.shared_input(name, aval(value)._replace(weak=None)) for name, value in values.items()}
+
+
+def _aval(value: Any) -> Aval:
+    return value.aval if isinstance(value, Symbol) else Aval(value.shape, value.dtype)
