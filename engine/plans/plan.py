@@ -2,18 +2,29 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from engine.core.caches import Lru
+from engine.core.masking import are_finite
 from engine.core.tracer import Symbol
 from engine.core.values import Value, aval, canonical
 from engine.plans.codegen.alternatives import Watched
-from engine.plans.codegen.program import Program
+from engine.plans.codegen.buffers import is_fresh
+from engine.plans.codegen.forms import ARRAY, forms
+from engine.plans.codegen.kernel import Kernel
 from engine.plans.codegen.structure import Structure
 from engine.plans.cost import cost_of
 from engine.plans.trace import Trace
+
+
+class _Code(NamedTuple):
+    """A kernel, its constants, and which results may be views of an input, a constant or another result."""
+
+    kernel: Kernel
+    constants: list[Value]
+    views: list[int]
 
 
 class Plan:
@@ -21,88 +32,124 @@ class Plan:
 
     cost: of one run, known before it.
     names: of the inputs that it reads.
+    structure: the steps, until the code is made; with supports where there are any, see `masking`.
 
     Args:
         trace: the steps.
         outputs: the values.
-        compiled: what makes code of a structure, or finds it.
+        compiled: makes the code of a structure, or finds it.
+        inputs, tells: as of `Watched`.
     """
 
     def __init__(
-        self, trace: Trace, outputs: Sequence[Symbol], compiled: Callable[[Structure], Program] = Program
+        self,
+        trace: Trace,
+        outputs: Sequence[Symbol],
+        compiled: Callable[[Structure], Kernel] = Kernel,
+        *,
+        inputs: Sequence[Symbol] = (),
+        tells: bool = False,
     ) -> None:
-        watched = Watched(trace, outputs)
+        watched = Watched(trace, outputs, inputs, tells=tells)
         self.cost = cost_of(watched.trace, watched.structure.places)
         self.names = watched.structure.names
+        self.watched = watched
         self._compiled = compiled
         self._source: tuple[Trace, Structure] | None = (watched.trace, watched.structure)
-        self._made: tuple[Program, list[Value]] | None = None
-        self._watched = watched if watched.places else None
+        self._made: _Code | None = None
 
-    def _ready(self) -> tuple[Program, list[Value]]:
-        """The code and the constants, made with the first use; the trace is let go then."""
+    @property
+    def code(self) -> _Code:
+        """The kernel and its constants, made with the first use; the trace is let go then."""
         source = self._source
         if source is not None:
-            trace, structure = source
-            self._made = self._compiled(structure), structure.constant_values(trace)
+            self._made = self._coded(*source)
             self._source = None
+            self.watched.forget()
         assert self._made is not None
         return self._made
 
+    def _coded(self, trace: Trace, structure: Structure) -> _Code:
+        kernel = self._compiled(structure)
+        found, numbers = forms(structure.steps), structure.outputs[: structure.count]
+        views = [
+            k
+            for k, n in enumerate(numbers)
+            if found[n] == ARRAY and (not is_fresh(structure.steps[n]) or numbers.index(n) < k)
+        ]
+        return _Code(kernel, structure.constant_values(trace), views)
+
     @property
     def source(self) -> str:
-        """The code."""
-        return self._ready()[0].source
+        """The code as text."""
+        return self.code.kernel.source
 
     @property
     def nbytes(self) -> int:
-        """What it takes to keep it."""
-        program, constants = self._ready()
-        kept = 0 if self._watched is None else self._watched.nbytes
-        return program.nbytes + sum(aval(x).nbytes for x in constants) + kept
+        """Size in bytes."""
+        code = self.code
+        return code.kernel.nbytes + sum(aval(x).nbytes for x in code.constants) + self.watched.nbytes
 
     @property
     def of_numbers(self) -> Callable[[Sequence[float]], list[Value]] | None:
         """For a plan of numbers alone what computes the values from those of the inputs in the order of `names`."""
-        program, _ = self._ready()
-        if not program.is_scalar or program.arrays:
+        kernel = self.code.kernel
+        if not kernel.is_scalar or kernel.arrays:
             return None
-        return program if self._watched is None else partial(self._settled, program)
+        return self._values if self.watched.places else kernel
 
     @property
     def is_random(self) -> bool:
         """Whether a run draws random numbers."""
-        return self._ready()[0].is_random
+        return self.code.kernel.is_random
 
     def run(self, inputs: Mapping[str, Value], seed: int = 0) -> list[Value]:
-        """The values, from those of the inputs by name; arrays are not to be written to.
+        """Return the values, from those of the inputs by name; arrays are not to be written to.
 
         Raises:
             InvalidValueError: data on which an operation is not defined, such as labels out of range.
         """
-        program, constants = self._made or self._ready()
+        code = self._made or self.code
         given = [inputs[name] for name in self.names]
-        if constants or program.is_random:
-            given += constants + [seed][: program.is_random]
-        values = program(given) if self._watched is None else self._settled(program, given)
-        for k in program.arrays:
+        values = self._values(given, *(seed,)[: code.kernel.is_random])
+        for k in code.kernel.arrays:
             values[k] = _result(values[k])
         return values
 
-    def _settled(self, program: Program, given: Sequence[Any]) -> list[Value]:
-        """The values, with supports where a derivative is not finite without."""
-        *values, is_finite = program(given)
-        if is_finite:
-            return values
-        other, constants = self._other
-        return other([*given[: len(self.names)], *constants, *given[len(given) - other.is_random :]])
+    def fresh(self, *given: Value) -> list[Value]:
+        """Return the values, from those of the inputs in the order of `names`; arrays are the caller's own."""
+        code, values = self._computed(given, ())
+        for k in code.views:
+            values[k] = np.array(values[k])
+        return values
+
+    def moved(self, given: Sequence[Value], steps: int) -> list[Value]:
+        """Return what the inputs of a loop are after so many rounds; for plans whose kernel is one."""
+        return self._values(given, steps)
+
+    def _values(self, given: Sequence[Value], *further: int) -> list[Value]:
+        return self._computed(given, further)[1]
+
+    def _computed(self, given: Sequence[Value], further: tuple[int, ...]) -> tuple[_Code, list[Value]]:
+        """The values, with supports where a derivative is not finite without, and the code that gave them."""
+        code = self._made or self.code
+        values = code.kernel([*given, *code.constants, *further])
+        if not self.watched.places:
+            return code, values
+        if self.watched.tells:
+            with np.errstate(all="ignore"):
+                is_settled = are_finite(values)
+        else:
+            *values, is_settled = values
+        if is_settled:
+            return code, values
+        code = self._other
+        return code, code.kernel([*given, *code.constants, *further])
 
     @cached_property
-    def _other(self) -> tuple[Program, list[Value]]:
-        """The code with supports, and its constants."""
-        assert self._watched is not None
-        trace, structure = self._watched.other()
-        return self._compiled(structure), structure.constant_values(trace)
+    def _other(self) -> _Code:
+        """The code with supports."""
+        return self._coded(*self.watched.other())
 
 
 class Plans:
@@ -123,18 +170,18 @@ class Plans:
 
     def __init__(self, limit_entries: int, limit_bytes: int, threads: int | None = None) -> None:
         self._threads = threads
-        self.programs: Lru[bytes, Program] = Lru(limit_entries, limit_bytes)
+        self.programs: Lru[bytes, Kernel] = Lru(limit_entries, limit_bytes)
 
     def plan(self, trace: Trace, outputs: Sequence[Symbol]) -> Plan:
         """The plan of some values of a trace; as code, that of another which computes alike."""
         return Plan(trace, outputs, self.program)
 
-    def program(self, structure: Structure) -> Program:
+    def program(self, structure: Structure) -> Kernel:
         """The code of a structure. Where many ask for the same, one compiles it and the others wait."""
-        return self.programs.found_or_made(structure.key(), partial(Program, structure, threads=self._threads), _nbytes)
+        return self.programs.found_or_made(structure.key(), partial(Kernel, structure, threads=self._threads), _nbytes)
 
 
-def _nbytes(program: Program) -> int:
+def _nbytes(program: Kernel) -> int:
     return program.nbytes
 
 

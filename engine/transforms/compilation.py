@@ -18,18 +18,16 @@ from engine.core import trees
 from engine.core.attributes import NATURAL, NUMBER, Attribute
 from engine.core.caches import Lru
 from engine.core.errors import InvalidValueError
-from engine.core.masking import are_finite
 from engine.core.tracer import Symbol, Tracer, end
 from engine.core.values import FLOAT64, Aval, Value, as_raw, aval
 from engine.core.variable import Variable
-from engine.plans.codegen.alternatives import Watched
 from engine.plans.codegen.code import defined
-from engine.plans.codegen.entry import Entry, OtherFormError
-from engine.plans.codegen.program import Program
-from engine.plans.codegen.structure import Structure
+from engine.plans.codegen.kernel import Kernel
+from engine.plans.plan import Plan
 from engine.plans.trace import FOREIGN, Trace
 from engine.transforms.calls import check_hidden, choose, next_level
 from engine.transforms.derivatives import grad
+from engine.transforms.entry import Entry, OtherFormError
 
 Function = Callable[..., Any]
 
@@ -313,41 +311,21 @@ class _Descent:
             outputs = [symbols[k] - rate * symbol_of(trace, g) for k, g in zip(moved, slopes, strict=True)]
         finally:
             end(trace)
-        # Inputs come first, so that each output is written where its input stands, be that read or not.
         # What is not finite stays in what it moves, but not if the loss looks at a derivative that is not.
         own = {g.place for g in slopes if type(g) is Symbol and g.recorder is trace}
-        tells = own.issuperset(place for place in trace.live(outputs) if place in trace.alternatives)
-        self._watched = watched = Watched(trace, outputs, inputs=[symbols[k] for k in moved], tells=True)
-        self._carried = range(len(moved))
-        self._names = watched.structure.names
-        self._program = None
-        if moved:
-            self._program = self._made(watched.trace, watched.structure) if tells else self._other
-        self.nbytes = watched.nbytes + (0 if self._program is None else self._program[0].nbytes)
+        if not own.issuperset(place for place in trace.live(outputs) if place in trace.alternatives):
+            trace, stands = trace.resolved(is_masked=True)
+            outputs = [trace.symbol(stands[x.place]) for x in outputs]
+        # Inputs come first, so that each output is written where its input stands, be that read or not.
+        compiled = functools.partial(Kernel, carried=range(len(moved)))
+        inputs = [symbols[k] for k in moved]
+        self._plan = Plan(trace, outputs, compiled, inputs=inputs, tells=True) if moved else None
+        self.nbytes = 0 if self._plan is None else self._plan.nbytes
 
     def run(self, args: tuple[Any, ...], values: list[Value], rate: float, steps: int) -> Any:
         """The arguments that were moved."""
         chosen, _ = choose(args, self._argnums)
-        if self._program is None:
+        if self._plan is None:
             return trees.filled(chosen, iter(()))
         given = {"rate": rate} | {f"x{k}": x for k, x in enumerate(values)}
-        inputs = [given[name] for name in self._names]
-        found = self._run(self._program, inputs, steps)
-        if self._watched.places:
-            with np.errstate(all="ignore"):
-                is_settled = are_finite(found)
-            if not is_settled:
-                found = self._run(self._other, inputs, steps)
-        return trees.filled(chosen, iter(found))
-
-    def _made(self, trace: Trace, structure: Structure) -> tuple[Program, list[Value]]:
-        return Program(structure, carried=self._carried), structure.constant_values(trace)
-
-    @functools.cached_property
-    def _other(self) -> tuple[Program, list[Value]]:
-        """The code with supports."""
-        return self._made(*self._watched.other())
-
-    def _run(self, made: tuple[Program, list[Value]], inputs: list[Value], steps: int) -> list[Value]:
-        program, constants = made
-        return program([*inputs, *constants, steps])
+        return trees.filled(chosen, iter(self._plan.moved([given[name] for name in self._plan.names], steps)))

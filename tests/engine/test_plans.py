@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine.plans.codegen.program import Program
+from engine.plans.codegen.kernel import Kernel
 from engine.plans.codegen.structure import Structure
 from engine.plans.codegen.tiles import run_tiles
 from engine.plans.plan import Plans
@@ -84,7 +84,7 @@ def test_constants_and_names_are_not_shared() -> None:
 def test_many_who_ask_at_once_wait_for_one(monkeypatch: pytest.MonkeyPatch) -> None:
     plans, made, start = Plans(100, 2**30), [], threading.Barrier(16)
     monkeypatch.setattr(
-        "engine.plans.plan.Program", lambda structure, threads: (made.append(structure), Program(structure))[1]
+        "engine.plans.plan.Kernel", lambda structure, threads: (made.append(structure), Kernel(structure))[1]
     )
     found: list[float] = []
 
@@ -107,11 +107,11 @@ def test_what_fails_to_compile_keeps_nobody_waiting(monkeypatch: pytest.MonkeyPa
     plans = Plans(100, 2**30)
     prepared = prepare(parse("sin(x)"), {"x": 0.5}, plans=plans)
 
-    def out_of_memory(structure: Structure, threads: int | None) -> Program:
+    def out_of_memory(structure: Structure, threads: int | None) -> Kernel:
         raise MemoryError
 
     with monkeypatch.context() as patch:
-        patch.setattr("engine.plans.plan.Program", out_of_memory)
+        patch.setattr("engine.plans.plan.Kernel", out_of_memory)
         with pytest.raises(MemoryError):
             prepared.run()
     assert prepared.run().values["out"] == np.sin(0.5)
@@ -121,14 +121,14 @@ def test_what_fails_to_compile_keeps_nobody_waiting(monkeypatch: pytest.MonkeyPa
 def test_one_at_a_time_also_where_nothing_can_be_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     plans, at_work, most = Plans(100, 1), [], []
 
-    def slowly(structure: Structure, threads: int | None) -> Program:
+    def slowly(structure: Structure, threads: int | None) -> Kernel:
         at_work.append(structure)
         most.append(len(at_work))
-        made = Program(structure)
+        made = Kernel(structure)
         at_work.pop()
         return made
 
-    monkeypatch.setattr("engine.plans.plan.Program", slowly)
+    monkeypatch.setattr("engine.plans.plan.Kernel", slowly)
     text = "; ".join(f"x{i + 1} = sin(x{i})" for i in range(300))
     threads = [threading.Thread(target=prepare(parse(text), {"x0": 0.5}, plans=plans).run) for _ in range(8)]
     for thread in threads:
@@ -149,7 +149,7 @@ def test_bounded_in_entries_and_bytes() -> None:
 
 def test_a_fault_of_the_code_itself_is_not_put_down_to_the_data() -> None:
     ready = prepare(parse("cumulative_sum(x)"), {"x": np.array([2.0, 1.0])}).executable
-    program, _ = ready.plan._ready()
+    program = ready.plan.code.kernel
 
     def faulty(*given: Any) -> Any:
         raise TypeError("a bug")

@@ -14,7 +14,7 @@ from engine import Variable
 from engine import functions as F
 from engine.core.values import aval
 from engine.plans.codegen import products
-from engine.plans.codegen.program import Program
+from engine.plans.codegen.kernel import Kernel
 from engine.plans.codegen.structure import Structure
 from engine.plans.trace import Trace
 from engine.transforms import value_and_grad
@@ -28,11 +28,11 @@ def draw(*shape: int) -> Array:
     return np.random.default_rng(sum(shape)).standard_normal(shape)
 
 
-def programmed(f: Function, *xs: Any) -> tuple[Program, list[Any]]:
+def programmed(f: Function, *xs: Any) -> tuple[Kernel, list[Any]]:
     """The program of a function that gives several values, and what it gives."""
     trace = Trace()
     structure = Structure(trace, f(*(trace.input(f"x{k}", aval(x)) for k, x in enumerate(xs))))
-    program = Program(structure)
+    program = Kernel(structure)
     values = dict(zip((f"x{k}" for k in range(len(xs))), xs, strict=True))
     given = [*(values[name] for name in structure.names), *structure.constant_values(trace)]
     program(given)
@@ -224,7 +224,7 @@ def test_names_do_not_show_in_the_code() -> None:
         x, y = (trace.input(name, aval(value)) for name, value in zip(names, (LEFT, RIGHT), strict=True))
         structure = Structure(trace, SUMS["plain"][0](x, y))
         keys.append(structure.key())
-        sources.append(Program(structure).source)
+        sources.append(Kernel(structure).source)
     assert keys[0] == keys[1] and sources[0] == sources[1]
 
 

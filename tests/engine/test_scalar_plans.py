@@ -13,7 +13,7 @@ from engine.core.errors import AutogradError
 from engine.core.operation import Operation
 from engine.core.operations import rows
 from engine.core.values import FLOAT64, Aval
-from engine.plans.codegen.program import Program
+from engine.plans.codegen.kernel import Kernel
 from engine.plans.codegen.structure import Structure
 from engine.plans.trace import Trace
 from engine.transforms import grad, jvp, value_and_grad
@@ -43,14 +43,14 @@ def attributes(op: Operation) -> dict[str, Any]:
     return {a.name: a.parse(given.get(a.name, a.default), op.name) for a in op.attributes}
 
 
-def traced(op: Operation, divides: bool = False) -> Program:
+def traced(op: Operation, divides: bool = False) -> Kernel:
     """The code of one row; with `divides`, of 1 / x beside it, x being one operand more."""
     trace = Trace()
     xs = [trace.input(f"x{k}", Aval((), FLOAT64)) for k in range(len(op.operands) + divides)]
     outputs = [op.run(tuple(xs[: len(op.operands)]), attributes(op))]
     if divides:
         outputs.append(1.0 / xs[-1])
-    return Program(Structure(trace, outputs, inputs=xs))
+    return Kernel(Structure(trace, outputs, inputs=xs))
 
 
 def bits(value: Any) -> str:

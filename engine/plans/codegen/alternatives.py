@@ -20,6 +20,7 @@ class Watched:
     trace: the one that the structure is of.
     places: of the results to be looked at; empty where there is one way only.
     count: the number of values.
+    tells: as given.
 
     Args:
         trace, outputs: the values.
@@ -31,6 +32,7 @@ class Watched:
         self, trace: Trace, outputs: Sequence[Symbol], inputs: Sequence[Symbol] = (), *, tells: bool = False
     ) -> None:
         self.count = len(outputs)
+        self.tells = tells
         both = trace.alternatives
         alternatives = [place for place in trace.live(outputs) if place in both] if both else []
         if not alternatives:
@@ -48,6 +50,10 @@ class Watched:
         if not tells:
             self.structure.count, self.structure.watched = self.count, tuple(self.places)
         self._other = trace, list(outputs), inputs
+
+    def forget(self) -> None:
+        """Let go of the trace and the structure, once there is code for them; what the other way needs is kept."""
+        del self.trace, self.structure
 
     @property
     def nbytes(self) -> int:

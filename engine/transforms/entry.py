@@ -1,7 +1,6 @@
 """Entry: a program as a function of Python's own arguments, in whatever containers they come."""
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from itertools import repeat
 from typing import Any
 
@@ -11,12 +10,11 @@ from engine.core import trees
 from engine.core.tracer import Symbol
 from engine.core.values import BOOL, FLOAT32, FLOAT64, INT64, Aval, Value, as_raw
 from engine.plans.codegen.alternatives import Watched
-from engine.plans.codegen.buffers import is_fresh
 from engine.plans.codegen.code import INDENT, Code
 from engine.plans.codegen.emit import Emitter
-from engine.plans.codegen.forms import ARRAY, forms
-from engine.plans.codegen.program import Program, is_finite_text
+from engine.plans.codegen.kernel import is_finite_text
 from engine.plans.codegen.structure import Structure
+from engine.plans.plan import Plan
 from engine.plans.trace import Trace
 
 Function = Callable[..., Any]
@@ -49,33 +47,30 @@ class Entry:
     def __init__(
         self, trace: Trace, outputs: Sequence[Symbol], args: tuple[Any, ...], avals: Sequence[Aval], y: Any
     ) -> None:
-        watched = Watched(trace, outputs)
-        structure = watched.structure
-        self._program = Program(structure)
-        self._leaves = [int(name[1:]) for name in structure.names]
+        self._plan = plan = Plan(trace, outputs)
+        self._leaves = [int(name[1:]) for name in plan.names]
         #: The containers of the result, without symbols, which would keep the trace.
         self._form = trees.filled(y, repeat(...))
-        self.nbytes = self._program.nbytes + watched.nbytes
-        self._results = _computing(self._program, structure, watched.trace)
-        if watched.places:
-            self._results = _settling(self._results, watched)
+        watched = plan.watched
+        structure = watched.structure
         self.function = self._written(structure, args, avals, watched)
+        self.nbytes = plan.nbytes
 
     @property
     def source(self) -> str:
         """The code that computes."""
-        return self._program.source
+        return self._plan.source
 
     def run(self, values: Sequence[Value]) -> Any:
         """The result, from the leaves of all arguments."""
-        return trees.filled(self._form, iter(self._results(*(values[k] for k in self._leaves))))
+        return trees.filled(self._form, iter(self._plan.fresh(*(values[k] for k in self._leaves))))
 
     def _written(
         self, structure: Structure, args: tuple[Any, ...], avals: Sequence[Aval], watched: Watched
     ) -> Function:
         emitter = Emitter(structure, is_guarded=False, buffers={})
         code = emitter.code
-        code.names |= {"results": self._results, "OtherFormError": OtherFormError}
+        code.names |= {"results": self._plan.fresh, "OtherFormError": OtherFormError}
         parameters = [f"p{k}" for k in range(len(args))]
         code.add(f"def entry({', '.join(parameters)}):")
         inputs = {leaf: f"x{k}" for k, leaf in enumerate(self._leaves)}
@@ -84,7 +79,8 @@ class Entry:
             reader.read(item, text)
         given = ", ".join(f"x{k}" for k in range(len(structure.inputs)))
         outputs = [f"y{k}" for k in range(watched.count)]
-        if self._program.is_scalar and not self._program.is_long:
+        kernel = self._plan.code.kernel
+        if kernel.is_scalar and not kernel.is_long:
             body = [line for n in range(len(structure.steps)) for line, _ in emitter.emit(n)]
             outputs_text = [emitter.result(n) for n in structure.outputs]
             result = f"return {_packed(code, self._form, iter(outputs_text))}"
@@ -113,44 +109,6 @@ def _packed(code: Code, tree: Any, leaves: Iterator[str]) -> str:
             return f"[{listed}]" if type(tree) is list else f"({listed})"
         return f"{code.bound('container', type(tree))}({listed if hasattr(tree, '_fields') else f'({listed})'})"
     return next(leaves)
-
-
-def _computing(program: Program, structure: Structure, trace: Trace) -> Function:
-    """A function that gives the leaves of the result, from the inputs of the program."""
-    found, numbers = forms(structure.steps), structure.outputs[: structure.count]
-    # What may be a view of an argument, a constant or another result is copied.
-    copied = [
-        k
-        for k, n in enumerate(numbers)
-        if found[n] == ARRAY and (not is_fresh(structure.steps[n]) or numbers.index(n) < k)
-    ]
-    return partial(_results, program, structure.constant_values(trace), copied)
-
-
-def _settling(plain: Function, watched: Watched) -> Function:
-    """The same with supports where a derivative is not finite without."""
-    made: list[Function] = []
-
-    def results(*given: Value) -> list[Value]:
-        found: list[Value]
-        *found, is_finite = plain(*given)
-        if is_finite:
-            return found
-        if not made:
-            trace, structure = watched.other()
-            made.append(_computing(Program(structure), structure, trace))
-        masked: list[Value] = made[0](*given)
-        return masked
-
-    return results
-
-
-def _results(program: Program, constants: list[Value], copied: Sequence[int], *given: Value) -> list[Value]:
-    """The leaves of the result; some of them copied."""
-    found = program([*given, *constants])
-    for k in copied:
-        found[k] = np.array(found[k])
-    return found
 
 
 class _Reader:

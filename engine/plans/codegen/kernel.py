@@ -1,4 +1,4 @@
-"""Program: a structure as one generated Python function of straight-line code.
+"""Kernel: a structure as one generated Python function of straight-line code.
 
 Programs of scalars become code on Python's floats. It is written for the common case, in which nothing is divided by 0
 and nothing overflows; where Python raises, the same steps run once more in operations that give what NumPy gives.
@@ -48,7 +48,7 @@ def _is_finite(known: Aval, text: str) -> str:
     return f"isfinite({text}.dot({text}))" if len(known.shape) == 1 else f"isfinite((w := {text}.ravel('K')).dot(w))"
 
 
-class Program:
+class Kernel:
     """The code of one structure; any number of plans share it, each with constants and names of its own.
 
     Args:
