@@ -15,6 +15,7 @@ from engine.core.operations import OPERATIONS
 from engine.core.tracer import Symbol
 from engine.core.values import FLOAT64, Aval, canonical
 from engine.plans.slices import slice_sum
+from engine.plans.views import reshaped, sliced, transposed
 
 Rule = Callable[[Any, list[Symbol], dict[str, Any], Aval], Symbol | None]
 
@@ -189,12 +190,6 @@ def _broadcast_to(trace: Any, xs: list[Symbol], attrs: dict[str, Any], out: Aval
     return None
 
 
-def _transpose(trace: Any, xs: list[Symbol], attrs: dict[str, Any], out: Aval) -> Symbol | None:
-    axes = attrs["axes"]
-    order = tuple(reversed(range(xs[0].ndim))) if axes is None else (axes,) if isinstance(axes, int) else axes
-    return xs[0] if all(a % xs[0].ndim == i for i, a in enumerate(order)) else None
-
-
 _RULES: dict[str, Rule] = {
     "mul": _mul,
     "div": _div,
@@ -204,8 +199,9 @@ _RULES: dict[str, Rule] = {
     "pow": _pow,
     "zeros_like": _filled(0.0),
     "ones_like": _filled(1.0),
-    "reshape": _same_form,
+    "reshape": reshaped,
+    "slice": sliced,
     "broadcast_to": _broadcast_to,
-    "transpose": _transpose,
+    "transpose": transposed,
     "sum_to": _same_form,
 }

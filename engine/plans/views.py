@@ -1,0 +1,103 @@
+"""Views of views: transposes, reshapes and slices that follow each other, as one."""
+
+from typing import Any, NamedTuple
+
+from engine.core.operations import CALLS
+from engine.core.tracer import Symbol
+from engine.core.values import Aval, Shape
+
+
+def transposed(trace: Any, xs: list[Symbol], attrs: dict[str, Any], out: Aval) -> Symbol | None:
+    """Return `x` for a transpose that moves no axis, and one transpose for two."""
+    [x] = xs
+    order = _order(attrs["axes"], x.ndim)
+    if order == tuple(range(x.ndim)):
+        return x
+    step = trace.steps[x.place]
+    if not step.runs("transpose"):
+        return None
+    first = _order(step.attrs["axes"], x.ndim)
+    return _found(CALLS["transpose"](trace.symbol(step.args[0]), tuple(first[a] for a in order)))
+
+
+def reshaped(trace: Any, xs: list[Symbol], attrs: dict[str, Any], out: Aval) -> Symbol | None:
+    """Return `x` for a reshape to its own shape, and one reshape for two of a vector.
+
+    A reshape of a matrix may bring its elements into the order of rows, in which sums over them round otherwise.
+    """
+    [x] = xs
+    if x.shape == out.shape and x.dtype == out.dtype and x.aval.weak == out.weak and x.dtype.kind == "f":
+        return x
+    step = trace.steps[x.place]
+    if not step.runs("reshape"):
+        return None
+    inner = trace.symbol(step.args[0])
+    is_vector = sum(length != 1 for length in inner.shape) <= 1
+    return _found(CALLS["reshape"](inner, out.shape)) if is_vector else None
+
+
+def sliced(trace: Any, xs: list[Symbol], attrs: dict[str, Any], out: Aval) -> Symbol | None:
+    """Return one slice for two."""
+    [x] = xs
+    step = trace.steps[x.place]
+    if not step.runs("slice"):
+        return None
+    inner = trace.symbol(step.args[0])
+    first = _spans(step.attrs["index"], inner.shape)
+    second = _spans(attrs["index"], x.shape)
+    if first is None or second is None:
+        return None
+    later = iter(second)
+    both = [span if isinstance(span, int) else _within(span, next(later)) for span in first]
+    return _found(CALLS["slice"](inner, tuple(map(_item, both))))
+
+
+class _Span(NamedTuple):
+    """Elements of an axis: `length` of them from `start` on, each `step` after the one before."""
+
+    start: int
+    step: int
+    length: int
+
+
+def _spans(index: tuple[Any, ...], shape: Shape) -> list[_Span | int] | None:
+    """What an index takes of each axis: one place, or a span; None where it does more than that."""
+    if any(item is None or (isinstance(item, tuple) and item[0] != "slice") for item in index):
+        return None
+    missing = [("slice", None, None, None)] * (len(shape) - sum(item is not Ellipsis for item in index))
+    at = next((k for k, item in enumerate(index) if item is Ellipsis), len(index))
+    items = [*index[:at], *missing, *index[at + 1 :]]
+    found: list[_Span | int] = []
+    for item, length in zip(items, shape, strict=True):
+        if isinstance(item, tuple):
+            taken = range(length)[slice(*item[1:])]
+            found.append(_Span(taken.start, taken.step, len(taken)))
+        else:
+            found.append(item % length)
+    return found
+
+
+def _within(span: _Span, later: _Span | int) -> _Span | int:
+    """What a span or place within a span is, of the whole axis."""
+    if isinstance(later, int):
+        return span.start + span.step * later
+    return _Span(span.start + span.step * later.start, span.step * later.step, later.length)
+
+
+def _item(span: _Span | int) -> Any:
+    if isinstance(span, int):
+        return span
+    if not span.length:
+        return slice(0, 0)
+    stop = span.start + span.step * span.length
+    return slice(span.start, stop if stop >= 0 else None, span.step)
+
+
+def _order(axes: Any, ndim: int) -> tuple[int, ...]:
+    given = tuple(reversed(range(ndim))) if axes is None else (axes,) if isinstance(axes, int) else axes
+    return tuple(a % ndim for a in given)
+
+
+def _found(symbol: Any) -> Symbol:
+    result: Symbol = symbol
+    return result
