@@ -14,7 +14,7 @@ from app.stores import Binding, Program, damaged
 from engine.core import DTYPES, FLOAT64, AutogradError, Aval, LimitExceededError, Value, canonical, stand_in
 from engine.graph import Graph, Limits
 from engine.plans import Cost
-from engine.programs import bind, build, declaration, document, prepare, program_id
+from engine.programs import as_document, bind, build, declaration, prepare, program_id
 
 _SUMMARY = ("inputs", "outputs", "nodes", "cost")
 _UNDECLARED: dict[str, Any] = {"shape": None, "dtype": None}
@@ -55,7 +55,7 @@ def unpack(program: Program, blobs: Mapping[str, bytes], limits: ProgramLimits) 
 def written(graph: Graph) -> str:
     """The canonical form of a graph as JSON."""
     # Not by orjson, which writes nothing that is nested deeper than 254 levels.
-    return json.dumps(document(graph), separators=(",", ":"), allow_nan=False)
+    return json.dumps(as_document(graph), separators=(",", ":"), allow_nan=False)
 
 
 def summary(text: str) -> dict[str, Any]:

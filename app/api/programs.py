@@ -22,7 +22,7 @@ from app.wire.codecs import Message, encode
 from app.wire.examples import MATYAS, REGISTER, RETIRED
 from app.wire.media import JSON
 from app.wire.schemas import ListRequest, PictureRequest, RegisterRequest, check_query
-from engine.programs import document, picture, text
+from engine.programs import as_document, as_text, picture
 
 router = APIRouter()
 T = TypeVar("T")
@@ -165,8 +165,8 @@ def _details(registry: Registry, key: str, media_type: str) -> dict[str, Any]:
     graph = registry.graph(program.id)
     return {
         **_document(program),
-        "graph": orjson.Fragment(packing.written(graph)) if media_type == JSON else document(graph),
-        "expr": text(graph),
+        "graph": orjson.Fragment(packing.written(graph)) if media_type == JSON else as_document(graph),
+        "expr": as_text(graph),
         "bound": {name: {"shape": known.shape, "dtype": known.dtype} for name, known in program.bound.items()},
         "created_at": datetime.fromtimestamp(program.created_at or 0.0, UTC).isoformat(),
     }

@@ -18,11 +18,11 @@ def named(graph: Graph) -> Graph:
     other one is called as the output or alias that it is, or else `t1, t2, ...`. What has no name is numbered anew.
 
     >>> from engine.programs.text.expression import parse
-    >>> from engine.programs.text.write import text
+    >>> from engine.programs.text.write import as_text
     >>> graph = parse("h = sin(x); h * h + 1")
     >>> h, product, out = graph.nodes
     >>> nodes = (replace(h, ids=("_1",), is_named=False), replace(product, ids=("_2",), args=("_1", "_1")))
-    >>> print(text(named(replace(graph, nodes=(*nodes, replace(out, args=("_2", out.args[1])))))))
+    >>> print(as_text(named(replace(graph, nodes=(*nodes, replace(out, args=("_2", out.args[1])))))))
     t1 = sin(x)
     t1 * t1 + 1
     """

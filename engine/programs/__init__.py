@@ -10,10 +10,10 @@ from engine.programs.executable import CheckedProgram, Executable, OfNumbers
 from engine.programs.function import ProgramFunction
 from engine.programs.gradient_check import Check, check
 from engine.programs.identity import program_id
-from engine.programs.interpret import interpret
+from engine.programs.interpreter import interpret
 from engine.programs.literals import WORDS, decode_value, described, strong_value
 from engine.programs.text.expression import parse
-from engine.programs.text.write import document, text
+from engine.programs.text.write import as_document, as_text
 
 __all__ = [
     "HIGHEST_ORDER",
@@ -28,6 +28,8 @@ __all__ = [
     "ProgramFunction",
     "Running",
     "apply_to",
+    "as_document",
+    "as_text",
     "bind",
     "build",
     "check",
@@ -36,12 +38,10 @@ __all__ = [
     "decode_value",
     "derivatives",
     "described",
-    "document",
     "interpret",
     "parse",
     "picture",
     "prepare",
     "program_id",
     "strong_value",
-    "text",
 ]

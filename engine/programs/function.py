@@ -8,7 +8,7 @@ from engine.core.tracer import Symbol
 from engine.core.values import FLOAT64, Aval, Value, aval
 from engine.plans.trace import Stream, Trace
 from engine.programs.call import ProgramCall
-from engine.programs.interpret import interpret
+from engine.programs.interpreter import interpret
 from engine.tracers.reverse import Tape, Taped
 from engine.transforms.calls import next_level
 from engine.transforms.derivatives import vmap

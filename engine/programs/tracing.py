@@ -29,8 +29,8 @@ def trace(f: Callable[..., Any], *examples: Any, limits: Limits | None = None) -
     Returns a program whose outputs are `out`, or `out_` and the keys of a list, tuple or dict that f returns.
 
     >>> from engine import functions as F
-    >>> from engine.programs.text.write import text
-    >>> print(text(trace(lambda x, w: F.sin(x * w["a"]) ** 2, 1.0, {"a": 2.0})))
+    >>> from engine.programs.text.write import as_text
+    >>> print(as_text(trace(lambda x, w: F.sin(x * w["a"]) ** 2, 1.0, {"a": 2.0})))
     square(sin(x * w_a))
 
     Raises:
@@ -68,10 +68,10 @@ def read_tape(variable: Variable, limits: Limits | None = None) -> Graph:
 
     Leaves that have names are its inputs, with their shapes and dtypes; all others are bound to their values.
 
-    >>> from engine.programs.text.write import text
+    >>> from engine.programs.text.write import as_text
     >>> x, w = Variable(2.0, name="x"), Variable(3.0)
     >>> graph = read_tape(x * w + 1.0)
-    >>> print(text(graph), graph.bound)
+    >>> print(as_text(graph), graph.bound)
     x * x1 + 1.0 {'x1': 3.0}
 
     Raises:

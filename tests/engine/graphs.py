@@ -10,7 +10,7 @@ import numpy as np
 
 from engine.graph import Graph, Literal, Node
 from engine.programs.document.build import build
-from engine.programs.text.write import document
+from engine.programs.text.write import as_document
 
 SURELY_QUICK_S = 0.5
 #: Of `_unit_s`, 5 ms where this was set: all take a fifth of it at most, and what is quadratic far more.
@@ -59,7 +59,7 @@ def shown_outputs(graph: Graph) -> list[str]:
 
 def with_loss(graph: Graph) -> Graph:
     """A program whose only output, `loss`, is the sum of the squares of a program's outputs."""
-    program = document(graph)
+    program = as_document(graph)
     squares: list[Any] = [{"op": "sum", "args": [{"op": "square", "args": [name]}]} for name in program["outputs"]]
     loss = reduce(lambda total, square: {"op": "add", "args": [total, square]}, squares)
     return build({**program, "nodes": [*program["nodes"], {"id": "loss", **loss}], "outputs": ["loss"]})

@@ -16,7 +16,7 @@ from engine.graph import Graph
 from engine.programs import build, parse
 from engine.programs.binding import bind
 from engine.programs.identity import program_id
-from engine.programs.text.write import declarations, document, text
+from engine.programs.text.write import as_document, as_text, declarations
 from tests.engine.graphs import quickly
 
 GOLDEN = Path(__file__).parent / "data" / "programs.json"
@@ -269,7 +269,7 @@ def test_what_cannot_be_bound(values: dict[str, Any], kind: type[Exception], wor
 def test_bound_programs_are_read_back_with_their_values() -> None:
     declared: dict[str, Any] = {"unused": {}, "x": {"shape": [2]}, "w": {}}
     program = bind(parse("a = w; y = sum(x * w * v)", declared), {"w": np.ones(2), "unused": np.ones((0, 3))})
-    for again in (build(document(program)), parse(text(program), declarations(program))):
+    for again in (build(as_document(program)), parse(as_text(program), declarations(program))):
         assert program_id(again) != program_id(program)
         assert program_id(bind(again, program.bound)) == program_id(program)
 
@@ -283,4 +283,4 @@ def test_long_programs_take_linear_time() -> None:
     assert len(program.nodes) > 10_000
     with quickly():
         program_id(program)
-        document(program)
+        as_document(program)

@@ -14,7 +14,7 @@ from engine.core.values import aval
 from engine.plans.trace import Trace, as_graph
 from engine.programs import build, parse
 from engine.programs.identity import program_id
-from engine.programs.text.write import document, text
+from engine.programs.text.write import as_document, as_text
 from engine.transforms import grad
 from engine.transforms.compilation import compile
 
@@ -102,11 +102,11 @@ def test_arrays_and_lists_are_one_index_and_one_program() -> None:
         by_array, by_list = x[_unwalkable(index)], F.slice(x, _lists(index))
         assert by_array.place == by_list.place, name
         graph = as_graph(trace, {"y": by_array})
-        again = build(document(graph))
+        again = build(as_document(graph))
         assert again.nodes[0].attrs == graph.nodes[0].attrs, name
         assert program_id(again) == program_id(graph), name
         if None not in _lists(index):
-            assert parse(text(graph)).nodes[0].attrs == graph.nodes[0].attrs, name
+            assert parse(as_text(graph)).nodes[0].attrs == graph.nodes[0].attrs, name
 
 
 def test_the_id_of_a_program_with_a_list_of_places_stays() -> None:

@@ -19,7 +19,7 @@ from engine.programs.document.build import build
 from engine.programs.evaluate import Backward, Evaluation, prepare
 from engine.programs.identity import program_id
 from engine.programs.text.expression import parse
-from engine.programs.text.write import declarations, document, text
+from engine.programs.text.write import as_document, as_text, declarations
 from tests.engine.graphs import shown, shown_inputs, shown_outputs, with_loss
 from tests.engine.programs import PROGRAMS, Program
 
@@ -67,7 +67,7 @@ def test_a_program_of_gradients_gives_their_bits(program: Program) -> None:
         assert list(again) == [f"grad_{name}" for name in found.grads]
         for name, g in found.grads.items():
             assert_bits(again[f"grad_{name}"], g)
-        for read in (build(document(grad_graph)), parse(text(grad_graph), declarations(grad_graph))):
+        for read in (build(as_document(grad_graph)), parse(as_text(grad_graph), declarations(grad_graph))):
             assert program_id(read) == program_id(grad_graph)
 
 

@@ -11,7 +11,7 @@ from engine.core.errors import AutogradError, InvalidValueError
 from engine.programs.evaluate import Backward, prepare
 from engine.programs.identity import program_id
 from engine.programs.text.expression import parse
-from engine.programs.text.write import declarations, text
+from engine.programs.text.write import as_text, declarations
 from engine.programs.tracing import read_tape, trace
 from tests.engine.programs import PROGRAMS, Program
 
@@ -82,7 +82,7 @@ def test_a_tape_is_read_as_a_program() -> None:
     for v in (x, w):
         assert v.grad is not None
         np.testing.assert_array_equal((found.grads or {})[str(v.name)], v.grad.data)
-    again = parse(text(graph), declarations(graph))
+    again = parse(as_text(graph), declarations(graph))
     assert [node.op for node in again.nodes] == [node.op for node in graph.nodes]
     assert program_id(read_tape(y)) == program_id(graph)
 

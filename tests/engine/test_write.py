@@ -17,7 +17,7 @@ from engine.graph import Graph, Node, Output
 from engine.graph.naming import named
 from engine.programs import build, parse
 from engine.programs.identity import program_id
-from engine.programs.text.write import declarations, document, text
+from engine.programs.text.write import as_document, as_text, declarations
 from tests.engine.graphs import quickly, shown
 from tests.engine.test_build import GRAPHS as DOCUMENTS
 from tests.engine.test_expression import GRAPHS as TEXTS
@@ -26,7 +26,7 @@ from tests.sampling import examples
 
 def read_back(program: Graph) -> list[Graph]:
     """A program through its text, and through its document as JSON."""
-    return [parse(text(program), declarations(program)), build(json.loads(json.dumps(document(program))))]
+    return [parse(as_text(program), declarations(program)), build(json.loads(json.dumps(as_document(program))))]
 
 
 def assert_same(program: Graph) -> None:
@@ -105,7 +105,7 @@ READS = {
 @pytest.mark.parametrize("given_text", READS, ids=[text[:40] for text in READS])
 def test_text(given_text: str) -> None:
     program = parse(given_text)
-    assert text(program) == READS[given_text]
+    assert as_text(program) == READS[given_text]
     assert_same(program)
 
 
@@ -117,7 +117,7 @@ def test_documents() -> None:
         declared,
     )
     index = {"index": ["...", {"start": 1}, [0]]}
-    assert document(program) == {
+    assert as_document(program) == {
         "nodes": [
             {"id": "c", "value": {"shape": [2], "dtype": "float32", "data": [1.0, 2.0]}},
             {
@@ -165,13 +165,13 @@ def test_large_constants_are_bytes() -> None:
     for dtype in ("float64", "float32", "int64", "bool"):
         array = {"shape": [101], "dtype": dtype, "data": [1] * 101 if dtype != "bool" else [True] * 101}
         program = build({"nodes": [{"id": "y", "op": "sum", "args": [array]}]})
-        assert set(document(program)["nodes"][0]["args"][0]) == {"shape", "dtype", "base64"}
-        assert f'", dtype="{dtype}", shape=[101])' in text(program)
+        assert set(as_document(program)["nodes"][0]["args"][0]) == {"shape", "dtype", "base64"}
+        assert f'", dtype="{dtype}", shape=[101])' in as_text(program)
         assert_same(program)
 
 
 def test_deep_expressions_stand_beside_each_other() -> None:
-    nodes = document(parse("sin(" * 30 + "x" + ")" * 30))["nodes"]
+    nodes = as_document(parse("sin(" * 30 + "x" + ")" * 30))["nodes"]
     assert len(nodes) == 4
     assert [n.get("id") for n in nodes] == [None, None, None, "out"]
     assert '{"node": 2}' in json.dumps(nodes[3])
@@ -228,7 +228,7 @@ def test_what_is_nested_to_the_limits_is_read_back(given_text: str) -> None:
 def test_long_programs_are_written_quickly() -> None:
     program = parse("y0 = x; " + "; ".join(f"y{i + 1} = sin(y{i}) * x + {i}.5" for i in range(3_500)))
     with quickly():
-        found, written = document(program), text(program)
+        found, written = as_document(program), as_text(program)
     assert len(found["nodes"]) == 3_501 and written.count("\n") == 3_500
 
 
@@ -237,7 +237,7 @@ def test_what_has_no_name_and_needs_one_is_not_written() -> None:
     once = Node(("_1",), sine, ("x",), {}, False, ())
     twice = Node(("y",), cosine, ("_1", "_1"), {}, True, ())
     inputs = parse("x").inputs
-    for write in (document, text):
+    for write in (as_document, as_text):
         with pytest.raises(InvalidValueError, match='"y" need names'):
             write(Graph(inputs, (once, twice), ()))
         with pytest.raises(InvalidValueError, match='"_1" needs a name'):
@@ -281,7 +281,7 @@ NAMED = {
 @pytest.mark.parametrize("given_text", NAMED, ids=[text[:40] for text in NAMED])
 def test_programs_made_by_code_get_the_names_that_they_need(given_text: str) -> None:
     program = named(nameless(parse(given_text)))
-    assert text(program) == NAMED[given_text]
+    assert as_text(program) == NAMED[given_text]
     assert_same(program)
 
 

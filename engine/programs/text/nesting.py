@@ -6,7 +6,7 @@ from engine.core.errors import LimitExceededError
 from engine.graph.ir import Graph
 from engine.graph.limits import check_limit
 from engine.programs.text.scan import Scanner
-from engine.programs.text.write import text
+from engine.programs.text.write import as_text
 
 
 def check_depth(document: Any, max_depth: int) -> None:
@@ -36,7 +36,7 @@ def check_as_text(graph: Graph, max_depth: int, max_chain: int, max_nodes: float
         LimitExceededError: its text would be refused.
     """
     try:
-        Scanner(text(graph), max_depth, max_chain, max_nodes).scan()
+        Scanner(as_text(graph), max_depth, max_chain, max_nodes).scan()
     except LimitExceededError as error:
         detail = f"as nodes read by their place are nested, {error.detail}; give them ids"
         raise LimitExceededError(detail, limit=error.limit) from None

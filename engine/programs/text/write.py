@@ -29,14 +29,14 @@ def declarations(graph: Graph) -> dict[str, Any]:
     return {i.name: declaration(i) for i in (*graph.inputs, *bound)}
 
 
-def document(graph: Graph) -> dict[str, Any]:
+def as_document(graph: Graph) -> dict[str, Any]:
     """A program in the canonical form: dicts, lists, strings and numbers that `build` reads as the same program.
 
     Nodes without a name stand inside those that read them; where that would be deep, beside them, and are read by their
     place in the list, as {"node": 0}. A constant is a node {"id", "value"}, a further name a node {"id", "alias"}.
 
     >>> from engine.programs.text.expression import parse
-    >>> document(parse("y = 2 * sin(x)"))["nodes"]
+    >>> as_document(parse("y = 2 * sin(x)"))["nodes"]
     [{'id': 'y', 'op': 'mul', 'args': [2, {'op': 'sin', 'args': ['x']}]}]
     """
     nodes: list[dict[str, Any]] = []
@@ -56,11 +56,11 @@ def document(graph: Graph) -> dict[str, Any]:
     return {"nodes": nodes, "outputs": [output.name for output in graph.outputs], "inputs": declarations(graph)}
 
 
-def text(graph: Graph) -> str:
+def as_text(graph: Graph) -> str:
     """A program as infix text, a statement a line, that `parse` reads as the same program given its `declarations`.
 
     >>> from engine.programs.text.expression import parse
-    >>> print(text(parse("h = tanh(add(x @ w, b)); p, q = split(h[0], [1, 2]); mul(p, add(q, 1))")))
+    >>> print(as_text(parse("h = tanh(add(x @ w, b)); p, q = split(h[0], [1, 2]); mul(p, add(q, 1))")))
     h = tanh(x @ w + b)
     p, q = split(h[0], sizes=[1, 2])
     p * (q + 1)
