@@ -10,7 +10,7 @@ from typing import Any
 
 import engine.primitives  # noqa: F401 - fills the table
 from engine.core.messages import nearest
-from engine.core.operations import CALLS
+from engine.core.table import CALLS
 
 # Looked up as plain module attributes: `__getattr__` below would cost more than a scalar operation.
 globals().update(CALLS)

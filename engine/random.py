@@ -7,7 +7,7 @@ import numpy as np
 
 from engine.core.attributes import NATURAL, NUMBER, Attribute
 from engine.core.errors import BadAttributeError
-from engine.core.values import Shape, as_dtype, as_raw, canonical, dtype_of, shape_of
+from engine.core.values import DType, Shape, as_dtype, as_raw, canonical, dtype_of, shape_of
 from engine.core.variable import Variable
 
 Rng = int | np.integer[Any] | np.random.Generator
@@ -112,7 +112,7 @@ def _shape(shape: Any, name: str) -> Shape:
     return tuple(Attribute("shape", NATURAL).parse(length, name) for length in lengths)
 
 
-def _floating(dtype: Any, name: str) -> np.dtype[Any]:
+def _floating(dtype: Any, name: str) -> DType:
     found = as_dtype(dtype)
     if found.kind != "f":
         raise BadAttributeError(f"{name}: dtype is {found}; expected float64 or float32")

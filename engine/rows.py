@@ -12,14 +12,15 @@ from engine.core.dispatch import public_call, runner
 from engine.core.errors import BadAttributeError, InvalidValueError, ShapeMismatchError
 from engine.core.lowering import Lowering, of_floats
 from engine.core.operation import Operation, Vjp, ex
-from engine.core.operations import register
+from engine.core.operators import Operand
+from engine.core.table import register
 from engine.core.values import BOOL as BOOL_DTYPE
-from engine.core.values import FLOAT64, INT64, Aval, Shape, aval, canonical_dtype, shape_of
+from engine.core.values import FLOAT64, INT64, Aval, DType, Shape, aval, canonical_dtype, shape_of
 from engine.tracers.batching import aligned, leading
 
 Domain = tuple[float, float]
 #: What a constructor returns: the function that users call.
-Row = Callable[..., Any]
+Row = Callable[..., Operand]
 #: Wide enough to see curvature, narrow enough for exp.
 REAL: Domain = (-2.0, 2.0)
 POSITIVE: Domain = (0.3, 3.0)
@@ -116,7 +117,7 @@ def elementwise(
     fields: further ones of `Operation` and `Lowering`.
     """
     ufunc = like or (function if isinstance(function, np.ufunc) else None)
-    rule: Callable[..., np.dtype[Any]] = {"floating": _floating, "same": _promoted, "bool": _bool}[dtype]
+    rule: Callable[..., DType] = {"floating": _floating, "same": _promoted, "bool": _bool}[dtype]
 
     def infer(*avals: Aval, **attrs: Any) -> Aval:
         numbers = [aval(attrs[key]) for key in dtype_attributes if attrs[key] is not None]
@@ -144,7 +145,7 @@ def reduction(
     vjp: Vjp | None,
     *,
     kind: str = "other",
-    dtype: Callable[[np.dtype[Any]], np.dtype[Any]] = lambda d: d,
+    dtype: Callable[[DType], DType] = lambda d: d,
     has_identity: bool = True,
     domain: Domain = REAL,
     flops: int = 1,
@@ -211,25 +212,25 @@ def in_floating(function: Callable[..., Any]) -> Callable[..., Any]:
     return forward
 
 
-def _bool(name: str, avals: Sequence[Aval], ufunc: Any) -> np.dtype[Any]:
+def _bool(name: str, avals: Sequence[Aval], ufunc: Any) -> DType:
     return BOOL_DTYPE
 
 
-def _floating(name: str, avals: Sequence[Aval], ufunc: Any) -> np.dtype[Any]:
+def _floating(name: str, avals: Sequence[Aval], ufunc: Any) -> DType:
     return floating(promote(avals))
 
 
-def summed(dtype: np.dtype[Any]) -> np.dtype[Any]:
+def summed(dtype: DType) -> DType:
     """What sums of a dtype have: the dtype itself, or int64 for bool."""
     return dtype if dtype.kind == "f" else INT64
 
 
-def floating(dtype: np.dtype[Any]) -> np.dtype[Any]:
+def floating(dtype: DType) -> DType:
     """The dtype itself, or float64 for int and bool."""
     return dtype if dtype.kind == "f" else FLOAT64
 
 
-def _promoted(name: str, avals: Sequence[Aval], ufunc: Any) -> np.dtype[Any]:
+def _promoted(name: str, avals: Sequence[Aval], ufunc: Any) -> DType:
     if ufunc is None:
         return promote(avals)
     if all(a.weak for a in avals):
@@ -238,7 +239,7 @@ def _promoted(name: str, avals: Sequence[Aval], ufunc: Any) -> np.dtype[Any]:
 
 
 @lru_cache(maxsize=1024)
-def _resolved(name: str, ufunc: np.ufunc, given: tuple[Any, ...]) -> np.dtype[Any]:
+def _resolved(name: str, ufunc: np.ufunc, given: tuple[Any, ...]) -> DType:
     try:
         return canonical_dtype(ufunc.resolve_dtypes((*given, *[None] * ufunc.nout))[-1])
     except TypeError as error:
@@ -246,7 +247,7 @@ def _resolved(name: str, ufunc: np.ufunc, given: tuple[Any, ...]) -> np.dtype[An
         raise InvalidValueError(f"{name}: not defined for dtypes {shown}") from error
 
 
-def promote(avals: Iterable[Aval]) -> np.dtype[Any]:
+def promote(avals: Iterable[Aval]) -> DType:
     """NumPy's promotion; a weak Python number adapts to the others."""
     avals = list(avals)
     if all(a.weak for a in avals):

@@ -22,7 +22,7 @@ ENGINE = HERE.parents[1] / "engine"
 MIRRORED = (
     "core/attributes",
     "core/config",
-    "core/conversions",
+    "core/lost_derivatives",
     "core/messages",
     "core/operators",
     "core/trees",
@@ -69,7 +69,7 @@ from __future__ import annotations
 from typing import Any
 
 from pullback.recording.operations import apply, apply_random, apply_several, spread
-from pullback.operations import fill
+from pullback.table import fill
 
 Axes = int | list[int] | tuple[int, ...] | None
 Ints = int | list[int] | tuple[int, ...]

@@ -28,7 +28,7 @@ from engine.core.errors import (
 )
 from engine.core.messages import nearest
 from engine.core.operation import Operation
-from engine.core.operations import OPERATIONS, lookup, rows
+from engine.core.table import OPERATIONS, lookup, rows
 from engine.core.values import (
     DTYPES,
     FLOAT32,

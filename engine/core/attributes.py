@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 
 from engine.core.errors import BadAttributeError
-from engine.core.values import DTYPES, INT64, MAX_AXES
+from engine.core.values import DTYPES, INT64, MAX_AXES, Array
 
+#: The attributes of one call, by name, parsed.
+Attributes = dict[str, Any]
 #: The default of an attribute that has none.
 REQUIRED: Any = type("Required", (), {"__repr__": lambda self: "required"})()
 
@@ -165,7 +167,7 @@ class Integers:
 
     __slots__ = ("_hash", "array")
 
-    def __init__(self, array: "np.ndarray[Any, Any]") -> None:
+    def __init__(self, array: Array) -> None:
         self.array = np.array(array, INT64, order="C")
         self.array.flags.writeable = False
         self._hash: int | None = None
@@ -178,7 +180,7 @@ class Integers:
             self._hash = hash((self.array.shape, self.array.tobytes()))
         return self._hash
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> "np.ndarray[Any, Any]":
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
         return np.array(self.array, dtype) if copy else np.asarray(self.array, dtype)
 
     def __reduce__(self) -> Any:
@@ -210,7 +212,7 @@ def _indices(value: Any) -> Any:
     return Integers(_stacked(value)) if isinstance(value, (list, tuple)) else _int(value)
 
 
-def _whole(array: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
+def _whole(array: Array) -> Array:
     """An array of integers, be they floats.
 
     Raises:
@@ -227,7 +229,7 @@ def _whole(array: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
     raise ValueError
 
 
-def _stacked(items: Any) -> "np.ndarray[Any, Any]":
+def _stacked(items: Any) -> Array:
     """Nested lists as an array."""
     if not isinstance(items, (list, tuple)):
         return np.array(_int(_known(items)), INT64)

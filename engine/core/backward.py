@@ -14,8 +14,8 @@ import numpy as np
 from engine.core.config import is_recording
 from engine.core.errors import NoGradError, NotDifferentiableError, ShapeMismatchError, StaleDataError
 from engine.core.masking import are_finite, everywhere, nonzero, selects, settled, unmasked
-from engine.core.operations import CALLS, OPERATIONS
 from engine.core.powers import POWERS, is_differentiated, smooth_power
+from engine.core.table import CALLS, OPERATIONS
 from engine.core.values import Value, as_raw, canonical, dtype_of, shape_of
 
 _generation = attrgetter("generation")

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from engine.core.attributes import REQUIRED
+from engine.core.attributes import REQUIRED, Attributes
 from engine.core.config import is_recording
 from engine.core.errors import AutogradError, InvalidValueError
 from engine.core.operation import Operation
@@ -30,7 +30,7 @@ def runner(op: Operation) -> Callable[..., Any]:
     return partial(apply if op.body is None else _composed, op)
 
 
-def _composed(op: Operation, operands: tuple[Any, ...], attrs: dict[str, Any], **extra: Any) -> Any:
+def _composed(op: Operation, operands: tuple[Any, ...], attrs: Attributes, **extra: Any) -> Any:
     """Run a composite; errors of the operations in its body get its name."""
     try:
         return op.body(*map(_operand_of_body, operands), **attrs, **extra)  # type: ignore[misc]
@@ -183,7 +183,7 @@ def _edge(op: Operation, raws: tuple[float, ...]) -> float:
         return float(op.forward(*map(np.float64, raws)))
 
 
-def apply(op: Operation, args: tuple[Any, ...], attrs: dict[str, Any], **extra: Any) -> Any:
+def apply(op: Operation, args: tuple[Any, ...], attrs: Attributes, **extra: Any) -> Any:
     """Runs a primitive on whatever its operands are: raw values give a raw value, variables go on the tape.
 
     Args:
@@ -265,7 +265,7 @@ def apply(op: Operation, args: tuple[Any, ...], attrs: dict[str, Any], **extra: 
     return v
 
 
-def _of_scalars(op: Operation, raws: list[Any], attrs: dict[str, Any], extra: dict[str, Any]) -> Any:
+def _of_scalars(op: Operation, raws: list[Any], attrs: Attributes, extra: dict[str, Any]) -> Any:
     if op.lowering.scalar is not None and type(raws[0]) is float:
         try:
             return op.lowering.scalar(*raws, **attrs)

@@ -1,11 +1,9 @@
 """Layout of arrays in memory."""
 
-from typing import Any
-
-import numpy as np
+from engine.core.values import Array
 
 
-def flat_view(array: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
+def flat_view(array: Array) -> Array:
     """View of all elements in row-major order along one axis, to write into an array.
 
     Raises:

@@ -16,9 +16,10 @@ from typing import Any
 
 import numpy as np
 
+from engine.core.attributes import Attributes
 from engine.core.operation import Operation
-from engine.core.operations import CALLS
 from engine.core.powers import is_differentiated
+from engine.core.table import CALLS
 from engine.core.tracer import Symbol, Tracer, concrete, lowered, top
 from engine.core.values import Shape, canonical, dtype_of, shape_of
 
@@ -82,7 +83,7 @@ class Masking:
     def __init__(self, *, merges: bool = True) -> None:
         self._merges = merges
 
-    def record(self, op: Operation, args: tuple[Any, ...], attrs: dict[str, Any], **extra: Any) -> Masked:
+    def record(self, op: Operation, args: tuple[Any, ...], attrs: Attributes, **extra: Any) -> Masked:
         """Runs an operation on values, and finds the support of its result."""
         rule = _RULES.get(op.name) or _BY_KIND.get(op.kind, _stopped)
         values = [lowered(x.value) if isinstance(x, Masked) else x for x in args]
@@ -263,7 +264,7 @@ def _any(a: Support, b: Support) -> Support:
     return a if b is False or a is True else CALLS["logical_or"](a, b)
 
 
-def _chosen(op: Operation, values: list[Any], supports: list[Support], attrs: dict[str, Any]) -> tuple[Any, Support]:
+def _chosen(op: Operation, values: list[Any], supports: list[Support], attrs: Attributes) -> tuple[Any, Support]:
     """`where`. A vjp is linear in its cotangent: a plain branch is 0, but for the NaN that it has from an operand."""
     condition, *branches = values
     y = op.run(tuple(values), attrs)
@@ -283,13 +284,13 @@ def _chosen(op: Operation, values: list[Any], supports: list[Support], attrs: di
     return _reset(support, y), support
 
 
-def _added(op: Operation, values: list[Any], supports: list[Support], attrs: dict[str, Any]) -> tuple[Any, Support]:
+def _added(op: Operation, values: list[Any], supports: list[Support], attrs: Attributes) -> tuple[Any, Support]:
     """Sums: where contributions meet, 0 is what is 0 in all of them."""
     first, second = (True if s is None else s for s in supports)
     return op.run(tuple(values), attrs), _any(first, second)
 
 
-def _scaled(op: Operation, values: list[Any], supports: list[Support], attrs: dict[str, Any]) -> tuple[Any, Support]:
+def _scaled(op: Operation, values: list[Any], supports: list[Support], attrs: Attributes) -> tuple[Any, Support]:
     """Elementwise rows: the slope of what was not taken may be infinite, and does not count."""
     support: Support = False
     is_tame = True
@@ -302,7 +303,7 @@ def _scaled(op: Operation, values: list[Any], supports: list[Support], attrs: di
     return (y if is_tame else _reset(support, y)), support
 
 
-def _moved(op: Operation, values: list[Any], supports: list[Support], attrs: dict[str, Any]) -> tuple[Any, Support]:
+def _moved(op: Operation, values: list[Any], supports: list[Support], attrs: Attributes) -> tuple[Any, Support]:
     """Linear rows: the support goes where the elements go; what is plain beside it is zeros to add to."""
     y = op.run(tuple(values), attrs)
     smooth = [i for i in range(len(values)) if op.vjp is not None or op.vjps[i] is not None]
@@ -323,9 +324,7 @@ def _numbers(support: Support, like: Any) -> Any:
     return lowered(_reset(support, ones))
 
 
-def _contracted(
-    op: Operation, values: list[Any], supports: list[Support], attrs: dict[str, Any]
-) -> tuple[Any, Support]:
+def _contracted(op: Operation, values: list[Any], supports: list[Support], attrs: Attributes) -> tuple[Any, Support]:
     """Matrix products: a row that was not taken contributes nothing, also beside what is not finite."""
     y = op.run(tuple(values), attrs)
     i = 0 if supports[1] is None else 1
@@ -349,11 +348,11 @@ def _contracted(
     return CALLS["where"](CALLS["not_equal"](wild, 0.0), y, tame), reached
 
 
-def _nowhere(op: Operation, values: list[Any], supports: list[Support], attrs: dict[str, Any]) -> tuple[Any, Support]:
+def _nowhere(op: Operation, values: list[Any], supports: list[Support], attrs: Attributes) -> tuple[Any, Support]:
     return op.run(tuple(values), attrs), False
 
 
-def _stopped(op: Operation, values: list[Any], supports: list[Support], attrs: dict[str, Any]) -> tuple[Any, Support]:
+def _stopped(op: Operation, values: list[Any], supports: list[Support], attrs: Attributes) -> tuple[Any, Support]:
     """Any other row: every element of its result may depend on every element of its operands."""
     return op.run(tuple(values), attrs), True
 

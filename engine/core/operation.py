@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
-from engine.core.attributes import REQUIRED, Attribute
+from engine.core.attributes import REQUIRED, Attribute, Attributes
 from engine.core.errors import ArityError, BadAttributeError
 from engine.core.lowering import Lowering
 from engine.core.messages import nearest
@@ -23,7 +23,7 @@ class Example:
     """Test data of a row: operands as shapes (filled from `domain`) or as nested lists, and attributes."""
 
     operands: tuple[Any, ...]
-    attrs: dict[str, Any] = field(default_factory=dict)
+    attrs: Attributes = field(default_factory=dict)
 
 
 def ex(*operands: Any, **attrs: Any) -> Example:
@@ -105,7 +105,7 @@ class Operation:
         if self.is_differentiable is None:
             self.is_differentiable = bool(self.body or self.vjp or any(self.vjps))
 
-    def cotangents(self, g: Any, y: Any, xs: Sequence[Any], attrs: dict[str, Any]) -> Sequence[Any]:
+    def cotangents(self, g: Any, y: Any, xs: Sequence[Any], attrs: Attributes) -> Sequence[Any]:
         """All vjps at once: a cotangent for each operand, None where it has no derivative."""
         if self.vjp is not None:
             return self.vjp(g, y, *xs, **attrs)  # type: ignore[no-any-return]
@@ -115,7 +115,7 @@ class Operation:
         """Return whether there is a derivative in operand i."""
         return self.vjp is not None or self.vjps[i] is not None
 
-    def cotangent(self, i: int, g: Any, y: Any, xs: Sequence[Any], attrs: dict[str, Any]) -> Any:
+    def cotangent(self, i: int, g: Any, y: Any, xs: Sequence[Any], attrs: Attributes) -> Any:
         """Return the cotangent of operand i, None where it has no derivative."""
         if self.vjp is not None:
             return self.vjp(g, y, *xs, **attrs)[i]

@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from engine.core.conversions import function_name, numpy_refusal, place
 from engine.core.errors import InvalidValueError
-from engine.core.operations import CALLS
-from engine.core.values import as_dtype
+from engine.core.lost_derivatives import function_name, numpy_refusal, place
+from engine.core.table import CALLS
+from engine.core.values import Array, as_dtype
 
 
 def _mask(symbol: str, *masks: Any) -> Any:
@@ -252,3 +252,7 @@ class Operators:
     def mean(self, axes: Any = None, keepdims: bool = False) -> Any:
         """Mean over `axes` (all where None)."""
         return CALLS["mean"](self, axes=axes, keepdims=keepdims)
+
+
+#: What an operation takes and gives: a number, an array, a variable or a traced value.
+Operand = float | Array | Operators

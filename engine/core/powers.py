@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from engine.core.attributes import Attributes
 from engine.core.operation import Operation
 from engine.core.tracer import Symbol
 
@@ -37,7 +38,7 @@ class Power:
         """Return whether there is a derivative in operand i."""
         return True
 
-    def cotangent(self, i: int, g: Any, y: Any, xs: Sequence[Any], attrs: dict[str, Any]) -> Any:
+    def cotangent(self, i: int, g: Any, y: Any, xs: Sequence[Any], attrs: Attributes) -> Any:
         """Return the cotangent of operand i of the row."""
         return self._vjps[i](g, self._c, self._p, *xs, **attrs)
 

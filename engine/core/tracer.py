@@ -11,11 +11,12 @@ from typing import Any, NoReturn, Protocol, Self
 
 import numpy as np
 
-from engine.core.conversions import advice, place
+from engine.core.attributes import Attributes
 from engine.core.errors import InvalidValueError, LeakedValueError, LostDerivativeError, NotScalarError
+from engine.core.lost_derivatives import advice, place
 from engine.core.operation import Operation
 from engine.core.operators import Operators
-from engine.core.values import Aval, Shape, shape_of
+from engine.core.values import Aval, DType, Shape, shape_of
 
 
 class Recorder(Protocol):
@@ -28,7 +29,7 @@ class Recorder(Protocol):
     transform: str
     is_over: bool
 
-    def record(self, op: Operation, args: tuple[Any, ...], attrs: dict[str, Any], **extra: Any) -> Any:
+    def record(self, op: Operation, args: tuple[Any, ...], attrs: Attributes, **extra: Any) -> Any:
         """Takes an operation with its operands (tracers, variables and raw values) and returns its result."""
 
 
@@ -58,7 +59,7 @@ class Tracer(Operators):
         raise NotImplementedError
 
     @property
-    def dtype(self) -> np.dtype[Any]:
+    def dtype(self) -> DType:
         """The dtype."""
         raise NotImplementedError
 
@@ -185,7 +186,7 @@ class Symbol(Tracer):
         return self.aval.shape
 
     @property
-    def dtype(self) -> np.dtype[Any]:
+    def dtype(self) -> DType:
         """The dtype."""
         return self.aval.dtype
 

@@ -4,12 +4,13 @@ from typing import Any, Self
 
 import numpy as np
 
+from engine.core.attributes import Attributes
 from engine.core.backward import run_backward
 from engine.core.config import is_recording
-from engine.core.conversions import advice, place, warn_lost
 from engine.core.errors import InvalidValueError, NotScalarError, ShapeMismatchError
+from engine.core.lost_derivatives import advice, place, warn_lost
 from engine.core.operators import Operators
-from engine.core.values import Shape, Value, as_raw, dtype_of, shape_of
+from engine.core.values import DType, Shape, Value, as_raw, dtype_of, shape_of
 
 #: The attributes of a leaf of which nothing is recorded: a gradient, or what was computed inside `no_grad`.
 CONSTANT: dict[str, Any] = {}
@@ -49,7 +50,7 @@ class Variable(Operators):
     _op: Any
     _parents: tuple[Any, ...]
     _saved: tuple[Value, ...]
-    _attrs: dict[str, Any] | None
+    _attrs: Attributes | None
     _grad: "Variable | None"
     generation: int
     name: str | None
@@ -117,7 +118,7 @@ class Variable(Operators):
         return shape_of(self._data)
 
     @property
-    def dtype(self) -> np.dtype[Any]:
+    def dtype(self) -> DType:
         """float64, float32, int64 or bool."""
         return dtype_of(self._data)
 
@@ -235,7 +236,7 @@ class Variable(Operators):
             v.unchain()
 
     @classmethod
-    def _leaf(cls, data: Value, attrs: dict[str, Any] | None = None) -> Self:
+    def _leaf(cls, data: Value, attrs: Attributes | None = None) -> Self:
         """Return a leaf around a raw value that nobody else writes to."""
         v = cls.__new__(cls)
         v._data = data

@@ -1,13 +1,11 @@
 """Graph: a program as plain, immutable data; `build` and `expression` make it, everything else reads it."""
 
 from dataclasses import dataclass, field
-from typing import Any
 
-import numpy as np
-
+from engine.core.attributes import Attributes
 from engine.core.errors import Loc
 from engine.core.operation import Operation
-from engine.core.values import Value
+from engine.core.values import DType, Value
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +17,7 @@ class Input:
 
     name: str
     shape: tuple[int | None, ...] | None = None
-    dtype: np.dtype[Any] | None = None
+    dtype: DType | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,7 +49,7 @@ class Node:
     ids: tuple[str, ...]
     op: Operation | None
     args: tuple[str | Literal, ...]
-    attrs: dict[str, Any]
+    attrs: Attributes
     is_named: bool
     loc: Loc
 

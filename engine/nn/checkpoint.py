@@ -5,9 +5,10 @@ memory.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from engine.core.operations import OPERATIONS
+from engine.core.attributes import Attributes
+from engine.core.table import OPERATIONS
 from engine.core.values import Value
 from engine.core.variable import Variable
 from engine.nn.layers import Layer
@@ -32,7 +33,7 @@ class Record(NamedTuple):
     op: str | None
     parents: tuple[int | None, ...]
     saved: tuple[Value | None, ...]
-    attrs: dict[str, Any] | None
+    attrs: Attributes | None
 
 
 def records(variables: Iterable[Variable]) -> list[Record]:

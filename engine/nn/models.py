@@ -5,7 +5,7 @@ from typing import Any
 
 from engine.core.errors import BadAttributeError
 from engine.core.messages import nearest
-from engine.core.operations import activations
+from engine.core.table import activations
 from engine.nn import layers
 from engine.nn.layers import Layer as Model
 from engine.nn.layers import Linear, units

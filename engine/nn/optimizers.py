@@ -12,13 +12,12 @@ import numpy as np
 
 from engine.core.attributes import NATURAL, NUMBER, Attribute
 from engine.core.errors import BadAttributeError, InvalidValueError, ShapeMismatchError, UnknownNameError
-from engine.core.values import Value, as_raw, canonical, shape_of
+from engine.core.values import Array, Value, as_raw, canonical, shape_of
 from engine.core.variable import Variable
 from engine.nn.hooks import Hook, Values
 from engine.nn.layers import Layer
 
 Params = Layer | Mapping[str, Variable] | Sequence[Variable]
-Array = np.ndarray[Any, Any]
 
 
 class Optimizer:

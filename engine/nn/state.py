@@ -7,13 +7,11 @@ from typing import Any
 import numpy as np
 
 from engine.core.errors import InvalidValueError, ShapeMismatchError, UnknownNameError
-from engine.core.values import Value, as_raw, dtype_of, shape_of
+from engine.core.values import Array, Value, as_raw, dtype_of, shape_of
 from engine.core.variable import Variable
 from engine.nn import tensorfile
 from engine.nn.layers import Layer, Slot, Unmade
 from engine.nn.optimizers import Optimizer
-
-Array = np.ndarray[Any, Any]
 
 _BYTES_ARE = "these bytes are"
 

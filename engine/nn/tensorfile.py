@@ -1,13 +1,12 @@
 """Arrays by name as the bytes of a safetensors file, and back."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError
 from safetensors import numpy as safetensors
 
-Array = np.ndarray[Any, Any]
+from engine.core.values import Array
 
 
 def write(arrays: Mapping[str, Array]) -> bytes:

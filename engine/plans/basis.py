@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from engine.core.operations import CALLS
-from engine.core.values import Aval, Shape, Value, canonical, dtype_of, shape_of
+from engine.core.table import CALLS
+from engine.core.values import Aval, DType, Shape, Value, canonical, dtype_of, shape_of
 from engine.plans.sparsity import Coloured, Pattern, coloured
 from engine.plans.trace import Trace
 
@@ -127,7 +127,7 @@ class Basis:
         return CALLS["scatter_add"](zeros, places, given, axis=0)
 
 
-def _shaped(x: Any, shape: Shape, dtype: np.dtype[Any]) -> Any:
+def _shaped(x: Any, shape: Shape, dtype: DType) -> Any:
     """A value in a shape and dtype, itself where it has these."""
     if shape_of(x) != shape:
         x = CALLS["reshape"](x, shape)

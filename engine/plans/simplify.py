@@ -9,21 +9,23 @@ from collections.abc import Callable
 from math import copysign, frexp
 from typing import Any
 
+from engine.core.attributes import Attributes
 from engine.core.dispatch import apply
 from engine.core.operation import Operation
-from engine.core.operations import OPERATIONS
+from engine.core.table import OPERATIONS
 from engine.core.tracer import Symbol
 from engine.core.values import FLOAT64, Aval, canonical
-from engine.plans.slices import slice_sum
+from engine.plans.slice_sums import slice_sum
+from engine.plans.step import Steps
 from engine.plans.views import reshaped, sliced, transposed
 
-Rule = Callable[[Any, list[Symbol], dict[str, Any], Aval], Symbol | None]
+Rule = Callable[[Steps, list[Symbol], dict[str, Any], Aval], Symbol | None]
 
 #: Products of constants stay below.
 _LARGE = 1e300
 
 
-def rewritten(trace: Any, op: Operation, xs: list[Symbol], attrs: dict[str, Any], out: Aval) -> Symbol | None:
+def rewritten(trace: Steps, op: Operation, xs: list[Symbol], attrs: Attributes, out: Aval) -> Symbol | None:
     """What stands for `op(*xs)` in other words; None where it has to be written down as it is.
 
     Operands may be replaced in place.
@@ -38,7 +40,7 @@ def rewritten(trace: Any, op: Operation, xs: list[Symbol], attrs: dict[str, Any]
     return rule(trace, xs, attrs, out) if rule else None
 
 
-def _see_through_broadcasts(trace: Any, op: Operation, xs: list[Symbol], attrs: dict[str, Any], out: Aval) -> None:
+def _see_through_broadcasts(trace: Steps, op: Operation, xs: list[Symbol], attrs: Attributes, out: Aval) -> None:
     """An elementwise operation repeats its operands itself, where another one has the result's shape."""
     for i, x in enumerate(xs):
         step = trace.steps[x.place]
@@ -49,7 +51,7 @@ def _see_through_broadcasts(trace: Any, op: Operation, xs: list[Symbol], attrs: 
                 xs[i] = inner
 
 
-def _repeated_result(trace: Any, op: Operation, xs: list[Symbol], attrs: dict[str, Any], out: Aval) -> Symbol | None:
+def _repeated_result(trace: Steps, op: Operation, xs: list[Symbol], attrs: Attributes, out: Aval) -> Symbol | None:
     """What an operation that rounds alike for one element and many gives for numbers, some of them repeated."""
     if not op.lowering.is_exact or not out.shape:
         return None
@@ -64,7 +66,7 @@ def _repeated_result(trace: Any, op: Operation, xs: list[Symbol], attrs: dict[st
     return _call("broadcast_to", _call(op.name, *numbers, **attrs), shape=out.shape)
 
 
-def _number(trace: Any, x: Symbol) -> float | None:
+def _number(trace: Steps, x: Symbol) -> float | None:
     """A scalar constant as a float."""
     value = trace.known(x)
     return float(value) if value is not None and not x.shape and x.dtype.kind != "b" else None
@@ -74,7 +76,7 @@ def _is_same(x: Symbol, out: Aval) -> bool:
     return x.shape == out.shape and x.dtype == out.dtype and x.aval.weak == out.weak
 
 
-def _negated(trace: Any, x: Symbol) -> Symbol | None:
+def _negated(trace: Steps, x: Symbol) -> Symbol | None:
     """The operand of a negation."""
     step = trace.steps[x.place]
     is_neg = step.runs("neg")
@@ -86,7 +88,7 @@ def _call(name: str, *args: Any, **attrs: Any) -> Symbol:
     return found
 
 
-def _mul(trace: Any, xs: list[Symbol], attrs: dict[str, Any], out: Aval) -> Symbol | None:
+def _mul(trace: Steps, xs: list[Symbol], attrs: Attributes, out: Aval) -> Symbol | None:
     for x, other in (xs, xs[::-1]):
         number = _number(trace, other)
         if number in (1.0, -1.0) and _is_same(x, out):
@@ -101,7 +103,7 @@ def _mul(trace: Any, xs: list[Symbol], attrs: dict[str, Any], out: Aval) -> Symb
     return None
 
 
-def _doubled(trace: Any, x: Symbol, other: Symbol) -> Symbol | None:
+def _doubled(trace: Steps, x: Symbol, other: Symbol) -> Symbol | None:
     """For `c * (2 * y)` the same as `(2 * c) * y`, where doubling comes first and is exact, or overflows in both.
 
     That is so where |c| is at least 1; what is said of 2 holds for its powers.
@@ -109,8 +111,8 @@ def _doubled(trace: Any, x: Symbol, other: Symbol) -> Symbol | None:
     step, c = trace.steps[x.place], _number(trace, other)
     if c is None or not 1.0 <= abs(c) < _LARGE or not step.runs("mul") or x.dtype != FLOAT64:
         return None
-    for factor, y in (step.args, step.args[::-1]):
-        factor, y = trace.symbol(factor), trace.symbol(y)
+    both = [trace.symbol(a) for a in step.args]
+    for factor, y in (both, both[::-1]):
         number = _number(trace, factor)
         if number is not None and number >= 1.0 and frexp(number)[0] == 0.5 and c * number < _LARGE:
             is_weak = factor.aval.weak is not None and other.aval.weak is not None
@@ -118,7 +120,7 @@ def _doubled(trace: Any, x: Symbol, other: Symbol) -> Symbol | None:
     return None
 
 
-def _div(trace: Any, xs: list[Symbol], attrs: dict[str, Any], out: Aval) -> Symbol | None:
+def _div(trace: Steps, xs: list[Symbol], attrs: Attributes, out: Aval) -> Symbol | None:
     if _number(trace, xs[1]) == 1.0 and _is_same(xs[0], out):
         return xs[0]
     above, below = (_negated(trace, x) if x.dtype.kind == "f" else None for x in xs)
@@ -129,7 +131,7 @@ def _div(trace: Any, xs: list[Symbol], attrs: dict[str, Any], out: Aval) -> Symb
     return None
 
 
-def _add(trace: Any, xs: list[Symbol], attrs: dict[str, Any], out: Aval) -> Symbol | None:
+def _add(trace: Steps, xs: list[Symbol], attrs: Attributes, out: Aval) -> Symbol | None:
     for x, other in (xs, xs[::-1]):
         number = _number(trace, other)
         if number == 0.0 and copysign(1.0, number) < 0 and _is_same(x, out):
@@ -143,7 +145,7 @@ def _add(trace: Any, xs: list[Symbol], attrs: dict[str, Any], out: Aval) -> Symb
     return None
 
 
-def _sub(trace: Any, xs: list[Symbol], attrs: dict[str, Any], out: Aval) -> Symbol | None:
+def _sub(trace: Steps, xs: list[Symbol], attrs: Attributes, out: Aval) -> Symbol | None:
     number = _number(trace, xs[1])
     if number == 0.0 and copysign(1.0, number) > 0 and _is_same(xs[0], out):
         return xs[0]
@@ -151,11 +153,11 @@ def _sub(trace: Any, xs: list[Symbol], attrs: dict[str, Any], out: Aval) -> Symb
     return _call("add", xs[0], inner) if inner is not None and xs[1].dtype.kind == "f" else None
 
 
-def _neg(trace: Any, xs: list[Symbol], attrs: dict[str, Any], out: Aval) -> Symbol | None:
+def _neg(trace: Steps, xs: list[Symbol], attrs: Attributes, out: Aval) -> Symbol | None:
     return _negated(trace, xs[0])
 
 
-def _pow(trace: Any, xs: list[Symbol], attrs: dict[str, Any], out: Aval) -> Symbol | None:
+def _pow(trace: Steps, xs: list[Symbol], attrs: Attributes, out: Aval) -> Symbol | None:
     x, exponent = xs[0], _number(trace, xs[1])
     if not xs[1].aval.weak or x.dtype.kind != "f" or not _is_same(x, out):
         return None
@@ -167,18 +169,18 @@ def _pow(trace: Any, xs: list[Symbol], attrs: dict[str, Any], out: Aval) -> Symb
 
 
 def _filled(value: float) -> Rule:
-    def rule(trace: Any, xs: list[Symbol], attrs: dict[str, Any], out: Aval) -> Symbol | None:
+    def rule(trace: Steps, xs: list[Symbol], attrs: Attributes, out: Aval) -> Symbol | None:
         found: Symbol | None = trace.filled(value, out) if out.dtype.kind == "f" else None
         return found
 
     return rule
 
 
-def _same_form(trace: Any, xs: list[Symbol], attrs: dict[str, Any], out: Aval) -> Symbol | None:
+def _same_form(trace: Steps, xs: list[Symbol], attrs: Attributes, out: Aval) -> Symbol | None:
     return xs[0] if _is_same(xs[0], out) and xs[0].dtype.kind == "f" else None
 
 
-def _broadcast_to(trace: Any, xs: list[Symbol], attrs: dict[str, Any], out: Aval) -> Symbol | None:
+def _broadcast_to(trace: Steps, xs: list[Symbol], attrs: Attributes, out: Aval) -> Symbol | None:
     step = trace.steps[xs[0].place]
     if _is_same(xs[0], out):
         return xs[0]

@@ -17,7 +17,8 @@ import numpy.typing as npt
 
 from engine.core.tracer import Symbol
 from engine.core.values import FLOAT64, Aval, Shape, stand_in
-from engine.plans.links import Ints, Links, links
+from engine.plans.linear_maps import Ints, Links, links
+from engine.plans.step import Step, Steps
 
 #: For each element of a value, one a row, the elements that it can depend on, one a bit.
 Bits = npt.NDArray[np.uint64]
@@ -58,7 +59,7 @@ class Coloured:
     count: int
 
 
-def pattern(trace: Any, outputs: Sequence[Symbol], inputs: Sequence[Symbol]) -> Pattern | None:
+def pattern(trace: Steps, outputs: Sequence[Symbol], inputs: Sequence[Symbol]) -> Pattern | None:
     """The pattern of the Jacobian of some values of a trace, all their elements one after another.
 
     It holds every entry that a derivative can reach, be it zero at some or all points. None where it is too small to be
@@ -116,7 +117,7 @@ def _own(size: int, start: int, total: int) -> Bits:
     return bits
 
 
-def _reached(trace: Any, step: Any, found: Mapping[int, Bits]) -> Bits | None:
+def _reached(trace: Steps, step: Step, found: Mapping[int, Bits]) -> Bits | None:
     """What the elements of a step's result can depend on; None where no derivative comes through."""
     op = step.op
     if op is None:
@@ -172,7 +173,7 @@ def _contracted(bits: Bits, shapes: Sequence[Shape], i: int) -> Bits:
     return summed if 1 in (len(shape), len(shapes[1 - i])) else np.expand_dims(summed, axis)
 
 
-def _spread(trace: Any, step: Any, moved: list[int], found: Mapping[int, Bits]) -> Bits | None:
+def _spread(trace: Steps, step: Step, moved: list[int], found: Mapping[int, Bits]) -> Bits | None:
     """The bits of the result of a linear row; None where it is not known which elements go where."""
     xs = []
     for i, a in enumerate(step.args):
@@ -181,7 +182,7 @@ def _spread(trace: Any, step: Any, moved: list[int], found: Mapping[int, Bits]) 
         if x is None:
             return None
         xs.append(x)
-    known = links(step.op, moved, xs, step.attrs, step.aval.shape)
+    known = links(step.operation, moved, xs, step.attrs, step.aval.shape)
     if known is None and len(moved) > 1:
         parts = [_spread(trace, step, [i], found) for i in moved]
         return None if any(part is None for part in parts) else _either(np.array(parts))

@@ -5,25 +5,26 @@ import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import count
 from typing import Any
 
 import numpy as np
 
+from engine.core.attributes import Attributes
 from engine.core.dispatch import PROMOTING, apply, operand
 from engine.core.errors import InvalidValueError, NotSupportedError
-from engine.core.lowering import Lowering
 from engine.core.operation import Operation
-from engine.core.operations import CALLS
+from engine.core.table import CALLS
 from engine.core.tracer import Symbol, Tracer
 from engine.core.values import FLOAT64, MAX_AXES, Aval, Value, as_raw, frozen
 from engine.core.values import aval as raw_aval
 from engine.core.variable import Variable
+from engine.graph.generated_names import named
 from engine.graph.ir import Graph, Input, Literal, Node, Output
 from engine.graph.limits import Limits, check_limit
-from engine.graph.naming import named
 from engine.plans.simplify import rewritten
+from engine.plans.step import Step, Stream
 
 #: Operations that come to nothing new cost time as well: so many of them count as one.
 _RECORDED_PER_NODE = 3
@@ -31,64 +32,6 @@ _RECORDED_PER_NODE = 3
 _LARGEST_FOLDED = 16
 #: What a function that is traced cannot use.
 FOREIGN = "a variable, or a value of a function around it, that is no argument of its own"
-
-
-@dataclass(frozen=True, slots=True)
-class Stream:
-    """Where a random operation draws from: a stream for its place in the program, and for each row of a batch.
-
-    Source: the streams are NumPy's SeedSequence with the place, and the row, as spawn key.
-    """
-
-    place: int
-    rows: int | None = None
-
-    def by_row(self, rows: int) -> "Stream":
-        """The same for a batch."""
-        return Stream(self.place, rows)
-
-    def generator(self, seed: int, *row: int) -> np.random.Generator:
-        """The generator of one run, or of one of its rows."""
-        return np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=(self.place, *row))))
-
-
-@dataclass(slots=True, eq=False)
-class Step:
-    """One value of a trace.
-
-    op: what computes it; None for an input, a constant or a `cut`.
-    args: places of the operands.
-    value: of a constant; or a function that makes it when the trace is run.
-    name: of an input.
-    """
-
-    op: Operation | None
-    args: tuple[int, ...]
-    attrs: dict[str, Any]
-    aval: Aval
-    value: Any = None
-    name: str = ""
-    stream: Stream | None = None
-
-    def runs(self, name: str) -> bool:
-        """Return whether the operation of that name computes it."""
-        return self.op is not None and self.op.name == name
-
-    @property
-    def operation(self) -> Operation:
-        """The operation that computes it.
-
-        Raises:
-            TypeError: none does.
-        """
-        if self.op is None:
-            raise TypeError("an input, a constant or a cut is computed by no operation")
-        return self.op
-
-    @property
-    def lowering(self) -> Lowering:
-        """How generated code computes the operation."""
-        return self.operation.lowering
 
 
 class Trace:
@@ -205,7 +148,7 @@ class Trace:
         step = self.steps[symbol.place]
         return None if step.op is not None or callable(step.value) else step.value
 
-    def record(self, op: Operation, args: tuple[Any, ...], attrs: dict[str, Any], **extra: Any) -> Symbol:
+    def record(self, op: Operation, args: tuple[Any, ...], attrs: Attributes, **extra: Any) -> Symbol:
         """Writes an operation down, unless it is there already, is known, or is another's in other words."""
         symbols = [self._operand(op, x) for x in args]
         avals = [x.aval for x in symbols]
@@ -278,9 +221,7 @@ class Trace:
             self._copies[id(x)] = x, copy
         return copy
 
-    def _folded(
-        self, op: Operation, symbols: list[Symbol], values: list[Any], attrs: dict[str, Any], out: Aval
-    ) -> Symbol:
+    def _folded(self, op: Operation, symbols: list[Symbol], values: list[Any], attrs: Attributes, out: Aval) -> Symbol:
         given = [
             np.float64(v) if type(v) is float and x.aval.weak is None else v
             for x, v in zip(symbols, values, strict=True)
@@ -289,7 +230,7 @@ class Trace:
             return self.constant(apply(op, tuple(given), attrs), is_weak=out.weak is not None)
 
     def _append(
-        self, op: Operation, symbols: list[Symbol], attrs: dict[str, Any], out: Aval, stream: Stream | None = None
+        self, op: Operation, symbols: list[Symbol], attrs: Attributes, out: Aval, stream: Stream | None = None
     ) -> Symbol:
         self.operations += 1
         check_limit("nodes", self.operations, self.limits.max_nodes, "the program")

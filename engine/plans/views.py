@@ -2,12 +2,14 @@
 
 from typing import Any, NamedTuple
 
-from engine.core.operations import CALLS
+from engine.core.attributes import Attributes
+from engine.core.table import CALLS
 from engine.core.tracer import Symbol
 from engine.core.values import Aval, Shape
+from engine.plans.step import Steps
 
 
-def transposed(trace: Any, xs: list[Symbol], attrs: dict[str, Any], out: Aval) -> Symbol | None:
+def transposed(trace: Steps, xs: list[Symbol], attrs: Attributes, out: Aval) -> Symbol | None:
     """Return `x` for a transpose that moves no axis, and one transpose for two."""
     [x] = xs
     order = _order(attrs["axes"], x.ndim)
@@ -20,7 +22,7 @@ def transposed(trace: Any, xs: list[Symbol], attrs: dict[str, Any], out: Aval) -
     return _found(CALLS["transpose"](trace.symbol(step.args[0]), tuple(first[a] for a in order)))
 
 
-def reshaped(trace: Any, xs: list[Symbol], attrs: dict[str, Any], out: Aval) -> Symbol | None:
+def reshaped(trace: Steps, xs: list[Symbol], attrs: Attributes, out: Aval) -> Symbol | None:
     """Return `x` for a reshape to its own shape, and one reshape for two of a vector.
 
     A reshape of a matrix may bring its elements into the order of rows, in which sums over them round otherwise.
@@ -36,7 +38,7 @@ def reshaped(trace: Any, xs: list[Symbol], attrs: dict[str, Any], out: Aval) -> 
     return _found(CALLS["reshape"](inner, out.shape)) if is_vector else None
 
 
-def sliced(trace: Any, xs: list[Symbol], attrs: dict[str, Any], out: Aval) -> Symbol | None:
+def sliced(trace: Steps, xs: list[Symbol], attrs: Attributes, out: Aval) -> Symbol | None:
     """Return one slice for two."""
     [x] = xs
     step = trace.steps[x.place]

@@ -8,8 +8,9 @@ import numpy as np
 
 from engine.core.attributes import DTYPE, NUMBER, Attribute
 from engine.core.operation import ex
-from engine.core.operations import CALLS
-from engine.core.values import DTYPES, Aval
+from engine.core.operators import Operand
+from engine.core.table import CALLS
+from engine.core.values import DTYPES, Array, Aval
 from engine.primitives.compare import greater, less, logical_and, where, zero_or_nan
 from engine.primitives.radial import radial
 from engine.rows import REAL, Domain, Row, binary, elementwise, primitive, unary
@@ -100,7 +101,7 @@ square = unary(
 )
 
 
-def _abs_power_vjp(g: Any, c: float, p: float, x: Any) -> Any:
+def _abs_power_vjp(g: Operand, c: float, p: float, x: Operand) -> Operand:
     """As all powers of lengths, but for odd ones: there the second derivative of abs itself is 0."""
     if p % 2 == 1:
         return g * (c * (CALLS["pow"](abs(x), p - 2) * x))
@@ -134,12 +135,12 @@ trunc = unary("trunc", np.trunc, None, flops=1, doc="The next integer towards 0,
 round = unary("round", np.rint, None, flops=1, doc="The nearest integer, halves to even, as a float.")
 
 
-def _clip(x: Any, min: Any, max: Any) -> Any:
+def _clip(x: Array, min: Any, max: Any) -> Array:
     x = np.array(x) if min is None else np.maximum(x, min)
     return x if max is None else np.minimum(x, max)
 
 
-def _clip_vjp(g: Any, y: Any, x: Any, min: Any, max: Any) -> Any:
+def _clip_vjp(g: Operand, y: Operand, x: Operand, min: Any, max: Any) -> Operand:
     """1 inside; beyond the bounds and at them 0. An infinite bound is none."""
     above = None if min in (None, -math.inf) else greater(x, min)
     below = None if max in (None, math.inf) else less(x, max)

@@ -8,6 +8,8 @@ import numpy as np
 
 from engine.core.attributes import NUMBER, Attribute
 from engine.core.operation import ex
+from engine.core.operators import Operand
+from engine.core.values import Array
 from engine.rows import REAL, Row, binary, elementwise, unary
 
 equal = binary(
@@ -50,7 +52,7 @@ isfinite = unary(
 )
 
 
-def _isclose(x1: Any, x2: Any, rtol: float, atol: float) -> Any:
+def _isclose(x1: Array, x2: Array, rtol: float, atol: float) -> Array:
     return np.isclose(x1, x2, rtol=rtol, atol=atol)
 
 
@@ -67,7 +69,7 @@ isclose = elementwise(
 )
 
 
-def _where(condition: Any, x: Any, y: Any) -> Any:
+def _where(condition: Any, x: Any, y: Any) -> Array:
     kinds = {type(x), type(y)}
     if kinds <= {int, float, bool} and kinds != {bool}:
         x, y = float(x), float(y)  # numbers alone are float64
@@ -120,7 +122,7 @@ mask_fill = elementwise(
 _MANY = 4096
 
 
-def _zero_or_nan(x: Any) -> Any:
+def _zero_or_nan(x: Array) -> Array:
     """Zeros, which take no memory where there are many of them, unless the least element is NaN."""
     least = np.minimum.reduce(x, axis=None, initial=0.0)
     if least != least:
@@ -139,7 +141,7 @@ zero_or_nan = unary(
 )
 
 
-def _tied(g: Any, y: Any, mine: Any, other: Any, is_mine: Any) -> Any:
+def _tied(g: Operand, y: Operand, mine: Any, other: Any, is_mine: Any) -> Operand:
     """The whole cotangent to the larger (smaller) operand, half of it to each in a tie; NaN where one is NaN."""
     return where(is_mine, g, where(mine == other, 0.5 * g, zero_or_nan(y)))
 

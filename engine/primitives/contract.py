@@ -11,6 +11,7 @@ import numpy as np
 from engine.core.attributes import CONTRACTION, SUBSCRIPTS, Attribute
 from engine.core.errors import ArityError, BadAttributeError, ShapeMismatchError
 from engine.core.operation import ex
+from engine.core.operators import Operand
 from engine.core.values import BOOL, INT64, Shape, canonical_dtype, dtype_of, shape_of
 from engine.primitives.arithmetic import astype
 from engine.primitives.compare import not_equal
@@ -26,20 +27,20 @@ _WINDOW = 8
 class _Factor(NamedTuple):
     """A value and a name for each of its axes, no two alike."""
 
-    x: Any
+    x: Operand
     names: tuple[str, ...]
 
     def lengths(self) -> dict[str, int]:
         return dict(zip(self.names, shape_of(self.x), strict=True))
 
 
-def _ordered(factor: _Factor, names: Sequence[str]) -> Any:
+def _ordered(factor: _Factor, names: Sequence[str]) -> Operand:
     """The value with its axes in this order."""
     order = tuple(factor.names.index(name) for name in names)
     return factor.x if order == tuple(range(len(order))) else transpose(factor.x, order)
 
 
-def _shaped(x: Any, shape: Sequence[int]) -> Any:
+def _shaped(x: Operand, shape: Sequence[int]) -> Operand:
     return x if shape_of(x) == tuple(shape) else reshape(x, tuple(shape))
 
 
@@ -60,7 +61,7 @@ def _product(a: _Factor, b: _Factor, kept: Iterable[str]) -> _Factor:
     return _Factor(_shaped(product, [lengths[name] for name in names]), names)
 
 
-def _tensordot(x1: Any, x2: Any, axes: Any) -> Any:
+def _tensordot(x1: Operand, x2: Operand, axes: Any) -> Operand:
     shape1, shape2 = shape_of(x1), shape_of(x2)
     if isinstance(axes, int):
         if axes > min(len(shape1), len(shape2)):
@@ -158,7 +159,7 @@ def _mismatch(name: str, n: int, other: int, shapes: Sequence[Shape]) -> ShapeMi
     return ShapeMismatchError(f"einsum: {index} has lengths {n} and {other}; shapes {listed}")
 
 
-def _factor(x: Any, names: tuple[str, ...], lengths: dict[str, int]) -> _Factor:
+def _factor(x: Operand, names: tuple[str, ...], lengths: dict[str, int]) -> _Factor:
     """An operand with a diagonal in place of axes of one name, and without those that would be broadcast."""
     names_left = list(names)
     for name in dict.fromkeys(names):
@@ -201,7 +202,7 @@ def _contracted(factors: list[_Factor], output: Sequence[str]) -> _Factor:
     return factors[0]
 
 
-def _einsum(*xs: Any, subscripts: str) -> Any:
+def _einsum(*xs: Operand, subscripts: str) -> Operand:
     shapes = [shape_of(x) for x in xs]
     named, output = _indices(subscripts, shapes)
     lengths = _lengths(named, shapes)

@@ -1,12 +1,11 @@
 """`grad` as an operation: the gradient of one value with respect to another, inside a program or on a tape."""
 
-from typing import Any
-
 import numpy as np
 
 from engine.core.backward import gradients
 from engine.core.errors import NotDifferentiableError, NotScalarError
 from engine.core.operation import ex
+from engine.core.operators import Operand
 from engine.core.tracer import Symbol
 from engine.core.values import dtype_of, shape_of
 from engine.core.variable import Variable
@@ -15,7 +14,7 @@ from engine.rows import composite
 from engine.tracers.reverse import Taped
 
 
-def _grad(y: Any, x: Any) -> Any:
+def _grad(y: Operand, x: Operand) -> Operand:
     if dtype_of(y).kind != "f":
         raise NotDifferentiableError(f"grad: y has dtype {dtype_of(y)}; expected a floating value")
     if dtype_of(x).kind != "f":

@@ -4,11 +4,11 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from engine.core.errors import ShapeMismatchError
 from engine.core.operation import ex
-from engine.core.values import Aval, Shape, shape_of
+from engine.core.operators import Operand
+from engine.core.values import Array, Aval, Shape, shape_of
 from engine.primitives.arithmetic import zeros_like
 from engine.primitives.contract import einsum
 from engine.primitives.linalg import diagonal, matmul
@@ -18,14 +18,13 @@ from engine.primitives.solve import APART, STACKS, check_square, in_common_dtype
 from engine.rows import Row, composite, floating, primitive, promote
 from engine.tracers.batching import leading
 
-Array = npt.NDArray[Any]
 Function = Callable[..., Array]
 
 
 def _quiet(function: Function) -> Function:
     """A matrix with NaN has a determinant that is NaN, without a warning."""
 
-    def forward(x: Any) -> Array:
+    def forward(x: Array) -> Array:
         (x,) = in_common_dtype(x)
         with np.errstate(all="ignore"):
             # LAPACK may lose a NaN on the way.
@@ -45,7 +44,7 @@ def _lu_flops(x: Aval, out: Aval) -> int:
     return 2 * x.size * x.shape[-1] // 3
 
 
-def _spread(g: Any) -> Any:
+def _spread(g: Operand) -> Operand:
     """One number a matrix, ready to multiply the matrices."""
     shape = shape_of(g)
     return reshape(g, (*shape, 1, 1)) if shape else g
@@ -111,13 +110,13 @@ def _cofactor_slopes(g: Array, x: Array) -> Array:
 _PARITY = np.cross(np.eye(3)[:, np.newaxis], np.eye(3))
 
 
-def _cofactor(x: Any) -> Array:
+def _cofactor(x: Array) -> Array:
     check_square("cofactor", np.shape(x))
     with np.errstate(all="ignore"):
         return where_possible(_cofactors, *in_common_dtype(x))
 
 
-def _cofactor_vjp(g: Any, y: Any, x: Any) -> Any:
+def _cofactor_vjp(g: Operand, y: Operand, x: Operand) -> Operand:
     """Up to 3 rows cofactors are constant, linear or quadratic in x."""
     n = shape_of(x)[-1]
     if n < 2:
@@ -129,7 +128,7 @@ def _cofactor_vjp(g: Any, y: Any, x: Any) -> Any:
     return cofactor_slope(g, x)
 
 
-def _cofactor_slope(g: Any, x: Any) -> Array:
+def _cofactor_slope(g: Array, x: Array) -> Array:
     _cofactor_slope_shape(np.shape(g), np.shape(x))
     with np.errstate(all="ignore"):
         return where_possible(_cofactor_slopes, *in_common_dtype(g, x))
@@ -141,7 +140,7 @@ def _cofactor_slope_shape(g: Shape, x: Shape) -> Shape:
     return x
 
 
-def _cofactor_slope_vjp(h: Any, y: Any, g: Any, x: Any) -> Any:
+def _cofactor_slope_vjp(h: Operand, y: Operand, g: Operand, x: Operand) -> Operand:
     """The third derivative of det along g and h, by the inverse a.
 
     It is the gradient with respect to k of det(x) times
@@ -157,7 +156,8 @@ def _cofactor_slope_vjp(h: Any, y: Any, g: Any, x: Any) -> Any:
 
 def _trace(x: Any) -> Any:
     """One number a matrix, ready to multiply the matrices."""
-    return sum(diagonal(x, axis1=-2, axis2=-1), axes=-1, keepdims=True)[..., None]
+    found: Any = sum(diagonal(x, axis1=-2, axis2=-1), axes=-1, keepdims=True)
+    return found[..., None]
 
 
 cofactor: Row = primitive(

@@ -1,23 +1,24 @@
 """Taking by integers, and the addition at integers that is its derivative."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
 
-from engine.core.attributes import AXIS, INDICES, Attribute
+from engine.core.attributes import AXIS, INDICES, Attribute, Attributes
 from engine.core.errors import BadAttributeError, InvalidValueError, ShapeMismatchError
 from engine.core.layout import flat_view
 from engine.core.operation import Operation, ex
-from engine.core.values import INT64, Aval, dtype_of, shape_of
+from engine.core.operators import Operand
+from engine.core.values import INT64, Array, Aval, dtype_of, shape_of
 from engine.primitives.arithmetic import zeros_like
 from engine.primitives.index import add_at
 from engine.rows import Row, broadcast_shapes, composite, normalize_axis, primitive, promote
 from engine.tracers.batching import flattened, loop, permuted, raised, repeated, reshaped
 
 
-def _as_indices(name: str, indices: Any, length: int) -> Any:
+def _as_indices(name: str, indices: Any, length: int) -> Array:
     """Integers, from floats with integral values too, within bounds.
 
     Raises:
@@ -33,14 +34,14 @@ def _as_indices(name: str, indices: Any, length: int) -> Any:
     return whole
 
 
-def _take(x: Any, indices: Any, axis: int | None) -> Any:
+def _take(x: Array, indices: Any, axis: int | None) -> Array:
     x = np.asarray(x)
     length = x.size if axis is None else x.shape[axis]
     return np.take(x, _as_indices("take", indices, length), axis=axis)
 
 
 def _emitted_take(x: Aval, indices: Aval, axis: int | None) -> Callable[..., Any]:
-    def found(x: Any, indices: Any) -> Any:
+    def found(x: Array, indices: Any) -> Array:
         try:
             return x.take(indices, axis)
         except IndexError:
@@ -67,7 +68,7 @@ _TAKE = (
 )
 
 
-def _take_rows(op: Operation, rows: int, xs: Any, batched: Any, attrs: dict[str, Any]) -> Any:
+def _take_rows(op: Operation, rows: int, xs: Sequence[Operand], batched: Any, attrs: Attributes) -> Operand:
     (x, indices), axis = xs, attrs["axis"]
     if all(batched):
         return loop(op, rows, xs, batched, attrs)
@@ -82,7 +83,7 @@ def _take_rows(op: Operation, rows: int, xs: Any, batched: Any, attrs: dict[str,
     return permuted(y, (a, *range(a), *range(a + 1, len(shape_of(y))))) if a else y
 
 
-def _scatter_add_rows(op: Operation, rows: int, xs: Any, batched: Any, attrs: dict[str, Any]) -> Any:
+def _scatter_add_rows(op: Operation, rows: int, xs: Sequence[Operand], batched: Any, attrs: Attributes) -> Operand:
     if batched[1]:
         return loop(op, rows, xs, batched, attrs)
     x, updates = (v if b else repeated(v, rows) for v, b in zip(xs[::2], batched[::2], strict=True))
@@ -109,7 +110,7 @@ take: Row = primitive(
 )
 
 
-def _scatter_add(x: Any, indices: Any, updates: Any, axis: int | None) -> Any:
+def _scatter_add(x: Array, indices: Any, updates: Any, axis: int | None) -> Array:
     x = np.asarray(x)
     y = np.array(x, dtype=np.result_type(x, updates), order="C")
     found = _as_indices("scatter_add", indices, y.size if axis is None else y.shape[axis])
@@ -120,7 +121,7 @@ def _scatter_add(x: Any, indices: Any, updates: Any, axis: int | None) -> Any:
 def _emitted_scatter_add(x: Aval, indices: Aval, updates: Aval, axis: int | None) -> Callable[..., Any]:
     dtype = promote((x, updates))
 
-    def added(x: Any, indices: Any, updates: Any) -> Any:
+    def added(x: Array, indices: Any, updates: Any) -> Array:
         y = np.array(x, dtype=dtype, order="C")
         try:
             np.add.at(flat_view(y), indices, updates)
@@ -163,7 +164,7 @@ scatter_add: Row = primitive(
 )
 
 
-def _get_item(x: Any, axis: int, indices: Any) -> Any:
+def _get_item(x: Operand, axis: int, indices: Any) -> Operand:
     shape = shape_of(x)
     length = shape[normalize_axis("get_item", axis, len(shape))]
     found = np.array(indices, dtype=np.int64)

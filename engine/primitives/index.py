@@ -1,16 +1,17 @@
 """Indexing: slices, and the additions at an index that are their derivatives."""
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from engine.core.attributes import INDEX, Attribute
+from engine.core.attributes import INDEX, Attribute, Attributes
 from engine.core.errors import BadAttributeError, ShapeMismatchError
 from engine.core.layout import flat_view
 from engine.core.operation import Operation, ex
-from engine.core.values import Aval, Shape, aval, shape_of
+from engine.core.operators import Operand
+from engine.core.values import Array, Aval, Shape, aval, shape_of
 from engine.primitives.arithmetic import zeros_like
 from engine.rows import Row, broadcast_shapes, primitive, promote
 from engine.tracers.batching import permuted, raised, repeated
@@ -31,7 +32,7 @@ def _numpy_item(item: tuple[Any, ...]) -> Any:
 _PySlice = slice
 
 
-def _sliced(x: Any, index: Index) -> Any:
+def _sliced(x: Array, index: Index) -> Array:
     if any(isinstance(item, tuple) and len(item) == _MASK_ITEM for item in index):
         # NumPy sees the integers that a mask has become, not its length.
         items = (item for item in _expanded(shape_of(x), index) if item is not None)
@@ -112,14 +113,14 @@ def _split_lists(shape: Shape, index: Index) -> int:
     return len(np.broadcast_shapes(*map(np.shape, lists))) if lists and places[-1] - places[0] >= len(places) else 0
 
 
-def _slice_rows(op: Operation, rows: int, xs: Any, batched: Any, attrs: dict[str, Any]) -> Any:
+def _slice_rows(op: Operation, rows: int, xs: Sequence[Operand], batched: Any, attrs: Attributes) -> Operand:
     shape = shape_of(xs[0])[1:]
     y = slice(xs[0], (("slice", None, None, None), *_expanded(shape, attrs["index"])))
     first = _split_lists(shape, attrs["index"])
     return permuted(y, (first, *range(first), *range(first + 1, len(shape_of(y))))) if first else y
 
 
-def _slice_add_rows(op: Operation, rows: int, xs: Any, batched: Any, attrs: dict[str, Any]) -> Any:
+def _slice_add_rows(op: Operation, rows: int, xs: Sequence[Operand], batched: Any, attrs: Attributes) -> Operand:
     x, updates = (v if b else repeated(v, rows) for v, b in zip(xs, batched, strict=True))
     shape = shape_of(x)[1:]
     updates = raised(updates, len(_index_shape(shape, attrs["index"])))
@@ -163,7 +164,7 @@ def _emitted_slice_add(x: Aval, updates: Aval, index: Index) -> Callable[..., An
     place = _numpy_index(index if has_lists or Ellipsis in index else (*index, Ellipsis))
     dtype = promote((x, updates))
 
-    def add(x: Any, updates: Any, out: Any = None) -> Any:
+    def add(x: Array, updates: Any, out: Any = None) -> Array:
         if out is None:
             out = np.array(x, dtype=dtype, order="C")
         elif out is not x:
@@ -179,7 +180,7 @@ def _emitted_slice_add(x: Aval, updates: Aval, index: Index) -> Callable[..., An
     return add
 
 
-def add_at(y: Any, places: Any, updates: Any) -> None:
+def add_at(y: Array, places: Any, updates: Any) -> None:
     """Adds at flat places of an array in C order; NumPy's add.at in more axes is slow, and unsafe beyond 32."""
     np.add.at(flat_view(y), np.ravel(places), np.ravel(np.broadcast_to(updates, np.shape(places))))
 

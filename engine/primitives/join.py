@@ -8,6 +8,7 @@ import numpy as np
 from engine.core.attributes import AXIS, COUNTS, REPEATS, SIZES, Attribute
 from engine.core.errors import BadAttributeError, ShapeMismatchError
 from engine.core.operation import ex
+from engine.core.operators import Operand
 from engine.core.values import Aval, shape_of
 from engine.primitives.index import slice as slice_
 from engine.primitives.shape import broadcast_to, no_flops, reshape, unsqueeze
@@ -25,8 +26,8 @@ def _concat_aval(*xs: Aval, axis: int) -> Aval:
     return Aval((*first[:a], sum(x.shape[a] for x in xs), *first[a + 1 :]), promote(xs))
 
 
-def _concat_vjp(g: Any, y: Any, *xs: Any, axis: int) -> tuple[Any, ...]:
-    return split(g, [shape_of(x)[axis] for x in xs], axis=axis)  # type: ignore[no-any-return]
+def _concat_vjp(g: Operand, y: Operand, *xs: Operand, axis: int) -> Any:
+    return split(g, [shape_of(x)[axis] for x in xs], axis=axis)
 
 
 concat = primitive(
@@ -47,7 +48,7 @@ concat = primitive(
 )
 
 
-def _stack(*xs: Any, axis: int) -> Any:
+def _stack(*xs: Operand, axis: int) -> Operand:
     shapes = {shape_of(x) for x in xs}
     if len(shapes) > 1:
         raise ShapeMismatchError(f"stack: shapes {' and '.join(str(shape_of(x)) for x in xs)} differ")
@@ -65,7 +66,7 @@ stack = composite(
 )
 
 
-def _split(x: Any, sizes: Any, axis: int) -> tuple[Any, ...]:
+def _split(x: Operand, sizes: Any, axis: int) -> tuple[Any, ...]:
     shape = shape_of(x)
     a = normalize_axis("split", axis, len(shape))
     if isinstance(sizes, int):
@@ -96,7 +97,7 @@ split = composite(
 )
 
 
-def _repeat(x: Any, repeats: int, axis: int | None) -> Any:
+def _repeat(x: Operand, repeats: int, axis: int | None) -> Operand:
     if axis is None:
         x, axis = reshape(x, (-1,) if math.prod(shape_of(x)) else (0,)), 0
     shape = shape_of(x)
@@ -121,7 +122,7 @@ repeat = composite(
 )
 
 
-def _tile(x: Any, reps: Any) -> Any:
+def _tile(x: Operand, reps: Any) -> Operand:
     reps = (reps,) if isinstance(reps, int) else reps
     if any(r < 0 for r in reps):
         raise BadAttributeError(f"tile: reps {list(reps)} has a negative number")
@@ -144,7 +145,7 @@ tile = composite(
 )
 
 
-def _flip(x: Any, axes: Any) -> Any:
+def _flip(x: Operand, axes: Any) -> Operand:
     over = normalize_axes("flip", axes, len(shape_of(x)))
     if not over:
         return reshape(x, shape_of(x))
@@ -161,7 +162,7 @@ flip = composite(
 )
 
 
-def _roll(x: Any, shift: Any, axes: Any) -> Any:
+def _roll(x: Operand, shift: Any, axes: Any) -> Operand:
     shape = shape_of(x)
     if axes is None:
         flat = reshape(x, (math.prod(shape),))

@@ -1,13 +1,15 @@
 """Products of vectors and matrices, triangles and diagonals."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from engine.core.attributes import AXIS, INT, Attribute
+from engine.core.attributes import AXIS, INT, Attribute, Attributes
 from engine.core.errors import BadAttributeError, ShapeMismatchError
 from engine.core.operation import Operation, ex
+from engine.core.operators import Operand
 from engine.core.values import Aval, dtype_of, shape_of
 from engine.primitives.index import slice as slice_
 from engine.primitives.reduce import sum
@@ -28,7 +30,7 @@ def _matmul_aval(a: Aval, b: Aval) -> Aval:
     return Aval((*batch, *a.shape[-2:-1], *(b.shape[-1:] if len(b.shape) > 1 else ())), promote((a, b)))
 
 
-def _as_matrices(g: Any, a: Any, b: Any) -> tuple[Any, Any, Any]:
+def _as_matrices(g: Operand, a: Operand, b: Operand) -> tuple[Any, Any, Any]:
     """A vector on the left becomes a row, on the right a column, and the cotangent follows."""
     shape_a, shape_b, shape_g = shape_of(a), shape_of(b), shape_of(g)
     if len(shape_a) == 1:
@@ -40,16 +42,16 @@ def _as_matrices(g: Any, a: Any, b: Any) -> tuple[Any, Any, Any]:
     return reshape(g, shape_g), a, b
 
 
-def _matmul_left(g: Any, y: Any, a: Any, b: Any) -> Any:
+def _matmul_left(g: Operand, y: Operand, a: Operand, b: Operand) -> Operand:
     if len(shape_of(a)) <= len(shape_of(b)) == 2:
-        return matmul(g, b.T)
+        return matmul(g, b.T)  # type: ignore[union-attr]
     g, matrix, b = _as_matrices(g, a, b)
     return reshape(sum_to(matmul(g, matrix_transpose(b)), shape_of(matrix)), shape_of(a))
 
 
-def _matmul_right(g: Any, y: Any, a: Any, b: Any) -> Any:
+def _matmul_right(g: Operand, y: Operand, a: Operand, b: Operand) -> Operand:
     if len(shape_of(b)) <= len(shape_of(a)) == 2:
-        return matmul(a.T, g)
+        return matmul(a.T, g)  # type: ignore[union-attr]
     g, a, matrix = _as_matrices(g, a, b)
     return reshape(sum_to(matmul(matrix_transpose(a), g), shape_of(matrix)), shape_of(b))
 
@@ -58,7 +60,7 @@ def _matmul_flops(a: Aval, b: Aval, out: Aval) -> int:
     return 2 * out.size * a.shape[-1]
 
 
-def _matmul_rows(op: Operation, rows: int, xs: Any, batched: Any, attrs: dict[str, Any]) -> Any:
+def _matmul_rows(op: Operation, rows: int, xs: Sequence[Operand], batched: Any, attrs: Attributes) -> Operand:
     """One product of large matrices where one operand is a matrix for all rows, else a stack of products."""
     a, b = xs
     dims = len(shape_of(a)) - batched[0], len(shape_of(b)) - batched[1]
@@ -113,7 +115,7 @@ linear = composite(
 )
 
 
-def _outer(x1: Any, x2: Any) -> Any:
+def _outer(x1: Operand, x2: Operand) -> Operand:
     n, m = (int(np.prod(shape_of(x), dtype=object)) for x in (x1, x2))
     return reshape(x1, (n, 1)) * reshape(x2, (1, m))
 
@@ -153,7 +155,7 @@ tril: Row = primitive(
 )
 
 
-def _diagonal(x: Any, offset: int, axis1: int, axis2: int) -> Any:
+def _diagonal(x: Operand, offset: int, axis1: int, axis2: int) -> Operand:
     shape = shape_of(x)
     if len(shape) < 2:
         raise ShapeMismatchError(f"diagonal: expected at least 2 axes, got shape {shape}")

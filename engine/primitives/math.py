@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import special
 
+from engine.core.operators import Operand
+from engine.core.values import Array
 from engine.primitives.arithmetic import clip, div
 from engine.primitives.compare import equal, isfinite, logical_and, logical_not, maximum, minimum, where
 from engine.primitives.radial import radial
@@ -18,7 +20,7 @@ _LOG2_E = 1.0 / math.log(2.0)
 _LOG10_E = 1.0 / math.log(10.0)
 
 
-def _vanishing(x: Any, y: Any) -> Any:
+def _vanishing(x: Operand, y: Operand) -> Operand:
     """Return x * y, and 0 instead of NaN where y is 0 because x is infinite."""
     return where(equal(y, 0.0), 0.0, x) * y
 
@@ -58,7 +60,7 @@ sqrt = unary(
 )
 
 
-def _power(x: Any, exponent: Any) -> Any:
+def _power(x: Array, exponent: Any) -> Array:
     """The square for a floating x and the number 2, else NumPy's power: one choice, by the exponent as written."""
     if type(exponent) in (int, float) and exponent == 2 and np.asarray(x).dtype.kind == "f":
         return np.square(x)
@@ -73,7 +75,7 @@ def _power_of_floats(x: float, exponent: float) -> float:
     return math.pow(x, exponent)
 
 
-def _pow_x(g: Any, y: Any, x: Any, exponent: Any) -> Any:
+def _pow_x(g: Operand, y: Operand, x: Operand, exponent: Any) -> Operand:
     """d/dx x**c = c x**(c-1), and +0 for c = 0 also at x = 0, so that polynomials have all their derivatives there."""
     if type(exponent) in (int, float):
         return g * 0.0 if exponent == 0 else g * (exponent * pow(x, exponent - 1))
@@ -84,7 +86,7 @@ def _pow_x(g: Any, y: Any, x: Any, exponent: Any) -> Any:
     return g * (slope + where(is_zero, 0.0, -0.0))
 
 
-def _pow_exponent(g: Any, y: Any, x: Any, exponent: Any) -> Any:
+def _pow_exponent(g: Operand, y: Operand, x: Operand, exponent: Any) -> Operand:
     """d/dc x**c = x**c log(x), and 0 at x = 0 for c >= 0."""
     return g * (y * log(where(equal(x, 0.0), 1.0, x)))
 
@@ -146,7 +148,7 @@ acos = unary(
 )
 
 
-def _atan_slope(x: Any, out: Any = None) -> Any:
+def _atan_slope(x: Array, out: Any = None) -> Array:
     y = np.asarray(np.square(x, out=out))
     np.add(y, 1.0, out=y)
     return np.divide(1.0, y, out=y)
@@ -176,7 +178,7 @@ cosh: Row = unary(
 )
 
 
-def _tanh_slope(x: Any, out: Any = None) -> Any:
+def _tanh_slope(x: Array, out: Any = None) -> Array:
     with np.errstate(over="ignore"):
         y = np.asarray(np.cosh(x, out=out))
     np.divide(1.0, y, out=y)
@@ -202,7 +204,7 @@ tanh: Row = unary(
 )
 
 
-def _asinh_slope(x: Any, out: Any = None) -> Any:
+def _asinh_slope(x: Array, out: Any = None) -> Array:
     y = np.asarray(np.hypot(x, 1.0, out=out))
     return np.divide(1.0, y, out=y)
 
@@ -246,7 +248,7 @@ atanh = unary(
 )
 
 
-def _hypot_slope(a: Any, b: Any) -> Any:
+def _hypot_slope(a: Array, b: Array) -> Array:
     y = np.hypot(a, b)
     return np.divide(a, np.where(y == 0.0, 1.0, y), dtype=y.dtype)
 
@@ -269,7 +271,7 @@ hypot_slope: Row = binary(
 )
 
 
-def _hypot_radial(p: float, a: Any, b: Any) -> Any:
+def _hypot_radial(p: float, a: Operand, b: Operand) -> Operand:
     return radial(p - 2, hypot, lambda f, a, b: f(a) + f(b), a, b)
 
 
@@ -306,7 +308,7 @@ atan2 = binary(
 )
 
 
-def _gaussian(x: Any, out: Any = None) -> Any:
+def _gaussian(x: Array, out: Any = None) -> Array:
     y = np.asarray(np.square(x, out=out))
     np.negative(y, out=y)
     return np.exp(y, out=y)
@@ -370,7 +372,7 @@ class _Sigmoid(NamedTuple):
     """
 
     exp: Any
-    y: Any
+    y: Array
     below: Any
 
 
@@ -379,7 +381,7 @@ _HIGHEST = {np.dtype(np.float64): 709.0, np.dtype(np.float32): 88.0}
 
 
 @in_floating
-def _sigmoid_begun(x: Any) -> _Sigmoid:
+def _sigmoid_begun(x: Array) -> _Sigmoid:
     e = np.asarray(np.negative(x))
     highest = _HIGHEST[e.dtype]
     below = None
@@ -393,7 +395,7 @@ def _sigmoid_begun(x: Any) -> _Sigmoid:
     return _Sigmoid(e, y if below is None else np.where(below, np.exp(np.minimum(x, 0.0)), y), below)
 
 
-def _sigmoid_slope_finished(begun: _Sigmoid) -> Any:
+def _sigmoid_slope_finished(begun: _Sigmoid) -> Array:
     mirrored = np.asarray(begun.exp * begun.y)
     if begun.below is not None:
         mirrored = np.where(begun.below, 1.0, mirrored)
@@ -443,12 +445,12 @@ _GELU_SLOPE = 2.0 * math.sqrt(2.0 / math.pi)
 _GELU_CUBIC = 0.044715
 
 
-def _gelu(x: Any) -> Any:
+def _gelu(x: Array) -> Array:
     z = np.clip(x, -_SATURATED, _SATURATED)
     return np.maximum(x, -_SATURATED) * special.expit(_GELU_SLOPE * (z + _GELU_CUBIC * (z * z * z)))
 
 
-def _gelu_vjp(g: Any, y: Any, x: Any) -> Any:
+def _gelu_vjp(g: Operand, y: Operand, x: Operand) -> Operand:
     z = clip(x, -_SATURATED, _SATURATED)
     u = _GELU_SLOPE * (z + _GELU_CUBIC * (z * z * z))
     slope = _GELU_SLOPE * (1.0 + 3.0 * _GELU_CUBIC * (z * z))

@@ -1,16 +1,18 @@
 """Losses, scores and dropout."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from engine.core.attributes import AXIS, INT, NATURAL, RATIO, Attribute
+from engine.core.attributes import AXIS, INT, NATURAL, RATIO, Attribute, Attributes
 from engine.core.config import is_training
 from engine.core.errors import InvalidValueError, ShapeMismatchError
 from engine.core.layout import flat_view
 from engine.core.masking import taken
 from engine.core.operation import Operation, ex
-from engine.core.values import BOOL, FLOAT64, Aval, Shape, dtype_of, shape_of
+from engine.core.operators import Operand
+from engine.core.values import BOOL, FLOAT64, Array, Aval, Shape, dtype_of, shape_of
 from engine.primitives.arithmetic import astype, div, square, stop_gradient
 from engine.primitives.compare import equal, maximum, not_equal, where
 from engine.primitives.math import exp
@@ -21,7 +23,7 @@ from engine.rows import composite, floating, in_floating, normalize_axis, primit
 from engine.tracers.batching import leading, repeated
 
 
-def _softmax(x: Any, axis: int) -> Any:
+def _softmax(x: Array, axis: int) -> Array:
     e = np.exp(x - np.max(x, axis=axis, keepdims=True, initial=-np.inf))
     return e / np.add.reduce(e, axis=axis, keepdims=True)
 
@@ -35,7 +37,7 @@ _SOFT = (ex((3,)), ex((2, 3)), ex((2, 3), axis=0), ex((2, 3, 2), axis=1), ex((0,
 _LAST = Attribute("axis", AXIS, -1)
 
 
-def _softmax_vjp(g: Any, y: Any, x: Any, axis: int) -> Any:
+def _softmax_vjp(g: Operand, y: Operand, x: Operand, axis: int) -> Operand:
     """Twice the mean is taken off: where y is all but 1 the first difference is all rounding, the second is exact."""
     off = g - sum(g * y, axes=axis, keepdims=True)
     # Arrays are written over.
@@ -58,14 +60,14 @@ softmax = primitive(
 )
 
 
-def _log_softmax(x: Any, axis: int) -> Any:
+def _log_softmax(x: Array, axis: int) -> Array:
     shifted = x - _finite(np.max(x, axis=axis, keepdims=True, initial=-np.inf))
     exps = np.exp(shifted)
     shifted -= log_total(exps, np.add.reduce(exps, axis=axis, keepdims=True), axis)
     return shifted
 
 
-def _log_softmax_vjp(g: Any, y: Any, x: Any, axis: int) -> Any:
+def _log_softmax_vjp(g: Operand, y: Operand, x: Operand, axis: int) -> Operand:
     """Return g - softmax(x) * sum(g), the sum of which is 0: its rounding is taken off, as for softmax."""
     p = exp(y)
     off = g - p * sum(g, axes=axis, keepdims=True)
@@ -97,7 +99,7 @@ mean_squared_error = composite(
 )
 
 
-def _whole(name: str, labels: Any) -> Any:
+def _whole(name: str, labels: Any) -> Array:
     """Labels as integers."""
     if labels.dtype.kind != "f":
         return labels.astype(np.int64, copy=False)
@@ -115,7 +117,7 @@ def _check_range(name: str, labels: Any, classes: int, ignore_index: int) -> Non
             raise InvalidValueError(f"{name}: label {wrong.flat[0]:.0f} is out of range for {classes} classes")
 
 
-def _one_hot(labels: Any, classes: int, ignore_index: int) -> Any:
+def _one_hot(labels: Any, classes: int, ignore_index: int) -> Array:
     found = _whole("one_hot", np.asarray(labels))
     _check_range("one_hot", found, classes, ignore_index)
     return found[..., np.newaxis] == np.arange(classes)
@@ -163,7 +165,7 @@ class _Scores(NamedTuple):
         return self.places.size if self.counts is None else max(int(np.count_nonzero(self.counts)), 1)
 
 
-def _scores(x: Any, t: Any, ignore_index: int) -> _Scores:
+def _scores(x: Array, t: Array, ignore_index: int) -> _Scores:
     _check_labels("cross_entropy", shape_of(x), shape_of(t))
     x = x if x.dtype.kind == "f" else x.astype(FLOAT64)
     classes = x.shape[-1]
@@ -183,24 +185,24 @@ def _scores(x: Any, t: Any, ignore_index: int) -> _Scores:
 _SMALL_LOSS = 0.25
 
 
-def _finite(top: Any) -> Any:
+def _finite(top: Any) -> Operand:
     return top if np.isfinite(top).all() else np.where(np.isfinite(top), top, 0.0)
 
 
-def _loss(scores: _Scores) -> Any:
+def _loss(scores: _Scores) -> Operand:
     loss = _mean_loss(scores, np.log(scores.totals))
     # A loss of this size has lost no digits that are seen in it.
     return _mean_loss(scores, log_total(scores.exps, scores.totals, -1)) if loss < _SMALL_LOSS else loss
 
 
-def _mean_loss(scores: _Scores, logs: Any) -> Any:
+def _mean_loss(scores: _Scores, logs: Any) -> Array:
     losses = logs.reshape(-1) - scores.shifted.reshape(-1)[scores.places]
     if scores.counts is not None:
         losses = np.where(scores.counts, losses, 0.0)
     return np.add.reduce(losses) / losses.dtype.type(scores.number or 1)
 
 
-def _slope(scores: _Scores) -> Any:
+def _slope(scores: _Scores) -> Array:
     slope = np.divide(scores.exps, scores.totals, order="C")
     flat = flat_view(slope)
     # The probability less 1, without the digits that 1 would cost.
@@ -212,22 +214,22 @@ def _slope(scores: _Scores) -> Any:
     return slope
 
 
-def _counts(x: Any, t: Any, ignore_index: int) -> Any:
+def _counts(x: Operand, t: Operand, ignore_index: int) -> Operand:
     """Mask of the labels that count, with an axis for the classes."""
     return not_equal(reshape(t, (*shape_of(x)[:-1], 1)), ignore_index)
 
 
-def _cross_entropy_vjp(g: Any, y: Any, x: Any, t: Any, ignore_index: int) -> Any:
+def _cross_entropy_vjp(g: Operand, y: Operand, x: Operand, t: Operand, ignore_index: int) -> Operand:
     return taken(g * cross_entropy_slope(x, t, ignore_index), lambda: _counts(x, t, ignore_index))
 
 
-def _slope_vjp(g: Any, y: Any, x: Any, t: Any, ignore_index: int) -> Any:
+def _slope_vjp(g: Operand, y: Operand, x: Operand, t: Operand, ignore_index: int) -> Operand:
     """That of softmax, divided by the number of labels that count, and 0 at those that are ignored."""
     counts = _counts(x, t, ignore_index)
     return div(where(counts, _softmax_vjp(g, softmax(x), x, -1), 0.0), maximum(sum(counts), 1))
 
 
-def _labelled_rows(xs: Any, batched: Any, rows: int, ignore_index: int) -> tuple[Any, Any, Any, Any]:
+def _labelled_rows(xs: Sequence[Operand], batched: Any, rows: int, ignore_index: int) -> tuple[Any, Any, Any, Any]:
     """Scores and masks of labels for all rows: one-hot, which labels count, and how many of them."""
     x, t = (v if b else repeated(v, rows) for v, b in zip(xs, batched, strict=True))
     t = reshape(t, shape_of(x)[:-1])
@@ -237,13 +239,13 @@ def _labelled_rows(xs: Any, batched: Any, rows: int, ignore_index: int) -> tuple
     return x, one_hot(t, shape_of(x)[-1], ignore_index), counts, astype(n, str(floating(dtype_of(x))))
 
 
-def _cross_entropy_rows(op: Operation, rows: int, xs: Any, batched: Any, attrs: dict[str, Any]) -> Any:
+def _cross_entropy_rows(op: Operation, rows: int, xs: Sequence[Operand], batched: Any, attrs: Attributes) -> Operand:
     x, hot, counts, n = _labelled_rows(xs, batched, rows, attrs["ignore_index"])
     losses = where(counts, -sum(where(hot, log_softmax(x), 0.0), axes=-1), 0.0)
     return div(sum(losses, axes=tuple(range(1, len(shape_of(losses))))), n)
 
 
-def _slope_rows(op: Operation, rows: int, xs: Any, batched: Any, attrs: dict[str, Any]) -> Any:
+def _slope_rows(op: Operation, rows: int, xs: Sequence[Operand], batched: Any, attrs: Attributes) -> Operand:
     x, hot, counts, n = _labelled_rows(xs, batched, rows, attrs["ignore_index"])
     others = where(hot, 0.0, softmax(x))
     slopes = where(hot, -sum(others, axes=-1, keepdims=True), others)
@@ -303,7 +305,7 @@ cross_entropy = primitive(
 )
 
 
-def _accuracy(x: Any, t: Any) -> Any:
+def _accuracy(x: Operand, t: Operand) -> Operand:
     _check_labels("accuracy", shape_of(x), shape_of(t))
     hits = equal(argmax(x, axis=-1), reshape(t, shape_of(x)[:-1]))
     return stop_gradient(mean(astype(hits, str(dtype_of(x))) if dtype_of(x).kind == "f" else hits))
@@ -319,7 +321,7 @@ accuracy = composite(
 )
 
 
-def _dropout_mask(x: Any, ratio: float, rng: Any) -> Any:
+def _dropout_mask(x: Operand, ratio: float, rng: Any) -> Operand:
     x = np.asarray(x)
     mask = np.ones(x.shape)
     if is_training():
@@ -341,7 +343,7 @@ dropout_mask = primitive(
 )
 
 
-def _dropout(x: Any, ratio: float, rng: Any) -> Any:
+def _dropout(x: Operand, ratio: float, rng: Any) -> Operand:
     mask = dropout_mask(x, ratio=ratio, rng=rng)
     return where(mask > 0.0, x * mask, 0.0)
 

@@ -3,17 +3,18 @@
 from collections.abc import Callable
 from typing import Any
 
-from engine.core.operations import CALLS
+from engine.core.operators import Operand
+from engine.core.table import CALLS
 from engine.primitives.compare import equal, where
 
 
-def direction(x: Any, y: Any) -> Any:
+def direction(x: Operand, y: Operand) -> Operand:
     """The derivative x / y of a length y of x: 0 where y is 0, and its own derivative NaN there."""
     # The derivative of 1 / y at 0 makes it NaN, which that of the constant inf would not.
     return CALLS["div"](x, where(equal(y, 0.0), CALLS["div"](1.0, y), y))
 
 
-def radial(q: float, length: Callable[..., Any], total: Callable[..., Any], *xs: Any) -> Any:
+def radial(q: float, length: Callable[..., Any], total: Callable[..., Any], *xs: Operand) -> Operand:
     """length(*xs)**q * xs[0] for a number q >= 0, with all the derivatives that it has where the length is 0.
 
     It is the derivative of length**(q + 2) / (q + 2) along xs[0].

@@ -1,17 +1,19 @@
 """Reductions: sums, extremes, norms, and where the extremes are."""
 
 import math
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
 
-from engine.core.attributes import AXIS, ORDER, Attribute
+from engine.core.attributes import AXIS, ORDER, Attribute, Attributes
 from engine.core.attributes import INT as INT_ATTRIBUTE
 from engine.core.errors import BadAttributeError, ShapeMismatchError
 from engine.core.operation import Operation, ex
+from engine.core.operators import Operand
 from engine.core.values import BOOL as BOOL_DTYPE
-from engine.core.values import INT64, Aval, dtype_of, shape_of
+from engine.core.values import INT64, Array, Aval, dtype_of, shape_of
 from engine.primitives.arithmetic import abs as abs_
 from engine.primitives.arithmetic import astype, div, square
 from engine.primitives.compare import equal, greater, less, where, zero_or_nan
@@ -38,7 +40,7 @@ from engine.rows import (
 from engine.tracers.batching import flattened, leading
 
 
-def _spread(g: Any, x: Any, axes: Any) -> Any:
+def _spread(g: Operand, x: Operand, axes: Any) -> Operand:
     """A cotangent of a reduction, repeated along the axes that were reduced."""
     shape = shape_of(x)
     return broadcast_to(reshape(g, kept_shape(x, axes)), shape) if shape else g
@@ -55,12 +57,12 @@ sum = reduction(
 )
 
 
-def _count(name: str, x: Any, axes: Any) -> int:
+def _count(name: str, x: Operand, axes: Any) -> int:
     shape = shape_of(x)
     return math.prod(shape[a] for a in normalize_axes(name, axes, len(shape)))
 
 
-def _mean(x: Any, axes: Any, keepdims: bool) -> Any:
+def _mean(x: Array, axes: Any, keepdims: bool) -> Array:
     total: Any = np.sum(x, axis=axes, keepdims=keepdims)
     n = _count("mean", x, axes)
     return np.true_divide(total, n) if n else np.full(np.shape(total), np.nan, floating(x.dtype))
@@ -76,7 +78,7 @@ mean = reduction(
 )
 
 
-def _variance(x: Any, axes: Any, keepdims: bool, correction: int) -> Any:
+def _variance(x: Operand, axes: Any, keepdims: bool, correction: int) -> Operand:
     n = _count("variance", x, axes) - correction
     return div(
         sum(square(x - mean(x, axes=axes, keepdims=True)), axes=axes, keepdims=keepdims), float(n if n > 0 else 0)
@@ -97,7 +99,7 @@ variance = composite(
 )
 
 
-def _extreme_vjp(is_beside: Any, g: Any, y: Any, x: Any, axes: Any, keepdims: bool) -> Any:
+def _extreme_vjp(is_beside: Any, g: Operand, y: Operand, x: Operand, axes: Any, keepdims: bool) -> Operand:
     """Split evenly over ties, so that it still sums to g; NaN where one of the elements is.
 
     is_beside: tells elements that are not the extreme.
@@ -128,7 +130,7 @@ min = reduction(
 )
 
 
-def _prod(x: Any, axes: Any, keepdims: bool) -> Any:
+def _prod(x: Operand, axes: Any, keepdims: bool) -> Operand:
     """Halves multiplied with halves: the gradient needs no division, so zeros are exact to any order."""
     shape = shape_of(x)
     over = normalize_axes("prod", axes, len(shape))
@@ -172,7 +174,7 @@ prod = composite(
 _APART = 1.25
 
 
-def log_total(exps: Any, total: Any, axes: Any) -> Any:
+def log_total(exps: Any, total: Any, axes: Any) -> Array:
     """Return the logarithm of the sum of numbers the largest of which is 1, exact also where the others are small.
 
     total: the sum over the axes, with keepdims.
@@ -185,7 +187,7 @@ def log_total(exps: Any, total: Any, axes: Any) -> Any:
     return y
 
 
-def _logsumexp(x: Any, axes: Any, keepdims: bool) -> Any:
+def _logsumexp(x: Array, axes: Any, keepdims: bool) -> Array:
     top = np.max(x, axis=axes, keepdims=True, initial=-np.inf)
     top = np.where(np.isfinite(top), top, 0.0)
     exps = np.exp(x - top)
@@ -193,7 +195,7 @@ def _logsumexp(x: Any, axes: Any, keepdims: bool) -> Any:
     return y if keepdims else np.squeeze(y, axis=axes if axes is not None else tuple(range(np.ndim(x))))
 
 
-def _logsumexp_vjp(g: Any, y: Any, x: Any, axes: Any, keepdims: bool) -> Any:
+def _logsumexp_vjp(g: Operand, y: Operand, x: Operand, axes: Any, keepdims: bool) -> Operand:
     y = _spread(y, x, axes)
     return _spread(g, x, axes) * exp(x - where(equal(y, -np.inf), 0.0, y))
 
@@ -209,7 +211,7 @@ logsumexp = reduction(
 )
 
 
-def _norm(x: Any, ord: Any, axes: Any, keepdims: bool) -> Any:
+def _norm(x: Operand, ord: Any, axes: Any, keepdims: bool) -> Operand:
     shape = shape_of(x)
     over = normalize_axes("norm", axes, len(shape))
     if ord is not None and len(over) > 1:
@@ -223,7 +225,7 @@ def _norm(x: Any, ord: Any, axes: Any, keepdims: bool) -> Any:
     return _euclidean_norm(x, axes=axes, keepdims=keepdims)
 
 
-def _euclidean(x: Any, axes: Any, keepdims: bool) -> Any:
+def _euclidean(x: Array, axes: Any, keepdims: bool) -> Array:
     """Scaled by the largest element, so that squares neither overflow nor vanish."""
     size = np.absolute(x)
     top = np.max(size, axis=axes, keepdims=True, initial=0.0)
@@ -232,16 +234,16 @@ def _euclidean(x: Any, axes: Any, keepdims: bool) -> Any:
     return y if keepdims else np.squeeze(y, axis=axes if axes is not None else tuple(range(np.ndim(x))))
 
 
-def _euclidean_vjp(g: Any, y: Any, x: Any, axes: Any, keepdims: bool) -> Any:
+def _euclidean_vjp(g: Operand, y: Operand, x: Operand, axes: Any, keepdims: bool) -> Operand:
     kept = kept_shape(x, axes)
     return reshape(g, kept) * direction(x, reshape(y, kept))
 
 
-def _euclidean_power_vjp(g: Any, c: float, p: float, x: Any, axes: Any, keepdims: bool) -> Any:
-    def length(x: Any) -> Any:
+def _euclidean_power_vjp(g: Operand, c: float, p: float, x: Operand, axes: Any, keepdims: bool) -> Operand:
+    def length(x: Operand) -> Operand:
         return _euclidean_norm(x, axes=axes, keepdims=True)
 
-    def total(f: Any, x: Any) -> Any:
+    def total(f: Any, x: Operand) -> Operand:
         return sum(f(x), axes=axes, keepdims=True)
 
     return reshape(g, kept_shape(x, axes)) * (c * radial(p - 2, length, total, x))
@@ -260,7 +262,7 @@ _euclidean_norm: Row = reduction(
 )
 
 
-def _std(x: Any, axes: Any, keepdims: bool, correction: int) -> Any:
+def _std(x: Operand, axes: Any, keepdims: bool, correction: int) -> Operand:
     n = _count("std", x, axes) - correction
     length = _euclidean_norm(x - mean(x, axes=axes, keepdims=True), axes=axes, keepdims=keepdims)
     return div(length, math.sqrt(n) if n > 0 else 0.0)
@@ -294,7 +296,7 @@ def _place_aval(name: str, x: Aval, axis: int | None, keepdims: bool) -> Aval:
     return Aval(reduced_shape(x.shape, over, keepdims), INT64)
 
 
-def _place_rows(op: Operation, rows: int, xs: Any, batched: Any, attrs: dict[str, Any]) -> Any:
+def _place_rows(op: Operation, rows: int, xs: Sequence[Operand], batched: Any, attrs: Attributes) -> Operand:
     if attrs["axis"] is not None:
         return leading(op, rows, xs, batched, attrs)
     place = op.run((flattened(xs[0], rows),), {**attrs, "axis": 1})

@@ -2,14 +2,15 @@
 
 import math
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from engine.core.attributes import AXES, SHAPE, Attribute
+from engine.core.attributes import AXES, SHAPE, Attribute, Attributes
 from engine.core.errors import BadAttributeError, ShapeMismatchError
 from engine.core.operation import Operation, ex
+from engine.core.operators import Operand
 from engine.core.values import Aval, Shape, dtype_of, shape_of
 from engine.rows import (
     OVER_AXES,
@@ -40,7 +41,7 @@ def _resolved_shape(x: Aval, shape: Shape) -> Shape:
     return shape
 
 
-def _reshape_rows(op: Operation, rows: int, xs: Any, batched: Any, attrs: dict[str, Any]) -> Any:
+def _reshape_rows(op: Operation, rows: int, xs: Sequence[Operand], batched: Any, attrs: Attributes) -> Operand:
     x = xs[0]
     return reshape(x, (rows, *_resolved_shape(Aval(shape_of(x)[1:], dtype_of(x)), attrs["shape"])))
 
@@ -71,7 +72,7 @@ def _permutation(ndim: int, axes: Any) -> tuple[int, ...]:
     return order
 
 
-def _transpose_rows(op: Operation, rows: int, xs: Any, batched: Any, attrs: dict[str, Any]) -> Any:
+def _transpose_rows(op: Operation, rows: int, xs: Sequence[Operand], batched: Any, attrs: Attributes) -> Operand:
     return transpose(xs[0], (0, *(a + 1 for a in _permutation(len(shape_of(xs[0])) - 1, attrs["axes"]))))
 
 
@@ -92,7 +93,7 @@ transpose: Row = primitive(
 )
 
 
-def _matrix_transpose(x: Any) -> Any:
+def _matrix_transpose(x: Operand) -> Operand:
     ndim = len(shape_of(x))
     if ndim < 2:
         raise ShapeMismatchError(f"matrix_transpose: expected at least 2 axes, got shape {shape_of(x)}")
@@ -109,7 +110,7 @@ matrix_transpose = composite(
 )
 
 
-def _broadcast_rows(op: Operation, rows: int, xs: Any, batched: Any, attrs: dict[str, Any]) -> Any:
+def _broadcast_rows(op: Operation, rows: int, xs: Sequence[Operand], batched: Any, attrs: Attributes) -> Operand:
     return broadcast_to(raised(xs[0], len(attrs["shape"])), (rows, *attrs["shape"]))
 
 
@@ -135,7 +136,7 @@ def _target(name: str, small: Shape, large: Shape) -> Shape:
     return large
 
 
-def _sum_to(x: Any, shape: Shape) -> Any:
+def _sum_to(x: Operand, shape: Shape) -> Operand:
     x = np.asarray(x)
     x = x.astype(summed(x.dtype), copy=x.shape == shape)
     axes = _summed_axes(x.shape, shape)
@@ -164,7 +165,7 @@ def _sum_to_aval(x: Aval, shape: Shape) -> Aval:
     return Aval(shape, summed(x.dtype))
 
 
-def _sum_rows(op: Operation, rows: int, xs: Any, batched: Any, attrs: dict[str, Any]) -> Any:
+def _sum_rows(op: Operation, rows: int, xs: Sequence[Operand], batched: Any, attrs: Attributes) -> Operand:
     shape = attrs["shape"]
     missing = len(shape_of(xs[0])) - 1 - len(shape)
     return reshape(sum_to(xs[0], (rows, *(1,) * missing, *shape)), (rows, *shape))
@@ -187,7 +188,7 @@ sum_to: Row = primitive(
 )
 
 
-def _squeeze(x: Any, axes: Any) -> Any:
+def _squeeze(x: Operand, axes: Any) -> Operand:
     shape = shape_of(x)
     over = normalize_axes("squeeze", axes, len(shape))
     if axes is None:
@@ -208,7 +209,7 @@ squeeze = composite(
 )
 
 
-def _unsqueeze(x: Any, axes: Any) -> Any:
+def _unsqueeze(x: Operand, axes: Any) -> Operand:
     shape = list(shape_of(x))
     for a in normalize_axes("unsqueeze", axes, len(shape) + (1 if isinstance(axes, int) else len(axes))):
         shape.insert(a, 1)

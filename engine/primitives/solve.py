@@ -4,22 +4,21 @@ What LAPACK refuses (a singular matrix, one that is not positive definite) is Na
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from engine.core.attributes import BOOL, Attribute
+from engine.core.attributes import BOOL, Attribute, Attributes
 from engine.core.errors import ShapeMismatchError
 from engine.core.operation import Operation, ex
-from engine.core.values import Aval, Shape, dtype_of, shape_of
+from engine.core.operators import Operand
+from engine.core.values import Array, Aval, Shape, dtype_of, shape_of
 from engine.primitives.linalg import matmul, tril
 from engine.primitives.shape import matrix_transpose, reshape
 from engine.rows import Row, broadcast_shapes, floating, primitive, promote
 from engine.tracers.batching import leading, raised
 
-Array = npt.NDArray[Any]
 Function = Callable[..., Array]
 
 _WELL_POSED = [[2.0, 0.3, -0.4], [0.5, -1.5, 0.6], [-0.2, 0.7, 1.2]]
@@ -36,7 +35,7 @@ def check_square(name: str, shape: Shape) -> Shape:
     return shape
 
 
-def in_common_dtype(*xs: Any) -> list[Array]:
+def in_common_dtype(*xs: Array) -> list[Array]:
     """Arrays of the floating dtype that all promote to; NumPy's own rule here takes bool for float64."""
     dtype = floating(np.result_type(*xs))
     return [np.asarray(x, dtype) for x in xs]
@@ -65,12 +64,12 @@ def _by_halves(function: Function, stacks: list[Array]) -> Array:
         return np.concatenate([_by_halves(function, part) for part in parts])
 
 
-def _as_columns(x: Any, b: Any) -> Any:
+def _as_columns(x: Operand, b: Operand) -> Operand:
     """What goes with a vector `b` as matrices of one column."""
     return reshape(x, (*shape_of(x), 1)) if len(shape_of(b)) == 1 else x
 
 
-def _solve(a: Any, b: Any) -> Array:
+def _solve(a: Array, b: Array) -> Array:
     _check_solve(np.shape(a), np.shape(b))
     a, b = in_common_dtype(a, b)
     if b.ndim == 1:
@@ -95,18 +94,18 @@ def _solve_flops(a: Aval, b: Aval, out: Aval) -> int:
     return matrices * (2 * n**3 // 3 + 2 * n * n * columns)
 
 
-def _solve_b(g: Any, y: Any, a: Any, b: Any) -> Any:
+def _solve_b(g: Operand, y: Operand, a: Operand, b: Operand) -> Operand:
     """The cotangent for every matrix of the stack; one vector for all of them gets the sum."""
     x = solve(matrix_transpose(a), _as_columns(g, b))
     return reshape(x, shape_of(x)[:-1]) if len(shape_of(b)) == 1 else x
 
 
-def _solve_a(g: Any, y: Any, a: Any, b: Any) -> Any:
+def _solve_a(g: Operand, y: Operand, a: Operand, b: Operand) -> Operand:
     x = solve(matrix_transpose(a), _as_columns(g, b))
     return -matmul(x, matrix_transpose(_as_columns(y, b)))
 
 
-def _solve_rows(op: Operation, rows: int, xs: Any, batched: Any, attrs: dict[str, Any]) -> Any:
+def _solve_rows(op: Operation, rows: int, xs: Sequence[Operand], batched: Any, attrs: Attributes) -> Operand:
     row = op.infer(*(Aval(shape_of(x)[m:], dtype_of(x)) for x, m in zip(xs, batched, strict=True)))
     a, b = xs
     if len(shape_of(b)) - batched[1] == 1:
@@ -141,12 +140,12 @@ solve: Row = primitive(
 )
 
 
-def _inv(x: Any) -> Array:
+def _inv(x: Array) -> Array:
     check_square("inv", np.shape(x))
     return where_possible(np.linalg.inv, *in_common_dtype(x))
 
 
-def _inv_vjp(g: Any, y: Any, x: Any) -> Any:
+def _inv_vjp(g: Operand, y: Operand, x: Operand) -> Operand:
     t = matrix_transpose(y)
     return -matmul(matmul(t, g), t)
 
@@ -179,14 +178,14 @@ inv: Row = primitive(
 )
 
 
-def _cholesky(x: Any, upper: bool) -> Array:
+def _cholesky(x: Array, upper: bool) -> Array:
     check_square("cholesky", np.shape(x))
     (x,) = in_common_dtype(x)
     y = where_possible(np.linalg.cholesky, 0.5 * x + 0.5 * np.swapaxes(x, -1, -2))
     return np.swapaxes(y, -1, -2) if upper else y
 
 
-def _cholesky_vjp(g: Any, y: Any, x: Any, upper: bool) -> Any:
+def _cholesky_vjp(g: Operand, y: Operand, x: Operand, upper: bool) -> Operand:
     """Murray, Differentiation of the Cholesky decomposition (arXiv:1602.07527), eq. 9 and 10."""
     u = y if upper else matrix_transpose(y)
     p = matmul(u, matrix_transpose(g) if upper else g)

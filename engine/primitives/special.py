@@ -2,16 +2,14 @@
 
 import math
 from functools import cache
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from numpy.polynomial import Polynomial
 from scipy import special
 
 from engine.core.attributes import DEGREE, Attribute
 from engine.core.operation import ex
-from engine.core.values import FLOAT64
+from engine.core.values import FLOAT64, Array
 from engine.rows import POSITIVE, Row, elementwise, unary
 
 #: What one element costs, in additions.
@@ -51,12 +49,12 @@ def _cotangent_derivative(n: int) -> Polynomial:
     return Polynomial([-1.0, 0.0, -1.0]) * _cotangent_derivative(n - 1).deriv()
 
 
-def _polygamma(x: Any, n: int) -> npt.NDArray[Any]:
+def _polygamma(x: Array, n: int) -> Array:
     """Reflected where x < 0 (Abramowitz and Stegun 6.4.7): SciPy counts up to 0 there, however far it is."""
     wide = np.asarray(x, FLOAT64)
     is_reflected = (wide < 0) & (wide != np.floor(wide))
     with np.errstate(all="ignore"):
-        y: npt.NDArray[Any] = np.asarray(special.polygamma(n, np.where(is_reflected, 1.0 - wide, wide)))
+        y: Array = np.asarray(special.polygamma(n, np.where(is_reflected, 1.0 - wide, wide)))
         if is_reflected.any():
             # Remainders are exact, so the cotangent is as good far from 0 as near it, and 0 where it is 0.
             part = wide - np.rint(wide)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
 
 import engine.primitives  # noqa: F401 - fills the table
+from engine.core.attributes import Attributes
 from engine.core.errors import (
     ArityError,
     AutogradError,
@@ -16,7 +17,7 @@ from engine.core.errors import (
 )
 from engine.core.messages import nearest
 from engine.core.operation import Operation
-from engine.core.operations import OPERATIONS
+from engine.core.table import OPERATIONS
 from engine.graph.ir import Graph, Input, Literal, Node, Output
 from engine.graph.limits import check_limit
 from engine.graph.names import LONGEST_NAME, name_fault, normalized, quoted
@@ -55,7 +56,7 @@ class Draft:
     loc: Loc
     op: Operation | None = None
     args: tuple["Ref | Literal", ...] = ()
-    attrs: dict[str, Any] = field(default_factory=dict)
+    attrs: Attributes = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -5,11 +5,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from engine.core.errors import Faults, InvalidValueError
 from engine.core.messages import listed, nearest
-from engine.core.values import DTYPES, MAX_AXES, Aval
+from engine.core.values import DTYPES, MAX_AXES, Aval, DType
 from engine.graph.ir import Graph, Input
 from engine.graph.names import quoted
 from engine.programs.builder import GraphBuilder, Site
@@ -101,7 +99,7 @@ def _shape(builder: GraphBuilder, fields: dict[str, Any], site: Site) -> tuple[i
     return tuple(None if length == -1 else length for length in shape)
 
 
-def _dtype(builder: GraphBuilder, fields: dict[str, Any], site: Site) -> np.dtype[Any] | None:
+def _dtype(builder: GraphBuilder, fields: dict[str, Any], site: Site) -> DType | None:
     if fields.get("dtype") is None:
         return None
     dtype = fields["dtype"]

@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
-from engine.core.operations import CALLS
+from engine.core.table import CALLS
 from engine.core.tracer import Symbol
 from engine.core.values import FLOAT64, Aval, Value, aval
-from engine.plans.trace import Stream, Trace
+from engine.plans.step import Stream
+from engine.plans.trace import Trace
 from engine.programs.call import ProgramCall
 from engine.programs.interpreter import interpret
 from engine.tracers.reverse import Tape, Taped

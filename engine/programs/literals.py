@@ -14,16 +14,14 @@ from types import EllipsisType
 from typing import Any, Never
 
 import numpy as np
-import numpy.typing as npt
 
 from engine.core.errors import InvalidValueError, Loc
 from engine.core.messages import nearest
-from engine.core.values import BOOL, DTYPES, FLOAT32, FLOAT64, INT64, MAX_AXES, Value, canonical, frozen
+from engine.core.values import BOOL, DTYPES, FLOAT32, FLOAT64, INT64, MAX_AXES, Array, DType, Value, canonical, frozen
 from engine.graph.ir import Literal
 from engine.graph.names import quoted
 
-Array = npt.NDArray[Any]
-DType = np.dtype[Any]
+DType = DType
 
 #: Numbers that JSON has no literal for.
 WORDS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}

@@ -9,13 +9,13 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from engine.core.attributes import AXES, AXIS, Attribute
-from engine.core.conversions import advice, place
+from engine.core.attributes import AXES, AXIS, Attribute, Attributes
 from engine.core.dispatch import apply, operand
 from engine.core.errors import InvalidValueError
+from engine.core.lost_derivatives import advice, place
 from engine.core.operation import Operation
-from engine.core.operations import CALLS
 from engine.core.powers import is_differentiated
+from engine.core.table import CALLS
 from engine.core.tracer import Tracer, check_alive, lowered
 from engine.core.values import Aval, Shape, aval, dtype_of, shape_of
 
@@ -97,7 +97,7 @@ class Batch:
         (value,) = parts
         return Batched(value, self)
 
-    def record(self, op: Operation, args: tuple[Any, ...], attrs: dict[str, Any], **extra: Any) -> Batched:
+    def record(self, op: Operation, args: tuple[Any, ...], attrs: Attributes, **extra: Any) -> Batched:
         """Runs an operation on all rows."""
         batched = [self.holds(x) for x in args]
         values = [x.value if b else operand(op, x) for x, b in zip(args, batched, strict=True)]
@@ -110,22 +110,20 @@ class Batch:
         return Batched(rule(op, self.rows, values, batched, attrs), self)
 
 
-def aligned(op: Operation, rows: int, xs: Sequence[Any], batched: Sequence[bool], attrs: dict[str, Any]) -> Any:
+def aligned(op: Operation, rows: int, xs: Sequence[Any], batched: Sequence[bool], attrs: Attributes) -> Any:
     """For operands that broadcast: those with fewer axes get unit axes after the first, so that the rows meet."""
     ndim = max(len(shape_of(x)) - b for x, b in zip(xs, batched, strict=True))
     return apply(op, tuple(raised(x, ndim) if b else x for x, b in zip(xs, batched, strict=True)), attrs)
 
 
-def leading(op: Operation, rows: int, xs: Sequence[Any], batched: Sequence[bool], attrs: dict[str, Any]) -> Any:
+def leading(op: Operation, rows: int, xs: Sequence[Any], batched: Sequence[bool], attrs: Attributes) -> Any:
     """For operations that leave leading axes alone, but for attributes that count axes from the left."""
     full = [x if b else repeated(x, rows) for x, b in zip(xs, batched, strict=True)]
     ndim = len(shape_of(full[0])) - 1
     return apply(op, tuple(full), {a.name: _shifted(a, attrs[a.name], ndim) for a in op.attributes})
 
 
-def loop(
-    op: Operation, rows: int, xs: Sequence[Any], batched: Sequence[bool], attrs: dict[str, Any], **extra: Any
-) -> Any:
+def loop(op: Operation, rows: int, xs: Sequence[Any], batched: Sequence[bool], attrs: Attributes, **extra: Any) -> Any:
     """Row by row."""
     if not rows:
         avals = [Aval(shape_of(x)[b:], dtype_of(x)) for x, b in zip(xs, batched, strict=True)]
@@ -163,9 +161,7 @@ def _shifted(attribute: Attribute, value: Any, ndim: int) -> Any:
     return value
 
 
-def _random(
-    op: Operation, rows: int, xs: Sequence[Any], batched: Sequence[bool], attrs: dict[str, Any], rng: Any
-) -> Any:
+def _random(op: Operation, rows: int, xs: Sequence[Any], batched: Sequence[bool], attrs: Attributes, rng: Any) -> Any:
     """A program has a stream for each row; a seed gives all rows the same numbers, and a generator goes on."""
     if not hasattr(rng, "by_row"):
         return loop(op, rows, xs, batched, attrs, rng=rng)

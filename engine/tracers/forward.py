@@ -3,13 +3,14 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from engine.core.attributes import Attributes
 from engine.core.backward import fitted, gradients
 from engine.core.config import off_since, records_since
 from engine.core.dispatch import apply, operand
 from engine.core.masking import selects
 from engine.core.operation import Operation
-from engine.core.operations import CALLS
 from engine.core.powers import POWERS, Power, is_differentiated, is_power, smooth_power
+from engine.core.table import CALLS
 from engine.core.tracer import Tracer, check_alive, concrete, differentiated, lowered, shown
 from engine.core.values import Shape, dtype_of, shape_of
 from engine.tracers.reverse import Tape
@@ -29,7 +30,7 @@ class Dual(Tracer):
     # Set where there is an _op.
     _parents: tuple[Any, ...]
     _saved: tuple[Any, ...]
-    _attrs: dict[str, Any] | None
+    _attrs: Attributes | None
 
     def __init__(self, primal: Any, tangent: Any, forward: "Forward") -> None:
         self.recorder = forward
@@ -95,7 +96,7 @@ class Forward:
         primal, tangent = parts
         return Dual(primal, tangent, self)
 
-    def record(self, op: Operation, args: tuple[Any, ...], attrs: dict[str, Any], **extra: Any) -> Dual:
+    def record(self, op: Operation, args: tuple[Any, ...], attrs: Attributes, **extra: Any) -> Dual:
         """Runs an operation on primals, and its derivative on tangents."""
         pairs = [self.parts(x) for x in args]
         primals = tuple(
@@ -110,7 +111,7 @@ class Forward:
         return y
 
 
-def _remembered(y: Dual, op: Operation, args: tuple[Any, ...], primals: tuple[Any, ...], attrs: dict[str, Any]) -> Any:
+def _remembered(y: Dual, op: Operation, args: tuple[Any, ...], primals: tuple[Any, ...], attrs: Attributes) -> Any:
     """Makes a node of a length or of a power of one; returns the lengths that it is a smooth power of."""
     if not (op.power_vjps or op.name in POWERS) or not (y.recorder.through_powers or is_differentiated(y.primal)):
         return None
@@ -132,7 +133,7 @@ def push_power(lengths: list[tuple[Any, Any]], y: Any) -> Any:
     return total
 
 
-def push(op: Operation | Power, xs: Sequence[Any], tangents: Sequence[Any], y: Any, attrs: dict[str, Any]) -> Any:
+def push(op: Operation | Power, xs: Sequence[Any], tangents: Sequence[Any], y: Any, attrs: Attributes) -> Any:
     """The tangent of `y = op(*xs)`, None where it is zero.
 
     Which way follows from the row's kind: an elementwise row's vjp applied to a tangent is its jvp, a linear row
@@ -163,7 +164,7 @@ def push(op: Operation | Power, xs: Sequence[Any], tangents: Sequence[Any], y: A
     return total
 
 
-def _transposed(op: Operation | Power, i: int, t: Any, xs: Sequence[Any], y: Any, attrs: dict[str, Any]) -> Any:
+def _transposed(op: Operation | Power, i: int, t: Any, xs: Sequence[Any], y: Any, attrs: Attributes) -> Any:
     """A vjp is linear in its cotangent: the pass back over the vjp, from the tangent, is the jvp."""
     tape = Tape(_above([t, y, *xs]))
     g = tape.leaf(CALLS["zeros_like"](y))

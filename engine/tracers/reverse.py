@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from engine.core.attributes import Attributes
 from engine.core.config import off_since, records_since
 from engine.core.dispatch import apply, operand
 from engine.core.errors import StaleDataError
@@ -34,7 +35,7 @@ class Taped(Tracer):
         self._op: Any = None
         self._parents: tuple[Any, ...] = ()
         self._saved: tuple[Any, ...] = ()
-        self._attrs: dict[str, Any] | None = None
+        self._attrs: Attributes | None = None
         self._grad = None
         self.generation = -1
 
@@ -87,7 +88,7 @@ class Tape:
         """The value without this tape."""
         return value._data if isinstance(value, Taped) and value.recorder is self else value
 
-    def record(self, op: Operation, args: tuple[Any, ...], attrs: dict[str, Any], **extra: Any) -> Taped:
+    def record(self, op: Operation, args: tuple[Any, ...], attrs: Attributes, **extra: Any) -> Taped:
         """Runs an operation on what the tape's values hold, and remembers it."""
         mine = tuple(x if isinstance(x, Taped) and x.recorder is self else None for x in args)
         saved = tuple(self._constant(op, x) if t is None else lowered(t._data) for x, t in zip(args, mine, strict=True))

@@ -5,7 +5,7 @@ from typing import Any
 
 from engine.core import trees
 from engine.core.errors import BadAttributeError, ShapeMismatchError
-from engine.core.operations import CALLS
+from engine.core.table import CALLS
 from engine.core.values import shape_of
 from engine.tracers.batching import Batch
 

@@ -18,7 +18,7 @@ from engine.core.errors import (
     ShapeMismatchError,
 )
 from engine.core.masking import everywhere, nonzero, settled, unmasked
-from engine.core.operations import CALLS
+from engine.core.table import CALLS
 from engine.core.tracer import Symbol, Tracer, end
 from engine.core.values import Aval, as_raw, canonical, dtype_of, shape_of
 from engine.core.variable import Variable

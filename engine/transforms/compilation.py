@@ -25,9 +25,9 @@ from engine.plans.codegen.code import defined
 from engine.plans.codegen.kernel import Kernel
 from engine.plans.plan import Plan
 from engine.plans.trace import FOREIGN, Trace
+from engine.transforms.arguments import Entry, OtherFormError
 from engine.transforms.calls import check_hidden, choose, next_level
 from engine.transforms.derivatives import grad
-from engine.transforms.entry import Entry, OtherFormError
 
 Function = Callable[..., Any]
 

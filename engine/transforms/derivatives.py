@@ -19,7 +19,7 @@ import numpy as np
 
 from engine.core import trees
 from engine.core.errors import BadAttributeError
-from engine.core.operations import CALLS
+from engine.core.table import CALLS
 from engine.core.tracer import Tracer, end
 from engine.core.values import FLOAT64, as_raw, canonical, dtype_of, shape_of
 from engine.core.variable import Variable

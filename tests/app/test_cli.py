@@ -21,7 +21,7 @@ import pytest
 from app import __version__
 from app.cli import main
 from app.settings import Settings
-from engine.core.operations import rows
+from engine.core.table import rows
 
 ROOT = Path(__file__).resolve().parents[2]
 START_S = 120

@@ -17,7 +17,7 @@ from app.settings import Settings, described
 from app.wire.codecs import encode
 from app.wire.media import JSON
 from engine.core.errors import AutogradError
-from engine.core.operations import rows
+from engine.core.table import rows
 from engine.graph.limits import Limits
 
 

@@ -12,7 +12,7 @@ from app.settings import Settings
 from engine import Variable
 from engine import functions as F
 from engine.core.operation import Operation
-from engine.core.operations import OPERATIONS, unregister
+from engine.core.table import OPERATIONS, unregister
 from engine.rows import unary
 from tests.engine import test_rows
 

@@ -9,7 +9,7 @@ import pytest
 
 from app.catalog import describe
 from engine.core.operation import Example, Operation
-from engine.core.operations import OPERATIONS, unregister
+from engine.core.table import OPERATIONS, unregister
 from engine.rows import unary
 from engine.tracers import batching
 from engine.transforms import vmap

@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from engine.core import operations as table
+from engine.core import table
 from tests.app.conftest import Server
 
 ROOT = Path(__file__).parents[2]

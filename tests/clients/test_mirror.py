@@ -12,7 +12,7 @@ import pullback
 from app.catalog import describe_all
 from app.wire.problems import BY_SLUG, KINDS
 from engine.core.errors import AutogradError
-from engine.core.operations import CALLS
+from engine.core.table import CALLS
 from tests.app.conftest import ROOT
 
 CLIENT = ROOT / "clients" / "python"
@@ -35,7 +35,7 @@ def test_nothing_of_the_server_is_imported() -> None:
 
 
 def test_every_function_is_there() -> None:
-    assert set(CALLS) - {"grad"} == set(pullback.operations.CALLS)
+    assert set(CALLS) - {"grad"} == set(pullback.table.CALLS)
     for op in describe_all()["operations"]:
         if op["name"] != "grad":
             function = getattr(pullback.functions, op["name"])

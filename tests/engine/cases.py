@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from engine.core.operation import Example, Operation
-from engine.core.operations import rows
+from engine.core.table import rows
 from engine.core.values import canonical, shape_of
 
 CASES = [pytest.param(op, example, id=f"{op.name}-{n}") for op in rows() for n, example in enumerate(op.examples)]

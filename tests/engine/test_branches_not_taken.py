@@ -12,7 +12,7 @@ from engine import Variable
 from engine import functions as F
 from engine.core import masking
 from engine.core.masking import selects
-from engine.core.operations import rows
+from engine.core.table import rows
 from engine.core.values import aval, canonical, dtype_of
 from engine.graph.limits import Limits
 from engine.plans.codegen.alternatives import Watched

@@ -20,7 +20,7 @@ from engine.core.errors import (
     UnknownNameError,
     UnknownOperationError,
 )
-from engine.core.operations import OPERATIONS
+from engine.core.table import OPERATIONS
 from engine.graph import Graph
 from engine.programs import build
 from tests.engine.graphs import quickly, shown, shown_inputs, shown_outputs

@@ -14,7 +14,7 @@ from engine import functions as F
 from engine.core.copies import Tape, _copying
 from engine.core.errors import StaleDataError, UnknownOperationError
 from engine.core.operation import ex
-from engine.core.operations import CALLS, rows, unregister
+from engine.core.table import CALLS, rows, unregister
 from engine.core.values import FLOAT64, Aval
 from engine.nn.state import state_dict
 from engine.programs import parse

@@ -12,7 +12,7 @@ from engine import Variable
 from engine import functions as F
 from engine.core.errors import AutogradError
 from engine.core.operation import Operation
-from engine.core.operations import OPERATIONS, rows
+from engine.core.table import OPERATIONS, rows
 from engine.core.values import DTYPES, Aval, aval, dtype_of, shape_of
 
 inf, nan = math.inf, math.nan

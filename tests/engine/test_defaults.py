@@ -7,7 +7,7 @@ import pytest
 
 from engine.core.attributes import REQUIRED
 from engine.core.operation import Operation
-from engine.core.operations import OPERATIONS, rows
+from engine.core.table import OPERATIONS, rows
 
 PINNED = Path(__file__).parent / "data" / "defaults.json"
 #: By operation, each attribute's default as Python writes it, which tells 0, 0.0, -0.0 and False apart.

@@ -18,7 +18,7 @@ from engine.core.errors import (
     ProgramSyntaxError,
     UnknownOperationError,
 )
-from engine.core.operations import OPERATIONS
+from engine.core.table import OPERATIONS
 from engine.programs import build, parse
 from engine.programs.text.tokens import INSTEAD
 from tests.engine.graphs import quickly, shown, shown_inputs, shown_outputs

@@ -13,9 +13,9 @@ import pytest
 
 from engine import Variable, compile, no_grad
 from engine import functions as F
-from engine.core.conversions import SUBSTITUTES, substitute
 from engine.core.errors import AutogradError, InvalidValueError, LostDerivativeError, LostDerivativeWarning
-from engine.core.operations import CALLS, OPERATIONS, rows
+from engine.core.lost_derivatives import SUBSTITUTES, substitute
+from engine.core.table import CALLS, OPERATIONS, rows
 from engine.programs.tracing import trace
 from engine.transforms import grad, hessian, hvp, jacobian, jvp, stop_gradient, value_and_grad, vjp, vmap
 

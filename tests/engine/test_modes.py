@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from engine import Variable, test_mode
 from engine.core.operation import Example, Operation
-from engine.core.operations import OPERATIONS, rows
+from engine.core.table import OPERATIONS, rows
 from engine.core.values import canonical, dtype_of, shape_of
 from engine.programs.derivatives import hvp, jvp
 from engine.programs.document.build import build

@@ -10,7 +10,7 @@ from engine import Variable
 from engine import functions as F
 from engine.core.errors import BadAttributeError, InvalidValueError
 from engine.core.operation import Operation
-from engine.core.operations import OPERATIONS, unregister
+from engine.core.table import OPERATIONS, unregister
 from engine.rows import unary
 from engine.transforms import check_grads
 from engine.transforms.numerical import GradientCheck, check_gradients, diff, gradient

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from engine import Variable
 from engine import functions as F
-from engine.core.operations import OPERATIONS
+from engine.core.table import OPERATIONS
 from engine.core.values import FLOAT64, Aval
 from engine.plans.trace import Trace
 from engine.programs import parse

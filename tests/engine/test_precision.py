@@ -17,7 +17,7 @@ from mpmath import mp, mpf
 
 from engine import Variable, compile
 from engine import functions as F
-from engine.core.operations import rows
+from engine.core.table import rows
 from engine.transforms import grad, jacobian, vmap
 
 Array = npt.NDArray[Any]

@@ -9,11 +9,12 @@ import pytest
 from engine import Variable
 from engine.core.backward import gradients
 from engine.core.operation import Example, Operation
-from engine.core.operations import CALLS, rows
+from engine.core.table import CALLS, rows
 from engine.core.values import FLOAT32, FLOAT64, Aval, aval, canonical, dtype_of, shape_of
 from engine.plans.cost import cost_of
 from engine.plans.plan import Plan
-from engine.plans.trace import Stream, Trace
+from engine.plans.step import Stream
+from engine.plans.trace import Trace
 from engine.tracers.reverse import Tape
 from engine.transforms import jvp, vjp
 from engine.transforms.numerical import check_gradients

@@ -11,7 +11,7 @@ from engine import Variable
 from engine import functions as F
 from engine.core.errors import AutogradError
 from engine.core.operation import Operation
-from engine.core.operations import rows
+from engine.core.table import rows
 from engine.core.values import FLOAT64, Aval
 from engine.plans.codegen.kernel import Kernel
 from engine.plans.codegen.structure import Structure

@@ -13,7 +13,8 @@ from engine.core.errors import InvalidValueError
 from engine.core.tracer import Symbol
 from engine.core.values import FLOAT32, FLOAT64, INT64, Aval, aval, canonical
 from engine.plans.plan import Plan
-from engine.plans.trace import Stream, Trace
+from engine.plans.step import Stream
+from engine.plans.trace import Trace
 from engine.programs.evaluate import Backward, prepare
 from engine.programs.text.expression import parse
 

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.core.errors import AutogradError, InvalidValueError
-from engine.core.operations import OPERATIONS, rows
+from engine.core.table import OPERATIONS, rows
 from engine.graph import Graph, Node, Output
-from engine.graph.naming import named
+from engine.graph.generated_names import named
 from engine.programs import build, parse
 from engine.programs.identity import program_id
 from engine.programs.text.write import as_document, as_text, declarations

@@ -1,17 +1,15 @@
 """Buffers: which results of a plan are written into arrays that it keeps from one call to the next."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from engine.core.values import FLOAT64, Aval
+from engine.core.values import FLOAT64, Array, Aval
 from engine.plans.codegen.forms import writes_out
 from engine.plans.codegen.fuse import Group
-from engine.plans.codegen.parts import is_joined, parts
+from engine.plans.codegen.joins import is_joined, parts
 from engine.plans.codegen.structure import Structure
-from engine.plans.trace import Step
+from engine.plans.step import Step
 
 #: Fewer elements than this are allocated faster than they are looked after.
 SMALLEST = 1024
@@ -139,12 +137,12 @@ class Buffers:
         """The size of one set."""
         return sum(form.nbytes for form in self.forms)
 
-    def allocate(self) -> tuple[npt.NDArray[Any], ...]:
+    def allocate(self) -> tuple[Array, ...]:
         """One set; each buffer begins where vector instructions are fastest."""
         return tuple(aligned(form) for form in self.forms)
 
 
-def aligned(form: Aval) -> npt.NDArray[Any]:
+def aligned(form: Aval) -> Array:
     """An array of that shape and dtype that begins at a multiple of ALIGNMENT."""
     block = np.empty(form.nbytes + ALIGNMENT, np.uint8)
     begin = -block.ctypes.data % ALIGNMENT

@@ -13,17 +13,18 @@ from typing import Any
 import numpy as np
 from scipy import special
 
+from engine.core.attributes import Attributes
 from engine.core.dispatch import apply
 from engine.core.operation import Operation
-from engine.core.operations import CALLS
+from engine.core.table import CALLS
 from engine.core.values import FLOAT64, canonical
 from engine.plans.codegen.code import Code, Line
 from engine.plans.codegen.forms import ARRAY, TRUTH, calls_ufunc, forms, on_numbers
 from engine.plans.codegen.fuse import Group
-from engine.plans.codegen.parts import is_joined, spans
+from engine.plans.codegen.joins import is_joined, spans
 from engine.plans.codegen.region import Region
 from engine.plans.codegen.structure import Structure
-from engine.plans.trace import Step
+from engine.plans.step import Step
 
 #: Longer expressions get a name.
 _LONGEST_INSIDE = 60
@@ -228,12 +229,12 @@ class Emitter:
         return f"{name}({text})"
 
 
-def _of_floats(op: Operation, attrs: dict[str, Any], *xs: float) -> Any:
+def _of_floats(op: Operation, attrs: Attributes, *xs: float) -> Any:
     """An operation that has no function of floats of its own."""
     return canonical(op.forward(*map(np.asarray, xs), **attrs))
 
 
-def _guarded(op: Operation, attrs: dict[str, Any], *xs: float) -> Any:
+def _guarded(op: Operation, attrs: Attributes, *xs: float) -> Any:
     """What an operation with attributes gives for floats, also where Python's functions raise."""
     return apply(op, xs, attrs)
 

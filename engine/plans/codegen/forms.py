@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from engine.core.values import BOOL, FLOAT64, Aval
-from engine.plans.trace import Step
+from engine.plans.step import Step
 
 #: As a Python float, as a Python bool, or as the array that NumPy makes of it.
 FLOAT, TRUTH, ARRAY = "float", "truth", "array"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from engine.core.values import BOOL, FLOAT64, Aval, Shape
 from engine.graph.order import reached
-from engine.plans.trace import Step
+from engine.plans.step import Step
 
 #: Smaller arrays lie in the cache as a whole.
 SMALLEST = 32768

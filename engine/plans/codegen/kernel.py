@@ -21,8 +21,8 @@ from engine.plans.codegen.code import INDENT, Code, Line
 from engine.plans.codegen.emit import Emitter
 from engine.plans.codegen.forms import FLOAT, forms, is_scalar
 from engine.plans.codegen.fuse import Group, fused
-from engine.plans.codegen.pieces import MOST_LINES, in_pieces
 from engine.plans.codegen.products import with_products_joined
+from engine.plans.codegen.split import MOST_LINES, in_pieces
 from engine.plans.codegen.structure import Structure
 
 #: What a program keeps of buffers between calls: at most so many sets of at most so many bytes together.

@@ -17,10 +17,10 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from engine.core.operations import OPERATIONS
+from engine.core.table import OPERATIONS
 from engine.core.values import FLOAT64, Aval
 from engine.plans.codegen.structure import Structure
-from engine.plans.trace import Step
+from engine.plans.step import Step
 
 #: Operands of one product have at most so many bytes, and all that a program holds together for longer.
 _LARGEST = 2**22

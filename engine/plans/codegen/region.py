@@ -4,17 +4,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from engine.core.layout import flat_view
-from engine.core.values import FLOAT64
+from engine.core.values import FLOAT64, Array
 from engine.plans.codegen import sincos
 from engine.plans.codegen.code import INDENT, defined
 from engine.plans.codegen.fuse import Group, operands_of_member
 from engine.plans.codegen.tiles import run_tiles
-from engine.plans.trace import Step
+from engine.plans.step import Step
 
-Array = npt.NDArray[Any]
 #: NumPy's functions whose calls for one tile are long against the wait for the interpreter's lock between two calls.
 _PARTNERS = {"sin": "cos", "cos": "sin"}
 

@@ -17,7 +17,8 @@ from engine.core.dispatch import apply
 from engine.core.tracer import Symbol
 from engine.core.values import Aval, Value
 from engine.graph.order import reached
-from engine.plans.trace import Step, Trace
+from engine.plans.step import Step
+from engine.plans.trace import Trace
 
 #: Constants are computed once where they have at most so many bytes, one by one and all together.
 _LARGEST_KEPT = 2**20

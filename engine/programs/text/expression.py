@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Never
 
 from engine.core.errors import BadAttributeError, Faults, LimitExceededError
-from engine.core.operations import OPERATIONS, rows
+from engine.core.table import OPERATIONS, rows
 from engine.graph.ir import Graph, Literal
 from engine.graph.names import CONSTANTS, name_fault
 from engine.programs.builder import MAX_CHAIN, MAX_DEPTH, Draft, GraphBuilder, Mixed, Ref, Site, fold

@@ -5,9 +5,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from engine.core.attributes import INDEX, Attribute, Integers
+from engine.core.attributes import INDEX, Attribute, Attributes, Integers
 from engine.core.operation import Operation
-from engine.core.values import FLOAT32, FLOAT64, Value
+from engine.core.values import FLOAT32, FLOAT64, Array, Value
 from engine.graph.ir import Literal, Node
 from engine.graph.names import CONSTANTS
 from engine.programs.builder import MAX_CHAIN
@@ -92,7 +92,7 @@ def _list(items: Any) -> str:
     return f"[{', '.join(map(_list, items))}]" if isinstance(items, list) else _number(items)
 
 
-def _strong(array: np.ndarray[Any, Any]) -> Piece:
+def _strong(array: Array) -> Piece:
     is_list = array.size <= LARGEST_LIST and 0 not in array.shape[:-1]
     if is_list and array.dtype == FLOAT32:
         value = _list(np.frompyfunc(_shortest, 1, 1)(array.astype(object)).tolist() if array.ndim else _shortest(array))
@@ -152,7 +152,7 @@ def _lists(items: Any) -> Any:
     return [_lists(item) for item in items] if isinstance(items, tuple) else items
 
 
-def _call(op: Operation, node: Node, operands: list[Piece], attrs: dict[str, Any]) -> Piece:
+def _call(op: Operation, node: Node, operands: list[Piece], attrs: Attributes) -> Piece:
     depth = 1 + max(piece.depth for piece in operands)
     args = [piece.text for piece in operands]
     first = node.args[0]

@@ -11,7 +11,7 @@ import numpy as np
 
 from engine.core.attributes import INDEX, Integers
 from engine.core.errors import InvalidValueError
-from engine.core.values import aval
+from engine.core.values import Array, aval
 from engine.graph.ir import Graph, Input, Literal, Node
 from engine.graph.names import is_generated, quoted
 from engine.programs.builder import MAX_CHAIN, MAX_DEPTH
@@ -171,7 +171,7 @@ def _document_literal(given: Literal) -> Any:
     return _number(value)
 
 
-def _numbers(array: np.ndarray[Any, Any]) -> Any:
+def _numbers(array: Array) -> Any:
     return _words(array.tolist()) if array.dtype.kind == "f" and not np.isfinite(array).all() else array.tolist()
 
 

@@ -9,8 +9,8 @@ from pullback.errors import BadAttributeError
 from pullback.layers import Layer as Model
 from pullback.layers import Linear, units
 from pullback.messages import nearest
-from pullback.operations import activations
 from pullback.random import Rng, generator
+from pullback.table import activations
 
 Activation = Callable[[Any], Any]
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from pullback.conversions import function_name, numpy_refusal, place
 from pullback.errors import InvalidValueError
-from pullback.operations import CALLS
-from pullback.values import as_dtype
+from pullback.lost_derivatives import function_name, numpy_refusal, place
+from pullback.table import CALLS
+from pullback.values import Array, as_dtype
 
 
 def _mask(symbol: str, *masks: Any) -> Any:
@@ -253,3 +253,7 @@ class Operators:
     def mean(self, axes: Any = None, keepdims: bool = False) -> Any:
         """Mean over `axes` (all where None)."""
         return CALLS["mean"](self, axes=axes, keepdims=keepdims)
+
+
+#: What an operation takes and gives: a number, an array, a variable or a traced value.
+Operand = float | Array | Operators

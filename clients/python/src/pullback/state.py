@@ -11,10 +11,8 @@ from pullback import tensorfile
 from pullback.errors import InvalidValueError, ShapeMismatchError, UnknownNameError
 from pullback.layers import Layer, Slot, Unmade
 from pullback.optimizers import Optimizer
-from pullback.values import Value, as_raw, dtype_of, shape_of
+from pullback.values import Array, Value, as_raw, dtype_of, shape_of
 from pullback.variable import Variable
-
-Array = np.ndarray[Any, Any]
 
 _BYTES_ARE = "these bytes are"
 

@@ -28,9 +28,9 @@ from pullback.errors import (
     NotSupportedError,
     ShapeMismatchError,
 )
-from pullback.operations import CALLS
 from pullback.recording.current import current
 from pullback.recording.trace import Symbol, Trace
+from pullback.table import CALLS
 from pullback.values import Shape, as_raw, canonical, dtype_of, shape_of
 
 Function = Callable[..., Any]

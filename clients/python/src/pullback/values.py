@@ -11,8 +11,10 @@ FLOAT64, FLOAT32, INT64, BOOL = (np.dtype(name) for name in ("float64", "float32
 DTYPES: dict[str, np.dtype[Any]] = {str(dtype): dtype for dtype in (FLOAT64, FLOAT32, INT64, BOOL)}
 
 Shape = tuple[int, ...]
+DType = np.dtype[Any]
 #: Half of what NumPy allows; beyond 32 some of its functions are unsafe.
 MAX_AXES = 32
+Array = np.ndarray[Any, Any]
 #: A raw value: `float` or `np.ndarray`; where a Variable or Symbol may stand as well, the reason is dispatch.
 Value = Any
 
@@ -21,7 +23,7 @@ class Aval(NamedTuple):
     """What is known of a value before anything runs: its shape and dtype, and whether it is a weak Python number."""
 
     shape: Shape
-    dtype: np.dtype[Any]
+    dtype: DType
     weak: type | None = None
 
     @property
@@ -43,7 +45,7 @@ class Aval(NamedTuple):
         return self.dtype.kind == "f"
 
 
-def canonical_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
+def canonical_dtype(dtype: DType) -> DType:
     """The one of the four dtypes that holds `dtype` without loss.
 
     Raises:
@@ -58,7 +60,7 @@ def canonical_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
     raise InvalidValueError(f"dtype {dtype} is not supported; expected one of {', '.join(DTYPES)}")
 
 
-def as_dtype(dtype: Any) -> np.dtype[Any]:
+def as_dtype(dtype: Any) -> DType:
     """The supported dtype that a user names.
 
     Raises:
@@ -149,7 +151,7 @@ def shape_of(value: Any) -> Shape:
     return () if kind is float or kind is int or kind is bool else value.shape
 
 
-def dtype_of(value: Any) -> np.dtype[Any]:
+def dtype_of(value: Any) -> DType:
     """The dtype of anything that dispatch takes."""
     kind = type(value)
     if kind is float or kind is int:
@@ -163,7 +165,7 @@ def stand_in(known: Aval) -> Value:
     return canonical(np.lib.stride_tricks.as_strided(zero, known.shape, (0,) * len(known.shape)))
 
 
-def frozen(array: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
+def frozen(array: "Array") -> "Array":
     """The array itself where nobody can write to it, else a read-only copy."""
     base: Any = array
     while isinstance(base, np.ndarray):

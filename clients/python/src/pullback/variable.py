@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 
 from pullback.config import is_recording
-from pullback.conversions import advice, place, warn_lost
 from pullback.errors import InvalidValueError, NotScalarError, ShapeMismatchError
-from pullback.operations import CALLS
+from pullback.lost_derivatives import advice, place, warn_lost
 from pullback.operators import Operators
 from pullback.recording.current import current
+from pullback.table import CALLS
 from pullback.values import Shape, Value, as_raw, dtype_of, shape_of
 
 if TYPE_CHECKING:

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pullback.conversions import advice, place
 from pullback.errors import InvalidValueError, TraceError
-from pullback.operations import CALLS
+from pullback.lost_derivatives import advice, place
 from pullback.operators import Operators
 from pullback.recording.constants import content_of
 from pullback.remote.documents import JSON
+from pullback.table import CALLS
 from pullback.values import Shape, Value, as_raw, dtype_of, shape_of
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import numpy as np
 
 from engine.core import trees
 from engine.core.tracer import Symbol
-from engine.core.values import BOOL, FLOAT32, FLOAT64, INT64, Aval, Value, as_raw
+from engine.core.values import BOOL, FLOAT32, FLOAT64, INT64, Aval, DType, Value, as_raw
 from engine.plans.codegen.alternatives import Watched
 from engine.plans.codegen.code import INDENT, Code
 from engine.plans.codegen.emit import Emitter
@@ -20,7 +20,7 @@ from engine.plans.trace import Trace
 Function = Callable[..., Any]
 
 #: Python's and NumPy's scalars that become arrays of a dtype.
-_SCALARS: dict[np.dtype[Any], frozenset[type]] = {
+_SCALARS: dict[DType, frozenset[type]] = {
     BOOL: frozenset([bool, np.bool_]),
     INT64: frozenset([np.int8, np.int16, np.int32, np.int64, np.uint8, np.uint16, np.uint32]),
     FLOAT32: frozenset([np.float16, np.float32]),

@@ -1,4 +1,4 @@
-# The engine's own code, from engine/core/conversions.py by `make mirror`: do not edit.
+# The engine's own code, from engine/core/lost_derivatives.py by `make mirror`: do not edit.
 """Conversions to plain numbers and arrays, by which a derivative is lost: their messages, and the user's line."""
 
 import linecache
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from pullback.errors import InvalidValueError, LostDerivativeWarning
-from pullback.operations import CALLS
+from pullback.table import CALLS
 
 #: Functions of NumPy and of `math` that are called otherwise here, or written in terms of others.
 SUBSTITUTES = {

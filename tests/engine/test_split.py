@@ -8,7 +8,7 @@ import pytest
 
 from engine import functions as F
 from engine.core.errors import InvalidValueError
-from engine.plans.codegen import pieces, program
+from engine.plans.codegen import kernel, split
 from engine.programs import parse
 from engine.programs.evaluate import Backward, prepare
 from engine.transforms import value_and_grad, vjp
@@ -19,8 +19,8 @@ from tests.engine.cases import CASES, attributes, moved, operands, outputs, weig
 @pytest.fixture
 def cut(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pieces of two lines, of all code of more than two."""
-    monkeypatch.setattr(program, "MOST_LINES", 2)
-    monkeypatch.setattr(pieces, "LENGTH", 2)
+    monkeypatch.setattr(kernel, "MOST_LINES", 2)
+    monkeypatch.setattr(split, "LENGTH", 2)
 
 
 @pytest.mark.usefixtures("cut")
@@ -48,7 +48,7 @@ def test_every_row_and_its_gradient_in_pieces(monkeypatch: pytest.MonkeyPatch) -
             found = compiled(*xs)
             in_pieces += "def piece(" in compiled.source(*xs)
             with monkeypatch.context() as whole:
-                whole.setattr(program, "MOST_LINES", 10**9)
+                whole.setattr(kernel, "MOST_LINES", 10**9)
                 expected = compile(run)(*xs)
         if not all(np.array_equal(x, y, equal_nan=True) for x, y in zip(found, expected, strict=True)):
             failures.append(case.id)
@@ -81,7 +81,7 @@ def test_loops_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     for f, args in ((loss, (w, 0.25)), (of_numbers, (-0.5, 1.5))):
         found = descent(f, (0, 1))(*args, learning_rate=0.001, steps=20)
         with monkeypatch.context() as whole:
-            whole.setattr(program, "MOST_LINES", 10**9)
+            whole.setattr(kernel, "MOST_LINES", 10**9)
             expected = descent(f, (0, 1))(*args, learning_rate=0.001, steps=20)
         for x, y in zip(found, expected, strict=True):
             np.testing.assert_array_equal(x, y)
@@ -121,4 +121,4 @@ def test_python_compiles_little_at_once(x: Any, monkeypatch: pytest.MonkeyPatch)
     value, slope = compile(value_and_grad(chain))(x)
     np.testing.assert_allclose(found.values["out"], value, 1e-12)
     np.testing.assert_allclose(found.grads["x"], slope, 1e-12)
-    assert max(lines) <= pieces.MOST_LINES + 100
+    assert max(lines) <= split.MOST_LINES + 100

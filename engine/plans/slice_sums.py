@@ -10,15 +10,16 @@ from typing import Any
 
 import numpy as np
 
-from engine.core.operations import CALLS
+from engine.core.table import CALLS
 from engine.core.tracer import Symbol
 from engine.core.values import FLOAT64, Shape
+from engine.plans.step import Step, Steps
 
 #: More updates than these are not put side by side; so what is looked at for each sum is bounded.
 _MOST_PARTS = 64
 
 
-def slice_sum(trace: Any, x: Symbol, other: Symbol) -> Symbol | None:
+def slice_sum(trace: Steps, x: Symbol, other: Symbol) -> Symbol | None:
     """For `x + other`, where `other` adds to zeros at a slice and `x` holds no -0.0, the same without the zeros."""
     zeros, updates, attrs = _slice_of_zeros(trace, other)
     before = _updated(trace, x)
@@ -37,7 +38,7 @@ def slice_sum(trace: Any, x: Symbol, other: Symbol) -> Symbol | None:
     return found
 
 
-def _updated(trace: Any, x: Symbol) -> int | None:
+def _updated(trace: Steps, x: Symbol) -> int | None:
     """How many elements were updated in a sum of updates to slices of zeros, None for any other value."""
     if x.place in trace.updated:
         return int(trace.updated[x.place])
@@ -45,7 +46,7 @@ def _updated(trace: Any, x: Symbol) -> int | None:
     return None if zeros is None else updates.aval.size
 
 
-def _slice_of_zeros(trace: Any, x: Symbol) -> tuple[Symbol | None, Symbol, dict[str, Any]]:
+def _slice_of_zeros(trace: Steps, x: Symbol) -> tuple[Symbol | None, Symbol, dict[str, Any]]:
     """The operands and attributes of an addition to zeros at a slice; sums of 0.0 and anything are never -0.0."""
     step = trace.steps[x.place]
     if not _is_slice_add(step):
@@ -57,11 +58,11 @@ def _slice_of_zeros(trace: Any, x: Symbol) -> tuple[Symbol | None, Symbol, dict[
     return (zeros if is_zero else None), updates, step.attrs
 
 
-def _is_slice_add(step: Any) -> bool:
+def _is_slice_add(step: Step) -> bool:
     return bool(step.runs("slice_add"))
 
 
-def _side_by_side(trace: Any, x: Symbol, other: Symbol) -> Symbol | None:
+def _side_by_side(trace: Steps, x: Symbol, other: Symbol) -> Symbol | None:
     """For `x + other` the updates side by side, where all that is added are updates that cover one axis of zeros."""
     parts: list[tuple[int, int, int, Symbol]] = []
     missing, link = x.aval.size, other
@@ -86,7 +87,7 @@ def _side_by_side(trace: Any, x: Symbol, other: Symbol) -> Symbol | None:
     return found
 
 
-def _span(step: Any, shape: Shape) -> tuple[int, int, int] | None:
+def _span(step: Step, shape: Shape) -> tuple[int, int, int] | None:
     """Where a slice takes a part of one axis, in steps of 1, and all of the others: the axis, its begin and its end."""
     found = None
     for axis, item in enumerate(step.attrs["index"]):

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from engine.core.values import FLOAT64
 from engine.plans.codegen.structure import Structure
-from engine.plans.trace import Step
+from engine.plans.step import Step
 
 
 class Part(NamedTuple):

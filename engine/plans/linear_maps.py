@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from engine.core.attributes import Attributes
 from engine.core.backward import fitted
 from engine.core.operation import Operation
-from engine.core.values import FLOAT64, Shape
+from engine.core.values import FLOAT64, Array, Shape
 
 Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[Any]
+Floats = Array
 #: A linear function of vectors.
 Linear = Callable[[Floats], Floats]
 
@@ -37,7 +38,7 @@ class Links:
     given: Ints | None = None
 
 
-def links(op: Operation, moved: Sequence[int], xs: Sequence[Any], attrs: dict[str, Any], out: Shape) -> Links | None:
+def links(op: Operation, moved: Sequence[int], xs: Sequence[Any], attrs: Attributes, out: Shape) -> Links | None:
     """How elements of some operands go into the result; None where that is not found out.
 
     Args:
@@ -62,7 +63,7 @@ def links(op: Operation, moved: Sequence[int], xs: Sequence[Any], attrs: dict[st
 
 
 def _result(
-    op: Operation, moved: Sequence[int], sizes: Sequence[int], xs: Sequence[Any], attrs: dict[str, Any], v: Floats
+    op: Operation, moved: Sequence[int], sizes: Sequence[int], xs: Sequence[Any], attrs: Attributes, v: Floats
 ) -> Floats:
     """The result for the elements of the operands that are moved."""
     full = list(xs)
@@ -73,7 +74,7 @@ def _result(
     return np.ravel(op.forward(*full, **attrs))
 
 
-def _cotangent(op: Operation, i: int, xs: Sequence[Any], attrs: dict[str, Any], y: Any, g: Floats) -> Floats:
+def _cotangent(op: Operation, i: int, xs: Sequence[Any], attrs: Attributes, y: Any, g: Floats) -> Floats:
     """What comes back to an operand."""
     return np.ravel(fitted(op.cotangent(i, g.reshape(np.shape(y)), y, xs, attrs), xs[i]))
 

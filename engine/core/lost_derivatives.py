@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from engine.core.errors import InvalidValueError, LostDerivativeWarning
-from engine.core.operations import CALLS
+from engine.core.table import CALLS
 
 #: Functions of NumPy and of `math` that are called otherwise here, or written in terms of others.
 SUBSTITUTES = {
