@@ -155,20 +155,23 @@ def _differentiated(ask: Ask, backward: Backward, names: Mapping[str, str], of: 
                 nodes.update((i, found[i]) for i in retained)
             return found[of], {name: found[i] for name, i in names.items()}
 
-        start = {i: inputs[i] if ask.is_input(i) else shifts[i] for i in chosen.values()}
+        start = {i: inputs[i] if ask.is_input(i) else shifts[i] for i in (*chosen.values(), *others)}
         run = ReverseCall(f, (start,), {}, 0, True, "backward")
         g = along["cotangent"] if along else ask.trace.filled(1.0, ask.aval(of)._replace(weak=None))
-        wanted = [*run.xs, *nodes.values()]
+        wanted = [*run.xs[: len(dict.fromkeys(chosen.values()))], *nodes.values()]
         found = run.cotangents([(run.y, g)], wanted, through_powers=is_higher or backward.create_graph)
         slopes = iter(found)
         return {
             "values": run.aux,
-            "grads": {i: next(slopes) for i in start},
+            "grads": {i: next(slopes) for i in dict.fromkeys(chosen.values())},
             "nodes": {i: next(slopes) for i in nodes},
         }
 
+    others = _sources(ask, chosen.values()) if backward.retain_grad else []
     # A higher derivative is traced back to what the first one was taken by.
-    shifts = {i: ask.function.shift(i, is_apart=is_higher) for i in chosen.values() if not ask.is_input(i)}
+    shifts = {
+        i: ask.function.shift(i, is_apart=is_higher) for i in (*chosen.values(), *others) if not ask.is_input(i)
+    }
     axes = dict.fromkeys(given_along, 0 if ask.call.rows is not None else None)
     answer = ask.function.over_rows(row, (given_along, axes))
     steps = list(answer["values"].values())
@@ -185,6 +188,21 @@ def _differentiated(ask: Ask, backward: Backward, names: Mapping[str, str], of: 
     grad_graph = _grad_graph(ask, last, backward.supports) if backward.create_graph else None
     checked = ask.checked(steps, made.evaluation)
     return Prepared(checked.call, checked.executable, ask.function.avals, grad_graph)
+
+
+def _sources(ask: Ask, chosen: Iterable[str]) -> list[str]:
+    """Return the floating inputs, and the floating nodes that are made of constants, beside some that are chosen.
+
+    With these on the tape every node has a gradient.
+    """
+    inputs = [i.name for i in ask.call.graph.inputs if ask.aval(i.name).is_floating]
+    reached = {*inputs, *chosen}
+    nodes = []
+    for node in ask.call.graph.nodes:
+        if reached.isdisjoint(x for x in node.args if isinstance(x, str)):
+            nodes += [i for i in node.ids if ask.aval(i).is_floating and not ask.aval(i).weak]
+        reached.update(node.ids)
+    return [i for i in (*inputs, *nodes) if i not in set(chosen)]
 
 
 def derivatives(trace: Trace, first: Symbol, x: Symbol, order: int) -> list[Symbol]:

@@ -87,3 +87,29 @@ def test_programs_and_functions_have_the_same_bits(kind: str) -> None:
         if bits(found) != bits(expected):
             wrong.append((program.name, found, expected))
     assert wrong == []
+
+
+def test_gradients_of_nodes_do_not_depend_on_what_else_is_asked() -> None:
+    wrong = []
+    for program in PROGRAMS:
+        graph, inputs = parse(program.text), raw(program.inputs)
+        of = next(iter(program.outputs))
+        avals = prepare(graph, inputs).avals
+        nodes = [i for node in graph.nodes for i in node.ids if avals[i].is_floating and not avals[i].weak]
+        chosen = [None] if program.floating else []
+        found = [
+            prepare(graph, inputs, backward=Backward(of=of, wrt=wrt, retain_grad=True)).run().node_grads
+            for wrt in [*chosen, *((name,) for name in [*program.floating][:1] + nodes[:1])]
+        ]
+        if any(bits(other) != bits(found[0]) for other in found):
+            wrong.append((program.name, found))
+    assert wrong == []
+
+
+def test_nodes_made_of_constants_have_gradients_and_tangents() -> None:
+    graph = parse("c = array([1, 2]) * 3; d = 0.5; sum(c * x) * d")
+    inputs = raw({"x": [1.0, 10.0]})
+    found = prepare(graph, inputs, backward=Backward(wrt=("x",), retain_grad=True)).run().node_grads
+    assert found is not None
+    np.testing.assert_array_equal(found["c"], [0.5, 5.0])
+    assert derivatives.jvp(graph, inputs, {"d": 1.0}).run()["jvps"] == {"out": 63.0}
