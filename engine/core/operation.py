@@ -187,10 +187,10 @@ class Operation:
 
     def _attrs(self, rest: Sequence[Any], keywords: dict[str, Any]) -> dict[str, Any]:
         attrs = self._defaults.copy()
-        given = set()
+        given = []
         for a, value in zip(self.attributes, rest, strict=False):
             attrs[a.name] = a.parse(value, self.name)
-            given.add(a.name)
+            given.append(a.name)
         for key, value in keywords.items():
             if key not in self._spellings:
                 known = f"; it has {', '.join(self._spellings)}" if self._spellings else "; it has none"
@@ -202,10 +202,11 @@ class Operation:
                 spelled = " or ".join((a.name, *a.spellings))
                 raise BadAttributeError(f"{self.name}: attribute {spelled} is given twice")
             attrs[a.name] = a.parse(value, self.name)
-            given.add(a.name)
-        for a in self.attributes:
-            if attrs[a.name] is REQUIRED:
-                raise BadAttributeError(f'{self.name}: attribute "{a.name}" is missing; expected {a.type.expected}')
+            given.append(a.name)
+        if len(given) < len(self.attributes):
+            for a in self.attributes:
+                if attrs[a.name] is REQUIRED:
+                    raise BadAttributeError(f'{self.name}: attribute "{a.name}" is missing; expected {a.type.expected}')
         return attrs
 
 

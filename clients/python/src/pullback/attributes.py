@@ -71,6 +71,8 @@ def _shown(value: Any) -> str:
 
 
 def _int(value: Any) -> int:
+    if type(value) is int and -(2**63) <= value < 2**63:
+        return value
     if isinstance(value, (bool, np.bool_, str)):
         raise ValueError
     number = int(value)
@@ -117,6 +119,8 @@ def _bool(value: Any) -> bool:
 
 
 def _axes(value: Any) -> tuple[int, ...] | int:
+    if type(value) is tuple and len(value) <= MAX_AXES:
+        return tuple(map(_int, value))
     return _int(value) if isinstance(value, (int, float, np.integer)) else _ints(value)
 
 
