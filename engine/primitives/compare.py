@@ -1,4 +1,4 @@
-"""Comparisons, masks and choices. Masks have dtype bool and no derivative."""
+"""Comparisons, masks and choices; a mask has dtype bool and no derivative."""
 
 import math
 import operator
@@ -72,7 +72,7 @@ isclose = elementwise(
 def _where(condition: Any, x: Any, y: Any) -> Array:
     kinds = {type(x), type(y)}
     if kinds <= {int, float, bool} and kinds != {bool}:
-        x, y = float(x), float(y)  # numbers alone are float64
+        x, y = float(x), float(y)  # two Python numbers give float64
     return np.where(condition, x, y)
 
 
@@ -118,12 +118,12 @@ mask_fill = elementwise(
 )
 
 
-#: Elements from which on memory costs more than a call.
+#: Number of elements above which allocating memory costs more than the call of broadcast_to.
 _MANY = 4096
 
 
 def _zero_or_nan(x: Array) -> Array:
-    """Zeros, which take no memory where there are many of them, unless the least element is NaN."""
+    """Return zeros, NaN where x is NaN; many zeros without a NaN are a broadcast view, which takes no memory."""
     least = np.minimum.reduce(x, axis=None, initial=0.0)
     if least != least:
         return np.clip(x, 0.0, 0.0)
@@ -142,7 +142,7 @@ zero_or_nan = unary(
 
 
 def _tied(g: Operand, y: Operand, mine: Any, other: Any, is_mine: Any) -> Operand:
-    """The whole cotangent to the larger (smaller) operand, half of it to each in a tie; NaN where one is NaN."""
+    """Return the cotangent of the operand `mine`: all of g if it is chosen, half in a tie, NaN where y is NaN."""
     return where(is_mine, g, where(mine == other, 0.5 * g, zero_or_nan(y)))
 
 

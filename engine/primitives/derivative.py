@@ -1,4 +1,4 @@
-"""`grad` as an operation: the gradient of one value with respect to another, inside a program or on a tape."""
+"""The operation `grad`: gradient of one value with respect to another, inside a program or on a tape."""
 
 import numpy as np
 

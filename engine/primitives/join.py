@@ -1,4 +1,4 @@
-"""Joining, cutting and repeating: what puts elements of arrays together in another way."""
+"""Joining, splitting, repeating and reordering of arrays along axes."""
 
 import math
 from typing import Any
@@ -33,7 +33,7 @@ def _concat_vjp(g: Operand, y: Operand, *xs: Operand, axis: int) -> Any:
 concat = primitive(
     "concat",
     ("x",),
-    # Row after row, as plans lay it out; left to itself NumPy follows the operands.
+    # In C order, as in plans; by default NumPy follows the layout of the operands.
     lambda *xs, axis: np.ascontiguousarray(np.concatenate(xs, axis=axis)),
     kind="linear",
     is_fresh=True,

@@ -31,7 +31,7 @@ def _matmul_aval(a: Aval, b: Aval) -> Aval:
 
 
 def _as_matrices(g: Operand, a: Operand, b: Operand) -> tuple[Any, Any, Any]:
-    """A vector on the left becomes a row, on the right a column, and the cotangent follows."""
+    """Reshape a left vector to a row, a right vector to a column, and the cotangent to match."""
     shape_a, shape_b, shape_g = shape_of(a), shape_of(b), shape_of(g)
     if len(shape_a) == 1:
         a = reshape(a, (1, *shape_a))
@@ -61,7 +61,7 @@ def _matmul_flops(a: Aval, b: Aval, out: Aval) -> int:
 
 
 def _matmul_rows(op: Operation, rows: int, xs: Sequence[Operand], batched: Any, attrs: Attributes) -> Operand:
-    """One product of large matrices where one operand is a matrix for all rows, else a stack of products."""
+    """Batching rule of matmul: one large product if an operand is the same for all rows, otherwise a stack."""
     a, b = xs
     dims = len(shape_of(a)) - batched[0], len(shape_of(b)) - batched[1]
     if not batched[1] and dims[1] <= 2:

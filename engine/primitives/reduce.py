@@ -1,4 +1,4 @@
-"""Reductions: sums, extremes, norms, and where the extremes are."""
+"""Reductions: sums, products, extremes and their places, norms."""
 
 import math
 from collections.abc import Sequence
@@ -41,7 +41,7 @@ from engine.tracers.batching import flattened, leading
 
 
 def _spread(g: Operand, x: Operand, axes: Any) -> Operand:
-    """A cotangent of a reduction, repeated along the axes that were reduced."""
+    """Broadcast the cotangent of a reduction along the reduced axes."""
     shape = shape_of(x)
     return broadcast_to(reshape(g, kept_shape(x, axes)), shape) if shape else g
 
@@ -100,9 +100,9 @@ variance = composite(
 
 
 def _extreme_vjp(is_beside: Any, g: Operand, y: Operand, x: Operand, axes: Any, keepdims: bool) -> Operand:
-    """Split evenly over ties, so that it still sums to g; NaN where one of the elements is.
+    """Return the vjp of max or min: g is split evenly over ties; NaN if an element is NaN.
 
-    is_beside: tells elements that are not the extreme.
+    is_beside: (x, y) -> mask of the elements that are not the extreme.
     """
     if not shape_of(x):
         return div(g, 1.0 + zero_or_nan(y))
@@ -110,7 +110,7 @@ def _extreme_vjp(is_beside: Any, g: Operand, y: Operand, x: Operand, axes: Any, 
     y = reshape(y, kept)
     beside = is_beside(x, y)
     ties = float(_count("max", x, axes)) - sum(beside, axes=axes, keepdims=True)
-    # So written, it is linear in g where y is NaN, too.
+    # Written this way, it is linear in g even where y is NaN.
     return where(beside, 0.0, div(reshape(g, kept), astype(ties, str(dtype_of(g))) + zero_or_nan(y)))
 
 
@@ -131,7 +131,7 @@ min = reduction(
 
 
 def _prod(x: Operand, axes: Any, keepdims: bool) -> Operand:
-    """Halves multiplied with halves: the gradient needs no division, so zeros are exact to any order."""
+    """Multiply halves pairwise: the gradient needs no division, so derivatives of any order are exact at zeros."""
     shape = shape_of(x)
     over = normalize_axes("prod", axes, len(shape))
     rest = tuple(i for i in range(len(shape)) if i not in over)
@@ -170,14 +170,14 @@ prod = composite(
 )
 
 
-#: A sum of exponentials above it is far enough from 1 for its logarithm.
+#: Sums of exponentials above this are far enough from 1 for an accurate logarithm.
 _APART = 1.25
 
 
 def log_total(exps: Any, total: Any, axes: Any) -> Array:
-    """Return the logarithm of the sum of numbers the largest of which is 1, exact also where the others are small.
+    """Return the logarithm of a sum of numbers whose maximum is 1, accurate even if the others are tiny.
 
-    total: the sum over the axes, with keepdims.
+    exps: the numbers. total: their sum over `axes`, with keepdims.
     """
     with np.errstate(divide="ignore"):
         y = np.log(total)
@@ -226,7 +226,7 @@ def _norm(x: Operand, ord: Any, axes: Any, keepdims: bool) -> Operand:
 
 
 def _euclidean(x: Array, axes: Any, keepdims: bool) -> Array:
-    """Scaled by the largest element, so that squares neither overflow nor vanish."""
+    """Compute the Euclidean norm of elements scaled by the largest, so that squares neither overflow nor underflow."""
     size = np.absolute(x)
     top = np.max(size, axis=axes, keepdims=True, initial=0.0)
     scale = np.where((top > 0) & np.isfinite(top), top, 1.0)

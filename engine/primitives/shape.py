@@ -1,4 +1,4 @@
-"""Reshaping: other shapes, orders of axes and broadcasts of the same elements."""
+"""Reshaping, transposing and broadcasting of arrays."""
 
 import math
 import operator
@@ -26,7 +26,7 @@ from engine.tracers.batching import raised
 
 
 def no_flops(*avals: Aval, out: Aval, **attrs: Any) -> int:
-    """Moving elements is no arithmetic."""
+    """Return 0: moving elements takes no arithmetic."""
     return 0
 
 
