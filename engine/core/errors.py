@@ -88,7 +88,7 @@ class NoGradientError(AutogradError):
 
 
 class StaleDataError(AutogradError):
-    """The data of a variable was replaced after the forward pass that a higher-order backward needs."""
+    """Data of a variable that was replaced since the forward pass, although the backward pass needs it."""
 
 
 class LostDerivativeError(AutogradError):

@@ -127,12 +127,12 @@ sign: Row = unary(
     scalar="1.0 if x > 0.0 else -1.0 if x < 0.0 else 0.0 if x == 0.0 else x",
     dtype="same",
     flops=1,
-    doc="-1, 0 or 1; NaN where x is.",
+    doc="Sign of x: -1, 0 or 1; NaN if x is NaN.",
 )
-floor = unary("floor", np.floor, None, flops=1, doc="The next integer below, as a float.")
-ceil = unary("ceil", np.ceil, None, flops=1, doc="The next integer above, as a float.")
-trunc = unary("trunc", np.trunc, None, flops=1, doc="The next integer towards 0, as a float.")
-round = unary("round", np.rint, None, flops=1, doc="The nearest integer, halves to even, as a float.")
+floor = unary("floor", np.floor, None, flops=1, doc="Largest integer not above x, as a float.")
+ceil = unary("ceil", np.ceil, None, flops=1, doc="Smallest integer not below x, as a float.")
+trunc = unary("trunc", np.trunc, None, flops=1, doc="x rounded towards 0, as a float.")
+round = unary("round", np.rint, None, flops=1, doc="Nearest integer, halves to even, as a float.")
 
 
 def _clip(x: Array, min: Any, max: Any) -> Array:

@@ -95,7 +95,7 @@ where: Row = elementwise(
         ex([True, False], (2,), ()),
         ex((0,), (0,), ()),
     ),
-    doc="x where the condition is not 0, else y. Both are computed; the one that is not taken never contributes to a "
+    doc="x where the condition is not 0, otherwise y. Both are computed; the one not taken never contributes to a "
     "derivative, whatever its value.",
 )
 
@@ -137,7 +137,7 @@ zero_or_nan = unary(
     scalar="0.0 if x == x else x",
     dtype="same",
     flops=1,
-    doc="0, and NaN where x is NaN: the derivative along an operand that was not chosen.",
+    doc="0, or NaN where x is NaN: the derivative along an operand that was not chosen.",
 )
 
 
@@ -152,7 +152,7 @@ maximum = binary(
     lambda g, y, a, b: _tied(g, y, a, b, a > b),
     lambda g, y, a, b: _tied(g, y, b, a, b > a),
     scalar="x1 if x1 >= x2 or x1 != x1 else x2",
-    doc="The larger of two values; NaN where one is. A tie gives half the gradient to each.",
+    doc="Larger of two values; NaN if one is NaN. A tie gives half the gradient to each.",
 )
 minimum = binary(
     "minimum",
@@ -160,5 +160,5 @@ minimum = binary(
     lambda g, y, a, b: _tied(g, y, a, b, a < b),
     lambda g, y, a, b: _tied(g, y, b, a, b < a),
     scalar="x1 if x1 <= x2 or x1 != x1 else x2",
-    doc="The smaller of two values; NaN where one is. A tie gives half the gradient to each.",
+    doc="Smaller of two values; NaN if one is NaN. A tie gives half the gradient to each.",
 )

@@ -171,7 +171,7 @@ cofactor: Row = primitive(
     flops=lambda x, out: 40 * x.size * x.shape[-1],
     examples=STACKS,
     domain=APART,
-    doc="Cofactors of the matrices of the last two axes: the gradient of det, which is exact where it is 0.",
+    doc="Cofactors of the matrices of the last two axes: the gradient of det, exact also where det is 0.",
 )
 cofactor_slope: Row = primitive(
     "cofactor_slope",
@@ -198,7 +198,7 @@ det = primitive(
     flops=_lu_flops,
     examples=(*STACKS, ex([[1.0, 2.0], [2.0, 4.0]]), ex([[0.0]])),
     domain=APART,
-    doc="Determinant of the matrices of the last two axes; its gradient is exact where it is 0.",
+    doc="Determinant of the matrices of the last two axes; its gradient is exact also where it is 0.",
 )
 det_sign = primitive(
     "det_sign",

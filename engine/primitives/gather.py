@@ -106,7 +106,7 @@ take: Row = primitive(
     vjps=(lambda g, y, x, indices, axis: scatter_add(zeros_like(x), indices, g, axis=axis), None),
     infer=_take_aval,
     examples=_TAKE,
-    doc="Elements at integer places along an axis (of the flattened array where none is given).",
+    doc="Elements at integer indices along an axis, by default of the flattened array.",
 )
 
 
@@ -186,5 +186,5 @@ get_item = composite(
         ex((3,), axis=0, indices=[]),
         ex((0, 2), axis=1, indices=[1]),
     ),
-    doc="Elements at fixed integer places along an axis.",
+    doc="Elements at fixed integer indices along an axis.",
 )

@@ -218,5 +218,5 @@ slice_add: Row = primitive(
         ex((3, 4), (3, 4), index=([0, 0, 2],)),
         ex((3, 4), (4,), index=({"start": 1},)),
     ),
-    doc="x with `updates` added at an index; where it names a place twice, both are added.",
+    doc="x with `updates` added at an index; updates of a repeated place accumulate.",
 )

@@ -89,7 +89,7 @@ log_softmax = primitive(
     infer=lambda x, axis: _axis_aval("log_softmax", x, axis),
     flops=lambda x, out, axis: 20 * x.size,
     examples=_SOFT,
-    doc="x - logsumexp(x) along an axis, exact also where softmax is all but 1.",
+    doc="x - logsumexp(x) along an axis, accurate also where softmax is nearly 1.",
 )
 
 
@@ -139,7 +139,7 @@ one_hot = primitive(
     vjps=(None,),
     infer=lambda labels, classes, ignore_index: Aval((*labels.shape, classes), BOOL),
     examples=(ex([0.0, 2.0, 1.0], classes=3), ex([[0.0], [-100.0]], classes=2), ex(1, classes=3)),
-    doc="A mask with a last axis of classes, true at the label; all false for ignore_index.",
+    doc="Mask with a last axis of classes, true at the label; all false for ignore_index.",
 )
 
 
@@ -292,7 +292,7 @@ cross_entropy_slope = primitive(
     infer=_slope_aval,
     flops=lambda x, t, out, ignore_index: 20 * x.size,
     examples=_LABELLED,
-    doc="The gradient of cross_entropy: (softmax(x) - one_hot(t)) / n at the labels that count, else 0.",
+    doc="Gradient of cross_entropy: (softmax(x) - one_hot(t)) / n, 0 for ignored labels; n is the number of others.",
 )
 
 
@@ -313,7 +313,7 @@ cross_entropy = primitive(
     infer=_cross_entropy_aval,
     flops=lambda x, t, out, ignore_index: 20 * x.size,
     examples=_LABELLED,
-    doc="Mean of -log softmax(x) at the labels t, over those that are not ignore_index; 0 where all are.",
+    doc="Mean of -log softmax(x) at the labels t, without those equal to ignore_index; 0 if all are.",
 )
 
 
@@ -351,7 +351,7 @@ dropout_mask = primitive(
     infer=lambda x, ratio: Aval(x.shape, floating(x.dtype)),
     random=True,
     examples=(ex((3,)), ex((2, 3), ratio=0.2), ex((), ratio=1.0)),
-    doc="In training, 0 with probability `ratio`, else 1 / (1 - ratio), in the shape of x; else ones.",
+    doc="In training, 0 with probability `ratio`, otherwise 1 / (1 - ratio), in the shape of x; in test mode, ones.",
 )
 
 
@@ -367,5 +367,5 @@ dropout = composite(
     attributes=(Attribute("ratio", RATIO, 0.5),),
     random=True,
     examples=(ex((3,)), ex((2, 3), ratio=0.2)),
-    doc="In training, elements set to 0 with probability `ratio` and the rest scaled by 1 / (1 - ratio); else x.",
+    doc="In training, elements set to 0 with probability `ratio`, others scaled by 1 / (1 - ratio); in test mode, x.",
 )

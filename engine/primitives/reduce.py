@@ -53,7 +53,7 @@ sum = reduction(
     emit=lambda x, axes, keepdims: lambda v: np.add.reduce(v, axis=axes, keepdims=keepdims),
     kind="linear",
     dtype=summed,
-    doc="Sum over axes; 0 where there is nothing.",
+    doc="Sum over axes; 0 if there are no elements.",
 )
 
 
@@ -74,7 +74,7 @@ mean = reduction(
     lambda g, y, x, axes, keepdims: div(_spread(g, x, axes), float(_count("mean", x, axes))),
     kind="linear",
     dtype=floating,
-    doc="Mean over axes; NaN where there is nothing.",
+    doc="Mean over axes; NaN if there are no elements.",
 )
 
 
@@ -119,14 +119,14 @@ max = reduction(
     lambda x, axes, keepdims: np.maximum.reduce(x, axis=axes, keepdims=keepdims),
     partial(_extreme_vjp, less),
     has_identity=False,
-    doc="Largest element over axes; NaN where there is one. Ties share the gradient evenly.",
+    doc="Largest element over axes; NaN if one is NaN. Ties share the gradient evenly.",
 )
 min = reduction(
     "min",
     lambda x, axes, keepdims: np.minimum.reduce(x, axis=axes, keepdims=keepdims),
     partial(_extreme_vjp, greater),
     has_identity=False,
-    doc="Smallest element over axes; NaN where there is one. Ties share the gradient evenly.",
+    doc="Smallest element over axes; NaN if one is NaN. Ties share the gradient evenly.",
 )
 
 
@@ -166,7 +166,7 @@ prod = composite(
         ex((0,)),
         ex((2, 0), axes=1),
     ),
-    doc="Product over axes; 1 where there is nothing. The gradient is exact where factors are 0.",
+    doc="Product over axes; 1 if there are no elements. The gradient is exact where factors are 0.",
 )
 
 
@@ -206,8 +206,8 @@ logsumexp = reduction(
     _logsumexp_vjp,
     dtype=floating,
     flops=20,
-    doc="log(sum(exp(x))) over axes, without overflow. Where one of the shares exp(x) / sum(exp(x)) is all but 1, its "
-    "second derivative is rounded as 1 is; those of log_softmax are not.",
+    doc="log(sum(exp(x))) over axes, without overflow. Where a probability exp(x) / sum(exp(x)) is nearly 1, second "
+    "derivatives are accurate only to rounding at 1; those of log_softmax are more accurate.",
 )
 
 
@@ -283,9 +283,9 @@ norm = composite(
     attributes=(Attribute("ord", ORDER, None), OVER_AXES, KEEPDIMS),
     domain=(POSITIVE,),
     examples=(*_SPREAD_EXAMPLES, ex((3,), ord=1), ex((2, 3), ord="inf", axes=1), ex((3,), ord=2)),
-    doc="Euclidean norm over axes (all where none is given); ord 1, 2 or inf along one axis. Where it is 0 the "
-    "gradient is 0 and second derivatives are NaN; those of norm(x)**p for p >= 2 are right. Where one "
-    "element is all but the whole norm, the second derivative along it is rounded as 1 is.",
+    doc="Euclidean norm over axes, by default all; ord 1, 2 or inf along one axis. Where it is 0 the gradient is 0 and "
+    "second derivatives are NaN; those of norm(x)**p for p >= 2 are right. Where one element is nearly the whole norm, "
+    "the second derivative along it is accurate only to rounding at 1.",
 )
 
 
@@ -316,7 +316,7 @@ argmax = primitive(
     vjps=(None,),
     infer=lambda x, axis, keepdims: _place_aval("argmax", x, axis, keepdims),
     examples=_PLACES,
-    doc="Place of the first largest element along an axis (of the flattened array where none is given).",
+    doc="Index of the first largest element along an axis, by default of the flattened array.",
 )
 argmin = primitive(
     "argmin",
@@ -327,21 +327,21 @@ argmin = primitive(
     vjps=(None,),
     infer=lambda x, axis, keepdims: _place_aval("argmin", x, axis, keepdims),
     examples=_PLACES,
-    doc="Place of the first smallest element along an axis (of the flattened array where none is given).",
+    doc="Index of the first smallest element along an axis, by default of the flattened array.",
 )
 all = reduction(
     "all",
     lambda x, axes, keepdims: np.all(x, axis=axes, keepdims=keepdims),
     None,
     dtype=lambda d: BOOL_DTYPE,
-    doc="Whether no element over axes is 0.",
+    doc="True if no element over axes is 0.",
 )
 any = reduction(
     "any",
     lambda x, axes, keepdims: np.any(x, axis=axes, keepdims=keepdims),
     None,
     dtype=lambda d: BOOL_DTYPE,
-    doc="Whether some element over axes is not 0.",
+    doc="True if an element over axes is not 0.",
 )
 
 
@@ -368,5 +368,5 @@ cumsum = composite(
     attributes=(Attribute("axis", AXIS, None),),
     examples=(ex((2, 3)), ex((2, 3), axis=1), ex(())),
     alias_of="cumulative_sum",
-    doc="Running sum along an axis (of the flattened array where none is given).",
+    doc="Running sum along an axis, by default of the flattened array.",
 )

@@ -142,8 +142,7 @@ solve: Row = primitive(
         ex((0, 2, 2), (2, 1)),
     ),
     domain=((-1.0, 2.0), (-2.0, 2.0)),
-    doc="x with a @ x = b, batched over leading axes; b is a vector only where it has one axis. NaN where a is "
-    "singular.",
+    doc="x with a @ x = b, batched over leading axes; b is a vector only if it has one axis. NaN if a is singular.",
 )
 
 
@@ -181,7 +180,7 @@ inv: Row = primitive(
     flops=lambda x, out: 2 * x.size * x.shape[-1],
     examples=STACKS,
     domain=APART,
-    doc="Inverse of the matrices of the last two axes; NaN for one that is singular.",
+    doc="Inverse of the matrices of the last two axes; NaN for a singular one.",
 )
 
 

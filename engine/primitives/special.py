@@ -28,7 +28,7 @@ gammaln = unary(
     scalar=lambda x: float(special.gammaln(max(x, _LOWEST))),
     domain=POSITIVE,
     flops=_FLOPS,
-    doc="log(abs(gamma(x))); inf at 0, -1, -2, ..., -inf and, as SciPy's, for an x below the smallest normal number.",
+    doc="log(abs(gamma(x))); inf at 0, -1, -2, ..., -inf and, as in SciPy, at subnormal numbers.",
 )
 digamma: Row = unary(
     "digamma",
