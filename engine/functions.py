@@ -1,4 +1,4 @@
-"""The public functions `F.*`: every operation of the table, by name and alias.
+"""Public functions `F.*`: every operation of the table, by name and alias.
 
 >>> from engine import functions as F
 >>> F.sin(0.5)
@@ -12,7 +12,7 @@ import engine.primitives  # noqa: F401 - fills the table
 from engine.core.messages import nearest
 from engine.core.table import CALLS
 
-# Looked up as plain module attributes: `__getattr__` below would cost more than a scalar operation.
+# Plain module attributes: a lookup through `__getattr__` below would cost more than a scalar operation.
 globals().update(CALLS)
 
 

@@ -1,4 +1,4 @@
-"""Variables of given shapes: zeros, ones and random numbers. What is random takes an explicit seed or generator."""
+"""Constructors of variables: zeros, ones and random numbers; the random ones take an explicit seed or generator."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,10 +14,12 @@ Rng = int | np.integer[Any] | np.random.Generator
 
 
 def generator(rng: Any, name: str) -> np.random.Generator:
-    """The generator itself, or PCG64 seeded with an integer; `name` stands first in the message.
+    """Return the generator itself, or PCG64 seeded with an integer; there is no hidden global state.
+
+    name: prefix of the message.
 
     Raises:
-        BadAttributeError: it is neither: nothing here draws from a hidden global state.
+        BadAttributeError: `rng` is neither a generator nor a seed.
     """
     if isinstance(rng, np.random.Generator):
         return rng
@@ -29,20 +31,20 @@ def generator(rng: Any, name: str) -> np.random.Generator:
 
 
 def zeros(shape: int | Sequence[int], *, dtype: Any = "float64") -> Variable:
-    """Zeros.
+    """Return a variable of zeros.
 
     >>> print(zeros((2, 2)).shape, zeros(()))
     (2, 2) variable(0.0)
 
     Raises:
-        BadAttributeError: a length that is no non-negative integer.
-        InvalidValueError: a dtype that is not supported.
+        BadAttributeError: a length is not a non-negative integer.
+        InvalidValueError: the dtype is not supported.
     """
     return Variable._leaf(canonical(np.zeros(_shape(shape, "zeros"), as_dtype(dtype))))
 
 
 def ones(shape: int | Sequence[int], *, dtype: Any = "float64") -> Variable:
-    """Ones. Raises as `zeros`.
+    """Return a variable of ones; errors as for `zeros`.
 
     >>> print(ones(3))
     variable([1. 1. 1.])
@@ -51,34 +53,35 @@ def ones(shape: int | Sequence[int], *, dtype: Any = "float64") -> Variable:
 
 
 def zeros_like(x: Any) -> Variable:
-    """Zeros in the shape and dtype of x: a variable, an array, a number or a list."""
+    """Return zeros of the shape and dtype of x: a variable, an array, a number or a list."""
     x = as_raw(x) if isinstance(x, list | tuple) else x
     return zeros(shape_of(x), dtype=dtype_of(x))
 
 
 def ones_like(x: Any) -> Variable:
-    """Ones in the shape and dtype of x: a variable, an array, a number or a list."""
+    """Return ones of the shape and dtype of x: a variable, an array, a number or a list."""
     x = as_raw(x) if isinstance(x, list | tuple) else x
     return ones(shape_of(x), dtype=dtype_of(x))
 
 
 def rand(shape: int | Sequence[int], *, rng: Rng, dtype: Any = "float64") -> Variable:
-    """Uniform in [0, 1).
+    """Draw from the uniform distribution on [0, 1).
 
-    rng: a seed, which gives the same numbers each time, or a generator, which goes on.
+    rng: a seed, which gives the same numbers in each call, or a generator, whose state advances.
 
     >>> bool(rand((), rng=7) == rand((), rng=7))
     True
 
     Raises:
-        BadAttributeError: a length that is no non-negative integer; no seed or generator; a dtype that is not floating.
+        BadAttributeError: a length is not a non-negative integer, `rng` is neither a seed nor a generator, or the dtype
+            is not floating.
     """
     drawn = generator(rng, "rand").random(_shape(shape, "rand"))
     return Variable._leaf(canonical(drawn.astype(_floating(dtype, "rand"), copy=False)))
 
 
 def randn(shape: int | Sequence[int], *, rng: Rng, dtype: Any = "float64") -> Variable:
-    """Normal with mean 0 and standard deviation 1. Arguments and errors as `rand`.
+    """Draw from the normal distribution with mean 0 and standard deviation 1; arguments and errors as for `rand`.
 
     >>> randn((2, 3), rng=0, dtype="float32").dtype
     dtype('float32')
@@ -89,7 +92,7 @@ def randn(shape: int | Sequence[int], *, rng: Rng, dtype: Any = "float64") -> Va
 def normal(
     shape: int | Sequence[int], mean: float = 0.0, std: float = 1.0, *, rng: Rng, dtype: Any = "float64"
 ) -> Variable:
-    """Normal with that mean and standard deviation. Arguments and errors as `rand`.
+    """Draw from the normal distribution with mean `mean` and standard deviation `std`; otherwise as `rand`.
 
     >>> print(normal(2, mean=3.0, std=0.0, rng=0))
     variable([3. 3.])

@@ -1,4 +1,4 @@
-"""Constructors of the common kinds of rows, and the shape rules that rows share."""
+"""Constructors for the common kinds of rows, and the shape and dtype rules that rows share."""
 
 import dataclasses
 from collections.abc import Callable, Iterable, Sequence
@@ -19,13 +19,13 @@ from engine.core.values import FLOAT64, INT64, Aval, DType, Shape, aval, canonic
 from engine.tracers.batching import aligned, leading
 
 Domain = tuple[float, float]
-#: What a constructor returns: the function that users call.
+#: The function that users call; constructors return it.
 Row = Callable[..., Operand]
 #: Wide enough to see curvature, narrow enough for exp.
 REAL: Domain = (-2.0, 2.0)
 POSITIVE: Domain = (0.3, 3.0)
 
-#: What one element of a transcendental function costs, in additions.
+#: Cost of one element of a transcendental function, in additions.
 TRANSCENDENTAL = 10
 
 _AXIS_SHAPES: tuple[Shape, ...] = ((), (3,), (2, 3), (0,), (2, 0))
@@ -67,9 +67,9 @@ def unary(
     flops: int = TRANSCENDENTAL,
     **fields: Any,
 ) -> Row:
-    """An elementwise row of one operand x: vjp is `(g, y, x) -> cotangent of x`, or None.
+    """Define a unary elementwise row; vjp is `(g, y, x) -> cotangent of x`, or None.
 
-    dtype: "floating" turns int and bool into float64, "same" keeps NumPy's rule, "bool" gives a mask.
+    dtype: "floating" converts int and bool to float64, "same" follows NumPy's rule, "bool" gives a mask.
     fields: further ones of `Operation` and `Lowering`.
     """
     examples = tuple(ex(shape) for shape in _AXIS_SHAPES)
@@ -87,7 +87,7 @@ def binary(
     domain: tuple[Domain, Domain] = (REAL, REAL),
     **fields: Any,
 ) -> Row:
-    """An elementwise row of two operands that broadcast: vjps are `(g, y, x1, x2) -> cotangent`.
+    """Define an elementwise row of two operands that broadcast; vjps are `(g, y, x1, x2) -> cotangent`, or None.
 
     fields: those of `elementwise`, and further ones of `Operation` and `Lowering`.
     """
@@ -110,10 +110,10 @@ def elementwise(
     takes_out: bool = False,
     **fields: Any,
 ) -> Row:
-    """An elementwise row; the result's dtype follows from `dtype_operands` and the numbers in `dtype_attributes`.
+    """Define an elementwise row; `dtype_operands` and the numbers in `dtype_attributes` determine the result's dtype.
 
-    like: the ufunc whose rule of dtypes holds, where `function` is none itself.
-    takes_out: `function` is no ufunc but takes `out` as these do: an array, which may be an operand.
+    like: the ufunc whose dtype rule applies if `function` is not a ufunc.
+    takes_out: `function` is not a ufunc but takes `out` like one: an array, which may be an operand.
     fields: further ones of `Operation` and `Lowering`.
     """
     ufunc = like or (function if isinstance(function, np.ufunc) else None)
@@ -151,7 +151,9 @@ def reduction(
     flops: int = 1,
     **fields: Any,
 ) -> Row:
-    """A row that reduces over axes: forward is `(x, axes, keepdims)`, vjp `(g, y, x, axes, keepdims)`.
+    """Define a row that reduces over axes; forward is `(x, axes, keepdims)`, vjp `(g, y, x, axes, keepdims)`.
+
+    has_identity: the reduction over no elements is defined; otherwise it raises ShapeMismatchError.
 
     fields: further ones of `Operation` and `Lowering`.
     """
@@ -182,26 +184,26 @@ def reduction(
 
 
 def composite(name: str, operands: tuple[str, ...], body: Callable[..., Any], **fields: Any) -> Row:
-    """A row in terms of other rows: `body(*operands, **attributes)`; the other fields are those of `Operation`."""
+    """Define a row in terms of other rows: `body(*operands, **attributes)`; `fields` are those of `Operation`."""
     fields.setdefault("domain", (REAL,) * len(operands))
     return define(name=name, operands=operands, body=body, kind="composite", **fields)
 
 
 def primitive(name: str, operands: tuple[str, ...], forward: Callable[..., Any], **fields: Any) -> Row:
-    """Any other row; the fields are those of `Operation`."""
+    """Define any other row; `fields` are those of `Operation` and `Lowering`."""
     fields.setdefault("domain", (REAL,) * len(operands))
     fields.setdefault("flops", lambda *avals, out, **attrs: out.size)
     fields.setdefault("kind", "other")
     return define(name=name, operands=operands, forward=forward, **fields)
 
 
-#: `axes`, which may be written `axis` as well; all where None.
+#: `axes`, also spelled `axis`; None for all.
 OVER_AXES = Attribute("axes", AXES, None, ("axis",))
 KEEPDIMS = Attribute("keepdims", BOOL, False)
 
 
 def in_floating(function: Callable[..., Any]) -> Callable[..., Any]:
-    """NumPy computes exp of a bool in float16; here it is float64, and so is whatever has no floating operand."""
+    """Wrap a function so that it computes in float64 if no operand is floating; NumPy's exp of a bool is float16."""
 
     def forward(*xs: Any, **attrs: Any) -> Any:
         kinds = [x.dtype.kind for x in xs if isinstance(x, (np.ndarray, np.generic))]
@@ -221,12 +223,12 @@ def _floating(name: str, avals: Sequence[Aval], ufunc: Any) -> DType:
 
 
 def summed(dtype: DType) -> DType:
-    """What sums of a dtype have: the dtype itself, or int64 for bool."""
+    """Return the dtype of sums: the dtype itself if floating, otherwise int64."""
     return dtype if dtype.kind == "f" else INT64
 
 
 def floating(dtype: DType) -> DType:
-    """The dtype itself, or float64 for int and bool."""
+    """Return the dtype itself if floating, otherwise float64."""
     return dtype if dtype.kind == "f" else FLOAT64
 
 
@@ -248,7 +250,7 @@ def _resolved(name: str, ufunc: np.ufunc, given: tuple[Any, ...]) -> DType:
 
 
 def promote(avals: Iterable[Aval]) -> DType:
-    """NumPy's promotion; a weak Python number adapts to the others."""
+    """Return the dtype that operands promote to, by NumPy's rule; a weak Python number adapts to the others."""
     avals = list(avals)
     if all(a.weak for a in avals):
         return BOOL_DTYPE if all(a.weak is bool for a in avals) else FLOAT64
@@ -256,10 +258,10 @@ def promote(avals: Iterable[Aval]) -> DType:
 
 
 def broadcast_shapes(name: str, shapes: Sequence[Shape]) -> Shape:
-    """The shape that all broadcast to.
+    """Return the shape to which all shapes broadcast.
 
     Raises:
-        ShapeMismatchError: they do not.
+        ShapeMismatchError: they do not broadcast.
     """
     found: Shape = ()
     for shape in shapes:
@@ -283,7 +285,7 @@ def broadcast_shapes(name: str, shapes: Sequence[Shape]) -> Shape:
 
 
 def normalize_axis(name: str, axis: int, ndim: int) -> int:
-    """A non-negative axis.
+    """Return the axis as a non-negative number.
 
     Raises:
         BadAttributeError: there is no such axis.
@@ -294,10 +296,10 @@ def normalize_axis(name: str, axis: int, ndim: int) -> int:
 
 
 def normalize_axes(name: str, axes: Any, ndim: int) -> tuple[int, ...]:
-    """Sorted non-negative axes; None means all.
+    """Return the axes as sorted non-negative numbers; None means all.
 
     Raises:
-        BadAttributeError: an axis that does not exist, or twice the same.
+        BadAttributeError: an axis does not exist, or occurs twice.
     """
     if axes is None:
         return tuple(range(ndim))
@@ -308,13 +310,13 @@ def normalize_axes(name: str, axes: Any, ndim: int) -> tuple[int, ...]:
 
 
 def reduced_shape(shape: Shape, over: tuple[int, ...], keepdims: bool) -> Shape:
-    """The shape after reducing over some axes."""
+    """Return the shape after a reduction over some axes."""
     if keepdims:
         return tuple(1 if i in over else n for i, n in enumerate(shape))
     return tuple(n for i, n in enumerate(shape) if i not in over)
 
 
 def kept_shape(x: Any, axes: Any) -> Shape:
-    """The shape of a reduction of x with keepdims."""
+    """Return the shape of a reduction of x with keepdims."""
     shape = shape_of(x)
     return reduced_shape(shape, normalize_axes("", axes, len(shape)), True)

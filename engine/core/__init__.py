@@ -1,4 +1,4 @@
-"""The core: values, the table of operations, variables on a tape, and how an operation runs on them."""
+"""Core of the engine: values, the table of operations, variables on a tape, and dispatch of operations on them."""
 
 from engine.core import (
     config,

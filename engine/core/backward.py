@@ -1,8 +1,8 @@
-"""The backward pass over a tape: iterative, linear, on raw values at first order and on variables with create_graph.
+"""Backward pass over a tape: iterative, in time linear in the tape, on raw values or (create_graph) on variables.
 
-One loop serves both: at first order a cotangent is a raw value and a row's vjp sees the raw values that the forward
-pass saved; with create_graph it is a Variable and the vjp sees the variables themselves, so that what it computes is on
-the tape as well.
+One loop serves both. At first order a cotangent is a raw value, and a row's vjp gets the raw values that the forward
+pass saved. With create_graph a cotangent is a Variable, and the vjp gets the variables themselves, so that its own
+operations are recorded too.
 """
 
 from operator import attrgetter
@@ -19,12 +19,12 @@ from engine.core.table import CALLS, OPERATIONS
 from engine.core.values import Value, as_raw, canonical, dtype_of, shape_of
 
 _generation = attrgetter("generation")
-#: Threads may go backward into one leaf; adding to its gradient must not lose any.
+#: Several threads may add to the gradient of one leaf; no contribution may be lost.
 _STORING = Lock()
 
 
 def run_backward(root: Any, create_graph: bool, retain_grad: bool, cotangent: Any) -> None:
-    """See `Variable.backward`. Gradients are stored at the end: a pass that fails has changed nothing."""
+    """Run `Variable.backward`. Gradients are stored at the end, so that a pass that fails changes nothing."""
     if create_graph and not is_recording():
         raise NoGradError("backward: create_graph=True inside no_grad would record nothing")
     seed = _seed(root, create_graph, cotangent)
@@ -36,7 +36,7 @@ def run_backward(root: Any, create_graph: bool, retain_grad: bool, cotangent: An
         v, g = _chain(root, seed)
         if v._op is None:
             if type(g) is float and g - g != 0.0:
-                # An infinity, or a NaN that may come from a branch that was not taken.
+                # Infinite, or a NaN that may come from a branch that was not taken.
                 found = _settled_pass(_reachable(root)[0], {root: seed}, create_graph, retain_grad)
             else:
                 found = [(v, g)]
@@ -66,17 +66,18 @@ def gradients(
     supports: bool = True,
     through_powers: bool = False,
 ) -> list[Any]:
-    """The gradient of several roots together with respect to any variables, None where there is no way to one.
+    """Return the gradients of several roots together with respect to `wanted`; None where no path leads to one.
 
     Nothing is stored. The same pass serves variables and the values of a tape of any level.
 
     Args:
-        roots: variables with the cotangents to start from: of their shapes and dtypes; on the tape with create_graph.
-        wanted: leaves or variables in between.
-        create_graph: gradients are on the tape themselves.
-        is_basis: zeros of the cotangents are structural ones, see `masking`.
-        supports: False where the cotangents bring theirs along, or need none.
-        through_powers: they are differentiated again in a way that the values do not show, see `powers`.
+        roots: pairs of a variable and its initial cotangent, of the same shape and dtype; with create_graph, the
+            cotangents are variables.
+        wanted: leaves or intermediate variables.
+        create_graph: record the pass, so that the gradients can be differentiated.
+        is_basis: zeros of the cotangents are structural zeros, see `masking`.
+        supports: False if the cotangents already carry their supports, or need none.
+        through_powers: the gradients will be differentiated again although the values do not show it, see `powers`.
     """
     seeds: dict[Any, Any] = {}
     for root, g in roots:
@@ -99,7 +100,7 @@ def gradients(
 def _settled_pass(
     nodes: list[Any], seeds: dict[Any, Any], create_graph: bool, retain_grad: bool
 ) -> list[tuple[Any, Any]]:
-    """The pass over a tape of variables, with supports where the tape has choices and they make a difference."""
+    """Run the pass over a tape of variables; track supports if the tape has choices and the result needs them."""
     if not _has_choices(nodes):
         return _recorded_pass(nodes, seeds, nodes, create_graph, retain_grad, create_graph)
     if not create_graph:
@@ -119,7 +120,7 @@ def _recorded_pass(
     retain_grad: bool,
     through_powers: bool,
 ) -> list[tuple[Any, Any]]:
-    """The pass, and where it goes through powers the gradients of lengths that are wanted as well."""
+    """Run the pass; if it goes through powers, add the gradients of the wanted lengths, which it skips."""
     found = _pass(nodes, seeds.copy(), create_graph, retain_grad, through_powers)
     return _with_lengths(found, nodes, seeds, wanted, create_graph) if through_powers and retain_grad else found
 
@@ -129,7 +130,7 @@ def _has_choices(nodes: list[Any]) -> bool:
 
 
 def _finish(root: Any, found: list[tuple[Any, Any]], create_graph: bool) -> None:
-    """Stores all gradients, or none."""
+    """Store all gradients, or none if one does not fit its variable."""
     for v, g in found:
         if (type(g) is not float or type(v._data) is not float) and v.shape != shape_of(g):
             raise StaleDataError(
@@ -144,7 +145,7 @@ def _finish(root: Any, found: list[tuple[Any, Any]], create_graph: bool) -> None
             return
         stored = set()
         for v, g in found:
-            # No two variables share one gradient variable.
+            # Two variables must not share one gradient variable.
             _store(v, g * 1.0 if id(g) in stored else g)
             stored.add(id(g))
 
@@ -162,7 +163,7 @@ def _seed(root: Any, create_graph: bool, cotangent: Any) -> Value:
     if not isinstance(given, kind):
         given = kind._leaf(as_raw(given))
     elif create_graph:
-        # Not the caller's own variable, whose data may be replaced, but one on the tape with the same bits.
+        # The caller's own variable may get other data later; use a recorded copy with the same bits.
         given = given * 1.0
     if given.shape != root.shape:
         raise ShapeMismatchError(f"backward: cotangent of shape {given.shape} for a variable of shape {root.shape}")
@@ -172,7 +173,7 @@ def _seed(root: Any, create_graph: bool, cotangent: Any) -> Value:
 
 
 def _chain(v: Any, g: Value) -> tuple[Any, Value]:
-    """Goes back through scalar operations of one operand, which need no bookkeeping; returns where it had to stop."""
+    """Go back through a chain of scalar unary operations without bookkeeping; return its start and the cotangent."""
     while type(v._data) is float and len(v._parents) == 1 and not v._attrs:
         x = v._saved[0]
         if type(x) is not float:
@@ -183,12 +184,12 @@ def _chain(v: Any, g: Value) -> tuple[Any, Value]:
 
 
 def _reachable(*roots: Any) -> tuple[list[Any], bool]:
-    """Every computed variable that the roots depend on, later generations first; and whether all are scalars."""
+    """Return the computed variables that the roots depend on, later generations first, and whether all are scalars."""
     kind = type(roots[0])
     nodes = list(roots)
     seen = set(roots)
     are_scalars = True
-    for v in nodes:  # grows while it is read
+    for v in nodes:  # grows during the loop
         if type(v._data) is not float:
             are_scalars = False
         for p in v._parents:
@@ -208,9 +209,9 @@ def _reachable(*roots: Any) -> tuple[list[Any], bool]:
 def _with_lengths(
     found: list[tuple[Any, Any]], nodes: list[Any], seeds: dict[Any, Any], wanted: list[Any], create_graph: bool
 ) -> list[tuple[Any, Any]]:
-    """Gradients with those of the wanted lengths and powers, which a pass through powers leaves out.
+    """Add the gradients of wanted lengths and powers, which a pass through powers skips.
 
-    They take a pass of their own. What is behind a length gets its gradient from the first one.
+    They take a second, plain pass; all other gradients stay those of the first pass.
     """
     inside = {v for v in wanted if v._op is not None and (v._op.power_vjps or v._op.name in POWERS)}
     if not inside or not any(map(smooth_power, (v for v in nodes if v._op is not None and v._op.name in POWERS))):
@@ -222,7 +223,7 @@ def _with_lengths(
 def _back_through_power(
     lengths: list[tuple[Any, Any]], y: Any, g: Any, create_graph: bool, grads: dict[Any, Any], leaves: list[Any]
 ) -> None:
-    """Adds what comes back to the operands of the lengths that a node is a power of."""
+    """Add the cotangents of the operands of those lengths of which node `y` is a smooth power."""
     for v, power in lengths:
         xs = _on_tape(v)[1] if create_graph else v._saved
         if float in map(type, v._saved) and any(type(raw) is not float for raw in (*v._saved, g)):
@@ -245,9 +246,10 @@ def _back_through_power(
 def _pass(
     nodes: list[Any], grads: dict[Any, Any], create_graph: bool, retain_grad: bool, through_powers: bool = False
 ) -> list[tuple[Any, Any]]:
-    """Goes down from what has a gradient; returns leaves with theirs, and all variables where they are retained.
+    """Propagate cotangents from later to earlier nodes; return the leaves (or all variables) with their gradients.
 
-    through_powers: from smooth powers of lengths on to what the lengths were computed from, see `powers`.
+    retain_grad: return the gradients of intermediate variables too.
+    through_powers: differentiate smooth powers of lengths with respect to the operands of the lengths, see `powers`.
     """
     kind = type(nodes[0])
     get, pop = grads.get, grads.pop
@@ -297,7 +299,7 @@ def _pass(
 
 
 def _strong(v: Any, xs: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Operands as the forward pass had them: among arrays a scalar variable has a dtype of its own, a number none."""
+    """Return the operands as in the forward pass: a scalar variable is a strong float64, a Python number is weak."""
     kind = type(v)
     return tuple(
         np.float64(x) if type(x) is float and type(p) is kind else x for x, p in zip(xs, v._parents, strict=True)
@@ -305,7 +307,7 @@ def _strong(v: Any, xs: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def _computed(cotangents: Any) -> list[Any]:
-    """Vjps that give what is there already: a variadic row gives all its cotangents at once."""
+    """Wrap cotangents that are already computed as vjps: the `vjp` of a variadic row returns all of them at once."""
     return [lambda *_, gx=gx, **__: gx for gx in cotangents]
 
 
@@ -326,7 +328,7 @@ def _on_tape(v: Any) -> tuple[Any, tuple[Any, ...]]:
 
 
 def fitted(gx: Any, raw: Any) -> Any:
-    """Undoes broadcasting and promotion: a cotangent in the shape and dtype of its operand."""
+    """Undo broadcasting and promotion: return a cotangent in the shape and dtype of its operand."""
     if isinstance(gx, (np.generic, int)):
         gx = canonical(gx)
     if shape_of(gx) != shape_of(raw):

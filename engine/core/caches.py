@@ -1,4 +1,4 @@
-"""Caches: bounded in entries and in bytes, for any number of threads; what is missing is made by one at a time."""
+"""Thread-safe caches, bounded in entries and in bytes; a missing entry is made by one thread at a time."""
 
 import threading
 from collections import OrderedDict
@@ -11,7 +11,7 @@ Kept = TypeVar("Kept")
 
 
 class Lru(Generic[Key, Kept]):
-    """Values by key, for any number of threads.
+    """Thread-safe mapping that evicts the least recently used entries above its limits.
 
     >>> kept = Lru(limit_entries=2, limit_bytes=100)
     >>> for name in "abac":
@@ -32,7 +32,7 @@ class Lru(Generic[Key, Kept]):
         return len(self._kept)
 
     def get(self, key: Key) -> Kept | None:
-        """What is kept under a key, which counts as a use."""
+        """Return the value of `key`, or None; this counts as a use."""
         with self._lock:
             found = self._kept.get(key)
             if found is None:
@@ -41,7 +41,7 @@ class Lru(Generic[Key, Kept]):
             return found[0]
 
     def put(self, key: Key, value: Kept, size: int) -> None:
-        """Keeps a value of `size` bytes in place of what the key had, unless it alone is beyond a limit."""
+        """Store a value of `size` bytes under `key`, unless it alone exceeds a limit."""
         with self._lock:
             if size > self._limit_bytes or not self._limit_entries:
                 return
@@ -54,7 +54,7 @@ class Lru(Generic[Key, Kept]):
                 self.nbytes -= freed
 
     def pop(self, key: Key) -> Kept | None:
-        """What is kept under a key, which is then kept no longer."""
+        """Remove the entry of `key` and return its value, or None."""
         with self._lock:
             found = self._kept.pop(key, None)
             if found is None:
@@ -63,9 +63,9 @@ class Lru(Generic[Key, Kept]):
             return found[0]
 
     def found_or_made(self, key: Key, make: Callable[[], Kept], size_of: Callable[[Kept], int]) -> Kept:
-        """What is kept under a key. Where many ask for what is not, one makes it and the others wait.
+        """Return the value of `key`; if it is missing, one thread makes and stores it while the others wait.
 
-        Whatever `make` raises reaches who called it; the next one tries again.
+        An error of `make` propagates to its caller; the next waiting thread tries again.
         """
         found = self.get(key)
         if found is not None:
@@ -79,9 +79,9 @@ class Lru(Generic[Key, Kept]):
 
     @contextmanager
     def making(self, key: Key) -> Iterator[None]:
-        """While one makes what belongs to a key, others who would do the same wait."""
+        """Serialize threads that make the value of the same key."""
         with self._lock:
-            # What is made may ask for itself: that is an endless recursion, and no deadlock.
+            # Making a value may request the same key: a reentrant lock turns a deadlock into a RecursionError.
             lock, waiting = self._making.get(key) or (threading.RLock(), 0)
             self._making[key] = lock, waiting + 1
         try:

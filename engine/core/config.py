@@ -1,4 +1,4 @@
-"""Two switches, `no_grad` and `test_mode`: context variables, which nest and never leak between threads or tasks."""
+"""The switches `no_grad` and `test_mode`: context variables, which nest and never leak between threads or tasks."""
 
 import functools
 import inspect
@@ -10,13 +10,13 @@ from typing import Any, TypeVar
 _recording: ContextVar[bool] = ContextVar("recording", default=True)
 _training: ContextVar[bool] = ContextVar("training", default=True)
 
-#: Whether operations on variables are recorded for a backward pass. Read once per operation, hence a bound method.
+#: Return whether operations on variables are recorded. Called once per operation, hence the bound method.
 is_recording = _recording.get
-#: Whether operations that differ between training and use (dropout) behave as in training.
+#: Return whether operations that differ between training and inference (dropout) behave as in training.
 is_training = _training.get
 
 
-#: What a flag was before each `with` that is still open, innermost first: (value, the rest).
+#: Earlier values of a flag, one for each open `with`, innermost first: (value, the rest).
 Stack = tuple[bool, Any] | None
 
 
@@ -24,13 +24,13 @@ Switch = TypeVar("Switch", bound="_Off")
 
 
 class _Off:
-    """Switches one flag off. It keeps nothing itself: one object may be entered by many threads and tasks."""
+    """Switch one flag off. It has no state of its own: many threads and tasks may enter one object."""
 
     _flag: ContextVar[bool]
     _before: ContextVar[Stack]
 
     def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Decorates a function or a coroutine function; a generator would leak the switch between its steps.
+        """Decorate a function or a coroutine function; in a generator the switch would leak between its steps.
 
         Raises:
             TypeError: for a generator function.
@@ -67,7 +67,7 @@ class _Off:
 
 
 class no_grad(_Off):  # noqa: N801 - reads as a keyword, as in every library of the field
-    """Operations inside are not recorded: faster, and nothing to go backward through.
+    """Do not record operations inside: they run faster, and their results have no gradient.
 
     >>> from engine import Variable, functions as F
     >>> with no_grad():
@@ -81,20 +81,20 @@ class no_grad(_Off):  # noqa: N801 - reads as a keyword, as in every library of 
 
 
 def off_since() -> Stack:
-    """What tells spans of `no_grad` apart: it is another object inside of each."""
+    """Return the identity of the innermost `no_grad` span."""
     return no_grad._before.get()
 
 
 def records_since(began: Any) -> bool:
     """Return whether derivatives are wanted by a transform that began at `off_since()`.
 
-    A span of `no_grad` that began inside of the transform turns them off.
+    A `no_grad` span that began inside the transform turns them off.
     """
     return is_recording() or off_since() is began
 
 
 class test_mode(_Off):  # noqa: N801
-    """Operations inside behave as in use, not as in training: dropout passes its input through.
+    """Run operations inside as in inference, not as in training: dropout passes its input through.
 
     >>> from engine import Variable, functions as F
     >>> with test_mode():

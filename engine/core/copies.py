@@ -1,8 +1,8 @@
-"""Deep copies and pickles of variables, with their tapes, however long: without recursion.
+"""Deep copies and pickles of variables with their tapes, of any length, without recursion.
 
-`copy.deepcopy` and `pickle` ask for the parts of one object after another, and would go down a tape level by level. All
-variables that one is computed from, gradients included, are therefore copied as one object, of flat lists. What is
-copied together stays together: variables that share operands share them afterwards.
+`copy.deepcopy` and `pickle` visit the parts of each object and would recurse down a tape level by level. Therefore all
+variables from which one is computed, gradients included, are copied as one object that holds flat lists. Variables that
+share operands still share them after the copy.
 """
 
 import copyreg
@@ -14,12 +14,12 @@ from weakref import ref
 from engine.core.values import DTYPES, Value
 from engine.core.variable import Variable
 
-#: A variable of the same tape by its place, one of another tape, or None.
+#: The place of a variable on the same tape, a variable of another tape, or None.
 Reference = int | Variable | None
 
 
 class Tape:
-    """Variables that are copied as one; exists as long as a copy is being made."""
+    """Variables that are copied as one object; lives only while a copy is made."""
 
     __slots__ = ("__weakref__", "places", "variables")
 
@@ -41,7 +41,7 @@ class Tape:
             v._op, v._attrs = op, attrs
 
     def _links(self, v: Variable) -> tuple[Any, ...]:
-        """Record of how a variable was computed; None for an operand that is still the data of its variable."""
+        """Record of a variable's operation and operands; a saved operand that is its variable's data becomes None."""
         pairs = list(zip(v._parents, v._saved, strict=True))
         saved = [None if type(p) is Variable and p._data is raw else raw for p, raw in pairs]
         return self._reference(v._grad), v._op, [self._reference(p) for p, _ in pairs], saved, v._attrs
@@ -54,13 +54,13 @@ class Tape:
 
 
 class _Copying(threading.local):
-    """The tapes of which copies are being made by one thread, by identity of each of their variables."""
+    """Tapes that the current thread is copying, by the `id` of each of their variables."""
 
     def __init__(self) -> None:
         self.tapes: dict[int, ref[Tape]] = {}
 
     def add(self, tape: Tape) -> None:
-        """Keeps a tape for as long as somebody else does."""
+        """Register a tape, by weak reference."""
         tapes, places = self.tapes, tape.places
 
         def forget(gone: "ref[Tape]") -> None:
@@ -71,7 +71,7 @@ class _Copying(threading.local):
         tapes.update(dict.fromkeys(places, ref(tape, forget)))
 
     def tape(self, v: Variable) -> Tape | None:
-        """The tape of a variable, where it has all that the variable holds now."""
+        """Return the tape of a variable; None if it lacks a variable that this one now holds."""
         found = self.tapes.get(id(v))
         return None if found is None or any(id(p) not in self.tapes for p in _linked(v)) else found()
 
@@ -80,7 +80,7 @@ _copying = _Copying()
 
 
 def _reduced(v: Variable) -> tuple[Callable[..., Variable], tuple[Tape, int]]:
-    """A variable as a place on a tape, for `pickle` and `copy.deepcopy`."""
+    """Reduce a variable to a place on a tape, for `pickle` and `copy.deepcopy`."""
     tape = _copying.tape(v)
     if tape is None:
         tape = Tape(_reached(v, _copying.tapes))
@@ -89,16 +89,16 @@ def _reduced(v: Variable) -> tuple[Callable[..., Variable], tuple[Tape, int]]:
 
 
 def _linked(v: Variable) -> Iterator[Variable]:
-    """The variables that one holds."""
+    """Yield the variables to which a variable refers: its parents and its gradient."""
     for p in (*v._parents, v._grad):
         if type(p) is Variable:
             yield p
 
 
 def _reached(v: Variable, known: Container[int]) -> list[Variable]:
-    """A variable and all that it holds, directly or not, but for those that are being copied already."""
+    """Return a variable and all variables reachable from it, except those in `known`."""
     found, seen = [v], {id(v)}
-    for each in found:  # grows while it is read
+    for each in found:  # grows during the loop
         for p in _linked(each):
             if id(p) not in seen and id(p) not in known:
                 seen.add(id(p))
@@ -111,7 +111,7 @@ def _picked(tape: Tape, place: int) -> Variable:
 
 
 def _restored(data: Sequence[Value], about: Sequence[tuple[str | None, int]]) -> Tape:
-    """A tape whose variables know nothing of each other yet."""
+    """Return a tape of variables that are not linked yet (see `Tape.__setstate__`)."""
     variables = [Variable._leaf(_native(value)) for value in data]
     for v, (name, generation) in zip(variables, about, strict=True):
         v.name, v.generation = name, generation
@@ -119,7 +119,7 @@ def _restored(data: Sequence[Value], about: Sequence[tuple[str | None, int]]) ->
 
 
 def _native(value: Any) -> Any:
-    """An array that was unpickled has a dtype that is equal to NumPy's own, but is another object."""
+    """Return an unpickled array with NumPy's own dtype object: its dtype is equal, but another object."""
     dtype = DTYPES.get(str(getattr(value, "dtype", None)))
     return value if dtype is None or value.dtype is dtype else value.view(dtype)
 

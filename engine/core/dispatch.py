@@ -1,7 +1,7 @@
-"""Dispatch: how a row runs on floats, arrays, Variables and Symbols.
+"""Dispatch of a row on floats, arrays, Variables and tracers.
 
-`public_call` makes the function that users call: a fast path for scalars, which is where an autograd library spends its
-time, and `apply` for all else.
+`public_call` makes the function that users call: a fast path for scalars, where an autograd library spends its time,
+and `apply` for everything else.
 """
 
 from collections.abc import Callable
@@ -21,17 +21,17 @@ from engine.core.variable import CONSTANT, Variable
 _new = object.__new__
 _NUMBERS = (float, int, bool)
 _STRONG = (Variable, np.float64)
-#: Kinds of rows in which an integer takes the dtype of what it meets.
+#: Kinds of rows in which a Python integer takes the dtype of the other operands.
 PROMOTING = ("elementwise", "bilinear")
 
 
 def runner(op: Operation) -> Callable[..., Any]:
-    """Return what runs an operation on operands and attributes that `bind` has sorted: its `run`."""
+    """Return the `run` of an operation: it takes the operands and attributes that `bind` returns."""
     return partial(apply if op.body is None else _composed, op)
 
 
 def _composed(op: Operation, operands: tuple[Any, ...], attrs: Attributes, **extra: Any) -> Any:
-    """Run a composite; errors of the operations in its body get its name."""
+    """Run a composite; errors raised in its body are prefixed with its name."""
     try:
         return op.body(*map(_operand_of_body, operands), **attrs, **extra)  # type: ignore[misc]
     except AutogradError as error:
@@ -41,20 +41,20 @@ def _composed(op: Operation, operands: tuple[Any, ...], attrs: Attributes, **ext
 
 
 def _operand_of_body(x: Any) -> Any:
-    """Return an operand of a composite: arrays have one of the four dtypes, in the byte order of the machine."""
+    """Convert an operand of a composite: arrays get one of the four dtypes, in native byte order."""
     if type(x) is np.ndarray:
         return canonical(x)
     return as_raw(x) if isinstance(x, (list, tuple)) else x
 
 
 def public_call(op: Operation) -> Callable[..., Any]:
-    """The function that users call."""
+    """Return the function that users call."""
     if op.lowering.scalar and op.is_differentiable and not op.attributes and len(op.operands) <= 2:
         call = _unary(op) if len(op.operands) == 1 else _binary(op)
     else:
         call = _general(op)
     call.__name__ = call.__qualname__ = op.name
-    # Where it is found by that name, by `pickle` among others.
+    # The module in which `pickle` finds it by that name.
     call.__module__ = "engine.functions"
     call.__doc__ = f"{op.doc}\n\nSignature: `{op.signature()}`."
     return call
@@ -84,7 +84,7 @@ def _general(op: Operation) -> Callable[..., Any]:
 
 
 def _unary(op: Operation) -> Callable[..., Any]:
-    """The fast path of an elementwise operation of one operand: floats and scalar variables; all else to `apply`."""
+    """Return the call of a unary elementwise row: a fast path for floats and scalar variables, otherwise `apply`."""
     scalar: Callable[..., float] = op.lowering.scalar  # type: ignore[assignment]
 
     def call(x: Any) -> Any:
@@ -121,7 +121,7 @@ def _unary(op: Operation) -> Callable[..., Any]:
 
 
 def _binary(op: Operation) -> Callable[..., Any]:
-    """The same for two operands, one of which may be a Python number."""
+    """Return the call of a binary elementwise row: a fast path as in `_unary`; one operand may be a Python number."""
     scalar: Callable[..., float] = op.lowering.scalar  # type: ignore[assignment]
 
     def call(x1: Any, x2: Any) -> Any:
@@ -178,22 +178,22 @@ def _binary(op: Operation) -> Callable[..., Any]:
 
 
 def _edge(op: Operation, raws: tuple[float, ...]) -> float:
-    """What NumPy gives where Python's float functions raise: inf and nan."""
+    """Compute with NumPy, which returns inf or nan where Python's float functions raise."""
     with np.errstate(all="ignore"):
         return float(op.forward(*map(np.float64, raws)))
 
 
 def apply(op: Operation, args: tuple[Any, ...], attrs: Attributes, **extra: Any) -> Any:
-    """Runs a primitive on whatever its operands are: raw values give a raw value, variables go on the tape.
+    """Run a primitive on operands of any kind: raw values give a raw value, variables are recorded on the tape.
 
     Args:
         op: a row with a `forward`.
         args: its operands.
         attrs: its attributes, parsed.
-        extra: what `forward` needs beside them and the tape does not (a generator of random numbers).
+        extra: further arguments of `forward` that are not recorded (a generator of random numbers).
 
     Raises:
-        ShapeMismatchError, BadAttributeError, InvalidValueError: as the row's `infer` finds.
+        ShapeMismatchError, BadAttributeError, InvalidValueError: raised by the row's `infer`.
     """
     raws: list[Any] = []
     generation = -1
@@ -239,7 +239,7 @@ def apply(op: Operation, args: tuple[Any, ...], attrs: Attributes, **extra: Any)
                 raws = [d if type(d) is float else float(d) for d in raws]
             y = _of_scalars(op, raws, attrs, extra)
         elif has_floats:
-            # A scalar variable is strong, as NumPy's scalars are; a Python number is weak.
+            # A scalar variable is strong, like a NumPy scalar; a Python number is weak.
             pairs = zip(raws, args, strict=True)
             strong = [np.float64(d) if type(d) is float and type(x) in _STRONG else d for d, x in pairs]
             y = op.forward(*strong, **attrs, **extra)
@@ -277,9 +277,9 @@ def _of_scalars(op: Operation, raws: list[Any], attrs: Attributes, extra: dict[s
 
 
 def operand(op: Operation, x: Any) -> Any:
-    """What a user gives, as an operand of an operation: a number, an array, or a variable or tracer as it is.
+    """Convert a user's argument to an operand: a number or an array; variables and tracers stay unchanged.
 
-    A symbol that stands for a Python number becomes that number: rows may look at it (a power at its exponent).
+    A symbol that represents a known Python number becomes that number: rows may inspect it (`pow` its exponent).
     """
     kind = type(x)
     if kind is Symbol and x.aval.weak:
@@ -291,7 +291,7 @@ def operand(op: Operation, x: Any) -> Any:
 
 
 def _literal(op: Operation, x: Any) -> Any:
-    """A Python number stays weak where operands are promoted; lists and NumPy's scalars become raw values."""
+    """Convert a literal to an operand: ints stay weak in promoting rows; lists and NumPy scalars become raw values."""
     if type(x) is int and op.kind in PROMOTING and abs(x) < 2**63:
         return x
     if type(x) is bool:

@@ -1,7 +1,7 @@
-"""Every error that the engine raises, and the collector that reports many at once.
+"""Errors that the engine raises, and a collector that reports many faults at once.
 
-The order of the classes below is the order in which faults are reported: where a program has several kinds, the first
-kind answers, with all its places.
+The order of the classes below is the order in which faults are reported: if a program has several kinds of faults, the
+first kind is raised, with all its places.
 """
 
 from collections.abc import Iterable
@@ -11,9 +11,9 @@ Loc = tuple[str | int, ...]
 
 
 class Fault(NamedTuple):
-    """One place that is wrong: a path into the document (empty for a local call) and what is wrong with it.
+    """One fault: its path in the document (empty for a local call) and its message.
 
-    limit: where a limit refuses, its name: depth, chain, nodes, elements, bytes or flops.
+    limit: name of the exceeded limit, if any: depth, chain, nodes, elements, bytes or flops.
     """
 
     loc: Loc
@@ -22,7 +22,7 @@ class Fault(NamedTuple):
 
 
 class AutogradError(Exception):
-    """Base of all: `detail` says what was given and what was expected, `faults` every place of this kind."""
+    """Base of all errors. detail: the given and the expected value. faults: every fault of this kind."""
 
     def __init__(self, detail: str, loc: Loc = (), *, faults: Iterable[Fault] = ()) -> None:
         super().__init__(detail)
@@ -30,13 +30,13 @@ class AutogradError(Exception):
         self.faults = tuple(faults) or (Fault(loc, detail),)
 
     def of(self, name: str) -> Self:
-        """The same error with the name of an operation before what it says."""
+        """Return the same error with its messages prefixed with the name of an operation."""
         faults = [fault._replace(msg=f"{name}: {fault.msg}") for fault in self.faults]
         return type(self)(f"{name}: {self.detail}", faults=faults)
 
 
 class InvalidValueError(AutogradError):
-    """A value that cannot be taken: ragged, of an unknown dtype, an index out of range, lossy to convert."""
+    """A value that is not accepted: ragged, of an unknown dtype, an index out of range, or a lossy conversion."""
 
 
 class ProgramSyntaxError(AutogradError):
@@ -60,7 +60,7 @@ class BadAttributeError(AutogradError):
 
 
 class UnknownNameError(AutogradError):
-    """A name that is neither an input that was given nor a node."""
+    """A name that is neither a given input nor a node."""
 
 
 class CycleError(AutogradError):
@@ -68,35 +68,35 @@ class CycleError(AutogradError):
 
 
 class ShapeMismatchError(AutogradError):
-    """Shapes that do not fit together."""
+    """Shapes that do not match."""
 
 
 class NotScalarError(AutogradError):
-    """One element was needed, more were given."""
+    """A value that must have one element, but has none or several."""
 
 
 class NotDifferentiableError(AutogradError):
-    """A derivative of, or with respect to, something that is not floating or has none."""
+    """A derivative of, or with respect to, a value that is not floating or not differentiable."""
 
 
 class NoGradError(AutogradError):
-    """A backward pass was asked for where none is recorded."""
+    """A request for a backward pass where nothing is recorded."""
 
 
 class NoGradientError(AutogradError):
-    """A gradient was asked for where there is none."""
+    """A request for a gradient that does not exist."""
 
 
 class StaleDataError(AutogradError):
-    """The data of a variable was replaced after the forward pass that a higher-order backward needs."""
+    """Data of a variable that was replaced since the forward pass, although the backward pass needs it."""
 
 
 class LostDerivativeError(AutogradError):
-    """A value under differentiation would become a plain number or array, which has no derivative."""
+    """A conversion of a value under differentiation to a plain number or array, which has no derivative."""
 
 
 class LeakedValueError(AutogradError):
-    """A value of a transform is used after the transform has ended."""
+    """A value of a transform that is used after the transform has ended."""
 
 
 class NotSupportedError(AutogradError):
@@ -104,30 +104,30 @@ class NotSupportedError(AutogradError):
 
 
 class LimitExceededError(AutogradError):
-    """A cost above a limit; nothing has run. `limit` is the limit's name, as in `Fault`."""
+    """A cost above a limit; nothing has run. `limit` is the name of the limit, as in `Fault`."""
 
     def __init__(self, detail: str, loc: Loc = (), *, limit: str = "", faults: Iterable[Fault] = ()) -> None:
         super().__init__(detail, faults=tuple(faults) or (Fault(loc, detail, limit),))
 
     @property
     def limit(self) -> str:
-        """Name of the limit that refuses; empty where it has none."""
+        """Name of the exceeded limit; empty if unknown."""
         return next((fault.limit for fault in self.faults if fault.limit), "")
 
 
 class LostDerivativeWarning(UserWarning):
-    """The value of a recorded variable was taken without its derivative: `float(v)`, `math.sin(v)`, `Variable(v)`."""
+    """Use of a recorded variable's value without its derivative: `float(v)`, `math.sin(v)`, `Variable(v)`."""
 
 
 ORDER: tuple[type[AutogradError], ...] = tuple(AutogradError.__subclasses__())
 
 
-#: As many places of one kind are listed.
+#: Maximum number of faults listed per kind.
 MAX_FAULTS = 100
 
 
 class Faults:
-    """Collects faults while a document is checked.
+    """Collector of the faults of a document.
 
     >>> faults = Faults()
     >>> faults.add(UnknownOperationError, 'unknown operation "sine"; nearest: sin', ("graph", "nodes", 0))
@@ -143,25 +143,25 @@ class Faults:
         return bool(self._found)
 
     def add(self, kind: type[AutogradError], msg: str, loc: Loc = (), limit: str = "") -> None:
-        """Notes one fault and goes on; beyond MAX_FAULTS of a kind, no more are kept."""
+        """Record a fault; beyond MAX_FAULTS of a kind, drop it."""
         found = self._found.setdefault(kind, [])
         if len(found) < MAX_FAULTS:
             found.append(Fault(loc, msg, limit))
 
     def is_full(self, kind: type[AutogradError]) -> bool:
-        """Whether looking for more faults of a kind is of no use."""
+        """Return whether the list of a kind is full: further faults of it would be dropped."""
         return len(self._found.get(kind, ())) >= MAX_FAULTS
 
     def take(self, error: AutogradError, loc: Loc = ()) -> None:
-        """Notes the faults of an error that was caught, `loc` before their places."""
+        """Record the faults of a caught error, with `loc` prepended to their paths."""
         for fault in error.faults:
             self.add(type(error), fault.msg, loc + fault.loc, fault.limit)
 
     def check(self) -> None:
-        """Raises the first kind found, in the order of this module, with all its places; returns if there is none.
+        """Raise the first kind recorded, in the order of this module, with all its faults; return if there is none.
 
         Raises:
-            AutogradError: of the kind found.
+            AutogradError: of that kind.
         """
         for kind in ORDER:
             if kind in self._found:

@@ -1,4 +1,4 @@
-"""Lowering: how generated code computes an operation, beside what the operation means."""
+"""Lowering of operations to generated code."""
 
 import math
 import operator
@@ -10,22 +10,21 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lowering:
-    """How generated code computes an operation; all of it may be left out.
+    """Lowering of an operation to generated code; every field is optional.
 
     Fields:
-        scalar: the operation on floats alone.
-        inline: an expression for it, `{0}` standing for the first operand; empty where `scalar` is called. It may call
-            functions of Python's math, which are in `inline_names`.
-        ufunc: the function of NumPy's that `forward` is on floats, or one that takes `out` as these do; a result may
-            be written over one of its operands.
-        begin, finish: `forward` in two parts, for operations that begin alike: finish(begin(*operands, **attrs)).
-        emit: (*avals, **attrs) -> a function that computes it from operands of these shapes and dtypes alone, faster.
-        takes_out: the function that is emitted takes the array to write to as one more argument, which may be its
-            first operand.
+        scalar: the operation on Python floats.
+        inline: an expression for it, with `{0}` for the first operand; if empty, generated code calls `scalar`. The
+            expression may call functions of Python's math; these are in `inline_names`.
+        ufunc: the ufunc that equals `forward` on floating operands, or a function that takes `out` like a ufunc; the
+            result may overwrite one of the operands.
+        begin, finish: `forward` in two parts, which lets operations share the first: finish(begin(*operands, **attrs)).
+        emit: (*avals, **attrs) -> a faster function, specialized to operands of these shapes and dtypes.
+        takes_out: the emitted function takes the output array as one more argument, which may be its first operand.
         is_fresh: its result never shares memory with an operand.
-        is_commutative: it gives the same bits for its operands in another order.
-        is_exact: IEEE 754 prescribes its result, so that one element and many round alike.
-        is_long: one element takes long enough for tiles of a few thousand to be worth a thread.
+        is_commutative: the result has the same bits if the operands are swapped.
+        is_exact: IEEE 754 prescribes the result, so that scalar and array code round alike.
+        is_long: an element takes long enough for tiles of a few thousand elements to be worth a thread.
     """
 
     scalar: Callable[..., Any] | None = None
@@ -45,8 +44,8 @@ class Lowering:
 def of_floats(scalar: Any, operands: Sequence[str], symbol: str) -> dict[str, Any]:
     """Return `scalar`, `inline` and `inline_names` of an operation.
 
-    scalar: a function of floats, the expression in terms of the operands that it computes, or None.
-    symbol: the operator of Python's that it is, if any.
+    scalar: a function of floats, an expression in terms of the operands, or None.
+    symbol: its Python operator, if any.
     """
     if isinstance(scalar, str):
         names = {f: getattr(math, f) for f in re.findall(r"(\w+)\(", scalar) if hasattr(math, f)}
@@ -59,7 +58,7 @@ def of_floats(scalar: Any, operands: Sequence[str], symbol: str) -> dict[str, An
 
 
 def _placed(expression: str, operands: Sequence[str]) -> str:
-    """Return an expression with a place for each operand in the stead of its name.
+    """Replace the operand names in an expression by format placeholders.
 
     >>> _placed("x1 if x1 >= x2 else x2", ("x1", "x2"))
     '{0} if {0} >= {1} else {1}'

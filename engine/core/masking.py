@@ -1,13 +1,14 @@
-"""Structural zeros: cotangents and tangents that know where nothing that was computed leads to them.
+"""Structural zeros: cotangents and tangents with their supports.
 
-A choice (`where`, a slice, a maximum) takes some elements and leaves out others. What was left out must not contribute
-to a derivative, whatever its value: 0 times an infinite slope would be NaN. A `Masked` value holds a cotangent or a
-tangent with its support, the elements that a taken branch leads to; outside of it the value is exactly 0. Rows' vjps,
-which are written in other rows, compute the supports as they compute the cotangents: there is a rule here for each kind
-of row that a vjp is made of, and nothing in the rows.
+A choice (`where`, a slice, a maximum) takes some elements and leaves out others. An element that was left out must not
+contribute to a derivative, whatever its value: 0 times an infinite slope would be NaN. A `Masked` value holds a
+cotangent or tangent with its support, the elements to which a taken branch leads; outside the support the value is
+exactly 0. A row's vjp consists of calls of other rows, so the supports are propagated by a rule for each kind of row;
+the rows themselves contain nothing for it.
 
-A pass without supports gives the same wherever its result is finite, as derivatives are linear and 0 times a finite
-slope is 0. So a first pass is plain, and only where its result is not finite a second one has supports: see `settled`.
+A pass without supports gives the same result wherever that is finite, since derivatives are linear and 0 times a finite
+slope is 0. Therefore the first pass is plain, and a second pass tracks supports only if the first result is not finite:
+see `settled`.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -26,16 +27,16 @@ from engine.core.values import Shape, canonical, dtype_of, shape_of
 #: True everywhere, False nowhere, or a mask that broadcasts to the value.
 Support = Any
 
-#: Above all other tracers: what they hold is masked, never the other way round.
+#: Above all other tracers: a Masked value holds other tracers, never the reverse.
 _LEVEL = 2**40
-#: Vectors of as many elements count as long.
+#: Length from which a vector is long.
 LONG = 8192
-#: Linear rows whose every element of the result has an element of the operand in it.
+#: Linear rows in which every element of the result depends on an element of the operand.
 _FILLING = frozenset("astype broadcast_to concat cumulative_sum mean reshape slice sum sum_to take transpose".split())
 
 
 class Masked(Tracer):
-    """A cotangent or tangent that is 0 outside of its support."""
+    """A cotangent or tangent that is 0 outside its support."""
 
     __slots__ = ("support", "value")
 
@@ -66,14 +67,14 @@ class Masked(Tracer):
         return is_differentiated(self.value)
 
     def concrete(self) -> Any:
-        """The number behind it."""
+        """Return the number that the value represents."""
         return concrete(self.value)
 
 
 class Masking:
-    """Computes values with their supports.
+    """Recorder that computes values with their supports.
 
-    merges: masks of known elements that are all true, or all false, become True or False.
+    merges: replace a known mask that is all true (all false) by True (False).
     """
 
     level = _LEVEL
@@ -84,16 +85,16 @@ class Masking:
         self._merges = merges
 
     def record(self, op: Operation, args: tuple[Any, ...], attrs: Attributes, **extra: Any) -> Masked:
-        """Runs an operation on values, and finds the support of its result."""
+        """Run an operation and compute the support of its result."""
         rule = _RULES.get(op.name) or _BY_KIND.get(op.kind, _stopped)
         values = [lowered(x.value) if isinstance(x, Masked) else x for x in args]
-        # None for what is not masked.
+        # None for an operand that is not masked.
         supports = [x.support if isinstance(x, Masked) else None for x in args]
         y, support = rule(op, values, supports, attrs)
         return Masked(y, self.merged(support), self)
 
     def merged(self, support: Support) -> Support:
-        """A support in its simplest form: without derivatives, and True or False where it is known to be."""
+        """Simplify a support: strip derivatives; replace a mask by True or False if it is known to be uniform."""
         while getattr(support, "carries_derivative", False):
             support = support.held[0]
         if self._merges and type(support) is np.ndarray:
@@ -106,19 +107,19 @@ _PROBING = Masking(merges=False)
 
 
 def everywhere(value: Any) -> Masked:
-    """A cotangent or tangent of a user's: a 0 in it is a number like others."""
+    """Wrap a user's cotangent or tangent: full support, as a 0 in it is a number like any other."""
     return Masked(value, True)
 
 
 def nonzero(value: Any) -> Masked:
-    """A cotangent or tangent whose zeros say that nothing leads there, as those of a basis do."""
+    """Wrap a cotangent or tangent whose zeros are structural, like those of a basis."""
     return Masked(value, _MASKING.merged(CALLS["not_equal"](value, 0.0)))
 
 
 def taken(g: Any, condition: Callable[[], Any]) -> Any:
-    """The cotangent itself, for a vjp whose numbers are 0 already where a condition does not hold.
+    """Return cotangent `g`, which is already 0 where a condition does not hold; those zeros become structural.
 
-    condition: gives the mask; it is asked for only where supports are computed.
+    condition: return the mask; called only if `g` carries a support or is on a tape.
     """
     if isinstance(g, Masked) or getattr(g, "is_taped", False):
         return CALLS["where"](condition(), g, 0.0)
@@ -126,7 +127,7 @@ def taken(g: Any, condition: Callable[[], Any]) -> Any:
 
 
 def unmasked(value: Any) -> Any:
-    """The value alone, 0.0 outside of its support."""
+    """Return the plain value, 0.0 outside its support."""
     if not isinstance(value, Masked):
         return value
     if value.support is True:
@@ -143,7 +144,7 @@ def selects(op: Operation) -> bool:
 
 
 def _leaves_out(op: Operation, example: Any) -> bool:
-    """Return whether the vjps of an operation, run on an example, choose."""
+    """Return whether the vjps of an operation, run on an example, make structural zeros."""
     domains = op.domain * len(example.operands) if op.variadic else op.domain
     xs = [_filled(given, domain) for given, domain in zip(example.operands, domains, strict=False)]
     attrs = op.bind([0.0] * max(op.required, 1), dict(example.attrs))[1]
@@ -161,12 +162,12 @@ def _filled(given: Any, domain: tuple[float, float]) -> Any:
     return canonical(np.linspace(*domain, n + 2)[1:-1].reshape(given))
 
 
-#: For values that come down to what is on a tape, or has a support.
+#: Result of `_lowest` for values on a tape or with a support.
 _RECORDED = object()
 
 
 def _lowest(values: Sequence[Any]) -> Any:
-    """Tell what some values come down to: None for numbers alone, the trace of symbols, or _RECORDED."""
+    """Return the innermost recorder of some values: None for plain numbers, the trace of symbols, or _RECORDED."""
     found = None
     for x in values:
         if type(x) is float or type(x) is np.ndarray or x is None:
@@ -183,14 +184,15 @@ def _lowest(values: Sequence[Any]) -> Any:
 def settled(
     known: Sequence[Any], run: Callable[[bool], list[Any]], may_differ: Callable[[], bool] = lambda: True
 ) -> list[Any]:
-    """The results of a pass, with supports where that makes a difference.
+    """Run a pass and return its results; track supports if they may change the results.
 
-    known: values that the pass goes through, as far as they are at hand.
-    run: the pass, with supports or without; returns cotangents or tangents, None for zeros.
-    may_differ: tells after a pass without supports whether there was anything that makes structural zeros.
+    known: values in the pass that are available before it runs.
+    run: the pass, with supports (True) or without; returns cotangents or tangents, None for zeros.
+    may_differ: return, after a plain pass, whether an operation in it makes structural zeros.
 
-    On a tape it has supports, so that they are recorded for further derivatives. Numbers are computed without, and once
-    more with supports where one is not finite. Of symbols both are written down, and the plan chooses when it is run.
+    A pass on a tape tracks supports, so that they are recorded for further derivatives. A pass on numbers is plain, and
+    is repeated with supports if a result is not finite. A pass on symbols is traced both ways, and the plan chooses at
+    run time.
     """
     if _lowest(known) is _RECORDED:
         return run(True)
@@ -214,7 +216,7 @@ def are_finite(values: Iterable[Any]) -> bool:
         kind = type(x)
         if kind is np.ndarray:
             flat = x if x.ndim == 1 else x.ravel("K")
-            # The product with itself takes half the time of a sum, but long ones wait for threads. Both may overflow.
+            # A dot product takes half the time of a sum, but a long one waits for BLAS threads. Both may overflow.
             total = flat.dot(flat) if flat.size < LONG else np.add.reduce(flat)
             if not (isfinite(total) or np.isfinite(x).all()):
                 return False
@@ -230,7 +232,7 @@ def are_finite(values: Iterable[Any]) -> bool:
 
 
 def _either(plain: Any, masked: Any) -> Any:
-    """Join the values without and with supports, in the tracers that hold them; None stands for zeros."""
+    """Join the results without and with supports inside the tracers that hold them; None is zero."""
     if plain is masked:
         return plain
     if plain is None or masked is None:
@@ -244,11 +246,11 @@ def _either(plain: Any, masked: Any) -> Any:
     return recorder.joined(map(_either, recorder.parts(plain), recorder.parts(masked)))
 
 
-# Rules: (operation, values, supports, attributes) -> the value of the result and its support.
+# Rules: (operation, values, supports, attributes) -> value and support of the result.
 
 
 def _reset(support: Support, y: Any) -> Any:
-    """A value, 0 outside of its support; it stays on its tape also where it is 0 everywhere."""
+    """Set a value to 0 outside its support; it stays on its tape even if it is 0 everywhere."""
     return y if support is True else CALLS["where"](support, y, 0.0)
 
 
@@ -265,7 +267,7 @@ def _any(a: Support, b: Support) -> Support:
 
 
 def _chosen(op: Operation, values: list[Any], supports: list[Support], attrs: Attributes) -> tuple[Any, Support]:
-    """`where`. A vjp is linear in its cotangent: a plain branch is 0, but for the NaN that it has from an operand."""
+    """Rule of `where`. A vjp is linear in its cotangent, so a plain branch is 0, or NaN from one of its operands."""
     condition, *branches = values
     y = op.run(tuple(values), attrs)
     first, second = supports[1:]
@@ -285,13 +287,13 @@ def _chosen(op: Operation, values: list[Any], supports: list[Support], attrs: At
 
 
 def _added(op: Operation, values: list[Any], supports: list[Support], attrs: Attributes) -> tuple[Any, Support]:
-    """Sums: where contributions meet, 0 is what is 0 in all of them."""
+    """Rule of sums: the support is the union of the operands' supports."""
     first, second = (True if s is None else s for s in supports)
     return op.run(tuple(values), attrs), _any(first, second)
 
 
 def _scaled(op: Operation, values: list[Any], supports: list[Support], attrs: Attributes) -> tuple[Any, Support]:
-    """Elementwise rows: the slope of what was not taken may be infinite, and does not count."""
+    """Rule of elementwise rows: reset the result outside the support, where the slope may be infinite."""
     support: Support = False
     is_tame = True
     for x, s in zip(values, supports, strict=True):
@@ -304,7 +306,7 @@ def _scaled(op: Operation, values: list[Any], supports: list[Support], attrs: At
 
 
 def _moved(op: Operation, values: list[Any], supports: list[Support], attrs: Attributes) -> tuple[Any, Support]:
-    """Linear rows: the support goes where the elements go; what is plain beside it is zeros to add to."""
+    """Rule of linear rows: the support moves with the elements; a plain operand beside it is a buffer of zeros."""
     y = op.run(tuple(values), attrs)
     smooth = [i for i in range(len(values)) if op.vjp is not None or op.vjps[i] is not None]
     given = [False if supports[i] is None else supports[i] for i in smooth]
@@ -319,13 +321,13 @@ def _moved(op: Operation, values: list[Any], supports: list[Support], attrs: Att
 
 
 def _numbers(support: Support, like: Any) -> Any:
-    """A support as ones and zeros in the shape of a value."""
+    """Convert a support to ones and zeros in the shape of a value."""
     ones = CALLS["ones_like"](like)
     return lowered(_reset(support, ones))
 
 
 def _contracted(op: Operation, values: list[Any], supports: list[Support], attrs: Attributes) -> tuple[Any, Support]:
-    """Matrix products: a row that was not taken contributes nothing, also beside what is not finite."""
+    """Rule of matrix products: elements outside the support contribute nothing, even times an infinite factor."""
     y = op.run(tuple(values), attrs)
     i = 0 if supports[1] is None else 1
     support, other = supports[i], values[1 - i]
@@ -353,7 +355,7 @@ def _nowhere(op: Operation, values: list[Any], supports: list[Support], attrs: A
 
 
 def _stopped(op: Operation, values: list[Any], supports: list[Support], attrs: Attributes) -> tuple[Any, Support]:
-    """Any other row: every element of its result may depend on every element of its operands."""
+    """Rule of all other rows: every element of the result may depend on every element of the operands."""
     return op.run(tuple(values), attrs), True
 
 

@@ -1,8 +1,8 @@
 """Operation: one row of the table.
 
-A row says what an operation computes (`forward`), how a cotangent comes back (`vjps`, in terms of other operations),
-which shape and dtype it gives (`infer`) and what it costs; everything else is derived here. A composite has a `body` in
-terms of other operations in place of these.
+A row defines the values of an operation (`forward`), its derivative (`vjps`, in terms of other operations), the shape
+and dtype of its result (`infer`) and its cost (`flops`); everything else is derived here. A composite has a `body` in
+terms of other operations instead.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,14 +20,14 @@ Vjp = Callable[..., Any]
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """Test data of a row: operands as shapes (filled from `domain`) or as nested lists, and attributes."""
+    """Test data of a row: operands as shapes (tuples, filled from `domain`), numbers or nested lists; attributes."""
 
     operands: tuple[Any, ...]
     attrs: Attributes = field(default_factory=dict)
 
 
 def ex(*operands: Any, **attrs: Any) -> Example:
-    """Short for `Example`."""
+    """Shorthand for `Example`."""
     return Example(operands, attrs)
 
 
@@ -42,28 +42,29 @@ _NONE = Lowering()
 
 @dataclass(eq=False, slots=True, kw_only=True, repr=False)
 class Operation:
-    """One row.
+    """One row of the table.
 
     Fields:
-        name, doc: what users call it; one line of what it does.
-        operands: names in order; those from `required` on may be left out. `variadic`: any number of them from 1.
-        attributes: in order, with type and default.
-        forward: raw values and attributes -> array or number.
-        lowering: how generated code computes it, and floats alone.
-        vjps: for each operand (g, y, *operands, **attrs) -> its cotangent, or None where it has no derivative. The
-            mechanism undoes broadcasting and promotion. Variadic rows have one `vjp` that gives all cotangents.
-        power_vjps: of rows whose result is a length, for each operand (g, c, p, *operands, **attrs) -> c / p of its
-            cotangent where the result is raised to the power p >= 2: see `powers`.
-        infer: (*avals, **attrs) -> Aval, raising the typed error for operands that do not fit.
+        name, doc: its name for users, and a one-line description.
+        operands: their names in order; those from index `required` on are optional.
+        variadic: it takes any number of operands, at least 1.
+        attributes: in order, with types and defaults.
+        forward: (*raw values, **attrs) -> array or number.
+        lowering: its implementation in generated code and on floats.
+        vjps: for each operand, (g, y, *operands, **attrs) -> its cotangent; None if it has no derivative. The caller
+            undoes broadcasting and promotion. A variadic row has one `vjp` instead, which returns all cotangents.
+        power_vjps: only for a row whose result is a length: for each operand, (g, c, p, *operands, **attrs) -> c / p
+            times the cotangent that it has if the result is raised to the power p >= 2, see `powers`.
+        infer: (*avals, **attrs) -> aval of the result; raises the typed error for operands that do not fit.
         flops: (*avals, out, **attrs) -> number of floating-point operations.
-        kind: elementwise, linear, bilinear, other or composite; jvp and batching follow from it. Linear means so in all
-            operands that have a derivative, together.
-        batch: how it runs for many rows at once: a rule of `batching`. Without one, a linear row leaves leading axes
-            alone and any other runs row by row.
-        domain: for each operand the interval that test data is drawn from; `examples`: the test data.
-        is_differentiable: a gradient comes back through it to at least one operand (where not said, from its vjps).
-        random: draws from the generator that it is given as the keyword `rng`; never merged, folded or dropped.
-        symbol: the operator of infix text.
+        kind: elementwise, linear, bilinear, other or composite; it determines jvp and batching. A linear row is jointly
+            linear in all operands that have a derivative.
+        batch: its batching rule, see `batching`. By default, a linear row is applied to all rows at once, as it ignores
+            leading axes, and any other runs row by row.
+        domain: for each operand, the interval of its test data. examples: the test data.
+        is_differentiable: it has a derivative in at least one operand; by default, whether it has vjps or a body.
+        random: it draws from the generator in the keyword `rng`; plans never merge, fold or drop it.
+        symbol: its operator in infix text.
     """
 
     name: str
@@ -90,9 +91,9 @@ class Operation:
     alias_of: str = ""
     symbol: str = ""
     is_differentiable: bool | None = None
-    #: Whether it may leave out elements of its operands: found by `masking.selects`, None until it is asked for.
+    #: True if it may leave out elements of its operands; computed and cached by `masking.selects`, None before.
     selects: bool | None = field(init=False, default=None)
-    #: (operands, attributes, **extra) -> the result on operands of any kind; `rows.define` sets it.
+    #: (operands, attributes, **extra) -> the result, for operands of any kind; `rows.define` sets it.
     run: Callable[..., Any] = field(init=False)
     _defaults: dict[str, Any] = field(init=False, repr=False)
     _spellings: dict[str, Attribute] = field(init=False, repr=False)
@@ -106,17 +107,17 @@ class Operation:
             self.is_differentiable = bool(self.body or self.vjp or any(self.vjps))
 
     def cotangents(self, g: Any, y: Any, xs: Sequence[Any], attrs: Attributes) -> Sequence[Any]:
-        """All vjps at once: a cotangent for each operand, None where it has no derivative."""
+        """Return the cotangents of all operands; None for one without a derivative."""
         if self.vjp is not None:
             return self.vjp(g, y, *xs, **attrs)  # type: ignore[no-any-return]
         return [None if vjp is None else vjp(g, y, *xs, **attrs) for vjp in self.vjps[: len(xs)]]
 
     def is_smooth(self, i: int) -> bool:
-        """Return whether there is a derivative in operand i."""
+        """Return whether the operation has a derivative in operand i."""
         return self.vjp is not None or self.vjps[i] is not None
 
     def cotangent(self, i: int, g: Any, y: Any, xs: Sequence[Any], attrs: Attributes) -> Any:
-        """Return the cotangent of operand i, None where it has no derivative."""
+        """Return the cotangent of operand i; None if it has no derivative."""
         if self.vjp is not None:
             return self.vjp(g, y, *xs, **attrs)[i]
         vjp = self.vjps[i]
@@ -132,7 +133,7 @@ class Operation:
         return self
 
     def signature(self) -> str:
-        """As it is written: `sum(x, axes=None, keepdims=False)`."""
+        """Return the signature as text: `sum(x, axes=None, keepdims=False)`."""
         names = [f"*{self.operands[0]}"] if self.variadic else list(self.operands)
         names = [n if i < self.required or self.variadic else f"{n}=None" for i, n in enumerate(names)]
         attributes = [a.name if a.default is REQUIRED else f"{a.name}={a.default!r}" for a in self.attributes]
@@ -145,14 +146,14 @@ class Operation:
     def bind(
         self, args: Sequence[Any], keywords: dict[str, Any], is_literal: Callable[[Any], bool] | None = None
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Sorts what a call was given into operands and attributes (parsed, with defaults).
+        """Bind the arguments of a call to operands and attributes (parsed, with defaults).
 
         Positional arguments fill operands first, then attributes in order. A variadic operation takes its operands one
-        by one or as one list, after a string where its first attribute leads. An optional operand is never filled by a
-        literal.
+        by one or as one list; if its first attribute leads, that string comes before them. A positional literal never
+        fills an optional operand.
 
         Raises:
-            ArityError: too few or too many positional arguments.
+            ArityError: too few operands, or too many positional arguments.
             BadAttributeError: an attribute that is unknown, missing, given twice or of the wrong type.
         """
         n = self.required
@@ -175,7 +176,10 @@ class Operation:
         return tuple(operands), self._attrs(rest, keywords)
 
     def _variadic(self, args: Sequence[Any]) -> tuple[list[Any], Sequence[Any]]:
-        """Operands and attributes. After a string that leads, several arguments are operands, lists too."""
+        """Split positional arguments into operands and attributes.
+
+        After a leading string, several arguments are operands even if the first is a list.
+        """
         leads = bool(args) and isinstance(args[0], str) and self._has_leading_attribute()
         first, args = (args[:1], args[1:]) if leads else ((), args)
         if args and isinstance(args[0], (list, tuple)) and not (leads and len(args) > 1):

@@ -1,4 +1,4 @@
-"""Python's operators for everything that stands for a value: written once, for `Variable` and `Symbol` alike."""
+"""Python's operators for variables and traced values, written once."""
 
 import math
 from typing import Any
@@ -12,10 +12,10 @@ from engine.core.values import Array, as_dtype
 
 
 def _mask(symbol: str, *masks: Any) -> Any:
-    """The first of some masks; bitwise operators are for masks alone.
+    """Check that all operands of a bitwise operator are masks; return the first.
 
     Raises:
-        InvalidValueError: one of them is no mask.
+        InvalidValueError: an operand is not a mask.
     """
     for mask in masks:
         if str(getattr(mask, "dtype", type(mask).__name__)) != "bool":
@@ -30,7 +30,7 @@ def _is_flag(index: Any) -> bool:
     return isinstance(index, bool | np.bool_)
 
 
-#: Operators of arrays come here as functions of NumPy's where an array is on the left.
+#: With an array on the left, Python's operators arrive here as ufuncs.
 _OPERATORS: dict[Any, str] = {
     np.add: "add",
     np.subtract: "sub",
@@ -53,7 +53,7 @@ _OTHER_OPERATORS: dict[Any, Any] = {
     np.bitwise_or: lambda x, y: CALLS["logical_or"](_mask("|", x, y), y),
     np.bitwise_xor: lambda x, y: CALLS["logical_xor"](_mask("^", x, y), y),
 }
-#: Functions of NumPy's that ask for no value.
+#: NumPy functions that need no values.
 _QUERIES: dict[Any, Any] = {
     np.shape: lambda x: x.shape,
     np.ndim: lambda x: x.ndim,
@@ -62,13 +62,13 @@ _QUERIES: dict[Any, Any] = {
 
 
 class Operators:
-    """Mixin: each operator calls the table's row of that meaning."""
+    """Mixin: each Python operator calls the corresponding row of the table."""
 
     __slots__ = ()
     __hash__ = object.__hash__
     shape: Any
 
-    #: How users write the value alone, without a derivative.
+    #: Expression for the value without its derivative, for messages.
     _alone = "x.data"
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **keywords: Any) -> Any:
@@ -92,7 +92,7 @@ class Operators:
         raise numpy_refusal(function_name(function), self._alone)
 
     def _as_raw(self) -> Any:
-        """The value as `as_raw` takes it."""
+        """Return the value in a form that `as_raw` accepts."""
         return self.data  # type: ignore[attr-defined]
 
     @property
@@ -227,32 +227,32 @@ class Operators:
 
     def __getitem__(self, index: Any) -> Any:
         if _is_flag(index):
-            # By itself, True stands for a new axis of length 1 and False for one of length 0.
+            # By itself, True inserts a new axis of length 1 and False one of length 0.
             whole = CALLS["slice"](self, (None,))
             return whole if index else CALLS["slice"](whole, (slice(0, 0),))
         return CALLS["slice"](self, index if isinstance(index, tuple) else (index,))
 
     @property
     def T(self) -> Any:
-        """All axes reversed."""
+        """The value with its axes in reverse order."""
         return CALLS["transpose"](self)
 
     def astype(self, dtype: Any) -> Any:
-        """The value in another dtype; differentiable between floating ones."""
+        """Convert to another dtype; differentiable between floating dtypes."""
         return CALLS["astype"](self, str(as_dtype(dtype)))
 
     def reshape(self, *shape: Any) -> Any:
-        """The same elements in another shape, given as a tuple or as separate integers."""
+        """Reshape to `shape`, given as a tuple or as separate integers; one length may be -1."""
         return CALLS["reshape"](self, shape[0] if len(shape) == 1 else shape)
 
     def sum(self, axes: Any = None, keepdims: bool = False) -> Any:
-        """Sum over `axes` (all where None)."""
+        """Sum over `axes`; None for all."""
         return CALLS["sum"](self, axes=axes, keepdims=keepdims)
 
     def mean(self, axes: Any = None, keepdims: bool = False) -> Any:
-        """Mean over `axes` (all where None)."""
+        """Mean over `axes`; None for all."""
         return CALLS["mean"](self, axes=axes, keepdims=keepdims)
 
 
-#: What an operation takes and gives: a number, an array, a variable or a traced value.
+#: Operand or result of an operation: a number, an array, a variable or a traced value.
 Operand = float | Array | Operators

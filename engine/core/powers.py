@@ -1,11 +1,11 @@
 """Powers of lengths: norm(x)**2 has all derivatives at 0, where norm(x) itself has none.
 
-A row whose result is a length (`norm`, `hypot`, `abs`) has `power_vjps`. A power of one, or a product of powers, with
-an exponent of 2 or more is differentiated with respect to the row's operands at once, for the chain rule would go
-through the derivatives of the length. Its value stays as it was computed. A first derivative that nobody differentiates
-again is right by the chain rule, and taken by it.
+A row whose result is a length (`norm`, `hypot`, `abs`) has `power_vjps`. A power of a length, or a product of such
+powers, with a total exponent of 2 or more is differentiated directly with respect to the operands of the length,
+because the chain rule would go through the derivatives of the length. Its value is not changed. A first derivative that
+is not differentiated again is correct by the chain rule, and is computed by it.
 
-A node is anything with the fields `_op`, `_parents`, `_saved` and `_attrs` of a variable.
+A node is any object with the fields `_op`, `_parents`, `_saved` and `_attrs` of a variable.
 """
 
 from collections.abc import Sequence
@@ -17,16 +17,16 @@ from engine.core.attributes import Attributes
 from engine.core.operation import Operation
 from engine.core.tracer import Symbol
 
-#: Rows that make powers.
+#: Rows that compute powers or products of powers.
 POWERS = frozenset({"mul", "pow", "square"})
-#: From here on all powers have two derivatives at 0.
+#: Least exponent with which a power of a length has two derivatives at 0.
 _LEAST = 2.0
-#: How many operations powers, or operands that were computed twice, may take.
+#: Maximum depth of the search through powers, and through operands computed twice.
 _DEEPEST = 8
 
 
 class Power:
-    """Stands for a row where derivatives are taken: length**p with respect to the operands of its factor length**c."""
+    """Row-like derivative rule of a smooth power with total exponent p, for the operands of its factor length**c."""
 
     is_differentiable = True
 
@@ -35,16 +35,16 @@ class Power:
         self._vjps, self._c, self._p = row.power_vjps, c, p
 
     def is_smooth(self, i: int) -> bool:
-        """Return whether there is a derivative in operand i."""
+        """Return True: a smooth power has a derivative in every operand."""
         return True
 
     def cotangent(self, i: int, g: Any, y: Any, xs: Sequence[Any], attrs: Attributes) -> Any:
-        """Return the cotangent of operand i of the row."""
+        """Return the cotangent of operand i of the length."""
         return self._vjps[i](g, self._c, self._p, *xs, **attrs)
 
 
 def smooth_power(v: Any) -> list[tuple[Any, Power]] | None:
-    """The nodes of lengths that a node is a smooth power of, with the rows to differentiate; None where it is none."""
+    """Return the length nodes of a smooth power, each with its derivative rule; None if `v` is not a smooth power."""
     found = _factors(v, _DEEPEST)
     if not found:
         return None
@@ -56,17 +56,17 @@ def smooth_power(v: Any) -> list[tuple[Any, Power]] | None:
 
 
 def is_differentiated(value: Any) -> bool:
-    """Return whether a value is on a tape or has a tangent: what is made of it may be differentiated again."""
+    """Return whether a value is on a tape or has a tangent: a result computed from it may be differentiated again."""
     return bool(getattr(value, "_is_differentiated", False))
 
 
 def is_power(v: Any) -> bool:
-    """Return whether a node is a length, or made of powers of lengths alone."""
+    """Return whether a node is a length or a product of powers of lengths."""
     return _factors(v, _DEEPEST) is not None
 
 
 def _factors(v: Any, depth: int) -> dict[Any, float] | None:
-    """The lengths whose product a node is, with their exponents."""
+    """Return the lengths of a product of powers, with their exponents; None if `v` is not such a product."""
     op = getattr(v, "_op", None)
     if op is None or not depth:
         return None
@@ -90,7 +90,7 @@ def _factors(v: Any, depth: int) -> dict[Any, float] | None:
 
 
 def _number(v: Any, place: int) -> float | None:
-    """The number that an operand is for good; None where it may be differentiated, or is none."""
+    """Return the number of a constant operand; None if it may be differentiated or is not a known number."""
     x = v._saved[place]
     if getattr(v._parents[place], "carries_derivative", False):
         return None
@@ -101,13 +101,13 @@ def _number(v: Any, place: int) -> float | None:
 
 
 def _have_like_operands(a: Any, b: Any, depth: int) -> bool:
-    """Return whether two nodes are results of one operation on the same."""
+    """Return whether two nodes are results of the same operation on equal operands."""
     given, other = ((v._attrs or None, v._parents, v._saved) for v in (a, b))
     return a._op is b._op and not a._op.random and _are_alike(given, other, depth)
 
 
 def _are_alike(a: Any, b: Any, depth: int) -> bool:
-    """Return whether two values come from the same by the same operations: they have the same derivatives."""
+    """Return whether two values come from equal values by the same operations: they have the same derivatives."""
     if a is b:
         return True
     if not depth or type(a) is not type(b):

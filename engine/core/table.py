@@ -1,4 +1,4 @@
-"""The table of operations: filled once by the modules under `primitives/`, read by name everywhere else."""
+"""The table of operations: filled by the modules under `primitives/`, read by name everywhere else."""
 
 import copyreg
 from collections.abc import Callable
@@ -15,7 +15,7 @@ CALLS: dict[str, Callable[..., Any]] = {}
 
 
 def register(op: Operation, call: Callable[..., Any]) -> None:
-    """Add an operation, and the function that users call, under its name and its aliases.
+    """Add an operation and the function that users call under its name and aliases.
 
     Raises:
         ValueError: one of the names is taken.
@@ -28,16 +28,16 @@ def register(op: Operation, call: Callable[..., Any]) -> None:
 
 
 def unregister(op: Operation) -> None:
-    """Takes a row out again."""
+    """Remove a row."""
     for name in (op.name, *op.aliases):
         del OPERATIONS[name], CALLS[name]
 
 
 def lookup(name: str) -> Operation:
-    """The row of that name or alias.
+    """Return the row with that name or alias.
 
     Raises:
-        UnknownOperationError: with the nearest names.
+        UnknownOperationError: there is none; the message lists the nearest names.
     """
     if name not in OPERATIONS:
         raise UnknownOperationError(f'unknown operation "{name}"{nearest(name, OPERATIONS)}')
@@ -45,12 +45,12 @@ def lookup(name: str) -> Operation:
 
 
 def rows() -> list[Operation]:
-    """Every row once, in order of name."""
+    """Return all rows, sorted by name."""
     return sorted(set(OPERATIONS.values()), key=lambda op: op.name)
 
 
 def activations() -> dict[str, Callable[..., Any]]:
-    """What may stand between two layers, by name or alias: differentiable elementwise operations of one operand."""
+    """Return the activation functions by name or alias: differentiable unary elementwise rows without attributes."""
     return {
         name: CALLS[name]
         for name, op in OPERATIONS.items()

@@ -1,8 +1,9 @@
-"""Tracers: stand-ins for values that hand every operation on them to a recorder.
+"""Tracers: stand-ins for values that pass every operation on them to a recorder.
 
-A recorder gives them their meaning: a tape remembers operations, a forward pass carries tangents along, a batch adds an
-axis, a trace writes a graph. Each has a level; where tracers of several meet in one operation, the highest level acts
-first, on values in which those below are contained. So they nest in any order.
+The recorder defines their meaning: a tape records operations for reverse mode, forward mode computes tangents, a batch
+adds an axis, a trace records steps. Each recorder has a level. If tracers of several recorders are operands of one
+operation, the recorder of the highest level runs first, on values that contain the tracers of lower levels. Thus
+transforms nest in any order.
 """
 
 from functools import partial
@@ -22,7 +23,7 @@ from engine.core.values import Aval, DType, Shape, shape_of
 class Recorder(Protocol):
     """Receiver of operations on tracers.
 
-    transform: what users call it. is_over: its function has returned, and its tracers are of no use any longer.
+    transform: its name for users. is_over: its function has returned, and its tracers have expired.
     """
 
     level: int
@@ -30,13 +31,14 @@ class Recorder(Protocol):
     is_over: bool
 
     def record(self, op: Operation, args: tuple[Any, ...], attrs: Attributes, **extra: Any) -> Any:
-        """Takes an operation with its operands (tracers, variables and raw values) and returns its result."""
+        """Run or record an operation on tracers, variables and raw values; return its result."""
 
 
 class Tracer(Operators):
-    """Stands for a value; what it is made of is its recorder's business.
+    """Stand-in for a value; its recorder defines its content.
 
-    _content: the slots that make two of one recorder the same value (see `powers`); () where none do.
+    _content: slots that must agree for two tracers of one recorder to be the same value (see `powers`); () if two
+    tracers never are.
     """
 
     __slots__ = ("recorder",)
@@ -44,13 +46,13 @@ class Tracer(Operators):
 
     _content: tuple[str, ...] = ()
     recorder: Any
-    #: Whether it is on a tape, and whether there is a derivative beside its value.
+    #: True for a value on a tape, and for a value that carries a derivative.
     is_taped = False
     carries_derivative = False
 
     @property
     def held(self) -> tuple[Any, ...]:
-        """The values that it is made of, its own first."""
+        """The values that the tracer holds, its primal first."""
         return ()
 
     @property
@@ -65,32 +67,36 @@ class Tracer(Operators):
 
     @property
     def _is_differentiated(self) -> bool:
-        """Return whether derivatives are taken of it (see `powers`)."""
+        """True if derivatives of the value are taken (see `powers`)."""
         return True
 
     def concrete(self) -> Any:
-        """The number behind it, for Python's control flow.
+        """Return the number that the tracer represents, for Python's control flow.
 
         Raises:
-            InvalidValueError: there is none yet, or there are many at once.
+            InvalidValueError: the number is not known yet (tracing), or differs from row to row (batching).
             LeakedValueError: its transform has ended.
         """
         raise NotImplementedError
 
     def is_differentiated(self) -> bool:
-        """Return whether a derivative is carried through it, which a plain number would lose."""
+        """Return whether it carries a derivative, which a plain number would lose."""
         return False
 
     def check_alive(self) -> None:
-        """Make sure that the transform it belongs to is still at work.
+        """Check that its transform has not ended.
 
         Raises:
-            LeakedValueError: it has ended.
+            LeakedValueError: the transform has ended.
         """
         check_alive(self.recorder)
 
     def item(self) -> Any:
-        """The only element as a Python number, without a derivative; `float(x)` refuses to lose one."""
+        """Return the only element as a Python number, without its derivative; `float(x)` raises instead of losing it.
+
+        Raises:
+            NotScalarError: there are several elements, or none.
+        """
         value = self.concrete()
         if self.size != 1:
             raise NotScalarError(f"expected one element, this value has shape {self.shape}")
@@ -163,12 +169,12 @@ class Tracer(Operators):
         return f"{self.dtype}{list(self.shape)}"
 
     def _shown(self) -> str:
-        """The value for `str`, its shape and dtype where there is none."""
+        """Return the value for `str`, or its shape and dtype if there is no value."""
         return self._described()
 
 
 class Symbol(Tracer):
-    """Stands for a value of which only shape and dtype are known, at a place in its recorder's graph."""
+    """Traced value: shape and dtype without a number, at a place in its recorder's trace."""
 
     __slots__ = ("aval", "place")
     _alone = ""
@@ -195,7 +201,12 @@ class Symbol(Tracer):
         return False
 
     def concrete(self) -> Any:
-        """There is no number while a program is looked at rather than run."""
+        """Raise, as the number is not known while a function is traced.
+
+        Raises:
+            InvalidValueError: always, if the trace is in progress.
+            LeakedValueError: the trace has ended.
+        """
         self.check_alive()
         raise InvalidValueError(
             f"a value of shape {self.shape} is not known while a function is traced, so Python cannot branch on it or "
@@ -205,7 +216,7 @@ class Symbol(Tracer):
 
 
 def top(args: tuple[Any, ...]) -> Any:
-    """The recorder of the highest level among some operands, of which one at least is a tracer."""
+    """Return the recorder of the highest level among some operands, at least one of which is a tracer."""
     found: Any = None
     for x in args:
         if isinstance(x, Tracer) and (found is None or x.recorder.level > found.level):
@@ -214,18 +225,18 @@ def top(args: tuple[Any, ...]) -> Any:
 
 
 def end(*recorders: Recorder) -> None:
-    """Let recorders refuse operations from now on: the function that they were made for has returned."""
+    """End recorders, as their function has returned: from now on they refuse operations."""
     for recorder in recorders:
         recorder.is_over = True
-        # In place of a check in every operation. It holds the name alone, for the recorder holds it.
+        # This avoids a check in every operation. It binds the name, as binding the recorder would make a cycle.
         recorder.record = partial(_refuse, recorder.transform)  # type: ignore[method-assign]
 
 
 def check_alive(recorder: Recorder) -> None:
-    """Make sure that a transform has not ended.
+    """Check that a transform has not ended.
 
     Raises:
-        LeakedValueError: it has.
+        LeakedValueError: the transform has ended.
     """
     if recorder.is_over:
         _refuse(recorder.transform)
@@ -239,17 +250,17 @@ def _refuse(transform: str, *_: Any, **__: Any) -> NoReturn:
 
 
 def differentiated(value: Any) -> bool:
-    """Return whether a derivative is carried through a value that a tracer holds."""
+    """Return whether a value held by a tracer carries a derivative."""
     return isinstance(value, Tracer) and value.is_differentiated()
 
 
 def lowered(value: Any) -> Any:
-    """A value that a tracer holds, as an operand one level below: a scalar keeps a dtype of its own there."""
+    """Return a value held by a tracer as an operand one level below: a float becomes a strong float64 scalar."""
     return np.float64(value) if type(value) is float else value
 
 
 def concrete(value: Any) -> Any:
-    """The number that a value of any kind comes down to."""
+    """Return the number or array that a value of any kind represents."""
     if isinstance(value, Tracer):
         return value.concrete()
     if shape_of(value):
@@ -258,7 +269,7 @@ def concrete(value: Any) -> Any:
 
 
 def shown(value: Any) -> str:
-    """A value that a tracer holds, for `str`."""
+    """Return the text of a value held by a tracer, for `str`."""
     if isinstance(value, Tracer):
         return value._shown()
     number = concrete(value)

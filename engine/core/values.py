@@ -1,4 +1,4 @@
-"""Raw values: a float64 scalar is a Python `float`, all else an `ndarray` of one of four dtypes."""
+"""Raw values: a float64 scalar is a Python `float`, any other value an `ndarray` of one of four dtypes."""
 
 from typing import Any, NamedTuple
 
@@ -11,15 +11,15 @@ DTYPES: dict[str, np.dtype[Any]] = {str(dtype): dtype for dtype in (FLOAT64, FLO
 
 Shape = tuple[int, ...]
 DType = np.dtype[Any]
-#: Half of what NumPy allows; beyond 32 some of its functions are unsafe.
+#: NumPy allows 64, but some of its functions are unsafe beyond 32.
 MAX_AXES = 32
 Array = np.ndarray[Any, Any]
-#: A raw value: `float` or `np.ndarray`; where a Variable or Symbol may stand as well, the reason is dispatch.
+#: A raw value: `float` or `np.ndarray`. It is `Any` because dispatch also accepts variables and tracers.
 Value = Any
 
 
 class Aval(NamedTuple):
-    """What is known of a value before anything runs: its shape and dtype, and whether it is a weak Python number."""
+    """Abstract value: shape and dtype. weak: the type of a Python number, which adopts the dtype of other operands."""
 
     shape: Shape
     dtype: DType
@@ -40,12 +40,12 @@ class Aval(NamedTuple):
 
     @property
     def is_floating(self) -> bool:
-        """Whether a gradient with respect to it can exist."""
+        """True if the dtype is floating, as differentiation requires."""
         return self.dtype.kind == "f"
 
 
 def canonical_dtype(dtype: DType) -> DType:
-    """The one of the four dtypes that holds `dtype` without loss.
+    """Return the supported dtype that represents `dtype` without loss.
 
     Raises:
         InvalidValueError: there is none (complex, strings, objects, unsigned 64 bit).
@@ -60,10 +60,10 @@ def canonical_dtype(dtype: DType) -> DType:
 
 
 def as_dtype(dtype: Any) -> DType:
-    """The supported dtype that a user names.
+    """Convert a user's dtype (a name, a type or a NumPy dtype) to a supported dtype.
 
     Raises:
-        InvalidValueError: it names none.
+        InvalidValueError: it is unknown or not supported.
     """
     try:
         return canonical_dtype(np.dtype(dtype))
@@ -72,7 +72,11 @@ def as_dtype(dtype: Any) -> DType:
 
 
 def canonical(value: Any) -> Value:
-    """A result of NumPy's in the one form that raw values have."""
+    """Convert a result of NumPy to canonical form: float for a float64 scalar, otherwise an array of a supported dtype.
+
+    Raises:
+        InvalidValueError: no supported dtype represents it.
+    """
     kind = type(value)
     if kind is float:
         return value
@@ -85,14 +89,14 @@ def canonical(value: Any) -> Value:
 
 
 def as_raw(value: Any, dtype: Any = None) -> Value:
-    """Takes what a user gives: numbers, nested lists, arrays (always copied); Python numbers are float64.
+    """Convert a user's number, nested list or array (always copied) to a raw value; Python numbers become float64.
 
     >>> as_raw(3), as_raw([1, 2])
     (3.0, array([1., 2.]))
 
     Raises:
-        InvalidValueError: ragged lists, dtypes that are not supported, objects that are no numbers, lists that hold
-            variables or traced values.
+        InvalidValueError: ragged lists, unsupported dtypes, objects that are not numbers, lossy conversions to `dtype`,
+            lists that hold variables or traced values.
     """
     if dtype is None and (type(value) is float or type(value) is int):
         try:
@@ -126,14 +130,14 @@ def as_raw(value: Any, dtype: Any = None) -> Value:
 
 
 def _holds_variable(value: Any) -> bool:
-    """Return whether a nested list holds what stands for a value."""
+    """Return whether a nested list holds variables or traced values."""
     if isinstance(value, list | tuple):
         return any(map(_holds_variable, value))
     return hasattr(value, "_as_raw")
 
 
 def aval(value: Any) -> Aval:
-    """Shape and dtype of a raw value, a Python number being weak."""
+    """Return shape and dtype of a raw value; a Python number is weak."""
     kind = type(value)
     if kind is float or kind is int or kind is bool:
         return Aval((), BOOL if kind is bool else FLOAT64, kind)
@@ -141,7 +145,7 @@ def aval(value: Any) -> Aval:
 
 
 def shape_of(value: Any) -> Shape:
-    """The shape of anything that dispatch takes.
+    """Return the shape of any operand: number, array, variable or tracer.
 
     >>> shape_of(0.5)
     ()
@@ -151,7 +155,7 @@ def shape_of(value: Any) -> Shape:
 
 
 def dtype_of(value: Any) -> DType:
-    """The dtype of anything that dispatch takes."""
+    """Return the dtype of any operand: number, array, variable or tracer."""
     kind = type(value)
     if kind is float or kind is int:
         return FLOAT64
@@ -159,13 +163,13 @@ def dtype_of(value: Any) -> DType:
 
 
 def stand_in(known: Aval) -> Value:
-    """A value of a shape and dtype whose elements all lie in one place: it has a size but takes no memory."""
+    """Return a placeholder of that shape and dtype; its elements share one memory location, so it takes no memory."""
     zero = np.zeros((), known.dtype)
     return canonical(np.lib.stride_tricks.as_strided(zero, known.shape, (0,) * len(known.shape)))
 
 
 def frozen(array: "Array") -> "Array":
-    """The array itself where nobody can write to it, else a read-only copy."""
+    """Return the array itself if it cannot be written to, otherwise a read-only copy."""
     base: Any = array
     while isinstance(base, np.ndarray):
         if base.flags.writeable:
@@ -174,7 +178,7 @@ def frozen(array: "Array") -> "Array":
             return array
         base = base.base
     if base is not None:
-        # What lies behind may be a buffer that somebody else writes to.
+        # The base may be a buffer that other code writes to.
         array = array.copy()
         array.flags.writeable = False
     return array

@@ -1,4 +1,4 @@
-"""Variable: a value that remembers how it was computed. The variable IS the tape's node; no other object is kept."""
+"""Variable: a value that records how it was computed. The variable itself is the node of the tape."""
 
 from typing import Any, Self
 
@@ -12,7 +12,7 @@ from engine.core.lost_derivatives import advice, place, warn_lost
 from engine.core.operators import Operators
 from engine.core.values import DType, Shape, Value, as_raw, dtype_of, shape_of
 
-#: The attributes of a leaf of which nothing is recorded: a gradient, or what was computed inside `no_grad`.
+#: `_attrs` of a constant leaf: a gradient, or a result of an operation inside `no_grad`.
 CONSTANT: dict[str, Any] = {}
 
 
@@ -23,7 +23,7 @@ class Variable(Operators):
         values: one number, nested list or array (copied), or several numbers for a vector. Python numbers become
             float64, arrays keep float64, float32, int64 or bool.
         name: shown by `str` and in graph pictures.
-        dtype: converts on the way in.
+        dtype: dtype to convert `values` to.
 
     >>> x = Variable(0.5)
     >>> y = x * x
@@ -34,10 +34,10 @@ class Variable(Operators):
     (3,)
 
     Raises:
-        InvalidValueError: ragged lists, dtypes that are not supported, objects that are no numbers.
+        InvalidValueError: ragged lists, unsupported dtypes, objects that are not numbers.
     """
 
-    # op, parents, saved, attrs: what computed it (op None: a leaf). saved holds the operands' raw values at that time.
+    # _op, _parents, _saved, _attrs: its operation (None for a leaf), operands, their raw values then, and attributes.
     __slots__ = ("__weakref__", "_attrs", "_data", "_grad", "_op", "_parents", "_saved", "generation", "name")
 
     carries_derivative = True
@@ -74,7 +74,7 @@ class Variable(Operators):
 
     @property
     def data(self) -> Value:
-        """The value: a `float` for a float64 scalar, else a read-only array. Replace it, don't write into it."""
+        """The value: a `float` for a float64 scalar, otherwise a read-only array. Replace it; do not write into it."""
         data = self._data
         if type(data) is not float:
             base: Any = data
@@ -109,7 +109,7 @@ class Variable(Operators):
 
     @property
     def creator(self) -> Any:
-        """The operation that computed it; None for a leaf."""
+        """The operation that computed the variable; None for a leaf."""
         return self._op
 
     @property
@@ -131,7 +131,7 @@ class Variable(Operators):
         return bool(self.item())
 
     def __copy__(self) -> "Variable":
-        """Another variable with the same value, gradient and operands; `copy.deepcopy` copies these as well."""
+        """Return a new variable with the same value, gradient and operands; `copy.deepcopy` copies these as well."""
         copied = Variable._leaf(self._data)
         copied._op, copied._parents, copied._saved, copied._attrs = self._op, self._parents, self._saved, self._attrs
         copied._grad, copied.generation, copied.name = self._grad, self.generation, self.name
@@ -165,7 +165,7 @@ class Variable(Operators):
             warn_lost(alone)
 
     def _is_recorded(self) -> bool:
-        """Return whether it is, or was computed from, a leaf that is no constant."""
+        """Return whether it is, or was computed from, a leaf that is not a constant."""
         pending, seen = [self], {self}
         while pending:
             v = pending.pop()
@@ -180,10 +180,10 @@ class Variable(Operators):
         return np.asarray(self._data)
 
     def item(self) -> Any:
-        """The only element as a Python number; `float(v)` and `int(v)` warn that no derivative comes through them.
+        """Return the only element as a Python number; `float(v)` and `int(v)` also warn that the derivative is lost.
 
         Raises:
-            NotScalarError: there are several, or none.
+            NotScalarError: there are several elements, or none.
         """
         if self.size != 1:
             raise NotScalarError(f"expected one element, this variable has shape {self.shape}")
@@ -201,34 +201,37 @@ class Variable(Operators):
     __repr__ = __str__
 
     def backward(self, *, create_graph: bool = False, retain_grad: bool = False, cotangent: Any = None) -> None:
-        """Adds the gradient of this variable to `grad` of every leaf that it was computed from.
+        """Add the gradient of this variable to `grad` of every leaf from which it was computed.
 
-        Starts from `cotangent`, else from `grad` where there is one, else from ones. Gradients add up until cleared.
+        The initial cotangent is `cotangent` if given, otherwise `grad` if set, otherwise ones. Gradients accumulate
+        until they are cleared.
 
         Args:
-            create_graph: records the backward pass, so that gradients can be differentiated again.
-            retain_grad: keeps the gradients of intermediate variables too.
-            cotangent: what to start from: a value of this variable's shape.
+            create_graph: record the backward pass, so that gradients can be differentiated again.
+            retain_grad: keep the gradients of intermediate variables too.
+            cotangent: initial cotangent, of this variable's shape.
 
         Raises:
+            NoGradError: create_graph inside `no_grad`.
             NotDifferentiableError: this variable is not floating.
             ShapeMismatchError: the cotangent has another shape.
-            StaleDataError: with create_graph, where a leaf's data was replaced since the forward pass.
+            StaleDataError: a leaf's data was replaced since the forward pass: by a value of another shape, or, with
+                create_graph, by any value.
         """
         run_backward(self, create_graph, retain_grad, cotangent)
 
     def cleargrad(self) -> None:
-        """Forgets the gradient."""
+        """Clear the gradient: set `grad` to None."""
         self._grad = None
 
     def unchain(self) -> None:
-        """Forgets what computed it: a leaf from now on. Its value stays."""
+        """Make the variable a leaf: drop its operation and operands, keep its value."""
         self._op = None
         self._parents = self._saved = ()
         self._attrs = None
 
     def unchain_backward(self) -> None:
-        """Unchains every variable that this one was computed from (truncated backpropagation through time)."""
+        """Unchain every variable from which this one was computed (truncated backpropagation through time)."""
         stack = [p for p in self._parents if isinstance(p, Variable)]
         while stack:
             v = stack.pop()
@@ -237,7 +240,7 @@ class Variable(Operators):
 
     @classmethod
     def _leaf(cls, data: Value, attrs: Attributes | None = None) -> Self:
-        """Return a leaf around a raw value that nobody else writes to."""
+        """Return a leaf that holds a raw value without copying it; no other code may write to the value."""
         v = cls.__new__(cls)
         v._data = data
         v._op = None
@@ -250,5 +253,5 @@ class Variable(Operators):
 
     @classmethod
     def _constant(cls, data: Value) -> Self:
-        """Return a leaf of which nothing is recorded."""
+        """Return a constant leaf: it does not count as recorded, see `_is_recorded`."""
         return cls._leaf(data, CONSTANT)

@@ -1,4 +1,4 @@
-"""Names for the nodes of a program that was made by code and not read: as few as it takes to write it down."""
+"""Names for the nodes of a program that code has generated: as few as its text or document needs."""
 
 from collections import Counter
 from dataclasses import replace
@@ -7,15 +7,15 @@ from itertools import count
 from engine.graph.ir import Graph, Literal, Node, Output
 from engine.graph.names import is_generated
 
-#: Expressions of more operations inside each other are cut by a name.
+#: Maximum nesting depth of an expression; a deeper one is split by a named node.
 _TALLEST = 12
 
 
 def named(graph: Graph) -> Graph:
-    """The same program, its nodes in the same order, with names where documents and text need them.
+    """Return the same program, its nodes in the same order, with names where documents and text need them.
 
-    A node stays without a name inside the one that reads it, where that is the only one and order allows it; every
-    other one is called as the output or alias that it is, or else `t1, t2, ...`. What has no name is numbered anew.
+    A node stays unnamed if it can be written inside its only reader without changing the order of evaluation. Any other
+    node gets the name of its output or alias, otherwise `t1, t2, ...`. Unnamed nodes are renumbered.
 
     >>> from engine.programs.text.expression import parse
     >>> from engine.programs.text.write import as_text
@@ -40,7 +40,7 @@ def named(graph: Graph) -> Graph:
 
 
 def _inside(graph: Graph) -> set[Node]:
-    """The nodes that stand inside the one that reads them."""
+    """Return the nodes that can be written inside their only reader."""
     reads = Counter(x for node in graph.nodes for x in node.args if isinstance(x, str))
     kept = {output.id for output in graph.outputs} | set(graph.aliases.values())
     inside: set[Node] = set()
@@ -50,7 +50,7 @@ def _inside(graph: Graph) -> set[Node]:
         inner = [x for x in node.args if isinstance(x, str) and x in waiting]
         taken = pending[len(pending) - len(inner) :]
         if [earlier.ids[0] for earlier, _ in taken] != inner:
-            # They are evaluated in another order than operands are.
+            # Written as operands, they would be evaluated in another order.
             taken, pending = [], []
         del pending[len(pending) - len(taken) :]
         inside |= {earlier for earlier, _ in taken}

@@ -1,4 +1,4 @@
-"""Graph: a program as plain, immutable data; `build` and `expression` make it, everything else reads it."""
+"""Graph: a program as plain, immutable data; `build` and `expression` create it, all other modules only read it."""
 
 from dataclasses import dataclass, field
 
@@ -10,9 +10,9 @@ from engine.core.values import DType, Value
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """A value that is given when the program runs.
+    """Input of a program.
 
-    shape, dtype: as declared; None where nothing is, and None for a length that is free.
+    shape, dtype: as declared, None if undeclared; a length of None in `shape` is free.
     """
 
     name: str
@@ -22,10 +22,10 @@ class Input:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Literal:
-    """A constant as it was written.
+    """A constant in a document or text.
 
-    value: weak numbers are Python's float, int and bool; all else is a raw value, arrays read-only.
-    is_weak: it has no dtype of its own and takes that of what it meets.
+    value: a Python float, int or bool if weak, otherwise a raw value; arrays are read-only.
+    is_weak: it has no dtype of its own and adopts that of the other operands.
     is_integral: all its numbers were written as integers.
     """
 
@@ -36,14 +36,14 @@ class Literal:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Node:
-    """One operation.
+    """One operation of a program.
 
-    ids: a name for each of its outputs; numbers, `_1, _2, ...`, where there is none.
-    op: its row; None for a constant, whose one argument is a Literal.
+    ids: a name for each of its outputs; a number, `_1, _2, ...`, for an unnamed one.
+    op: its row; None for a constant, whose only argument is a Literal.
     args: operands in order: the id of an earlier node, the name of an input or of a bound value, or a literal.
-    attrs: attributes in canonical form, defaults included.
-    is_named: at least one of its ids is a name and not a number.
-    loc: where it stands in the document or text.
+    attrs: attributes in canonical form, including defaults.
+    is_named: at least one of its ids is a name, not a number.
+    loc: its location in the document or text.
     """
 
     ids: tuple[str, ...]
@@ -56,7 +56,7 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """A result: what it is called, and the node or input that it is."""
+    """Output of a program: its name, and the id of its node or input."""
 
     name: str
     id: str
@@ -66,10 +66,10 @@ class Output:
 class Graph:
     """A program.
 
-    inputs: declared ones first, then in order of appearance.
+    inputs: declared inputs first, then the others in order of appearance.
     nodes: in topological order.
-    aliases: further names of nodes and inputs, by `b = a`: name -> id. The name of an output is an id or one of these.
-    bound: inputs whose values are fixed for good, no longer among `inputs`; arrays are read-only.
+    aliases: further names of nodes and inputs, from `b = a`: name -> id. An output's name is an id or an alias.
+    bound: values of former inputs that are fixed; arrays are read-only.
     """
 
     inputs: tuple[Input, ...]

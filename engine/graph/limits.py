@@ -1,4 +1,4 @@
-"""Limits on the cost of a program, and the one sentence that refuses a program above one."""
+"""Limits on the cost of a program, and the error for a program above a limit."""
 
 import math
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from engine.core.errors import LimitExceededError
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Limits on the cost of a program; there are none by default."""
+    """Limits on the cost of a program; by default there are none."""
 
     max_nodes: float = math.inf
     max_elements: float = math.inf
@@ -17,16 +17,16 @@ class Limits:
 
 
 def check_limit(limit: str, needed: int, allowed: float, who: str) -> None:
-    """Compares one quantity with its limit.
+    """Compare a quantity with its limit.
 
     Args:
-        limit: name of the limit: the unit of what is counted.
-        needed: quantity that is needed.
-        allowed: quantity that is allowed.
+        limit: name of the limit, which is also the unit: nodes, elements, bytes or flops.
+        needed: the needed quantity.
+        allowed: the allowed quantity.
         who: subject of the message.
 
     Raises:
-        LimitExceededError: naming the limit and what is needed.
+        LimitExceededError: the needed quantity exceeds the limit.
     """
     if needed > allowed:
         raise LimitExceededError(f"{who} needs {needed:,} {limit}, the limit is {allowed:,}", limit=limit)

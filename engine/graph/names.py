@@ -1,22 +1,22 @@
-"""Names of inputs and nodes: what they may be, and the constants whose names are taken."""
+"""Names of inputs and nodes: their syntax, normalization, and the reserved names of constants."""
 
 import keyword
 import math
 import re
 import unicodedata
 
-#: Constants of infix text; nothing else may have their names.
+#: Constants of infix text; their names are reserved.
 CONSTANTS = {"pi": math.pi, "e": math.e, "nan": math.nan, "inf": math.inf}
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _GENERATED = re.compile(r"_[0-9]+")
 _SHOWN = 60
-#: Letters of a name.
+#: Maximum length of a name.
 LONGEST_NAME = 200
 
 
 def normalized(name: str) -> str:
-    """NFKC, character by character: the same for all names that are allowed, and linear for those that are not.
+    """Normalize a name to NFKC character by character: equal to full NFKC for valid names, linear in time for any.
 
     >>> normalized("ｘ")
     'x'
@@ -25,7 +25,7 @@ def normalized(name: str) -> str:
 
 
 def name_fault(name: str) -> str:
-    """What keeps a normalised name from being one of an input or a node; empty where nothing does.
+    """Explain why a normalized name is not valid for an input or node; empty if it is valid.
 
     >>> name_fault("lambda")
     '"lambda" is a keyword of Python and no name; write lam'
@@ -44,7 +44,7 @@ def name_fault(name: str) -> str:
 
 
 def is_generated(name: str) -> bool:
-    """Whether it is a number, `_1, _2, ...`, of something that has no name.
+    """Return whether a name is a generated number, `_1, _2, ...`, of an unnamed node.
 
     >>> is_generated("_12"), is_generated("_a")
     (True, False)
@@ -53,7 +53,7 @@ def is_generated(name: str) -> bool:
 
 
 def quoted(text: object) -> str:
-    """Something that a user wrote, in quotes, short enough for a message and always encodable."""
+    """Quote a user's text for a message: shortened, and always encodable."""
     shown = str(text)
     shown = shown if len(shown) <= _SHOWN else shown[: _SHOWN - 3] + "..."
     return '"' + shown.encode("utf-8", "backslashreplace").decode() + '"'

@@ -1,17 +1,17 @@
-"""Orders in which all is computed after what it is computed from, and the cycles that leave none."""
+"""Topological orders of nodes, and cycles, which have none."""
 
 import heapq
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-#: Nodes of a cycle that a message names.
+#: Maximum number of nodes of a cycle that a message names.
 _LONGEST_CYCLE = 20
 
 
 def in_order(reads: Sequence[set[int]]) -> tuple[list[int], list[int]]:
-    """Places in an order in which each stands after those that it reads, and places that have none.
+    """Return the places in topological order, and the places that have none because they depend on a cycle.
 
-    reads: for each place those that it reads. It is taken as written where that will do, else the earliest that is
-        ready.
+    reads: for each place, the places that it reads. The given order is kept where possible: the next place is always
+        the earliest one that is ready.
 
     >>> in_order([{2}, set(), {1}]), in_order([{1}, {0}, set()])
     (([1, 2, 0], []), ([2], [0, 1]))
@@ -34,7 +34,7 @@ def in_order(reads: Sequence[set[int]]) -> tuple[list[int], list[int]]:
 
 
 def reached(outputs: Sequence[int], reads: Callable[[int], Iterable[int]]) -> list[int]:
-    """Places, each after those that it reads, in the order in which they are reached from left to right.
+    """Return the places reachable from `outputs` in depth-first postorder: each after the places that it reads.
 
     >>> reached([3, 1], {3: [2, 0], 2: [], 1: [], 0: []}.__getitem__)
     [2, 0, 3, 1]
@@ -56,7 +56,7 @@ def reached(outputs: Sequence[int], reads: Callable[[int], Iterable[int]]) -> li
 
 
 def cycles(reads: Sequence[set[int]], stuck: Sequence[int]) -> list[list[int]]:
-    """The cycles that are met from places without an order: each as places, one after those that it reads.
+    """Return cycles found from places without an order; in a cycle, each place reads the one before it.
 
     >>> cycles([{1}, {0}, {0}], [0, 1, 2])
     [[1, 0]]
@@ -77,7 +77,7 @@ def cycles(reads: Sequence[set[int]], stuck: Sequence[int]) -> list[list[int]]:
 
 
 def cycle_text(places: list[int], names: Mapping[int, str]) -> str:
-    """What is said of a cycle: names in the order in which values would flow, beginning with the one written first.
+    """Return the message for a cycle: names in the order of data flow, beginning with the node written first.
 
     >>> cycle_text([1, 0], {0: "a", 1: "b"})
     'nodes depend on themselves: a -> b -> a'

@@ -1,4 +1,4 @@
-"""The table: one module a family, one row an operation. Importing this package fills it."""
+"""Rows of the table of operations, one module per family. Importing this package fills the table."""
 
 from engine.primitives import (
     arithmetic,

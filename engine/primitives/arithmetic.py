@@ -102,7 +102,7 @@ square = unary(
 
 
 def _abs_power_vjp(g: Operand, c: float, p: float, x: Operand) -> Operand:
-    """As all powers of lengths, but for odd ones: there the second derivative of abs itself is 0."""
+    """Return g * c * abs(x)**(p - 2) * x; for odd p by `pow` of abs(x), whose second derivative at 0 is 0."""
     if p % 2 == 1:
         return g * (c * (CALLS["pow"](abs(x), p - 2) * x))
     return g * (c * radial(p - 2, abs, lambda f, x: f(x), x))
@@ -127,12 +127,12 @@ sign: Row = unary(
     scalar="1.0 if x > 0.0 else -1.0 if x < 0.0 else 0.0 if x == 0.0 else x",
     dtype="same",
     flops=1,
-    doc="-1, 0 or 1; NaN where x is.",
+    doc="Sign of x: -1, 0 or 1; NaN if x is NaN.",
 )
-floor = unary("floor", np.floor, None, flops=1, doc="The next integer below, as a float.")
-ceil = unary("ceil", np.ceil, None, flops=1, doc="The next integer above, as a float.")
-trunc = unary("trunc", np.trunc, None, flops=1, doc="The next integer towards 0, as a float.")
-round = unary("round", np.rint, None, flops=1, doc="The nearest integer, halves to even, as a float.")
+floor = unary("floor", np.floor, None, flops=1, doc="Largest integer not above x, as a float.")
+ceil = unary("ceil", np.ceil, None, flops=1, doc="Smallest integer not below x, as a float.")
+trunc = unary("trunc", np.trunc, None, flops=1, doc="x rounded towards 0, as a float.")
+round = unary("round", np.rint, None, flops=1, doc="Nearest integer, halves to even, as a float.")
 
 
 def _clip(x: Array, min: Any, max: Any) -> Array:
@@ -141,7 +141,7 @@ def _clip(x: Array, min: Any, max: Any) -> Array:
 
 
 def _clip_vjp(g: Operand, y: Operand, x: Operand, min: Any, max: Any) -> Operand:
-    """1 inside; beyond the bounds and at them 0. An infinite bound is none."""
+    """Return the cotangent inside the bounds, 0 at and beyond them; an infinite bound counts as no bound."""
     above = None if min in (None, -math.inf) else greater(x, min)
     below = None if max in (None, math.inf) else less(x, max)
     if above is None and below is None:

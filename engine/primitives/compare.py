@@ -1,4 +1,4 @@
-"""Comparisons, masks and choices. Masks have dtype bool and no derivative."""
+"""Comparisons, masks and choices; a mask has dtype bool and no derivative."""
 
 import math
 import operator
@@ -72,7 +72,7 @@ isclose = elementwise(
 def _where(condition: Any, x: Any, y: Any) -> Array:
     kinds = {type(x), type(y)}
     if kinds <= {int, float, bool} and kinds != {bool}:
-        x, y = float(x), float(y)  # numbers alone are float64
+        x, y = float(x), float(y)  # two Python numbers give float64
     return np.where(condition, x, y)
 
 
@@ -95,7 +95,7 @@ where: Row = elementwise(
         ex([True, False], (2,), ()),
         ex((0,), (0,), ()),
     ),
-    doc="x where the condition is not 0, else y. Both are computed; the one that is not taken never contributes to a "
+    doc="x where the condition is not 0, otherwise y. Both are computed; the one not taken never contributes to a "
     "derivative, whatever its value.",
 )
 
@@ -118,12 +118,12 @@ mask_fill = elementwise(
 )
 
 
-#: Elements from which on memory costs more than a call.
+#: Number of elements above which allocating memory costs more than the call of broadcast_to.
 _MANY = 4096
 
 
 def _zero_or_nan(x: Array) -> Array:
-    """Zeros, which take no memory where there are many of them, unless the least element is NaN."""
+    """Return zeros, NaN where x is NaN; many zeros without a NaN are a broadcast view, which takes no memory."""
     least = np.minimum.reduce(x, axis=None, initial=0.0)
     if least != least:
         return np.clip(x, 0.0, 0.0)
@@ -137,12 +137,12 @@ zero_or_nan = unary(
     scalar="0.0 if x == x else x",
     dtype="same",
     flops=1,
-    doc="0, and NaN where x is NaN: the derivative along an operand that was not chosen.",
+    doc="0, or NaN where x is NaN: the derivative along an operand that was not chosen.",
 )
 
 
 def _tied(g: Operand, y: Operand, mine: Any, other: Any, is_mine: Any) -> Operand:
-    """The whole cotangent to the larger (smaller) operand, half of it to each in a tie; NaN where one is NaN."""
+    """Return the cotangent of the operand `mine`: all of g if it is chosen, half in a tie, NaN where y is NaN."""
     return where(is_mine, g, where(mine == other, 0.5 * g, zero_or_nan(y)))
 
 
@@ -152,7 +152,7 @@ maximum = binary(
     lambda g, y, a, b: _tied(g, y, a, b, a > b),
     lambda g, y, a, b: _tied(g, y, b, a, b > a),
     scalar="x1 if x1 >= x2 or x1 != x1 else x2",
-    doc="The larger of two values; NaN where one is. A tie gives half the gradient to each.",
+    doc="Larger of two values; NaN if one is NaN. A tie gives half the gradient to each.",
 )
 minimum = binary(
     "minimum",
@@ -160,5 +160,5 @@ minimum = binary(
     lambda g, y, a, b: _tied(g, y, a, b, a < b),
     lambda g, y, a, b: _tied(g, y, b, a, b < a),
     scalar="x1 if x1 <= x2 or x1 != x1 else x2",
-    doc="The smaller of two values; NaN where one is. A tie gives half the gradient to each.",
+    doc="Smaller of two values; NaN if one is NaN. A tie gives half the gradient to each.",
 )

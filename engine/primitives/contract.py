@@ -20,12 +20,12 @@ from engine.primitives.reduce import sum
 from engine.primitives.shape import reshape, transpose
 from engine.rows import composite, normalize_axis
 
-#: Among so many factors the next pair is looked for; more would cost more than they save.
+#: Number of factors searched for the next pair; searching more would cost more than it saves.
 _WINDOW = 8
 
 
 class _Factor(NamedTuple):
-    """A value and a name for each of its axes, no two alike."""
+    """Factor of a contraction: a value, with a distinct name for each of its axes."""
 
     x: Operand
     names: tuple[str, ...]
@@ -35,7 +35,7 @@ class _Factor(NamedTuple):
 
 
 def _ordered(factor: _Factor, names: Sequence[str]) -> Operand:
-    """The value with its axes in this order."""
+    """Transpose a factor to this order of axes."""
     order = tuple(factor.names.index(name) for name in names)
     return factor.x if order == tuple(range(len(order))) else transpose(factor.x, order)
 
@@ -45,7 +45,7 @@ def _shaped(x: Operand, shape: Sequence[int]) -> Operand:
 
 
 def _product(a: _Factor, b: _Factor, kept: Iterable[str]) -> _Factor:
-    """The product of two factors, summed over the axes that both have and that are not kept."""
+    """Multiply two factors and sum over their shared axes that are not in `kept`, as one matrix product."""
     lengths = a.lengths() | b.lengths()
     shared = [name for name in a.names if name in b.names]
     batch = [name for name in shared if name in kept]
@@ -106,12 +106,12 @@ tensordot = composite(
 
 
 def _under_ellipsis(n: int) -> list[str]:
-    """Names of the axes under an ellipsis, numbered from the last one, for they broadcast."""
+    """Return names for the n axes under an ellipsis, numbered from the last one, as broadcasting aligns them."""
     return [f"...{i}" for i in reversed(range(n))]
 
 
 def _names(axes: str, shape: Shape, place: int) -> tuple[str, ...]:
-    """A name for each axis of an operand."""
+    """Return a name for each axis of an operand."""
     before, dots, after = axes.partition("...")
     rest = len(shape) - len(before) - len(after)
     if rest < 0 or (rest and not dots):
@@ -123,7 +123,7 @@ def _names(axes: str, shape: Shape, place: int) -> tuple[str, ...]:
 
 
 def _indices(subscripts: str, shapes: Sequence[Shape]) -> tuple[list[tuple[str, ...]], list[str]]:
-    """The names of all axes of each operand, and of the output."""
+    """Return the names of the axes of each operand, and of the output."""
     given, _, wanted = subscripts.partition("->")
     axes = given.split(",")
     if len(axes) != len(shapes):
@@ -137,7 +137,7 @@ def _indices(subscripts: str, shapes: Sequence[Shape]) -> tuple[list[tuple[str, 
 
 
 def _lengths(named: Sequence[tuple[str, ...]], shapes: Sequence[Shape]) -> dict[str, int]:
-    """The length of each index; 1 broadcasts from one operand to another."""
+    """Return the length of each index; a length of 1 broadcasts to that of another operand."""
     found: dict[str, int] = {}
     for names, shape in zip(named, shapes, strict=True):
         own: dict[str, int] = {}
@@ -160,7 +160,7 @@ def _mismatch(name: str, n: int, other: int, shapes: Sequence[Shape]) -> ShapeMi
 
 
 def _factor(x: Operand, names: tuple[str, ...], lengths: dict[str, int]) -> _Factor:
-    """An operand with a diagonal in place of axes of one name, and without those that would be broadcast."""
+    """Return an operand as a factor: take the diagonal of axes of the same name, drop axes that would broadcast."""
     names_left = list(names)
     for name in dict.fromkeys(names):
         while names_left.count(name) > 1:
@@ -180,7 +180,7 @@ def _summed(factor: _Factor, kept: Iterable[str]) -> _Factor:
 
 
 def _price(a: _Factor, b: _Factor, uses: Counter[str]) -> tuple[int, int]:
-    """Of multiplying two factors: how many more elements there are afterwards, and how many multiplications it is."""
+    """Return the cost of multiplying two factors: the growth in elements held, and the number of multiplications."""
     lengths = a.lengths() | b.lengths()
     kept = [n for name, n in lengths.items() if uses[name] > (name in a.names) + (name in b.names)]
     growth = math.prod(kept) - math.prod(shape_of(a.x)) - math.prod(shape_of(b.x))
@@ -188,7 +188,7 @@ def _price(a: _Factor, b: _Factor, uses: Counter[str]) -> tuple[int, int]:
 
 
 def _contracted(factors: list[_Factor], output: Sequence[str]) -> _Factor:
-    """All factors multiplied, the cheapest pair first, and summed over what is not output."""
+    """Multiply all factors, the cheapest pair first, and sum over the indices that are not in the output."""
     uses = Counter(output)
     uses.update(name for factor in factors for name in factor.names)
     factors = [_summed(factor, [name for name in factor.names if uses[name] > 1]) for factor in factors]
@@ -207,7 +207,7 @@ def _einsum(*xs: Operand, subscripts: str) -> Operand:
     named, output = _indices(subscripts, shapes)
     lengths = _lengths(named, shapes)
     dtype = canonical_dtype(np.result_type(*map(dtype_of, xs)))
-    # Of masks, NumPy tells whether any product is not 0.
+    # For masks, NumPy returns whether any product is not 0.
     inner = INT64 if dtype == BOOL else dtype
     xs = tuple(x if dtype_of(x) == inner else astype(x, str(inner)) for x in xs)
     factors = [_factor(x, names, lengths) for x, names in zip(xs, named, strict=True)]

@@ -1,4 +1,4 @@
-"""`grad` as an operation: the gradient of one value with respect to another, inside a program or on a tape."""
+"""The operation `grad`: gradient of one value with respect to another, inside a program or on a tape."""
 
 import numpy as np
 
@@ -38,5 +38,5 @@ grad = composite(
     ("y", "x"),
     _grad,
     examples=(ex((), ()), ex((), (3,)), ex((1,), (2, 3))),
-    doc="The gradient of y, one element, with respect to x, any value that y was computed from; else zeros.",
+    doc="Gradient of y, which has one element, with respect to x; zeros if y does not depend on x.",
 )

@@ -1,4 +1,4 @@
-"""Determinants of stacks of matrices, their signs, logarithms and gradients."""
+"""Determinants of stacks of matrices: signs, logarithms and gradients."""
 
 from collections.abc import Callable
 from typing import Any
@@ -22,12 +22,12 @@ Function = Callable[..., Array]
 
 
 def _quiet(function: Function) -> Function:
-    """A matrix with NaN has a determinant that is NaN, without a warning."""
+    """Wrap a function of matrices: no warnings, and NaN for a matrix that contains NaN."""
 
     def forward(x: Array) -> Array:
         (x,) = in_common_dtype(x)
         with np.errstate(all="ignore"):
-            # LAPACK may lose a NaN on the way.
+            # LAPACK may lose a NaN.
             return np.where(np.isnan(x).any((-2, -1)), x.dtype.type(np.nan), function(x))
 
     return forward
@@ -45,34 +45,34 @@ def _lu_flops(x: Aval, out: Aval) -> int:
 
 
 def _spread(g: Operand) -> Operand:
-    """One number a matrix, ready to multiply the matrices."""
+    """Append two unit axes to one number per matrix, so that it broadcasts with the matrices."""
     shape = shape_of(g)
     return reshape(g, (*shape, 1, 1)) if shape else g
 
 
 def _decomposed(x: Array) -> tuple[Array, Array, Array, Array]:
-    """Singular values and vectors of matrices, with the sign of det(u) det(vt); of those that are not finite, NaN."""
+    """Return u, s, vt of the singular value decomposition and the sign of det(u) det(vt), NaN if x is not finite."""
     is_finite = np.asarray(np.isfinite(x).all((-2, -1)))
-    # LAPACK's singular values of a matrix with an infinity may never come.
+    # LAPACK's decomposition may never return for a matrix with an infinity.
     u, s, vt = np.linalg.svd(np.where(is_finite[..., np.newaxis, np.newaxis], x, 0))
     sign = np.rint(np.linalg.det(u) * np.linalg.det(vt))[..., np.newaxis]
     return u, s, vt, np.where(is_finite[..., np.newaxis], sign, x.dtype.type(np.nan))
 
 
 def _before(s: Array) -> Array:
-    """For each number the product of those before it."""
+    """Return the exclusive cumulative product along the last axis."""
     products = np.ones_like(s)
     products[..., 1:] = np.cumprod(s[..., :-1], axis=-1)
     return products
 
 
 def _after(s: Array) -> Array:
-    """For each number the product of those after it."""
+    """Return the exclusive cumulative product along the last axis, from the end."""
     return _before(s[..., ::-1])[..., ::-1]
 
 
 def _cofactors(x: Array) -> Array:
-    """By singular values: each cofactor needs the product of all but one of them, which no division loses."""
+    """Compute cofactors from singular values, as products of all but one of them: no division, so exact at det 0."""
     u, s, vt, sign = _decomposed(x)
     scale = sign * (_before(s) * _after(s))
     y: Array = np.matmul(u * scale[..., np.newaxis, :], vt)
@@ -80,21 +80,21 @@ def _cofactors(x: Array) -> Array:
 
 
 def _but_two(s: Array) -> Array:
-    """For each pair of places the product of all numbers but those two; 0 for a place with itself."""
+    """Return, for each pair of places, the product of all numbers except those two; 0 on the diagonal."""
     n = s.shape[-1]
     between = np.ones((*s.shape, n), s.dtype)
     for j in range(2, n):
-        # Those between i and j are those between i and j - 1, and the one at j - 1.
+        # The numbers between i and j are those between i and j - 1, and the number at j - 1.
         between[..., : j - 1, j] = between[..., : j - 1, j - 1] * s[..., j - 1, np.newaxis]
     upper: Array = np.triu(_before(s)[..., :, np.newaxis] * between * _after(s)[..., np.newaxis, :], 1)
     return upper + np.swapaxes(upper, -2, -1)
 
 
 def _cofactor_slopes(g: Array, x: Array) -> Array:
-    """By singular values as well: of a diagonal matrix each second derivative is a product of all but two of them.
+    """Compute the gradient of sum(g * cofactor(x)) from singular values, as products of all but two of them.
 
-    With x = u diag(s) vt and h = u.T g vt.T it is, in that basis, sum(h[k, k] p[i, k]) at (i, i) and -h[j, i] p[i, j]
-    at (i, j), where p has the products.
+    With x = u diag(s) vt, h = u.T g vt.T and p[i, k] the product of all singular values except s[i] and s[k], it is, in
+    that basis, sum over k of h[k, k] p[i, k] at (i, i), and -h[j, i] p[i, j] at (i, j).
     """
     u, s, vt, sign = _decomposed(x)
     h = np.matmul(np.matmul(np.swapaxes(u, -2, -1), g), np.swapaxes(vt, -2, -1))
@@ -106,7 +106,7 @@ def _cofactor_slopes(g: Array, x: Array) -> Array:
     return y.astype(x.dtype, copy=False)
 
 
-#: The sign of each permutation of three: cofactors are sum(parity[i, m, p] parity[j, n, q] x[m, n] x[p, q]) / 2.
+#: Levi-Civita symbol: cofactors of 3 x 3 are sum(parity[i, m, p] parity[j, n, q] x[m, n] x[p, q]) / 2.
 _PARITY = np.cross(np.eye(3)[:, np.newaxis], np.eye(3))
 
 
@@ -117,7 +117,7 @@ def _cofactor(x: Array) -> Array:
 
 
 def _cofactor_vjp(g: Operand, y: Operand, x: Operand) -> Operand:
-    """Up to 3 rows cofactors are constant, linear or quadratic in x."""
+    """Return the vjp of cofactor; for up to 3 rows in closed form, as cofactors are constant, linear or quadratic."""
     n = shape_of(x)[-1]
     if n < 2:
         return zeros_like(g)
@@ -141,9 +141,9 @@ def _cofactor_slope_shape(g: Shape, x: Shape) -> Shape:
 
 
 def _cofactor_slope_vjp(h: Operand, y: Operand, g: Operand, x: Operand) -> Operand:
-    """The third derivative of det along g and h, by the inverse a.
+    """Return the third derivative of det along g and h, computed from the inverse a.
 
-    It is the gradient with respect to k of det(x) times
+    It is the gradient, with respect to k, of det(x) times
     tr(ag) tr(ah) tr(ak) - tr(agah) tr(ak) - tr(agak) tr(ah) - tr(ahak) tr(ag) + tr(agahak) + tr(ahagak).
     """
     a = inv(x)
@@ -155,7 +155,7 @@ def _cofactor_slope_vjp(h: Operand, y: Operand, g: Operand, x: Operand) -> Opera
 
 
 def _trace(x: Any) -> Any:
-    """One number a matrix, ready to multiply the matrices."""
+    """Return the trace of each matrix, with two unit axes, so that it broadcasts with the matrices."""
     found: Any = sum(diagonal(x, axis1=-2, axis2=-1), axes=-1, keepdims=True)
     return found[..., None]
 
@@ -171,7 +171,7 @@ cofactor: Row = primitive(
     flops=lambda x, out: 40 * x.size * x.shape[-1],
     examples=STACKS,
     domain=APART,
-    doc="Cofactors of the matrices of the last two axes: the gradient of det, which is exact where it is 0.",
+    doc="Cofactors of the matrices of the last two axes: the gradient of det, exact also where det is 0.",
 )
 cofactor_slope: Row = primitive(
     "cofactor_slope",
@@ -198,7 +198,7 @@ det = primitive(
     flops=_lu_flops,
     examples=(*STACKS, ex([[1.0, 2.0], [2.0, 4.0]]), ex([[0.0]])),
     domain=APART,
-    doc="Determinant of the matrices of the last two axes; its gradient is exact where it is 0.",
+    doc="Determinant of the matrices of the last two axes; its gradient is exact also where it is 0.",
 )
 det_sign = primitive(
     "det_sign",

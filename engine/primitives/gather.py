@@ -1,4 +1,4 @@
-"""Taking by integers, and the addition at integers that is its derivative."""
+"""Gather at integer indices, and its derivative, scatter-add."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -19,10 +19,10 @@ from engine.tracers.batching import flattened, loop, permuted, raised, repeated,
 
 
 def _as_indices(name: str, indices: Any, length: int) -> Array:
-    """Integers, from floats with integral values too, within bounds.
+    """Convert indices, integers or floats with integral values, to int64; check that they are in range.
 
     Raises:
-        InvalidValueError: a value that is not integral, or out of range.
+        InvalidValueError: a value is not integral, or is out of range.
     """
     found = np.asarray(indices)
     whole = found.astype(INT64) if found.dtype.kind != "f" else np.where(np.isfinite(found), found, 0.5).astype(INT64)
@@ -45,7 +45,7 @@ def _emitted_take(x: Aval, indices: Aval, axis: int | None) -> Callable[..., Any
         try:
             return x.take(indices, axis)
         except IndexError:
-            # The same again, for an error that says more.
+            # Repeated for a more specific error.
             return _take(x, indices, axis)
 
     return found if indices.dtype == INT64 else partial(_take, axis=axis)
@@ -106,7 +106,7 @@ take: Row = primitive(
     vjps=(lambda g, y, x, indices, axis: scatter_add(zeros_like(x), indices, g, axis=axis), None),
     infer=_take_aval,
     examples=_TAKE,
-    doc="Elements at integer places along an axis (of the flattened array where none is given).",
+    doc="Elements at integer indices along an axis, by default of the flattened array.",
 )
 
 
@@ -186,5 +186,5 @@ get_item = composite(
         ex((3,), axis=0, indices=[]),
         ex((0, 2), axis=1, indices=[1]),
     ),
-    doc="Elements at fixed integer places along an axis.",
+    doc="Elements at fixed integer indices along an axis.",
 )

@@ -1,4 +1,4 @@
-"""Joining, cutting and repeating: what puts elements of arrays together in another way."""
+"""Joining, splitting, repeating and reordering of arrays along axes."""
 
 import math
 from typing import Any
@@ -33,7 +33,7 @@ def _concat_vjp(g: Operand, y: Operand, *xs: Operand, axis: int) -> Any:
 concat = primitive(
     "concat",
     ("x",),
-    # Row after row, as plans lay it out; left to itself NumPy follows the operands.
+    # In C order, as in plans; by default NumPy follows the layout of the operands.
     lambda *xs, axis: np.ascontiguousarray(np.concatenate(xs, axis=axis)),
     kind="linear",
     is_fresh=True,
@@ -44,7 +44,7 @@ concat = primitive(
     flops=no_flops,
     examples=(ex((2, 3), (1, 3)), ex((2, 3), (2, 1), (2, 2), axis=-1), ex((2,)), ex((0, 2), (1, 2))),
     aliases=("concatenate",),
-    doc="Joined along an existing axis.",
+    doc="Arrays joined along an existing axis.",
 )
 
 
@@ -62,7 +62,7 @@ stack = composite(
     variadic=True,
     attributes=(Attribute("axis", AXIS, 0),),
     examples=(ex((2, 3), (2, 3)), ex((2,), (2,), (2,), axis=-1), ex((), ()), ex((0,), (0,))),
-    doc="Joined along a new axis.",
+    doc="Arrays joined along a new axis.",
 )
 
 
@@ -93,7 +93,7 @@ split = composite(
         ex((4,), sizes=2),
         ex((0, 2), sizes=(0, 0)),
     ),
-    doc="Cut along an axis into parts of the given sizes, or into a number of equal parts; several outputs.",
+    doc="Parts of the given sizes along an axis, or a number of equal parts; several outputs.",
 )
 
 
@@ -118,7 +118,7 @@ repeat = composite(
         ex((2,), repeats=0, axis=0),
         ex((0, 2), repeats=2, axis=1),
     ),
-    doc="Each element `repeats` times along an axis (of the flattened array where none is given).",
+    doc="Each element repeated `repeats` times along an axis, by default of the flattened array.",
 )
 
 
@@ -158,7 +158,7 @@ flip = composite(
     _flip,
     attributes=(OVER_AXES,),
     examples=(ex((3,)), ex((2, 3), axes=1), ex((2, 3), axes=(0, -1)), ex((0, 2))),
-    doc="Elements in reverse order along axes (all where none is given).",
+    doc="Elements in reverse order along axes, by default all.",
 )
 
 
@@ -192,5 +192,5 @@ roll = composite(
         ex((2, 3), shift=(1, 2), axes=(0, 1)),
         ex((0,), shift=1),
     ),
-    doc="Elements shifted around along axes (of the flattened array where none is given).",
+    doc="Elements shifted cyclically along axes, by default of the flattened array.",
 )

@@ -31,7 +31,7 @@ def _matmul_aval(a: Aval, b: Aval) -> Aval:
 
 
 def _as_matrices(g: Operand, a: Operand, b: Operand) -> tuple[Any, Any, Any]:
-    """A vector on the left becomes a row, on the right a column, and the cotangent follows."""
+    """Reshape a left vector to a row, a right vector to a column, and the cotangent to match."""
     shape_a, shape_b, shape_g = shape_of(a), shape_of(b), shape_of(g)
     if len(shape_a) == 1:
         a = reshape(a, (1, *shape_a))
@@ -61,7 +61,7 @@ def _matmul_flops(a: Aval, b: Aval, out: Aval) -> int:
 
 
 def _matmul_rows(op: Operation, rows: int, xs: Sequence[Operand], batched: Any, attrs: Attributes) -> Operand:
-    """One product of large matrices where one operand is a matrix for all rows, else a stack of products."""
+    """Batching rule of matmul: one large product if an operand is the same for all rows, otherwise a stack."""
     a, b = xs
     dims = len(shape_of(a)) - batched[0], len(shape_of(b)) - batched[1]
     if not batched[1] and dims[1] <= 2:
@@ -121,7 +121,11 @@ def _outer(x1: Operand, x2: Operand) -> Operand:
 
 
 outer = composite(
-    "outer", ("x1", "x2"), _outer, examples=(ex((2,), (3,)), ex((2, 2), ())), doc="Every product of two elements."
+    "outer",
+    ("x1", "x2"),
+    _outer,
+    examples=(ex((2,), (3,)), ex((2, 2), ())),
+    doc="Products of all elements of x1 with all of x2.",
 )
 
 
@@ -140,7 +144,7 @@ triu: Row = primitive(
     vjps=(lambda g, y, x, k: triu(g, k),),
     infer=lambda x, k: _triangle_aval("triu", x),
     examples=(ex((3, 3)), ex((2, 3), k=1), ex((2, 3, 3), k=-1)),
-    doc="Zeros below the k-th diagonal of the last two axes.",
+    doc="Upper triangle of the last two axes: zeros below the k-th diagonal.",
 )
 tril: Row = primitive(
     "tril",
@@ -151,7 +155,7 @@ tril: Row = primitive(
     vjps=(lambda g, y, x, k: tril(g, k),),
     infer=lambda x, k: _triangle_aval("tril", x),
     examples=(ex((3, 3)), ex((2, 3), k=1), ex((2, 3, 3), k=-1)),
-    doc="Zeros above the k-th diagonal of the last two axes.",
+    doc="Lower triangle of the last two axes: zeros above the k-th diagonal.",
 )
 
 
@@ -183,7 +187,7 @@ diagonal = composite(
         ex((2, 3, 3), axis1=1, axis2=-1),
         ex((2, 2), offset=5),
     ),
-    doc="The diagonal of two axes, as the last axis of the result.",
+    doc="Diagonal of two axes, as the last axis of the result.",
 )
 trace = composite(
     "trace",

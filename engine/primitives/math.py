@@ -61,7 +61,7 @@ sqrt = unary(
 
 
 def _power(x: Array, exponent: Any) -> Array:
-    """The square for a floating x and the number 2, else NumPy's power: one choice, by the exponent as written."""
+    """Return np.square(x) for a floating x and the literal exponent 2, otherwise np.power(x, exponent)."""
     if type(exponent) in (int, float) and exponent == 2 and np.asarray(x).dtype.kind == "f":
         return np.square(x)
     return np.power(x, exponent)
@@ -76,18 +76,18 @@ def _power_of_floats(x: float, exponent: float) -> float:
 
 
 def _pow_x(g: Operand, y: Operand, x: Operand, exponent: Any) -> Operand:
-    """d/dx x**c = c x**(c-1), and +0 for c = 0 also at x = 0, so that polynomials have all their derivatives there."""
+    """Return g d/dx x**c = g c x**(c-1); +0 for c = 0, also at x = 0, where polynomials need all derivatives."""
     if type(exponent) in (int, float):
         return g * 0.0 if exponent == 0 else g * (exponent * pow(x, exponent - 1))
     is_zero = equal(exponent, 0.0)
     at_zero = logical_and(is_zero, logical_not(isfinite(pow(x, exponent - 1))))
     slope = where(at_zero, 0.0, exponent * pow(where(at_zero, 1.0, x), exponent - 1))
-    # Adding 0 to -0 makes +0, as for a number above; adding -0 changes nothing. Either keeps the slope 1/x along c.
+    # -0 + 0 is +0, as for the literal 0 above; adding -0 changes nothing. Both keep the derivative 1/x along c.
     return g * (slope + where(is_zero, 0.0, -0.0))
 
 
 def _pow_exponent(g: Operand, y: Operand, x: Operand, exponent: Any) -> Operand:
-    """d/dc x**c = x**c log(x), and 0 at x = 0 for c >= 0."""
+    """Return g d/dc x**c = g x**c log(x); 0 at x = 0 for c >= 0."""
     return g * (y * log(where(equal(x, 0.0), 1.0, x)))
 
 
@@ -117,7 +117,7 @@ tan = unary(
     is_long=True,
     doc="Tangent of x in radians.",
 )
-# The derivative of the product would be -(1 + x) + (1 - x), which is 0 for a tiny x.
+# The product rule would give -(1 + x) + (1 - x), which rounds to 0 for a tiny x.
 one_minus_square = unary(
     "one_minus_square",
     lambda x: (1.0 - x) * (1.0 + x),
@@ -257,7 +257,7 @@ def _hypot_slope_of_floats(a: float, b: float) -> float:
     return a / (math.hypot(a, b) or 1.0)
 
 
-# The derivative of a / hypot(a, b) as it stands is a difference, which has no digits left where a is the larger by far.
+# Differentiating a / hypot(a, b) directly gives a difference that loses all digits if a is much larger than b.
 hypot_slope: Row = binary(
     "hypot_slope",
     _hypot_slope,
@@ -317,7 +317,7 @@ def _gaussian(x: Array, out: Any = None) -> Array:
 gaussian: Row = unary(
     "gaussian",
     _gaussian,
-    # Where x is infinite the product is to be 0; it is 0 from 40 on.
+    # The product must be 0 for infinite x; gaussian(x) is 0 for |x| >= 40.
     lambda g, y, x: g * (-2.0 * (maximum(minimum(x, 40.0), -40.0) * y)),
     scalar="exp(-(x * x))",
     takes_out=True,
@@ -343,7 +343,7 @@ erfc = unary(
 logaddexp = binary(
     "logaddexp",
     np.logaddexp,
-    # Two of -inf have a difference of NaN.
+    # -inf - -inf would be NaN.
     lambda g, y, a, b: g * sigmoid(where(equal(y, -math.inf), -math.inf, a - b)),
     lambda g, y, a, b: g * sigmoid(where(equal(y, -math.inf), -math.inf, b - a)),
     dtype="floating",
@@ -366,9 +366,9 @@ def _sigmoid_slope_of_float(x: float) -> float:
 
 
 class _Sigmoid(NamedTuple):
-    """What the sigmoid and its slope begin with: exp(-x) and y = 1 / (1 + exp(-x)).
+    """Common part of sigmoid and its slope: exp(-x) and y = 1 / (1 + exp(-x)).
 
-    below: where exp(-x) overflows, None where it does nowhere; there y is exp(x).
+    below: mask of the elements whose exp(-x) overflows, where y is exp(x); None if there are none.
     """
 
     exp: Any
@@ -376,7 +376,7 @@ class _Sigmoid(NamedTuple):
     below: Any
 
 
-#: Above these exp overflows.
+#: Above these arguments exp overflows.
 _HIGHEST = {np.dtype(np.float64): 709.0, np.dtype(np.float32): 88.0}
 
 
@@ -385,7 +385,7 @@ def _sigmoid_begun(x: Array) -> _Sigmoid:
     e = np.asarray(np.negative(x))
     highest = _HIGHEST[e.dtype]
     below = None
-    # So written it holds for NaN, too.
+    # `not <=` is true for NaN, too.
     if not np.maximum.reduce(e, axis=None, initial=0.0) <= highest:
         below = e > highest
         e = np.where(below, 0.0, e)
@@ -421,7 +421,7 @@ sigmoid_slope: Row = unary(
     finish=_sigmoid_slope_finished,
     doc="The derivative of sigmoid: sigmoid(x) * sigmoid(-x), exact where it is small.",
 )
-# np.logaddexp(x, 0) is the same, at five times the cost.
+# np.logaddexp(x, 0) gives the same, at five times the cost.
 softplus = unary(
     "softplus",
     lambda x: np.maximum(x, 0.0) + np.log1p(np.exp(-np.abs(x))),

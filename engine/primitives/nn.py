@@ -38,9 +38,12 @@ _LAST = Attribute("axis", AXIS, -1)
 
 
 def _softmax_vjp(g: Operand, y: Operand, x: Operand, axis: int) -> Operand:
-    """Twice the mean is taken off: where y is all but 1 the first difference is all rounding, the second is exact."""
+    """Return y * (g - sum(g * y)).
+
+    The mean is subtracted twice: where y is near 1, the first difference is all rounding, and the second is exact.
+    """
     off = g - sum(g * y, axes=axis, keepdims=True)
-    # Arrays are written over.
+    # Arrays are overwritten in place.
     off -= sum(off * y, axes=axis, keepdims=True)
     off *= y
     return off
@@ -68,10 +71,10 @@ def _log_softmax(x: Array, axis: int) -> Array:
 
 
 def _log_softmax_vjp(g: Operand, y: Operand, x: Operand, axis: int) -> Operand:
-    """Return g - softmax(x) * sum(g), the sum of which is 0: its rounding is taken off, as for softmax."""
+    """Return g - softmax(x) * sum(g); its sum should be 0, so the rounding error in the sum is subtracted too."""
     p = exp(y)
     off = g - p * sum(g, axes=axis, keepdims=True)
-    # Arrays are written over.
+    # Arrays are overwritten in place.
     off -= p * sum(off, axes=axis, keepdims=True)
     return off
 
@@ -86,7 +89,7 @@ log_softmax = primitive(
     infer=lambda x, axis: _axis_aval("log_softmax", x, axis),
     flops=lambda x, out, axis: 20 * x.size,
     examples=_SOFT,
-    doc="x - logsumexp(x) along an axis, exact also where softmax is all but 1.",
+    doc="x - logsumexp(x) along an axis, accurate also where softmax is nearly 1.",
 )
 
 
@@ -100,7 +103,11 @@ mean_squared_error = composite(
 
 
 def _whole(name: str, labels: Any) -> Array:
-    """Labels as integers."""
+    """Convert labels to int64.
+
+    Raises:
+        InvalidValueError: a label is not an integer.
+    """
     if labels.dtype.kind != "f":
         return labels.astype(np.int64, copy=False)
     whole = labels.astype(np.int64)
@@ -132,12 +139,16 @@ one_hot = primitive(
     vjps=(None,),
     infer=lambda labels, classes, ignore_index: Aval((*labels.shape, classes), BOOL),
     examples=(ex([0.0, 2.0, 1.0], classes=3), ex([[0.0], [-100.0]], classes=2), ex(1, classes=3)),
-    doc="A mask with a last axis of classes, true at the label; all false for ignore_index.",
+    doc="Mask with a last axis of classes, true at the label; all false for ignore_index.",
 )
 
 
 def _check_labels(name: str, scores: Shape, labels: Shape) -> None:
-    """Labels have the shape of the scores without their last axis; one more axis of length 1 is allowed."""
+    """Check that labels have the shape of the scores without the last axis, or with a last axis of length 1.
+
+    Raises:
+        ShapeMismatchError: they do not.
+    """
     if not scores:
         raise ShapeMismatchError(f"{name}: expected scores with a last axis of classes, got a scalar")
     if labels not in (scores[:-1], (*scores[:-1], 1)):
@@ -147,10 +158,11 @@ def _check_labels(name: str, scores: Shape, labels: Shape) -> None:
 
 
 class _Scores(NamedTuple):
-    """What the loss and its slope both begin with.
+    """Common part of the cross-entropy and its slope.
 
-    shifted: scores less the largest of their row; exps: e to their power, totals: its sums.
-    places: of the labels in the flat scores, row 0 where they are ignored. counts: which are not; None where none is.
+    shifted: scores minus the largest score of their row. exps: exp(shifted). totals: sums of exps over the classes.
+    places: places of the labels in the flat scores; class 0 for ignored labels.
+    counts: mask of the labels that are not ignored; None if no label is.
     """
 
     shifted: Any
@@ -161,7 +173,7 @@ class _Scores(NamedTuple):
 
     @property
     def number(self) -> int:
-        """How many labels count."""
+        """Number of labels that are not ignored, at least 1 if `counts` is given."""
         return self.places.size if self.counts is None else max(int(np.count_nonzero(self.counts)), 1)
 
 
@@ -191,7 +203,7 @@ def _finite(top: Any) -> Operand:
 
 def _loss(scores: _Scores) -> Operand:
     loss = _mean_loss(scores, np.log(scores.totals))
-    # A loss of this size has lost no digits that are seen in it.
+    # A larger loss has lost no significant digits.
     return _mean_loss(scores, log_total(scores.exps, scores.totals, -1)) if loss < _SMALL_LOSS else loss
 
 
@@ -205,7 +217,7 @@ def _mean_loss(scores: _Scores, logs: Any) -> Array:
 def _slope(scores: _Scores) -> Array:
     slope = np.divide(scores.exps, scores.totals, order="C")
     flat = flat_view(slope)
-    # The probability less 1, without the digits that 1 would cost.
+    # The probability minus 1, as minus the sum of the others: no cancellation.
     flat[scores.places] = 0.0
     flat[scores.places] = -np.add.reduce(slope, axis=-1).reshape(-1)
     slope /= scores.number or 1
@@ -215,7 +227,7 @@ def _slope(scores: _Scores) -> Array:
 
 
 def _counts(x: Operand, t: Operand, ignore_index: int) -> Operand:
-    """Mask of the labels that count, with an axis for the classes."""
+    """Return the mask of the labels that are not ignored, with a unit axis for the classes."""
     return not_equal(reshape(t, (*shape_of(x)[:-1], 1)), ignore_index)
 
 
@@ -224,13 +236,13 @@ def _cross_entropy_vjp(g: Operand, y: Operand, x: Operand, t: Operand, ignore_in
 
 
 def _slope_vjp(g: Operand, y: Operand, x: Operand, t: Operand, ignore_index: int) -> Operand:
-    """That of softmax, divided by the number of labels that count, and 0 at those that are ignored."""
+    """Return the vjp of softmax, divided by the number of labels that are not ignored; 0 for ignored labels."""
     counts = _counts(x, t, ignore_index)
     return div(where(counts, _softmax_vjp(g, softmax(x), x, -1), 0.0), maximum(sum(counts), 1))
 
 
 def _labelled_rows(xs: Sequence[Operand], batched: Any, rows: int, ignore_index: int) -> tuple[Any, Any, Any, Any]:
-    """Scores and masks of labels for all rows: one-hot, which labels count, and how many of them."""
+    """Return batched scores, one-hot labels, the mask of labels that are not ignored, and their number per row."""
     x, t = (v if b else repeated(v, rows) for v, b in zip(xs, batched, strict=True))
     t = reshape(t, shape_of(x)[:-1])
     counts = not_equal(t, ignore_index)
@@ -280,7 +292,7 @@ cross_entropy_slope = primitive(
     infer=_slope_aval,
     flops=lambda x, t, out, ignore_index: 20 * x.size,
     examples=_LABELLED,
-    doc="The gradient of cross_entropy: (softmax(x) - one_hot(t)) / n at the labels that count, else 0.",
+    doc="Gradient of cross_entropy: (softmax(x) - one_hot(t)) / n, 0 for ignored labels; n is the number of others.",
 )
 
 
@@ -301,7 +313,7 @@ cross_entropy = primitive(
     infer=_cross_entropy_aval,
     flops=lambda x, t, out, ignore_index: 20 * x.size,
     examples=_LABELLED,
-    doc="Mean of -log softmax(x) at the labels t, over those that are not ignore_index; 0 where all are.",
+    doc="Mean of -log softmax(x) at the labels t, without those equal to ignore_index; 0 if all are.",
 )
 
 
@@ -339,7 +351,7 @@ dropout_mask = primitive(
     infer=lambda x, ratio: Aval(x.shape, floating(x.dtype)),
     random=True,
     examples=(ex((3,)), ex((2, 3), ratio=0.2), ex((), ratio=1.0)),
-    doc="In training, 0 with probability `ratio`, else 1 / (1 - ratio), in the shape of x; else ones.",
+    doc="In training, 0 with probability `ratio`, otherwise 1 / (1 - ratio), in the shape of x; in test mode, ones.",
 )
 
 
@@ -355,5 +367,5 @@ dropout = composite(
     attributes=(Attribute("ratio", RATIO, 0.5),),
     random=True,
     examples=(ex((3,)), ex((2, 3), ratio=0.2)),
-    doc="In training, elements set to 0 with probability `ratio` and the rest scaled by 1 / (1 - ratio); else x.",
+    doc="In training, elements set to 0 with probability `ratio`, others scaled by 1 / (1 - ratio); in test mode, x.",
 )

@@ -1,4 +1,4 @@
-"""Reductions: sums, extremes, norms, and where the extremes are."""
+"""Reductions: sums, products, extremes and their places, norms."""
 
 import math
 from collections.abc import Sequence
@@ -41,7 +41,7 @@ from engine.tracers.batching import flattened, leading
 
 
 def _spread(g: Operand, x: Operand, axes: Any) -> Operand:
-    """A cotangent of a reduction, repeated along the axes that were reduced."""
+    """Broadcast the cotangent of a reduction along the reduced axes."""
     shape = shape_of(x)
     return broadcast_to(reshape(g, kept_shape(x, axes)), shape) if shape else g
 
@@ -53,7 +53,7 @@ sum = reduction(
     emit=lambda x, axes, keepdims: lambda v: np.add.reduce(v, axis=axes, keepdims=keepdims),
     kind="linear",
     dtype=summed,
-    doc="Sum over axes; 0 where there is nothing.",
+    doc="Sum over axes; 0 if there are no elements.",
 )
 
 
@@ -74,7 +74,7 @@ mean = reduction(
     lambda g, y, x, axes, keepdims: div(_spread(g, x, axes), float(_count("mean", x, axes))),
     kind="linear",
     dtype=floating,
-    doc="Mean over axes; NaN where there is nothing.",
+    doc="Mean over axes; NaN if there are no elements.",
 )
 
 
@@ -100,9 +100,9 @@ variance = composite(
 
 
 def _extreme_vjp(is_beside: Any, g: Operand, y: Operand, x: Operand, axes: Any, keepdims: bool) -> Operand:
-    """Split evenly over ties, so that it still sums to g; NaN where one of the elements is.
+    """Return the vjp of max or min: g is split evenly over ties; NaN if an element is NaN.
 
-    is_beside: tells elements that are not the extreme.
+    is_beside: (x, y) -> mask of the elements that are not the extreme.
     """
     if not shape_of(x):
         return div(g, 1.0 + zero_or_nan(y))
@@ -110,7 +110,7 @@ def _extreme_vjp(is_beside: Any, g: Operand, y: Operand, x: Operand, axes: Any, 
     y = reshape(y, kept)
     beside = is_beside(x, y)
     ties = float(_count("max", x, axes)) - sum(beside, axes=axes, keepdims=True)
-    # So written, it is linear in g where y is NaN, too.
+    # Written this way, it is linear in g even where y is NaN.
     return where(beside, 0.0, div(reshape(g, kept), astype(ties, str(dtype_of(g))) + zero_or_nan(y)))
 
 
@@ -119,19 +119,19 @@ max = reduction(
     lambda x, axes, keepdims: np.maximum.reduce(x, axis=axes, keepdims=keepdims),
     partial(_extreme_vjp, less),
     has_identity=False,
-    doc="Largest element over axes; NaN where there is one. Ties share the gradient evenly.",
+    doc="Largest element over axes; NaN if one is NaN. Ties share the gradient evenly.",
 )
 min = reduction(
     "min",
     lambda x, axes, keepdims: np.minimum.reduce(x, axis=axes, keepdims=keepdims),
     partial(_extreme_vjp, greater),
     has_identity=False,
-    doc="Smallest element over axes; NaN where there is one. Ties share the gradient evenly.",
+    doc="Smallest element over axes; NaN if one is NaN. Ties share the gradient evenly.",
 )
 
 
 def _prod(x: Operand, axes: Any, keepdims: bool) -> Operand:
-    """Halves multiplied with halves: the gradient needs no division, so zeros are exact to any order."""
+    """Multiply halves pairwise: the gradient needs no division, so derivatives of any order are exact at zeros."""
     shape = shape_of(x)
     over = normalize_axes("prod", axes, len(shape))
     rest = tuple(i for i in range(len(shape)) if i not in over)
@@ -166,18 +166,18 @@ prod = composite(
         ex((0,)),
         ex((2, 0), axes=1),
     ),
-    doc="Product over axes; 1 where there is nothing. The gradient is exact where factors are 0.",
+    doc="Product over axes; 1 if there are no elements. The gradient is exact where factors are 0.",
 )
 
 
-#: A sum of exponentials above it is far enough from 1 for its logarithm.
+#: Sums of exponentials above this are far enough from 1 for an accurate logarithm.
 _APART = 1.25
 
 
 def log_total(exps: Any, total: Any, axes: Any) -> Array:
-    """Return the logarithm of the sum of numbers the largest of which is 1, exact also where the others are small.
+    """Return the logarithm of a sum of numbers whose maximum is 1, accurate even if the others are tiny.
 
-    total: the sum over the axes, with keepdims.
+    exps: the numbers. total: their sum over `axes`, with keepdims.
     """
     with np.errstate(divide="ignore"):
         y = np.log(total)
@@ -206,8 +206,8 @@ logsumexp = reduction(
     _logsumexp_vjp,
     dtype=floating,
     flops=20,
-    doc="log(sum(exp(x))) over axes, without overflow. Where one of the shares exp(x) / sum(exp(x)) is all but 1, its "
-    "second derivative is rounded as 1 is; those of log_softmax are not.",
+    doc="log(sum(exp(x))) over axes, without overflow. Where a probability exp(x) / sum(exp(x)) is nearly 1, second "
+    "derivatives are accurate only to rounding at 1; those of log_softmax are more accurate.",
 )
 
 
@@ -226,7 +226,7 @@ def _norm(x: Operand, ord: Any, axes: Any, keepdims: bool) -> Operand:
 
 
 def _euclidean(x: Array, axes: Any, keepdims: bool) -> Array:
-    """Scaled by the largest element, so that squares neither overflow nor vanish."""
+    """Compute the Euclidean norm of elements scaled by the largest, so that squares neither overflow nor underflow."""
     size = np.absolute(x)
     top = np.max(size, axis=axes, keepdims=True, initial=0.0)
     scale = np.where((top > 0) & np.isfinite(top), top, 1.0)
@@ -283,9 +283,9 @@ norm = composite(
     attributes=(Attribute("ord", ORDER, None), OVER_AXES, KEEPDIMS),
     domain=(POSITIVE,),
     examples=(*_SPREAD_EXAMPLES, ex((3,), ord=1), ex((2, 3), ord="inf", axes=1), ex((3,), ord=2)),
-    doc="Euclidean norm over axes (all where none is given); ord 1, 2 or inf along one axis. Where it is 0 the "
-    "gradient is 0 and second derivatives are NaN; those of norm(x)**p for p >= 2 are right. Where one "
-    "element is all but the whole norm, the second derivative along it is rounded as 1 is.",
+    doc="Euclidean norm over axes, by default all; ord 1, 2 or inf along one axis. Where it is 0 the gradient is 0 and "
+    "second derivatives are NaN; those of norm(x)**p for p >= 2 are right. Where one element is nearly the whole norm, "
+    "the second derivative along it is accurate only to rounding at 1.",
 )
 
 
@@ -316,7 +316,7 @@ argmax = primitive(
     vjps=(None,),
     infer=lambda x, axis, keepdims: _place_aval("argmax", x, axis, keepdims),
     examples=_PLACES,
-    doc="Place of the first largest element along an axis (of the flattened array where none is given).",
+    doc="Index of the first largest element along an axis, by default of the flattened array.",
 )
 argmin = primitive(
     "argmin",
@@ -327,21 +327,21 @@ argmin = primitive(
     vjps=(None,),
     infer=lambda x, axis, keepdims: _place_aval("argmin", x, axis, keepdims),
     examples=_PLACES,
-    doc="Place of the first smallest element along an axis (of the flattened array where none is given).",
+    doc="Index of the first smallest element along an axis, by default of the flattened array.",
 )
 all = reduction(
     "all",
     lambda x, axes, keepdims: np.all(x, axis=axes, keepdims=keepdims),
     None,
     dtype=lambda d: BOOL_DTYPE,
-    doc="Whether no element over axes is 0.",
+    doc="True if no element over axes is 0.",
 )
 any = reduction(
     "any",
     lambda x, axes, keepdims: np.any(x, axis=axes, keepdims=keepdims),
     None,
     dtype=lambda d: BOOL_DTYPE,
-    doc="Whether some element over axes is not 0.",
+    doc="True if an element over axes is not 0.",
 )
 
 
@@ -368,5 +368,5 @@ cumsum = composite(
     attributes=(Attribute("axis", AXIS, None),),
     examples=(ex((2, 3)), ex((2, 3), axis=1), ex(())),
     alias_of="cumulative_sum",
-    doc="Running sum along an axis (of the flattened array where none is given).",
+    doc="Running sum along an axis, by default of the flattened array.",
 )

@@ -1,4 +1,4 @@
-"""Reshaping: other shapes, orders of axes and broadcasts of the same elements."""
+"""Reshaping, transposing and broadcasting of arrays."""
 
 import math
 import operator
@@ -26,7 +26,7 @@ from engine.tracers.batching import raised
 
 
 def no_flops(*avals: Aval, out: Aval, **attrs: Any) -> int:
-    """Moving elements is no arithmetic."""
+    """Return 0: moving elements takes no arithmetic."""
     return 0
 
 
@@ -58,7 +58,7 @@ reshape: Row = primitive(
     infer=lambda x, shape: Aval(_resolved_shape(x, shape), x.dtype),
     flops=no_flops,
     examples=(ex((2, 3), shape=(3, 2)), ex((6,), shape=(2, -1)), ex((), shape=(1, 1)), ex((0, 2), shape=(0,))),
-    doc="The same elements, in row-major order, in another shape; one length may be -1.",
+    doc="Elements in row-major order in another shape; one length may be -1.",
 )
 
 
@@ -89,7 +89,7 @@ transpose: Row = primitive(
     flops=no_flops,
     examples=(ex(()), ex((2, 3)), ex((2, 3, 2), axes=(0, 2, 1)), ex((2, 3, 1), axes=(-1, 0, 1)), ex((0, 2))),
     aliases=("permute_dims",),
-    doc="Axes in another order; reversed where none is given.",
+    doc="Axes in another order, by default reversed.",
 )
 
 
@@ -106,7 +106,7 @@ matrix_transpose = composite(
     _matrix_transpose,
     examples=(ex((2, 3)), ex((2, 3, 1))),
     aliases=("transpose_matmul",),
-    doc="The last two axes swapped.",
+    doc="Last two axes swapped.",
 )
 
 
@@ -124,7 +124,7 @@ broadcast_to: Row = primitive(
     vjps=(lambda g, y, x, shape: sum_to(g, shape_of(x)),),
     infer=lambda x, shape: Aval(_target("broadcast_to", x.shape, shape), x.dtype),
     examples=(ex((), shape=(2,)), ex((2, 1), shape=(2, 3)), ex((3,), shape=(2, 3)), ex((1,), shape=(0,))),
-    doc="Repeated along new and unit axes to another shape.",
+    doc="x repeated along new axes and axes of length 1, to another shape.",
 )
 
 
@@ -184,7 +184,7 @@ sum_to: Row = primitive(
     infer=_sum_to_aval,
     flops=lambda x, out, shape: x.size,
     examples=(ex((2, 3), shape=(1, 3)), ex((2, 3), shape=()), ex((2, 2, 3), shape=(2, 1)), ex((0, 2), shape=(2,))),
-    doc="Sums over the axes that broadcasting from `shape` would repeat.",
+    doc="Sum over the axes that broadcasting from `shape` would repeat.",
 )
 
 
@@ -205,7 +205,7 @@ squeeze = composite(
     _squeeze,
     attributes=(OVER_AXES,),
     examples=(ex((1, 3, 1)), ex((1, 3, 1), axes=(2,)), ex((1, 3), axes=0), ex(()), ex((3,)), ex((1, 0))),
-    doc="Without the given axes of length 1 (all of them where none is given).",
+    doc="x without the given axes of length 1, by default all of them.",
 )
 
 
@@ -222,7 +222,7 @@ unsqueeze = composite(
     _unsqueeze,
     attributes=(Attribute("axes", AXES, spellings=("axis",)),),
     examples=(ex((2, 3), axes=1), ex((2, 3), axes=-1), ex((), axes=0), ex((2,), axes=(0, 2))),
-    doc="With new axes of length 1 at the given places of the result.",
+    doc="x with new axes of length 1 at the given places of the result.",
 )
 expand_dims = composite(
     "expand_dims",
@@ -231,5 +231,5 @@ expand_dims = composite(
     attributes=(Attribute("axis", AXES, 0, ("axes",)),),
     examples=(ex((2, 3)), ex((2,), axis=-1)),
     alias_of="unsqueeze",
-    doc="With a new axis of length 1.",
+    doc="x with a new axis of length 1.",
 )

@@ -1,6 +1,6 @@
 """Linear systems, inverses and Cholesky factors of stacks of matrices.
 
-What LAPACK refuses (a singular matrix, one that is not positive definite) is NaN for that matrix alone.
+If LAPACK rejects a matrix (a singular one, or one that is not positive definite), only its own result is NaN.
 """
 
 import math
@@ -25,10 +25,10 @@ _WELL_POSED = [[2.0, 0.3, -0.4], [0.5, -1.5, 0.6], [-0.2, 0.7, 1.2]]
 
 
 def check_square(name: str, shape: Shape) -> Shape:
-    """The shape of a stack of square matrices.
+    """Return the shape, which must be that of a stack of square matrices.
 
     Raises:
-        ShapeMismatchError: it is that of something else.
+        ShapeMismatchError: it is not.
     """
     if len(shape) < 2 or shape[-1] != shape[-2]:
         raise ShapeMismatchError(f"{name}: expected square matrices, got shape {shape}")
@@ -36,13 +36,16 @@ def check_square(name: str, shape: Shape) -> Shape:
 
 
 def in_common_dtype(*xs: Array) -> list[Array]:
-    """Arrays of the floating dtype that all promote to; NumPy's own rule here takes bool for float64."""
+    """Convert arrays to the floating dtype to which all promote; numpy.linalg's own rule treats bool as float64."""
     dtype = floating(np.result_type(*xs))
     return [np.asarray(x, dtype) for x in xs]
 
 
 def where_possible(function: Function, *stacks: Array) -> Array:
-    """A function of stacks of matrices, of the shape of its last operand; NaN for matrices that LAPACK refuses."""
+    """Apply a function to stacks of matrices; NaN for matrices that LAPACK rejects.
+
+    function: its result has the shape of its last operand; it raises LinAlgError if one matrix of a stack is rejected.
+    """
     try:
         return function(*stacks)
     except np.linalg.LinAlgError:
@@ -53,7 +56,7 @@ def where_possible(function: Function, *stacks: Array) -> Array:
 
 
 def _by_halves(function: Function, stacks: list[Array]) -> Array:
-    """Few are refused as a rule: those that are not stay together."""
+    """Apply a function to flat stacks, bisecting where it raises, as usually only few matrices are rejected."""
     try:
         return function(*stacks)
     except np.linalg.LinAlgError:
@@ -65,7 +68,7 @@ def _by_halves(function: Function, stacks: list[Array]) -> Array:
 
 
 def _as_columns(x: Operand, b: Operand) -> Operand:
-    """What goes with a vector `b` as matrices of one column."""
+    """Reshape x to matrices of one column if `b` is a vector."""
     return reshape(x, (*shape_of(x), 1)) if len(shape_of(b)) == 1 else x
 
 
@@ -78,7 +81,11 @@ def _solve(a: Array, b: Array) -> Array:
 
 
 def _check_solve(a: Shape, b: Shape) -> Shape:
-    """The shape of the solution."""
+    """Return the shape of the solution.
+
+    Raises:
+        ShapeMismatchError: `a` is not square, or `b` does not fit.
+    """
     n = check_square("solve", a)[-1]
     if not b or n != (b[0] if len(b) == 1 else b[-2]):
         raise ShapeMismatchError(f"solve: matrices of shape {a} need a right-hand side of {n} rows, got shape {b}")
@@ -95,7 +102,7 @@ def _solve_flops(a: Aval, b: Aval, out: Aval) -> int:
 
 
 def _solve_b(g: Operand, y: Operand, a: Operand, b: Operand) -> Operand:
-    """The cotangent for every matrix of the stack; one vector for all of them gets the sum."""
+    """Return the cotangent of b for every matrix of the stack; the caller sums it if b was broadcast."""
     x = solve(matrix_transpose(a), _as_columns(g, b))
     return reshape(x, shape_of(x)[:-1]) if len(shape_of(b)) == 1 else x
 
@@ -135,8 +142,7 @@ solve: Row = primitive(
         ex((0, 2, 2), (2, 1)),
     ),
     domain=((-1.0, 2.0), (-2.0, 2.0)),
-    doc="x with a @ x = b, batched over leading axes; b is a vector only where it has one axis. NaN where a is "
-    "singular.",
+    doc="x with a @ x = b, batched over leading axes; b is a vector only if it has one axis. NaN if a is singular.",
 )
 
 
@@ -150,7 +156,7 @@ def _inv_vjp(g: Operand, y: Operand, x: Operand) -> Operand:
     return -matmul(matmul(t, g), t)
 
 
-#: Test data of rows of one stack of matrices, and the interval that keeps them away from singular ones.
+#: Test data of rows that take one stack of matrices; APART is an interval that avoids singular matrices.
 STACKS = (
     ex(_WELL_POSED),
     ex([[2.0, 0.3, -0.4, 0.1], [0.5, -1.5, 0.6, 0.2], [-0.2, 0.7, 1.2, -0.3], [0.4, 0.1, 0.5, 1.8]]),
@@ -174,7 +180,7 @@ inv: Row = primitive(
     flops=lambda x, out: 2 * x.size * x.shape[-1],
     examples=STACKS,
     domain=APART,
-    doc="Inverse of the matrices of the last two axes; NaN for one that is singular.",
+    doc="Inverse of the matrices of the last two axes; NaN for a singular one.",
 )
 
 
@@ -186,7 +192,10 @@ def _cholesky(x: Array, upper: bool) -> Array:
 
 
 def _cholesky_vjp(g: Operand, y: Operand, x: Operand, upper: bool) -> Operand:
-    """Murray, Differentiation of the Cholesky decomposition (arXiv:1602.07527), eq. 9 and 10."""
+    """Return the cotangent of x.
+
+    Source: Murray, Differentiation of the Cholesky decomposition (arXiv:1602.07527), eq. 9 and 10.
+    """
     u = y if upper else matrix_transpose(y)
     p = matmul(u, matrix_transpose(g) if upper else g)
     p = 0.5 * (tril(p) + tril(p, -1))

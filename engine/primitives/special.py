@@ -1,4 +1,4 @@
-"""The gamma function's logarithm and its derivatives."""
+"""Logarithm of the gamma function, and its derivatives."""
 
 import math
 from functools import cache
@@ -12,13 +12,13 @@ from engine.core.operation import ex
 from engine.core.values import FLOAT64, Array
 from engine.rows import POSITIVE, Row, elementwise, unary
 
-#: What one element costs, in additions.
+#: Cost of one element, in additions.
 _FLOPS = 50
-#: A sum of a series, in floating-point operations that other functions do meanwhile.
+#: Cost of one sum of a series, measured in the floating-point operations of other functions.
 _SLOW_FLOPS = 2_000
 _LARGEST = float(np.finfo(np.float64).max)
 
-#: Floats below are integers, and so poles of gamma; SciPy's answer at -inf is -inf.
+#: Floats below this are integers, hence poles of gamma; SciPy returns -inf at -inf.
 _LOWEST = -(2.0**53)
 
 gammaln = unary(
@@ -28,7 +28,7 @@ gammaln = unary(
     scalar=lambda x: float(special.gammaln(max(x, _LOWEST))),
     domain=POSITIVE,
     flops=_FLOPS,
-    doc="log(abs(gamma(x))); inf at 0, -1, -2, ..., -inf and, as SciPy's, for an x below the smallest normal number.",
+    doc="log(abs(gamma(x))); inf at 0, -1, -2, ..., -inf and, as in SciPy, at subnormal numbers.",
 )
 digamma: Row = unary(
     "digamma",
@@ -43,24 +43,24 @@ digamma: Row = unary(
 
 @cache
 def _cotangent_derivative(n: int) -> Polynomial:
-    """The n-th derivative of cot(x) as a polynomial in t = cot(x), whose own derivative is -(1 + t**2)."""
+    """Return the n-th derivative of cot(x) as a polynomial in t = cot(x), where t' = -(1 + t**2)."""
     if n == 0:
         return Polynomial([0.0, 1.0])
     return Polynomial([-1.0, 0.0, -1.0]) * _cotangent_derivative(n - 1).deriv()
 
 
 def _polygamma(x: Array, n: int) -> Array:
-    """Reflected where x < 0 (Abramowitz and Stegun 6.4.7): SciPy counts up to 0 there, however far it is."""
+    """Compute polygamma; reflect x < 0 (Abramowitz and Stegun 6.4.7), where SciPy would step up to 0 one by one."""
     wide = np.asarray(x, FLOAT64)
     is_reflected = (wide < 0) & (wide != np.floor(wide))
     with np.errstate(all="ignore"):
         y: Array = np.asarray(special.polygamma(n, np.where(is_reflected, 1.0 - wide, wide)))
         if is_reflected.any():
-            # Remainders are exact, so the cotangent is as good far from 0 as near it, and 0 where it is 0.
+            # Remainders are exact, so the cotangent is as accurate far from 0 as near it, and 0 at its zeros.
             part = wide - np.rint(wide)
             rest = np.copysign(0.5, part) - part
             t = np.where(np.abs(part) <= np.abs(rest), 1.0 / np.tan(math.pi * part), np.tan(math.pi * rest))
-            # A polynomial of an infinite number is NaN, of a huge one infinite.
+            # A polynomial is NaN at an infinite argument, but infinite at a huge one.
             slope = math.pi ** (n + 1) * _cotangent_derivative(n)(np.clip(t, -_LARGEST, _LARGEST))
             y = np.where(is_reflected, (-1) ** n * y - slope, y)
         return y.astype(x.dtype, copy=False)

@@ -1,4 +1,4 @@
-"""Tracers: reverse mode, forward mode and the rows of a batch, over values of any kind."""
+"""Tracers for reverse mode, forward mode and batching, over values of any kind."""
 
 from engine.tracers.batching import Batch
 from engine.tracers.forward import Forward

@@ -1,8 +1,8 @@
-"""Batching: values with an axis more, on which every operation runs for all rows at once.
+"""Batching: values with an additional batch axis; every operation runs on all rows of the batch at once.
 
-The axis is always the first. How an operation takes it follows from its row: elementwise rows align their operands, the
-others get their attributes rewritten by type (axes shift, shapes grow), or bring a rule of their own as `batch`; what
-cannot be batched runs row by row.
+The batch axis is always the first. Each operation has a batching rule: elementwise operations align their operands;
+linear ones and reductions shift their axis attributes by one; others define their own rule as `batch`; an operation
+without a rule runs row by row.
 """
 
 import math
@@ -19,12 +19,12 @@ from engine.core.table import CALLS
 from engine.core.tracer import Tracer, check_alive, lowered
 from engine.core.values import Aval, Shape, aval, dtype_of, shape_of
 
-#: (operation, number of rows, operands, which of them are batched, attributes) -> the batched result
+#: (operation, number of rows, operands, a flag for each: is it batched, attributes) -> the batched result
 Rule = Callable[[Any, int, Sequence[Any], Sequence[bool], dict[str, Any]], Any]
 
 
 class Batched(Tracer):
-    """A value whose first axis counts rows; its shape is that of one row."""
+    """Value with a leading batch axis; its `shape` is that of one row."""
 
     __slots__ = ("value",)
     _alone = ""
@@ -37,7 +37,7 @@ class Batched(Tracer):
 
     @property
     def held(self) -> tuple[Any, ...]:
-        """The value with the axis of the rows."""
+        """The value with its batch axis."""
         return (self.value,)
 
     @property
@@ -55,7 +55,12 @@ class Batched(Tracer):
         return is_differentiated(self.value)
 
     def concrete(self) -> Any:
-        """There is none: rows may differ."""
+        """Raise, as the rows may differ.
+
+        Raises:
+            InvalidValueError: always, while vmap runs.
+            LeakedValueError: vmap has ended.
+        """
         check_alive(self.recorder)
         raise InvalidValueError(
             f"a value inside vmap differs from row to row (of {self.recorder.rows}), so Python cannot branch on it "
@@ -65,7 +70,7 @@ class Batched(Tracer):
 
 
 class Batch:
-    """Runs operations on all rows at once."""
+    """Recorder that runs operations on all rows of a batch at once."""
 
     is_over = False
     transform = "vmap"
@@ -75,30 +80,30 @@ class Batch:
         self.rows = rows
 
     def wrap(self, value: Any) -> Batched:
-        """A value whose first axis is that of the rows."""
+        """Wrap a value whose first axis is the batch axis."""
         return Batched(value, self)
 
     def holds(self, value: Any) -> bool:
-        """Whether a value differs from row to row."""
+        """Return whether a value is batched here, so that it may differ from row to row."""
         return isinstance(value, Batched) and value.recorder is self
 
     def unwrap(self, value: Any) -> Any:
-        """A value with the axis of the rows, repeated along it where all rows are alike."""
+        """Return a value with its batch axis; broadcast a value that is the same for all rows."""
         if self.holds(value):
             return value.value
         return CALLS["broadcast_to"](lowered(value), (self.rows, *shape_of(value)))
 
     def parts(self, value: Any) -> tuple[Any]:
-        """A value with the axis of the rows."""
+        """Return the value with its batch axis, as the only part."""
         return (self.unwrap(value),)
 
     def joined(self, parts: Iterable[Any]) -> Batched:
-        """A value of its parts."""
+        """Wrap the value of `parts` again."""
         (value,) = parts
         return Batched(value, self)
 
     def record(self, op: Operation, args: tuple[Any, ...], attrs: Attributes, **extra: Any) -> Batched:
-        """Runs an operation on all rows."""
+        """Run an operation on all rows."""
         batched = [self.holds(x) for x in args]
         values = [x.value if b else operand(op, x) for x, b in zip(args, batched, strict=True)]
         op.infer(
@@ -111,20 +116,20 @@ class Batch:
 
 
 def aligned(op: Operation, rows: int, xs: Sequence[Any], batched: Sequence[bool], attrs: Attributes) -> Any:
-    """For operands that broadcast: those with fewer axes get unit axes after the first, so that the rows meet."""
+    """Apply a broadcasting operation: operands with fewer axes get unit axes after the batch axis."""
     ndim = max(len(shape_of(x)) - b for x, b in zip(xs, batched, strict=True))
     return apply(op, tuple(raised(x, ndim) if b else x for x, b in zip(xs, batched, strict=True)), attrs)
 
 
 def leading(op: Operation, rows: int, xs: Sequence[Any], batched: Sequence[bool], attrs: Attributes) -> Any:
-    """For operations that leave leading axes alone, but for attributes that count axes from the left."""
+    """Apply an operation that ignores leading axes, with its axis attributes shifted by one."""
     full = [x if b else repeated(x, rows) for x, b in zip(xs, batched, strict=True)]
     ndim = len(shape_of(full[0])) - 1
     return apply(op, tuple(full), {a.name: _shifted(a, attrs[a.name], ndim) for a in op.attributes})
 
 
 def loop(op: Operation, rows: int, xs: Sequence[Any], batched: Sequence[bool], attrs: Attributes, **extra: Any) -> Any:
-    """Row by row."""
+    """Apply an operation row by row and stack the results."""
     if not rows:
         avals = [Aval(shape_of(x)[b:], dtype_of(x)) for x, b in zip(xs, batched, strict=True)]
         out = op.infer(*avals, **attrs)
@@ -135,24 +140,24 @@ def loop(op: Operation, rows: int, xs: Sequence[Any], batched: Sequence[bool], a
 
 
 def row(x: Any, i: int) -> Any:
-    """One row of a batched operand."""
+    """Return row `i` of a batched operand."""
     return lowered(CALLS["slice"](x, (i,)))
 
 
 def repeated(x: Any, rows: int) -> Any:
-    """An operand that is the same for all rows, along an axis for them."""
+    """Broadcast an unbatched operand along a new batch axis."""
     return CALLS["broadcast_to"](x, (rows, *shape_of(x)))
 
 
 def raised(x: Any, ndim: int) -> Any:
-    """A batched operand whose rows have at least `ndim` axes."""
+    """Insert unit axes into a batched operand until its rows have at least `ndim` axes."""
     shape = shape_of(x)
     missing = ndim - (len(shape) - 1)
     return reshaped(x, (shape[0], *(1,) * missing, *shape[1:])) if missing > 0 else x
 
 
 def _shifted(attribute: Attribute, value: Any, ndim: int) -> Any:
-    """An attribute of a row of `ndim` axes, for all rows."""
+    """Shift an attribute that refers to axes of one row (with `ndim` axes) past the batch axis."""
     if attribute.type is AXES:
         axes = range(ndim) if value is None else (value,) if isinstance(value, int) else value
         return tuple(a % ndim + 1 for a in axes)
@@ -162,7 +167,11 @@ def _shifted(attribute: Attribute, value: Any, ndim: int) -> Any:
 
 
 def _random(op: Operation, rows: int, xs: Sequence[Any], batched: Sequence[bool], attrs: Attributes, rng: Any) -> Any:
-    """A program has a stream for each row; a seed gives all rows the same numbers, and a generator goes on."""
+    """Run a random operation on all rows.
+
+    rng: a program's stream, which has one for each row; a seed, which draws the same numbers in every row; or a
+    generator, which draws row after row.
+    """
     if not hasattr(rng, "by_row"):
         return loop(op, rows, xs, batched, attrs, rng=rng)
     full = tuple(x if b else repeated(x, rows) for x, b in zip(xs, batched, strict=True))
@@ -170,15 +179,15 @@ def _random(op: Operation, rows: int, xs: Sequence[Any], batched: Sequence[bool]
 
 
 def reshaped(x: Any, shape: Shape) -> Any:
-    """The operation `reshape`, for rules of rows that come before it in the table."""
+    """Call the operation `reshape`; for batching rules in modules imported before `primitives.shape`."""
     return CALLS["reshape"](x, shape)
 
 
 def permuted(x: Any, axes: Shape) -> Any:
-    """The operation `transpose`, likewise."""
+    """Call the operation `transpose`; see `reshaped`."""
     return CALLS["transpose"](x, axes)
 
 
 def flattened(x: Any, rows: int) -> Any:
-    """A batched operand with one axis a row."""
+    """Flatten each row of a batched operand."""
     return reshaped(x, (rows, math.prod(shape_of(x)[1:])))

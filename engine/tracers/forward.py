@@ -1,4 +1,4 @@
-"""Forward mode: a tangent beside each value, from the rows' vjps and from nowhere else; values may be traced."""
+"""Forward mode: a tangent beside each value, derived from the rows' vjps alone; values may be traced."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -17,9 +17,9 @@ from engine.tracers.reverse import Tape
 
 
 class Dual(Tracer):
-    """A value with its tangent; None stands for a tangent of zero.
+    """Dual number: a primal with its tangent; None is a zero tangent.
 
-    Lengths and what may be a power of one remember their operands, as nodes of a tape do.
+    Lengths and possible powers of lengths also record their operands, like nodes of a tape (see `powers`).
     """
 
     __slots__ = ("_attrs", "_op", "_parents", "_saved", "primal", "tangent")
@@ -27,7 +27,7 @@ class Dual(Tracer):
 
     _content = ("primal", "tangent")
 
-    # Set where there is an _op.
+    # Set if `_op` is not None.
     _parents: tuple[Any, ...]
     _saved: tuple[Any, ...]
     _attrs: Attributes | None
@@ -40,7 +40,7 @@ class Dual(Tracer):
 
     @property
     def held(self) -> tuple[Any, ...]:
-        """The value and its tangent."""
+        """The primal and its tangent."""
         return self.primal, self.tangent
 
     @property
@@ -54,12 +54,12 @@ class Dual(Tracer):
         return dtype_of(self.primal)
 
     def concrete(self) -> Any:
-        """The number behind it."""
+        """Return the number that the primal represents."""
         check_alive(self.recorder)
         return concrete(self.primal)
 
     def is_differentiated(self) -> bool:
-        """Return whether it has a tangent, or a derivative of a transform around."""
+        """Return whether it has a tangent, or its primal carries a derivative of an outer transform."""
         return (self.tangent is not None and records_since(self.recorder._began)) or differentiated(self.primal)
 
     def _shown(self) -> str:
@@ -67,10 +67,10 @@ class Dual(Tracer):
 
 
 class Forward:
-    """Carries tangents from the operands of every operation to its result.
+    """Recorder of forward mode: propagates tangents from the operands of every operation to its result.
 
-    has_choices: whether an operation so far may have left out elements, see `masking`.
-    through_powers: tangents are differentiated again in a way that the values do not show, see `powers`.
+    has_choices: an operation so far may have left out elements, see `masking`.
+    through_powers: tangents will be differentiated again although the values do not show it, see `powers`.
     """
 
     is_over = False
@@ -83,21 +83,21 @@ class Forward:
         self._began = off_since()
 
     def pair(self, primal: Any, tangent: Any = None) -> Dual:
-        """A value with a tangent of its shape and dtype."""
+        """Return the dual of a primal and a tangent of its shape and dtype."""
         return Dual(primal, tangent, self)
 
     def parts(self, value: Any) -> tuple[Any, Any]:
-        """A value and its tangent, which is None where it is zero."""
+        """Return the primal and the tangent of a value; None is a zero tangent."""
         mine = isinstance(value, Dual) and value.recorder is self
         return (value.primal, value.tangent) if mine else (value, None)
 
     def joined(self, parts: Iterable[Any]) -> Dual:
-        """A value of its parts."""
+        """Return the dual of the two `parts`."""
         primal, tangent = parts
         return Dual(primal, tangent, self)
 
     def record(self, op: Operation, args: tuple[Any, ...], attrs: Attributes, **extra: Any) -> Dual:
-        """Runs an operation on primals, and its derivative on tangents."""
+        """Run an operation on primals, and its jvp on tangents."""
         pairs = [self.parts(x) for x in args]
         primals = tuple(
             lowered(p) if isinstance(x, Dual) else operand(op, p) for x, (p, _) in zip(args, pairs, strict=True)
@@ -112,7 +112,7 @@ class Forward:
 
 
 def _remembered(y: Dual, op: Operation, args: tuple[Any, ...], primals: tuple[Any, ...], attrs: Attributes) -> Any:
-    """Makes a node of a length or of a power of one; returns the lengths that it is a smooth power of."""
+    """Record the operands of a length or power of lengths; return the lengths of a smooth power, otherwise None."""
     if not (op.power_vjps or op.name in POWERS) or not (y.recorder.through_powers or is_differentiated(y.primal)):
         return None
     y._op, y._saved, y._attrs = op, primals, attrs
@@ -123,7 +123,7 @@ def _remembered(y: Dual, op: Operation, args: tuple[Any, ...], primals: tuple[An
 
 
 def push_power(lengths: list[tuple[Any, Any]], y: Any) -> Any:
-    """The tangent of a smooth power of lengths, from the tangents of their operands."""
+    """Return the tangent of a smooth power of lengths, from the tangents of their operands."""
     total: Any = None
     for v, power in lengths:
         tangents = [None if p is None else p.tangent for p in v._parents]
@@ -134,10 +134,11 @@ def push_power(lengths: list[tuple[Any, Any]], y: Any) -> Any:
 
 
 def push(op: Operation | Power, xs: Sequence[Any], tangents: Sequence[Any], y: Any, attrs: Attributes) -> Any:
-    """The tangent of `y = op(*xs)`, None where it is zero.
+    """Return the tangent of `y = op(*xs)`; None if it is zero.
 
-    Which way follows from the row's kind: an elementwise row's vjp applied to a tangent is its jvp, a linear row
-    applies itself, a bilinear one substitutes each operand, and any other transposes its vjp.
+    The method depends on the row's kind: the vjp of an elementwise row, applied to a tangent, is its jvp; a linear row
+    is applied to the tangents; a bilinear row is applied with each operand in turn replaced by its tangent; for any
+    other row, the vjp is transposed.
     """
     tangents = [lowered(t) for t in tangents]
     moved = [i for i, t in enumerate(tangents) if t is not None and op.is_smooth(i)]
@@ -165,13 +166,13 @@ def push(op: Operation | Power, xs: Sequence[Any], tangents: Sequence[Any], y: A
 
 
 def _transposed(op: Operation | Power, i: int, t: Any, xs: Sequence[Any], y: Any, attrs: Attributes) -> Any:
-    """A vjp is linear in its cotangent: the pass back over the vjp, from the tangent, is the jvp."""
+    """Return the jvp as the transpose of the vjp, which is linear in its cotangent: a backward pass over the vjp."""
     tape = Tape(_above([t, y, *xs]))
     g = tape.leaf(CALLS["zeros_like"](y))
     gx = op.cotangent(i, g, y, xs, attrs)
     if tape.data(gx) is gx:
         return None
-    # The supports of the tangent are the business of whoever gave it.
+    # The caller tracks the supports of the tangent.
     return gradients([(fitted(gx, xs[i]), t)], [g], supports=False)[0]
 
 
@@ -180,7 +181,7 @@ def _above(values: Sequence[Any]) -> int:
 
 
 def _like(tangent: Any, y: Any) -> Any:
-    """A tangent in the shape and dtype of its primal."""
+    """Return a tangent in the shape and dtype of its primal."""
     if shape_of(tangent) != shape_of(y):
         tangent = CALLS["broadcast_to"](tangent, shape_of(y))
     if dtype_of(tangent) != dtype_of(y):

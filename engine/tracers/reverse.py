@@ -1,6 +1,6 @@
-"""Reverse mode: a tape for values of any kind, also traced ones, so that derivatives nest in any order.
+"""Reverse mode: a tape for values of any kind, including traced ones, so that derivatives nest in any order.
 
-The pass back over it is that of `core.backward`; derivatives come from the rows' vjps, and from nowhere else.
+The backward pass over it is that of `core.backward`; derivatives come from the rows' vjps alone.
 """
 
 from typing import Any
@@ -18,9 +18,9 @@ from engine.core.variable import Variable
 
 
 class Taped(Tracer):
-    """A value on a tape, a leaf where no operation made it; with a variable's fields, for the backward pass to read.
+    """Value on a tape; it has the fields of a variable, which the backward pass reads.
 
-    generation: -1 for a constant, which depends on no leaf.
+    generation: 0 for a leaf; -1 for a constant, which depends on no leaf.
     """
 
     __slots__ = ("_attrs", "_data", "_grad", "_op", "_parents", "_saved", "generation")
@@ -55,12 +55,12 @@ class Taped(Tracer):
         return dtype_of(self._data)
 
     def concrete(self) -> Any:
-        """The number behind it."""
+        """Return the number that the value represents."""
         check_alive(self.recorder)
         return concrete(self._data)
 
     def is_differentiated(self) -> bool:
-        """Return whether it depends on a leaf of the tape, or of one around it."""
+        """Return whether it depends on a leaf of this tape, or carries a derivative of an outer transform."""
         return (self.generation >= 0 and records_since(self.recorder._began)) or differentiated(self._data)
 
     def _shown(self) -> str:
@@ -68,7 +68,7 @@ class Taped(Tracer):
 
 
 class Tape:
-    """Remembers every operation on its values for a pass back."""
+    """Recorder of reverse mode: records every operation on its values for a backward pass."""
 
     is_over = False
 
@@ -79,17 +79,17 @@ class Tape:
         self._variables: dict[Variable, Any] = {}
 
     def leaf(self, data: Any) -> Taped:
-        """A value that the tape begins with."""
+        """Return a new leaf of the tape."""
         x = Taped(data, self)
         x.generation = 0
         return x
 
     def data(self, value: Any) -> Any:
-        """The value without this tape."""
+        """Return the value without this tape."""
         return value._data if isinstance(value, Taped) and value.recorder is self else value
 
     def record(self, op: Operation, args: tuple[Any, ...], attrs: Attributes, **extra: Any) -> Taped:
-        """Runs an operation on what the tape's values hold, and remembers it."""
+        """Run an operation on the data of this tape's values, and record it."""
         mine = tuple(x if isinstance(x, Taped) and x.recorder is self else None for x in args)
         saved = tuple(self._constant(op, x) if t is None else lowered(t._data) for x, t in zip(args, mine, strict=True))
         y = Taped(apply(op, saved, attrs, **extra), self)
@@ -103,17 +103,17 @@ class Tape:
         return y
 
     def _constant(self, op: Operation, x: Any) -> Any:
-        """An operand that is not on this tape, as it is now: nobody may change it before the pass back."""
+        """Save an operand that is not on this tape: freeze an array, note the data of a variable (`check_fresh`)."""
         x = operand(op, x)
         if type(x) is Variable:
             self._variables.setdefault(x, x._data)
         return frozen(x) if type(x) is np.ndarray else x
 
     def check_fresh(self) -> None:
-        """Makes sure that variables which the tape read have their data still.
+        """Check that the variables that the tape has read still have the same data.
 
         Raises:
-            StaleDataError: one has other data by now.
+            StaleDataError: the data of one was replaced.
         """
         if any(v._data is not data for v, data in self._variables.items()):
             raise StaleDataError("the data of a variable that the function used was replaced since; call it again")

@@ -1,5 +1,5 @@
 # The engine's own code, from engine/core/attributes.py by `make mirror`: do not edit.
-"""Attributes of operations: what type each has, and how a value from a user or a document becomes that type."""
+"""Attributes of operations: their types, and the conversion of values from users and documents to those types."""
 
 import re
 from collections.abc import Callable
@@ -13,19 +13,19 @@ from pullback.values import DTYPES, INT64, MAX_AXES, Array
 
 #: The attributes of one call, by name, parsed.
 Attributes = dict[str, Any]
-#: The default of an attribute that has none.
+#: Marks an attribute without a default.
 REQUIRED: Any = type("Required", (), {"__repr__": lambda self: "required"})()
 
 
-#: A slice as text, `start:stop` or `start:stop:step`; each may be left out.
+#: A slice as text, `start:stop` or `start:stop:step`; each part is optional.
 _BOUNDS = re.compile(r"(-?[0-9]{1,19})?:(-?[0-9]{1,19})?(?::(-?[0-9]{1,19})?)?")
 
 
 @dataclass(frozen=True, slots=True)
 class AttributeType:
-    """`name` and `expected` are shown to users; `parse` returns a canonical, hashable value or raises ValueError.
+    """Type of an attribute; batching uses it to shift axes past the batch axis.
 
-    Batching (a leading axis more) will rewrite an attribute by its type: axes shift, shapes grow, the rest stays.
+    name, expected: shown to users. parse: return the canonical, hashable value or raise ValueError.
     """
 
     name: str
@@ -37,7 +37,7 @@ class AttributeType:
 class Attribute:
     """One attribute of an operation.
 
-    spellings: other names for it. leads: a string, which a variadic operation also takes before its operands.
+    spellings: other names for it. leads: it is a string that a variadic operation also accepts before its operands.
     """
 
     name: str
@@ -47,10 +47,10 @@ class Attribute:
     leads: bool = False
 
     def parse(self, value: Any, op: str) -> Any:
-        """The value in its canonical form.
+        """Return the value in its canonical form; `op` is the name of the operation for messages.
 
         Raises:
-            BadAttributeError: it is of another type.
+            BadAttributeError: the value does not have the type of the attribute.
         """
         if value is None and self.default is None:
             return None
@@ -90,7 +90,7 @@ def _ints(value: Any) -> tuple[int, ...]:
 
 
 def _number(value: Any) -> float | int:
-    """An integer stays one, so that integers limited by integers are integers."""
+    """Parse a number; an integer stays an integer, so that clipping integers by integers gives integers."""
     if isinstance(value, str):
         numbers = {"NaN": np.nan, "Infinity": np.inf, "-Infinity": -np.inf}
         if value not in numbers:
@@ -141,16 +141,16 @@ def _dtype(value: Any) -> str:
 
 
 def _known(value: Any) -> Any:
-    """The array that a variable or a traced value in an index stands for; anything else as it is.
+    """Return the array behind a variable or traced value in an index; return any other item unchanged.
 
     Raises:
-        InvalidValueError: there is none while a function is traced or batched.
+        InvalidValueError: the value is unknown while a function is traced or batched.
     """
     return value._as_index()[()] if hasattr(value, "_as_index") else value
 
 
 def _flags(item: Any) -> Any:
-    """A nested list of booleans as the mask that it is; anything else as it is."""
+    """Convert a nested list of booleans to a mask; return any other item unchanged."""
     if not isinstance(item, list):
         return item
     first: Any = item
@@ -168,7 +168,7 @@ def _flags(item: Any) -> Any:
 
 
 class Integers:
-    """An array of integers as part of an attribute: hashable, and no longer the caller's to change."""
+    """Array of integers in an attribute: hashable, and a read-only copy of the caller's array."""
 
     __slots__ = ("_hash", "array")
 
@@ -195,7 +195,7 @@ class Integers:
         return repr(self.nested())
 
     def nested(self) -> Any:
-        """The integers as nested tuples.
+        """Return the integers as nested tuples.
 
         >>> Integers(np.array([[0, 2], [1, 1]])).nested()
         ((0, 2), (1, 1))
@@ -208,7 +208,7 @@ def _tuples(items: Any) -> Any:
 
 
 def _indices(value: Any) -> Any:
-    """An integer, or an array or rectangular nested lists of them."""
+    """Parse an integer, an array of integers or rectangular nested lists of integers."""
     value = _known(value)
     if isinstance(value, Integers):
         return value
@@ -218,10 +218,10 @@ def _indices(value: Any) -> Any:
 
 
 def _whole(array: Array) -> Array:
-    """An array of integers, be they floats.
+    """Return an array whose elements are all whole numbers, of any dtype.
 
     Raises:
-        ValueError: an element is none, or beyond 64 bits.
+        ValueError: an element is not a whole number, or does not fit in int64.
     """
     if array.dtype.kind == "i" or not array.size:
         return array
@@ -235,7 +235,7 @@ def _whole(array: Array) -> Array:
 
 
 def _stacked(items: Any) -> Array:
-    """Nested lists as an array."""
+    """Convert nested lists of integers to an int64 array."""
     if not isinstance(items, (list, tuple)):
         return np.array(_int(_known(items)), INT64)
     if set(map(type, items)) <= {int}:
@@ -247,10 +247,11 @@ def _stacked(items: Any) -> Array:
 
 
 def _index(value: Any) -> tuple[Any, ...]:
-    """Items of an index: int, ("slice", start, stop, step), None (a new axis), Ellipsis, or ("ints", Integers).
+    """Parse an index into items: int, ("slice", start, stop, step), None (a new axis), Ellipsis, ("ints", Integers).
 
-    A mask becomes the integers of its true elements, with the length that its axis has: ("ints", Integers, length).
-    Beside Python's and JSON's own forms there are the strings "newaxis", "..." and "start:stop:step".
+    A mask becomes, for each of its axes, the indices of its true elements and the length of the axis:
+    ("ints", Integers, length). Besides Python's and JSON's own forms, the strings "newaxis", "..." and
+    "start:stop:step" are accepted.
     """
     items: list[Any] = []
     if isinstance(value, (list, tuple)) and len(value) > 2 * MAX_AXES:
@@ -303,7 +304,7 @@ def _order(value: Any) -> float:
     return number
 
 
-#: Far inside what the factorials of float64 hold.
+#: Well below 170, beyond which factorials overflow float64.
 _MAX_DEGREE = 100
 
 
@@ -326,7 +327,7 @@ def _contraction(value: Any) -> tuple[tuple[int, ...], tuple[int, ...]] | int:
 
 
 def _subscripts(value: Any) -> str:
-    """Without spaces, and with an output: where none is written, what NumPy takes."""
+    """Parse einsum subscripts: remove spaces; if the output is missing, append the one that NumPy assumes."""
     if not isinstance(value, str):
         raise ValueError
     text = "".join(value.split())

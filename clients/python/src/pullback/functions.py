@@ -45,22 +45,22 @@ def add(x1: Operand, x2: Operand) -> Result:
 
 
 def all(x: Operand, axes: Axes = None, keepdims: bool = False, *, axis: Axes | None = None) -> Result:
-    """Whether no element over axes is 0."""
+    """True if no element over axes is 0."""
     return apply("all", (x,), {"axes": axes, "keepdims": keepdims, "axis": axis}, {"keepdims": False})
 
 
 def any(x: Operand, axes: Axes = None, keepdims: bool = False, *, axis: Axes | None = None) -> Result:
-    """Whether some element over axes is not 0."""
+    """True if an element over axes is not 0."""
     return apply("any", (x,), {"axes": axes, "keepdims": keepdims, "axis": axis}, {"keepdims": False})
 
 
 def argmax(x: Operand, axis: int | None = None, keepdims: bool = False, *, axes: int | None = None) -> Result:
-    """Place of the first largest element along an axis (of the flattened array where none is given)."""
+    """Index of the first largest element along an axis, by default of the flattened array."""
     return apply("argmax", (x,), {"axis": axis, "keepdims": keepdims, "axes": axes}, {"keepdims": False})
 
 
 def argmin(x: Operand, axis: int | None = None, keepdims: bool = False, *, axes: int | None = None) -> Result:
-    """Place of the first smallest element along an axis (of the flattened array where none is given)."""
+    """Index of the first smallest element along an axis, by default of the flattened array."""
     return apply("argmin", (x,), {"axis": axis, "keepdims": keepdims, "axes": axes}, {"keepdims": False})
 
 
@@ -105,12 +105,12 @@ def atanh(x: Operand) -> Result:
 
 
 def broadcast_to(x: Operand, shape: Ints) -> Result:
-    """Repeated along new and unit axes to another shape."""
+    """x repeated along new axes and axes of length 1, to another shape."""
     return apply("broadcast_to", (x,), {"shape": shape}, {})
 
 
 def ceil(x: Operand) -> Result:
-    """The next integer above, as a float."""
+    """Smallest integer not below x, as a float."""
     return apply("ceil", (x,))
 
 
@@ -125,7 +125,7 @@ def clip(x: Operand, min: float | None = None, max: float | None = None) -> Resu
 
 
 def cofactor(x: Operand) -> Result:
-    """Cofactors of the matrices of the last two axes: the gradient of det, which is exact where it is 0."""
+    """Cofactors of the matrices of the last two axes: the gradient of det, exact also where det is 0."""
     return apply("cofactor", (x,))
 
 
@@ -135,7 +135,7 @@ def cofactor_slope(g: Operand, x: Operand) -> Result:
 
 
 def concat(*x: Operand, axis: int = 0) -> Result:
-    """Joined along an existing axis."""
+    """Arrays joined along an existing axis."""
     return apply("concat", spread(x), {"axis": axis}, {"axis": 0})
 
 
@@ -150,17 +150,17 @@ def cosh(x: Operand) -> Result:
 
 
 def cross_entropy(x: Operand, t: Operand, ignore_index: int = -100) -> Result:
-    """Mean of -log softmax(x) at the labels t, over those that are not ignore_index; 0 where all are."""
+    """Mean of -log softmax(x) at the labels t, without those equal to ignore_index; 0 if all are."""
     return apply("cross_entropy", (x, t), {"ignore_index": ignore_index}, {"ignore_index": -100})
 
 
 def cross_entropy_slope(x: Operand, t: Operand, ignore_index: int = -100) -> Result:
-    """The gradient of cross_entropy: (softmax(x) - one_hot(t)) / n at the labels that count, else 0."""
+    """Gradient of cross_entropy: (softmax(x) - one_hot(t)) / n, 0 for ignored labels; n is the number of others."""
     return apply("cross_entropy_slope", (x, t), {"ignore_index": ignore_index}, {"ignore_index": -100})
 
 
 def cumsum(x: Operand, axis: int | None = None) -> Result:
-    """Running sum along an axis (of the flattened array where none is given)."""
+    """Running sum along an axis, by default of the flattened array."""
     return apply("cumsum", (x,), {"axis": axis}, {})
 
 
@@ -170,7 +170,7 @@ def cumulative_sum(x: Operand, axis: int = 0) -> Result:
 
 
 def det(x: Operand) -> Result:
-    """Determinant of the matrices of the last two axes; its gradient is exact where it is 0."""
+    """Determinant of the matrices of the last two axes; its gradient is exact also where it is 0."""
     return apply("det", (x,))
 
 
@@ -180,7 +180,7 @@ def det_sign(x: Operand) -> Result:
 
 
 def diagonal(x: Operand, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Result:
-    """The diagonal of two axes, as the last axis of the result."""
+    """Diagonal of two axes, as the last axis of the result."""
     return apply(
         "diagonal", (x,), {"offset": offset, "axis1": axis1, "axis2": axis2}, {"offset": 0, "axis1": 0, "axis2": 1}
     )
@@ -197,7 +197,7 @@ def div(x1: Operand, x2: Operand) -> Result:
 
 
 def dropout(x: Operand, ratio: float = 0.5, *, rng: int | None = None) -> Result:
-    """In training, elements set to 0 with probability `ratio` and the rest scaled by 1 / (1 - ratio); else x.
+    """In training, elements set to 0 with probability `ratio`, others scaled by 1 / (1 - ratio); in test mode, x.
 
     rng: a seed of its own; left out, the session's generator goes on.
     """
@@ -205,7 +205,7 @@ def dropout(x: Operand, ratio: float = 0.5, *, rng: int | None = None) -> Result
 
 
 def dropout_mask(x: Operand, ratio: float = 0.5, *, rng: int | None = None) -> Result:
-    """In training, 0 with probability `ratio`, else 1 / (1 - ratio), in the shape of x; else ones.
+    """In training, 0 with probability `ratio`, otherwise 1 / (1 - ratio), in the shape of x; in test mode, ones.
 
     rng: a seed of its own; left out, the session's generator goes on.
     """
@@ -248,7 +248,7 @@ def exp2(x: Operand) -> Result:
 
 
 def expand_dims(x: Operand, axis: Axes = 0, *, axes: Axes | None = None) -> Result:
-    """With a new axis of length 1."""
+    """x with a new axis of length 1."""
     return apply("expand_dims", (x,), {"axis": axis, "axes": axes}, {"axis": 0})
 
 
@@ -258,12 +258,12 @@ def expm1(x: Operand) -> Result:
 
 
 def flip(x: Operand, axes: Axes = None, *, axis: Axes | None = None) -> Result:
-    """Elements in reverse order along axes (all where none is given)."""
+    """Elements in reverse order along axes, by default all."""
     return apply("flip", (x,), {"axes": axes, "axis": axis}, {})
 
 
 def floor(x: Operand) -> Result:
-    """The next integer below, as a float."""
+    """Largest integer not above x, as a float."""
     return apply("floor", (x,))
 
 
@@ -278,7 +278,7 @@ def full_like(x: Operand, value: float) -> Result:
 
 
 def gammaln(x: Operand) -> Result:
-    """log(abs(gamma(x))); inf at 0, -1, -2, ..., -inf and, as SciPy's, for an x below the smallest normal number."""
+    """log(abs(gamma(x))); inf at 0, -1, -2, ..., -inf and, as in SciPy, at subnormal numbers."""
     return apply("gammaln", (x,))
 
 
@@ -293,7 +293,7 @@ def gelu(x: Operand) -> Result:
 
 
 def get_item(x: Operand, axis: int, indices: Any) -> Result:
-    """Elements at fixed integer places along an axis."""
+    """Elements at fixed integer indices along an axis."""
     return apply("get_item", (x,), {"axis": axis, "indices": indices}, {})
 
 
@@ -318,7 +318,7 @@ def hypot_slope(x1: Operand, x2: Operand) -> Result:
 
 
 def inv(x: Operand) -> Result:
-    """Inverse of the matrices of the last two axes; NaN for one that is singular."""
+    """Inverse of the matrices of the last two axes; NaN for a singular one."""
     return apply("inv", (x,))
 
 
@@ -383,7 +383,7 @@ def log_abs_det(x: Operand) -> Result:
 
 
 def log_softmax(x: Operand, axis: int = -1) -> Result:
-    """x - logsumexp(x) along an axis, exact also where softmax is all but 1."""
+    """x - logsumexp(x) along an axis, accurate also where softmax is nearly 1."""
     return apply("log_softmax", (x,), {"axis": axis}, {"axis": -1})
 
 
@@ -413,7 +413,7 @@ def logical_xor(x1: Operand, x2: Operand) -> Result:
 
 
 def logsumexp(x: Operand, axes: Axes = None, keepdims: bool = False, *, axis: Axes | None = None) -> Result:
-    """log(sum(exp(x))) over axes, without overflow. Where one of the shares exp(x) / sum(exp(x)) is all but 1, its second derivative is rounded as 1 is; those of log_softmax are not."""
+    """log(sum(exp(x))) over axes, without overflow. Where a probability exp(x) / sum(exp(x)) is nearly 1, second derivatives are accurate only to rounding at 1; those of log_softmax are more accurate."""
     return apply("logsumexp", (x,), {"axes": axes, "keepdims": keepdims, "axis": axis}, {"keepdims": False})
 
 
@@ -428,22 +428,22 @@ def matmul(x1: Operand, x2: Operand) -> Result:
 
 
 def matrix_transpose(x: Operand) -> Result:
-    """The last two axes swapped."""
+    """Last two axes swapped."""
     return apply("matrix_transpose", (x,))
 
 
 def max(x: Operand, axes: Axes = None, keepdims: bool = False, *, axis: Axes | None = None) -> Result:
-    """Largest element over axes; NaN where there is one. Ties share the gradient evenly."""
+    """Largest element over axes; NaN if one is NaN. Ties share the gradient evenly."""
     return apply("max", (x,), {"axes": axes, "keepdims": keepdims, "axis": axis}, {"keepdims": False})
 
 
 def maximum(x1: Operand, x2: Operand) -> Result:
-    """The larger of two values; NaN where one is. A tie gives half the gradient to each."""
+    """Larger of two values; NaN if one is NaN. A tie gives half the gradient to each."""
     return apply("maximum", (x1, x2))
 
 
 def mean(x: Operand, axes: Axes = None, keepdims: bool = False, *, axis: Axes | None = None) -> Result:
-    """Mean over axes; NaN where there is nothing."""
+    """Mean over axes; NaN if there are no elements."""
     return apply("mean", (x,), {"axes": axes, "keepdims": keepdims, "axis": axis}, {"keepdims": False})
 
 
@@ -453,12 +453,12 @@ def mean_squared_error(x: Operand, t: Operand) -> Result:
 
 
 def min(x: Operand, axes: Axes = None, keepdims: bool = False, *, axis: Axes | None = None) -> Result:
-    """Smallest element over axes; NaN where there is one. Ties share the gradient evenly."""
+    """Smallest element over axes; NaN if one is NaN. Ties share the gradient evenly."""
     return apply("min", (x,), {"axes": axes, "keepdims": keepdims, "axis": axis}, {"keepdims": False})
 
 
 def minimum(x1: Operand, x2: Operand) -> Result:
-    """The smaller of two values; NaN where one is. A tie gives half the gradient to each."""
+    """Smaller of two values; NaN if one is NaN. A tie gives half the gradient to each."""
     return apply("minimum", (x1, x2))
 
 
@@ -475,7 +475,7 @@ def neg(x: Operand) -> Result:
 def norm(
     x: Operand, ord: float | str | None = None, axes: Axes = None, keepdims: bool = False, *, axis: Axes | None = None
 ) -> Result:
-    """Euclidean norm over axes (all where none is given); ord 1, 2 or inf along one axis. Where it is 0 the gradient is 0 and second derivatives are NaN; those of norm(x)**p for p >= 2 are right. Where one element is all but the whole norm, the second derivative along it is rounded as 1 is."""
+    """Euclidean norm over axes, by default all; ord 1, 2 or inf along one axis. Where it is 0 the gradient is 0 and second derivatives are NaN; those of norm(x)**p for p >= 2 are right. Where one element is nearly the whole norm, the second derivative along it is accurate only to rounding at 1."""
     return apply("norm", (x,), {"ord": ord, "axes": axes, "keepdims": keepdims, "axis": axis}, {"keepdims": False})
 
 
@@ -485,7 +485,7 @@ def not_equal(x1: Operand, x2: Operand) -> Result:
 
 
 def one_hot(labels: Operand, classes: int, ignore_index: int = -100) -> Result:
-    """A mask with a last axis of classes, true at the label; all false for ignore_index."""
+    """Mask with a last axis of classes, true at the label; all false for ignore_index."""
     return apply("one_hot", (labels,), {"classes": classes, "ignore_index": ignore_index}, {"ignore_index": -100})
 
 
@@ -500,7 +500,7 @@ def ones_like(x: Operand) -> Result:
 
 
 def outer(x1: Operand, x2: Operand) -> Result:
-    """Every product of two elements."""
+    """Products of all elements of x1 with all of x2."""
     return apply("outer", (x1, x2))
 
 
@@ -515,7 +515,7 @@ def pow(x1: Operand, x2: Operand) -> Result:
 
 
 def prod(x: Operand, axes: Axes = None, keepdims: bool = False, *, axis: Axes | None = None) -> Result:
-    """Product over axes; 1 where there is nothing. The gradient is exact where factors are 0."""
+    """Product over axes; 1 if there are no elements. The gradient is exact where factors are 0."""
     return apply("prod", (x,), {"axes": axes, "keepdims": keepdims, "axis": axis}, {"keepdims": False})
 
 
@@ -530,22 +530,22 @@ def remainder(x1: Operand, x2: Operand) -> Result:
 
 
 def repeat(x: Operand, repeats: int, axis: int | None = None) -> Result:
-    """Each element `repeats` times along an axis (of the flattened array where none is given)."""
+    """Each element repeated `repeats` times along an axis, by default of the flattened array."""
     return apply("repeat", (x,), {"repeats": repeats, "axis": axis}, {})
 
 
 def reshape(x: Operand, shape: Ints) -> Result:
-    """The same elements, in row-major order, in another shape; one length may be -1."""
+    """Elements in row-major order in another shape; one length may be -1."""
     return apply("reshape", (x,), {"shape": shape}, {})
 
 
 def roll(x: Operand, shift: Ints, axes: Axes = None, *, axis: Axes | None = None) -> Result:
-    """Elements shifted around along axes (of the flattened array where none is given)."""
+    """Elements shifted cyclically along axes, by default of the flattened array."""
     return apply("roll", (x,), {"shift": shift, "axes": axes, "axis": axis}, {})
 
 
 def round(x: Operand) -> Result:
-    """The nearest integer, halves to even, as a float."""
+    """Nearest integer, halves to even, as a float."""
     return apply("round", (x,))
 
 
@@ -565,7 +565,7 @@ def sigmoid_slope(x: Operand) -> Result:
 
 
 def sign(x: Operand) -> Result:
-    """-1, 0 or 1; NaN where x is."""
+    """Sign of x: -1, 0 or 1; NaN if x is NaN."""
     return apply("sign", (x,))
 
 
@@ -585,7 +585,7 @@ def slice(x: Operand, index: Any) -> Result:
 
 
 def slice_add(x: Operand, updates: Operand, index: Any) -> Result:
-    """x with `updates` added at an index; where it names a place twice, both are added."""
+    """x with `updates` added at an index; updates of a repeated place accumulate."""
     return apply("slice_add", (x, updates), {"index": index}, {})
 
 
@@ -605,12 +605,12 @@ def softplus(x: Operand) -> Result:
 
 
 def solve(a: Operand, b: Operand) -> Result:
-    """x with a @ x = b, batched over leading axes; b is a vector only where it has one axis. NaN where a is singular."""
+    """x with a @ x = b, batched over leading axes; b is a vector only if it has one axis. NaN if a is singular."""
     return apply("solve", (a, b))
 
 
 def split(x: Operand, sizes: Ints, axis: int = 0) -> Any:
-    """Cut along an axis into parts of the given sizes, or into a number of equal parts; several outputs."""
+    """Parts of the given sizes along an axis, or a number of equal parts; several outputs."""
     return apply_several(sizes, "split", (x,), {"sizes": sizes, "axis": axis}, {"axis": 0})
 
 
@@ -625,12 +625,12 @@ def square(x: Operand) -> Result:
 
 
 def squeeze(x: Operand, axes: Axes = None, *, axis: Axes | None = None) -> Result:
-    """Without the given axes of length 1 (all of them where none is given)."""
+    """x without the given axes of length 1, by default all of them."""
     return apply("squeeze", (x,), {"axes": axes, "axis": axis}, {})
 
 
 def stack(*x: Operand, axis: int = 0) -> Result:
-    """Joined along a new axis."""
+    """Arrays joined along a new axis."""
     return apply("stack", spread(x), {"axis": axis}, {"axis": 0})
 
 
@@ -657,17 +657,17 @@ def sub(x1: Operand, x2: Operand) -> Result:
 
 
 def sum(x: Operand, axes: Axes = None, keepdims: bool = False, *, axis: Axes | None = None) -> Result:
-    """Sum over axes; 0 where there is nothing."""
+    """Sum over axes; 0 if there are no elements."""
     return apply("sum", (x,), {"axes": axes, "keepdims": keepdims, "axis": axis}, {"keepdims": False})
 
 
 def sum_to(x: Operand, shape: Ints) -> Result:
-    """Sums over the axes that broadcasting from `shape` would repeat."""
+    """Sum over the axes that broadcasting from `shape` would repeat."""
     return apply("sum_to", (x,), {"shape": shape}, {})
 
 
 def take(x: Operand, indices: Operand, axis: int | None = None) -> Result:
-    """Elements at integer places along an axis (of the flattened array where none is given)."""
+    """Elements at integer indices along an axis, by default of the flattened array."""
     return apply("take", (x, indices), {"axis": axis}, {})
 
 
@@ -704,27 +704,27 @@ def trace(x: Operand, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Result
 
 
 def transpose(x: Operand, axes: Axes = None, *, axis: Axes | None = None) -> Result:
-    """Axes in another order; reversed where none is given."""
+    """Axes in another order, by default reversed."""
     return apply("transpose", (x,), {"axes": axes, "axis": axis}, {})
 
 
 def tril(x: Operand, k: int = 0) -> Result:
-    """Zeros above the k-th diagonal of the last two axes."""
+    """Lower triangle of the last two axes: zeros above the k-th diagonal."""
     return apply("tril", (x,), {"k": k}, {"k": 0})
 
 
 def triu(x: Operand, k: int = 0) -> Result:
-    """Zeros below the k-th diagonal of the last two axes."""
+    """Upper triangle of the last two axes: zeros below the k-th diagonal."""
     return apply("triu", (x,), {"k": k}, {"k": 0})
 
 
 def trunc(x: Operand) -> Result:
-    """The next integer towards 0, as a float."""
+    """x rounded towards 0, as a float."""
     return apply("trunc", (x,))
 
 
 def unsqueeze(x: Operand, axes: Axes = None, *, axis: Axes | None = None) -> Result:
-    """With new axes of length 1 at the given places of the result."""
+    """x with new axes of length 1 at the given places of the result."""
     return apply("unsqueeze", (x,), {"axes": axes, "axis": axis}, {})
 
 
@@ -741,12 +741,12 @@ def variance(
 
 
 def where(condition: Operand, x: Operand, y: Operand) -> Result:
-    """x where the condition is not 0, else y. Both are computed; the one that is not taken never contributes to a derivative, whatever its value."""
+    """x where the condition is not 0, otherwise y. Both are computed; the one not taken never contributes to a derivative, whatever its value."""
     return apply("where", (condition, x, y))
 
 
 def zero_or_nan(x: Operand) -> Result:
-    """0, and NaN where x is NaN: the derivative along an operand that was not chosen."""
+    """0, or NaN where x is NaN: the derivative along an operand that was not chosen."""
     return apply("zero_or_nan", (x,))
 
 

@@ -1,5 +1,5 @@
 # The engine's own code, from engine/core/lost_derivatives.py by `make mirror`: do not edit.
-"""Conversions to plain numbers and arrays, by which a derivative is lost: their messages, and the user's line."""
+"""Messages for conversions to plain numbers and arrays, which lose the derivative; they quote the user's line."""
 
 import linecache
 import math
@@ -15,7 +15,7 @@ import numpy as np
 from pullback.errors import InvalidValueError, LostDerivativeWarning
 from pullback.table import CALLS
 
-#: Functions of NumPy and of `math` that are called otherwise here, or written in terms of others.
+#: Functions of NumPy and of `math` that have another name here, or are written in terms of other functions.
 SUBSTITUTES = {
     "amax": "F.max",
     "amin": "F.min",
@@ -79,19 +79,19 @@ SUBSTITUTES = {
     "vecmat": "F.matmul",
     "vstack": "F.stack or F.concat",
 }
-#: The file name of code that is generated.
+#: File name of generated code.
 GENERATED = "<plan>"
-#: Frames of these packages are not the user's.
+#: Packages whose frames are internal.
 _OWN = str(sys.modules[__name__.partition(".")[0]].__file__)
 _PACKAGES = (Path(_OWN).parent, Path(np.__file__).parent)
-#: A call, with the last part of the name of what is called.
+#: A call; the group is the last part of the function's dotted name.
 _CALL = re.compile(r"(?:\w+\.)*(\w+)\(")
-#: Code units of the interpreter are so long.
+#: Size of a bytecode instruction.
 _INSTRUCTION_BYTES = 2
 
 
 def substitute(name: str) -> str:
-    """The function of this library for one of NumPy's or `math`'s; empty where there is none.
+    """Return the replacement here for a function of NumPy or `math`; empty if there is none.
 
     >>> substitute("sin"), substitute("arctan2"), substitute("linalg.norm"), substitute("amax"), substitute("fft")
     ('F.sin', 'F.arctan2', 'F.norm', 'F.max', '')
@@ -101,9 +101,9 @@ def substitute(name: str) -> str:
 
 
 def numpy_refusal(name: str, alone: str) -> InvalidValueError:
-    """The error for a call of NumPy's function `name` on variables or traced values.
+    """Return the error for a call of NumPy's function `name` on variables or traced values.
 
-    alone: how users write the value of one without a derivative; empty where there is none.
+    alone: expression for the value without its derivative; empty if there is none.
     """
     found = substitute(name)
     return InvalidValueError(
@@ -121,7 +121,7 @@ def function_name(function: Any) -> str:
 
 
 def advice() -> str:
-    """The function to use in the stead of the call that stands in the user's line, as the end of a message."""
+    """Return the end of a message: the function to use in place of the call in the user's line; empty if unknown."""
     frame, _ = _user_frame()
     called = _CALL.match(_text(frame))
     found = substitute(called[1]) if called and called[1] in {*dir(math), *SUBSTITUTES} else ""
@@ -129,16 +129,16 @@ def advice() -> str:
 
 
 def place() -> str:
-    """The user's line, as the end of a message: ` (model.py, line 3: x * math.sin(x))`."""
+    """Return the end of a message with the user's line: ` (model.py, line 3: x * math.sin(x))`."""
     frame, _ = _user_frame()
     line = linecache.getline(frame.f_code.co_filename, frame.f_lineno, frame.f_globals).strip()
     return f" ({Path(frame.f_code.co_filename).name}, line {frame.f_lineno}{f': {line}' if line else ''})"
 
 
 def warn_lost(alone: str) -> None:
-    """Warn that the value of a recorded variable is taken: once a line, unless Python's filters say otherwise.
+    """Warn that the value of a recorded variable is taken: once per line, unless Python's filters differ.
 
-    alone: how users write the value of one without a derivative.
+    alone: expression for the value without its derivative.
     """
     _, depth = _user_frame()
     warnings.warn(
@@ -150,7 +150,7 @@ def warn_lost(alone: str) -> None:
 
 
 def _user_frame() -> tuple[FrameType, int]:
-    """The innermost frame outside of this package, and its level as `warnings.warn` counts them in the caller."""
+    """Return the innermost frame outside this package, and its `stacklevel` for `warnings.warn` in the caller."""
     frame, depth = sys._getframe(1), 1
     while frame.f_back is not None and _is_internal(frame.f_code.co_filename):
         frame, depth = frame.f_back, depth + 1
@@ -162,10 +162,10 @@ def _is_internal(filename: str) -> bool:
 
 
 def _text(frame: FrameType) -> str:
-    """The expression that a frame is at, where it stands on one line and its source is known."""
+    """Return the source of the expression that a frame executes; empty if unknown or longer than one line."""
     positions = getattr(frame.f_code, "co_positions", None)
     if positions is None:
-        # Python 3.10 knows lines alone.
+        # Python 3.10 has line numbers only.
         return linecache.getline(frame.f_code.co_filename, frame.f_lineno, frame.f_globals).strip()
     first, last, begin, end = list(positions())[frame.f_lasti // _INSTRUCTION_BYTES]
     if first is None or first != last or begin is None or end is None:

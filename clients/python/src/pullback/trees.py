@@ -1,25 +1,26 @@
 # The engine's own code, from engine/core/trees.py by `make mirror`: do not edit.
-"""Nested lists, tuples and dicts of values: taken apart into leaves and put together again. None holds nothing."""
+"""Trees: nested lists, tuples and dicts of values, flattened into leaves and rebuilt. None has no leaves."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from pullback.errors import InvalidValueError
 
-#: Containers inside of containers.
+#: Maximum depth of nested containers.
 _DEEPEST = 100
 
 
 def leaves(tree: Any, like: Any = None, depth: int = 0) -> list[Any]:
-    """The values in it, from left to right; those of a dict in its order, or in that of another tree of its form.
+    """Return the leaves of a tree from left to right.
 
+    like: a tree of the same form, whose dicts determine the order of leaves; by default, each dict has its own order.
     >>> leaves({"w": [1.0, 2.0], "b": (3.0, None)})
     [1.0, 2.0, 3.0]
     >>> leaves({"a": 1.0, "b": 2.0}, like={"b": 0.0, "a": 0.0})
     [2.0, 1.0]
 
     Raises:
-        InvalidValueError: it is nested too deep, as one that contains itself is.
+        InvalidValueError: the tree is nested too deep, or contains itself.
     """
     if tree is None:
         return []
@@ -35,7 +36,7 @@ def leaves(tree: Any, like: Any = None, depth: int = 0) -> list[Any]:
 
 
 def paths(tree: Any, before: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """For each leaf the keys and places that lead to it.
+    """Return the path of each leaf: its keys and places.
 
     >>> paths({"w": [1.0, 2.0], "b": 3.0})
     [('w', 0), ('w', 1), ('b',)]
@@ -49,7 +50,7 @@ def paths(tree: Any, before: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 
 
 def filled(tree: Any, values: Iterator[Any]) -> Any:
-    """The same containers with other leaves.
+    """Return the same containers with their leaves replaced by `values`.
 
     >>> filled({"w": [1.0, 2.0], "b": (3.0, None)}, iter("abc"))
     {'w': ['a', 'b'], 'b': ('c', None)}
@@ -65,12 +66,12 @@ def filled(tree: Any, values: Iterator[Any]) -> Any:
 
 
 def mapped(function: Callable[[Any], Any], tree: Any) -> Any:
-    """A function of every leaf, in the same containers."""
+    """Apply a function to every leaf; return the results in the same containers."""
     return filled(tree, map(function, leaves(tree)))
 
 
 def form(tree: Any) -> Any:
-    """The containers without their leaves, to be compared.
+    """Return the containers without their leaves, for comparison.
 
     >>> form([1.0, (2.0, None)]) == form([5, (6, None)])
     True
