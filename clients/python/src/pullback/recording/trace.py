@@ -218,11 +218,35 @@ class Trace:
         """Return the graph that computes these outputs, and the names of the inputs that it needs."""
         needed, nodes = set(outputs), []
         for node in reversed(self.nodes):
-            ids = [node["id"]] if isinstance(node["id"], str) else node["id"]
-            if not needed.isdisjoint(ids):
+            if not needed.isdisjoint(self.ids(node)):
                 needed.update(x for x in node["args"] if type(x) is str)
                 nodes.append(node)
         return {"nodes": nodes[::-1], "outputs": list(outputs)}, [name for name in self.inputs if name in needed]
+
+    @staticmethod
+    def ids(node: dict[str, Any]) -> list[str]:
+        """The names that a node has."""
+        return [node["id"]] if isinstance(node["id"], str) else list(node["id"])
+
+    def copied(self, begin: int, end: int, others: dict[str, str]) -> dict[str, str]:
+        """Copy those nodes of a span that depend on some values, for others in place of these.
+
+        others: the names of the others by those of the values.
+        Returns the names of copies by those of the nodes.
+        """
+        names = dict(others)
+        for node in self.nodes[begin:end]:
+            if names.keys().isdisjoint(x for x in node["args"] if type(x) is str):
+                continue
+            for name in self.ids(node):
+                names[name] = f"n{self._count}"
+                self._count += 1
+                if name in self.known:
+                    self.known[names[name]] = self.known[name]
+            made = [names[name] for name in self.ids(node)]
+            args = [names.get(x, x) if type(x) is str else x for x in node["args"]]
+            self.nodes.append({**node, "id": made[0] if isinstance(node["id"], str) else made, "args": args})
+        return names
 
     def about(self, name: str) -> tuple[Shape, np.dtype[Any]]:
         """Shape and dtype of an input or a node."""
@@ -234,6 +258,15 @@ class Trace:
             for key, one in found.nodes.items():
                 self.known[key] = tuple(one["shape"]), np.dtype(one["dtype"])
         return self.known[name]
+
+
+def dependents(nodes: Sequence[dict[str, Any]], names: Sequence[str]) -> set[str]:
+    """Return these names, and those of all nodes that depend on them."""
+    found = set(names)
+    for node in nodes:
+        if not found.isdisjoint(x for x in node["args"] if type(x) is str):
+            found.update(Trace.ids(node))
+    return found
 
 
 def apply(op: str, operands: Sequence[Any], attrs: dict[str, Any] | None, outputs: int) -> list[Any]:

@@ -143,7 +143,11 @@ def called_inside(
     trace = tracing.get()
     assert trace is not None
     chosen = picked(args, argnums)
-    xs = [trace.symbol(x) for x in trees.leaves(chosen)]
+    leaves = trees.leaves(chosen)
+    for x in leaves:
+        dtype = trace.known.get(x.name, (None, FLOAT32))[1] if type(x) is Symbol else dtype_of(as_raw(x))
+        check_floating(dtype)
+    xs = [trace.symbol(x) for x in leaves]
     symbols = trees.filled(chosen, iter(xs))
     full = list(args)
     for number, x in zip(
@@ -170,8 +174,7 @@ def called(f: Function, args: Sequence[Any], keywords: dict[str, Any], argnums: 
     chosen = trees.leaves(picked(indices[0], argnums))
     for place in chosen:
         raw = as_raw(leaves[place])
-        if dtype_of(raw).kind != "f":
-            raise NotDifferentiableError(f"an argument is {dtype_of(raw)}; only floating ones are differentiated")
+        check_floating(dtype_of(raw))
         arguments[place] = raw
         symbols[place] = shape_of(raw), dtype_of(raw)
     tracer = Tracer(f, tree, chosen, symbols, has_aux)
@@ -359,6 +362,16 @@ def only_leaf(y: Any) -> Any:
             f"{type(y).__name__}"
         )
     return y
+
+
+def check_floating(dtype: np.dtype[Any]) -> None:
+    """Make sure that an argument can be differentiated.
+
+    Raises:
+        NotDifferentiableError: it is not floating.
+    """
+    if dtype.kind != "f":
+        raise NotDifferentiableError(f"an argument is {dtype}; only floating ones are differentiated")
 
 
 def check_scalar(shape: Shape) -> None:

@@ -33,7 +33,7 @@ import numpy as np
 from pullback import trees
 from pullback.errors import BadAttributeError, NotDifferentiableError, NotSupportedError
 from pullback.operations import CALLS
-from pullback.recording.trace import Symbol
+from pullback.recording.trace import Constant, Symbol
 from pullback.transforms.calls import (
     Function,
     called,
@@ -268,7 +268,8 @@ def _jvp_inside(f: Function, primals: Sequence[Any], tangents: Sequence[Any], ha
     """
     inner = called_inside(f, tuple(primals), {}, tuple(range(len(primals))), has_aux)
     floating = [y for y in inner.ys if _is_floating(y)]
-    cotangents = [inner.trace.symbol(CALLS["ones_like"](y)) for y in floating]
+    # Inputs of their own: a gradient is recorded only for nodes that depend on floating inputs.
+    cotangents = [inner.trace.input(Constant(np.ones(y.shape, y.dtype)), y.shape, y.dtype) for y in floating]
     back = _inner_product(floating, cotangents)
     slopes: dict[str, Any] = {}
     if back is not None:
