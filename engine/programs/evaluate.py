@@ -169,9 +169,7 @@ def _differentiated(ask: Ask, backward: Backward, names: Mapping[str, str], of: 
 
     others = _sources(ask, chosen.values()) if backward.retain_grad else []
     # A higher derivative is traced back to what the first one was taken by.
-    shifts = {
-        i: ask.function.shift(i, is_apart=is_higher) for i in (*chosen.values(), *others) if not ask.is_input(i)
-    }
+    shifts = {i: ask.function.shift(i, is_apart=is_higher) for i in (*chosen.values(), *others) if not ask.is_input(i)}
     axes = dict.fromkeys(given_along, 0 if ask.call.rows is not None else None)
     answer = ask.function.over_rows(row, (given_along, axes))
     steps = list(answer["values"].values())

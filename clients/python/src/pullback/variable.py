@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 
 from pullback.config import is_recording
-from pullback.errors import InvalidValueError, NotScalarError, ShapeMismatchError
+from pullback.errors import InvalidValueError, NotScalarError, ShapeMismatchError, TraceError
 from pullback.lost_derivatives import advice, place, warn_lost
 from pullback.operators import Operators
-from pullback.recording.current import current
+from pullback.recording.current import current, tracing
 from pullback.table import CALLS
 from pullback.values import Shape, Value, as_raw, dtype_of, shape_of
 
@@ -37,6 +37,20 @@ class Creator:
 def problem_of(error: BaseException) -> str:
     """An error in one line."""
     return " ".join(f"{type(error).__name__}: {error}".split())
+
+
+def _check_untraced(what: str) -> None:
+    """Make sure that no function is traced.
+
+    Raises:
+        TraceError: one is.
+    """
+    if tracing.get() is not None:
+        raise TraceError(
+            f"the {what} of a Variable was looked at inside of a function that is traced, where it would stay as it is "
+            "now. Compute with the Variable itself, whose value is sent with each call, or take the value as an "
+            f"argument{place()}"
+        )
 
 
 def unshown(error: BaseException) -> str:
@@ -120,9 +134,8 @@ class Variable(Operators):
         self.name = None if name is None else str(name)
         current().adopt(self, raw)
 
-    @property
-    def data(self) -> Value:
-        """The value: a `float` for a float64 scalar, else a read-only array. Replace it, don't write into it."""
+    def _looked(self) -> Value:
+        """The value, also while a function is traced."""
         if self._raw is None:
             self._recorder.look(self, "value")
         elif self._recorder.is_leaf(self):
@@ -132,13 +145,28 @@ class Variable(Operators):
             self._raw.flags.writeable = False
         return self._raw
 
+    @property
+    def data(self) -> Value:
+        """The value: a `float` for a float64 scalar, else a read-only array. Replace it, don't write into it.
+
+        Raises:
+            TraceError: a function is traced, in which the value would stay as it is now.
+        """
+        _check_untraced("value")
+        return self._looked()
+
     @data.setter
     def data(self, value: Any) -> None:
         self._recorder.assign(self, as_raw(value))
 
     @property
     def grad(self) -> Variable | None:
-        """The gradient: a variable of the same shape, None before a backward pass and after `cleargrad`."""
+        """The gradient: a variable of the same shape, None before a backward pass and after `cleargrad`.
+
+        Raises:
+            TraceError: a function is traced, in which the gradient would stay as it is now.
+        """
+        _check_untraced("gradient")
         return self._recorder.gradient(self)
 
     @grad.setter

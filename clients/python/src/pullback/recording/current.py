@@ -1,4 +1,4 @@
-"""Which recorder new variables belong to: that of the innermost `with`, else the one connected last."""
+"""Current recorder, to which new variables belong, and current trace."""
 
 from __future__ import annotations
 
@@ -9,14 +9,17 @@ from pullback.errors import NotConnectedError
 
 if TYPE_CHECKING:
     from pullback.recording.recorder import Recorder
+    from pullback.recording.trace import Trace
 
+#: The function that is traced in this context.
+tracing: ContextVar[Trace | None] = ContextVar("tracing", default=None)
 _inner: ContextVar[Recorder | None] = ContextVar("recorder", default=None)
 #: Threads begin with an empty context: what was connected last is there for all of them.
 _last: list[Recorder] = []
 
 
 def current() -> Recorder:
-    """The recorder.
+    """Return the recorder of the innermost `with`, or the one connected last.
 
     Raises:
         NotConnectedError: there is none.

@@ -10,7 +10,7 @@ import numpy as np
 from pullback.config import is_training
 from pullback.errors import BadAttributeError, NotSupportedError
 from pullback.recording import trace
-from pullback.recording.current import current
+from pullback.recording.current import current, tracing
 from pullback.variable import Variable
 
 _LARGEST_INT = 2**63
@@ -58,12 +58,15 @@ def _applied(
             return trace.apply(op, operands, written, outputs)
     seed = None if rng is None else _seed(op, rng)
     if recorder is not None:
+        if tracing.get() is not None and not is_random:
+            # A Variable that a traced function reads is an input of its program.
+            return trace.apply(op, operands, written, outputs)
         for x in operands:
             if type(x) is trace.Symbol:
                 return trace.apply(op, operands, written, outputs)
         return recorder.apply(op, operands, written, outputs, is_random=is_random, seed=seed)
     made = current().apply(op, operands, written, outputs, is_random=is_random, seed=seed)
-    return [v.data for v in made]
+    return [v._looked() for v in made]
 
 
 def _seed(op: str, rng: Any) -> int:
@@ -84,7 +87,7 @@ def apply_random(
     op: str, operands: Sequence[Any], attrs: dict[str, Any], defaults: dict[str, Any], rng: int | None
 ) -> Any:
     """The same for an operation that draws random numbers, which a traced function cannot."""
-    if is_training() and any(type(x) is trace.Symbol for x in operands):
+    if is_training() and (tracing.get() is not None or any(type(x) is trace.Symbol for x in operands)):
         raise NotSupportedError(
             f"{op}: a traced function draws no random numbers; use test_mode(), or give what was drawn as an argument"
         )

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +14,7 @@ from pullback.errors import InvalidValueError, TraceError
 from pullback.lost_derivatives import advice, place
 from pullback.operators import Operators
 from pullback.recording.constants import content_of
+from pullback.recording.current import tracing
 from pullback.remote.documents import JSON
 from pullback.table import CALLS
 from pullback.values import Shape, Value, as_raw, dtype_of, shape_of
@@ -21,6 +24,38 @@ if TYPE_CHECKING:
 
 
 _LARGEST_INT = 2**63
+
+
+@dataclass(frozen=True)
+class Argument:
+    """Input of a program: the leaf at that place among the arguments of a call."""
+
+    place: int
+
+
+@dataclass(frozen=True)
+class Held:
+    """Input of a program: an array or a Variable that the function reads, which is asked for its value at each call."""
+
+    owner: Any
+
+    def value(self) -> Value:
+        """The present value.
+
+        Raises:
+            PullbackError: it is that of a Variable, which cannot be had.
+        """
+        return as_raw(self.owner)
+
+
+@dataclass(frozen=True)
+class Constant:
+    """Input of a program: a value that cannot change."""
+
+    raw: Value
+
+
+Source = Argument | Held | Constant
 
 
 class Symbol(Operators):
@@ -65,24 +100,59 @@ class Symbol(Operators):
 
 
 class Trace:
-    """What was written down: nodes, and the values of inputs by name."""
+    """Record of the operations of a function: nodes, and inputs by name with their sources."""
 
     def __init__(self, client: Client) -> None:
         self.client = client
         self.nodes: list[dict[str, Any]] = []
-        self.inputs: dict[str, Value] = {}
-        self._known: dict[str, tuple[Shape, np.dtype[Any]]] = {}
-        self._arrays: dict[tuple[Any, ...], Symbol] = {}
+        self.inputs: dict[str, Source] = {}
+        self.known: dict[str, tuple[Shape, np.dtype[Any]]] = {}
+        self._constants: dict[tuple[Any, ...], Symbol] = {}
+        #: Arrays and Variables that were met, by identity and content, and what the arrays held then.
+        self._held: dict[tuple[Any, ...], Symbol] = {}
+        self._snapshots: dict[str, tuple[tuple[Any, ...], Value]] = {}
         self._count = 0
         #: The function that was traced has returned.
         self.is_over = False
 
-    def input(self, raw: Value) -> Symbol:
-        """A new input with that value."""
+    @contextmanager
+    def active(self) -> Iterator[None]:
+        """Span in which functions are traced here."""
+        token = tracing.set(self)
+        try:
+            yield
+        finally:
+            tracing.reset(token)
+
+    def input(self, source: Source, shape: Shape, dtype: np.dtype[Any]) -> Symbol:
+        """A new input."""
         name = f"x{len(self.inputs)}"
-        self.inputs[name] = raw
-        self._known[name] = shape_of(raw), dtype_of(raw)
+        self.inputs[name] = source
+        self.known[name] = shape, dtype
         return Symbol(self, name)
+
+    def constant(self, x: Any) -> Symbol:
+        """An input for a value that is no symbol: a number, a list, an array or a Variable.
+
+        Raises:
+            InvalidValueError: it is no value.
+        """
+        if hasattr(type(x), "_recorder"):
+            if (id(x),) not in self._held:
+                self._held[id(x),] = self.input(Held(x), x.shape, x.dtype)
+            return self._held[id(x),]
+        if isinstance(x, np.ndarray) and x.dtype != object:
+            key = id(x), *content_of(x)
+            if key not in self._held:
+                raw = as_raw(x)
+                self._held[key] = self.input(Held(x), shape_of(raw), dtype_of(raw))
+                self._snapshots[self._held[key].name] = key[1:], raw
+            return self._held[key]
+        raw = as_raw(x)
+        key = content_of(np.asarray(raw))
+        if key not in self._constants:
+            self._constants[key] = self.input(Constant(raw), shape_of(raw), dtype_of(raw))
+        return self._constants[key]
 
     def node(self, op: str, args: Sequence[Any], attrs: dict[str, Any] | None = None, outputs: int = 1) -> list[Symbol]:
         """A new node.
@@ -113,19 +183,10 @@ class Trace:
             return x.name
         if type(x) is bool or (type(x) is int and abs(x) < _LARGEST_INT) or (type(x) is float and self._is_written(x)):
             return x
-        if hasattr(x, "_recorder"):
-            raise TraceError(
-                f"{op}: a Variable of a session stands inside of a function that is traced; give its value (x.data), "
-                "as an argument where it is to be differentiated"
-            )
         try:
-            raw = as_raw(x)
+            return self.constant(x).name
         except InvalidValueError as error:
             raise InvalidValueError(f"{op}: {error.detail}") from None
-        key = content_of(np.asarray(raw))
-        if key not in self._arrays:
-            self._arrays[key] = self.input(raw)
-        return self._arrays[key].name
 
     def check_own(self, op: str, x: Symbol) -> None:
         """Make sure that a symbol stands for a value of this trace.
@@ -142,31 +203,74 @@ class Trace:
 
     def symbol(self, x: Any) -> Symbol:
         """Anything as a symbol that nothing else is: what is differentiated by it goes through it alone."""
-        return self.node("mul", [x if type(x) is Symbol else self.input(as_raw(x)), 1.0])[0]
+        return self.node("mul", [x if type(x) is Symbol else self.constant(x), 1.0])[0]
 
-    def program(self, outputs: Sequence[str]) -> tuple[dict[str, Any], dict[str, Value]]:
-        """What gives these outputs: the graph, and the inputs that it needs."""
+    def finish(self) -> None:
+        """End the trace. Arrays that were written to since they were met are constants with what they held then."""
+        self.is_over = True
+        for name, (content, raw) in self._snapshots.items():
+            source = self.inputs[name]
+            if isinstance(source, Held) and content_of(source.owner) != content:
+                self.inputs[name] = Constant(raw)
+        self._snapshots.clear()
+
+    def program(self, outputs: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+        """Return the graph that computes these outputs, and the names of the inputs that it needs."""
         needed, nodes = set(outputs), []
         for node in reversed(self.nodes):
-            ids = [node["id"]] if isinstance(node["id"], str) else node["id"]
-            if not needed.isdisjoint(ids):
+            if not needed.isdisjoint(self.ids(node)):
                 needed.update(x for x in node["args"] if type(x) is str)
                 nodes.append(node)
-        inputs = {name: raw for name, raw in self.inputs.items() if name in needed}
-        return {"nodes": nodes[::-1], "outputs": list(outputs)}, inputs
+        return {"nodes": nodes[::-1], "outputs": list(outputs)}, [name for name in self.inputs if name in needed]
+
+    @staticmethod
+    def ids(node: dict[str, Any]) -> list[str]:
+        """The names that a node has."""
+        return [node["id"]] if isinstance(node["id"], str) else list(node["id"])
+
+    def copied(self, begin: int, end: int, others: dict[str, str]) -> dict[str, str]:
+        """Copy those nodes of a span that depend on some values, for others in place of these.
+
+        others: the names of the others by those of the values.
+        Returns the names of copies by those of the nodes.
+        """
+        names = dict(others)
+        for node in self.nodes[begin:end]:
+            if names.keys().isdisjoint(x for x in node["args"] if type(x) is str):
+                continue
+            for name in self.ids(node):
+                names[name] = f"n{self._count}"
+                self._count += 1
+                if name in self.known:
+                    self.known[names[name]] = self.known[name]
+            made = [names[name] for name in self.ids(node)]
+            args = [names.get(x, x) if type(x) is str else x for x in node["args"]]
+            self.nodes.append({**node, "id": made[0] if isinstance(node["id"], str) else made, "args": args})
+        return names
 
     def about(self, name: str) -> tuple[Shape, np.dtype[Any]]:
-        """Shape and dtype of what is called so."""
-        if name not in self._known:
+        """Shape and dtype of an input or a node."""
+        if name not in self.known:
             graph, needed = self.program([name])
-            inputs = {key: {"shape": list(shape_of(raw)), "dtype": str(dtype_of(raw))} for key, raw in needed.items()}
+            known = {key: self.known[key] for key in needed}
+            inputs = {key: {"shape": list(shape), "dtype": str(dtype)} for key, (shape, dtype) in known.items()}
             found = self.client.infer(graph=graph, inputs=inputs)
             for key, one in found.nodes.items():
-                self._known[key] = tuple(one["shape"]), np.dtype(one["dtype"])
-        return self._known[name]
+                self.known[key] = tuple(one["shape"]), np.dtype(one["dtype"])
+        return self.known[name]
+
+
+def dependents(nodes: Sequence[dict[str, Any]], names: Sequence[str]) -> set[str]:
+    """Return these names, and those of all nodes that depend on them."""
+    found = set(names)
+    for node in nodes:
+        if not found.isdisjoint(x for x in node["args"] if type(x) is str):
+            found.update(Trace.ids(node))
+    return found
 
 
 def apply(op: str, operands: Sequence[Any], attrs: dict[str, Any] | None, outputs: int) -> list[Any]:
-    """Writes an operation down."""
-    trace = next(x.trace for x in operands if type(x) is Symbol)
+    """Write an operation down, in the trace of its symbols or, where it has Variables alone, in the current one."""
+    trace = next((x.trace for x in operands if type(x) is Symbol), None) or tracing.get()
+    assert trace is not None
     return list(trace.node(op, operands, attrs, outputs))

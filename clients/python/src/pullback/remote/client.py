@@ -180,6 +180,8 @@ class Client(Blocking, Endpoints):
             transport = embedded.Transport()
         self._http = httpx.Client(**_options(self.settings, connections, event_hooks), transport=transport)
         self.with_raw_response = RawClient(self._perform)
+        #: Caches of modules above that hold for this server alone.
+        self.kept: dict[str, Any] = {}
 
     def _do(self, call: Call[R]) -> Any:
         return self._perform(call).parsed

@@ -1,0 +1,27 @@
+"""Transforms: functions of functions, from their derivatives to compiled programs."""
+
+from pullback import numerical
+from pullback.numerical import Difference, Uncertain
+from pullback.transforms.batching import vmap
+from pullback.transforms.checking import check_grads
+from pullback.transforms.compilation import compile, compiled, descent
+from pullback.transforms.derivatives import grad, hessian, hvp, jacobian, jvp, stop_gradient, value_and_grad, vjp
+
+__all__ = [
+    "Difference",
+    "Uncertain",
+    "check_grads",
+    "compile",
+    "compiled",
+    "descent",
+    "grad",
+    "hessian",
+    "hvp",
+    "jacobian",
+    "jvp",
+    "numerical",
+    "stop_gradient",
+    "value_and_grad",
+    "vjp",
+    "vmap",
+]
