@@ -16,7 +16,7 @@ from engine.core.errors import ShapeMismatchError
 from engine.core.values import Shape, as_raw, shape_of
 from engine.core.variable import Variable
 from engine.nn.memory import check_batch
-from engine.random import Rng, generator, randn, zeros
+from engine.random import Rng, randn, seeded, zeros
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +55,9 @@ class Layer:
     variable(6.0) {'s': variable(2.0)}
     """
 
+    #: The seed of its weights, given or drawn: the same one as `rng` gives the same weights. None where it was given a
+    #: generator, or draws nothing.
+    seed: int | None = None
     #: What it remembers from call to call, where it is recurrent.
     _memory: tuple[Variable, ...] = ()
 
@@ -128,7 +131,8 @@ class Linear(Layer):
         out_size: length of the last axis of what it returns.
         in_size: length of the last axis of x; left out, the first call finds it and makes w then.
         bias: whether there is a b.
-        rng: a seed or generator, for w: normal, divided by sqrt(in_size).
+        rng: a seed or generator, for w: normal, divided by sqrt(in_size). Left out, a seed is drawn from the system's
+            entropy; `seed` is the one that was given or drawn.
 
     `w` has shape (in_size, out_size), `b` (1, out_size) and begins with zeros.
     Source: Glorot and Bengio, Understanding the difficulty of training deep feedforward neural networks (2010).
@@ -136,15 +140,18 @@ class Linear(Layer):
     >>> linear = Linear(3, rng=0)
     >>> linear(Variable([[1.0, 2.0]])).shape, sorted(linear.params())
     ((1, 3), ['b', 'w'])
+    >>> drawn = Linear(3, 2)
+    >>> bool((Linear(3, 2, rng=drawn.seed).w.data == drawn.w.data).all())
+    True
 
     Raises:
-        BadAttributeError: sizes that are no non-negative integers; no seed or generator.
+        BadAttributeError: sizes that are no non-negative integers; an rng that is no seed or generator.
         ShapeMismatchError: a call with x of another last axis.
     """
 
-    def __init__(self, out_size: int, in_size: int | None = None, bias: bool = True, *, rng: Rng) -> None:
+    def __init__(self, out_size: int, in_size: int | None = None, bias: bool = True, *, rng: Rng | None = None) -> None:
         self._out_size = units("linear", "out_size", out_size)
-        self._rng = generator(rng, "linear")
+        self.seed, self._rng = seeded(rng, "linear")
         self.w: Parameter = Unmade((None, self._out_size))
         if in_size is not None:
             self.w = self._weights(units("linear", "in_size", in_size))
@@ -173,7 +180,7 @@ class RNN(Layer):
 
     Args:
         hidden_size: length of the last axis of h, which it returns.
-        rng: a seed or generator for the weights.
+        rng: a seed or generator for the weights; left out, a seed is drawn (`seed`).
 
     Source: Elman, Finding structure in time (1990).
 
@@ -186,9 +193,9 @@ class RNN(Layer):
         ShapeMismatchError: a call with another batch than the one before it.
     """
 
-    def __init__(self, hidden_size: int, *, rng: Rng) -> None:
+    def __init__(self, hidden_size: int, *, rng: Rng | None = None) -> None:
         n = units("rnn", "hidden_size", hidden_size)
-        rng = generator(rng, "rnn")
+        self.seed, rng = seeded(rng, "rnn")
         self.x2h = Linear(n, rng=rng)
         self.h2h = Linear(n, n, bias=False, rng=rng)
 
@@ -211,7 +218,7 @@ class LSTM(Layer):
 
     Args:
         hidden_size: length of the last axis of h, which it returns.
-        rng: a seed or generator for the weights.
+        rng: a seed or generator for the weights; left out, a seed is drawn (`seed`).
 
     Source: Gers, Schmidhuber and Cummins, Learning to forget (2000).
 
@@ -224,9 +231,9 @@ class LSTM(Layer):
         ShapeMismatchError: a call with another batch than the one before it.
     """
 
-    def __init__(self, hidden_size: int, *, rng: Rng) -> None:
+    def __init__(self, hidden_size: int, *, rng: Rng | None = None) -> None:
         n = units("lstm", "hidden_size", hidden_size)
-        rng = generator(rng, "lstm")
+        self.seed, rng = seeded(rng, "lstm")
         self.x2f, self.x2i, self.x2o, self.x2u = (Linear(n, rng=rng) for _ in range(4))
         self.h2f, self.h2i, self.h2o, self.h2u = (Linear(n, n, bias=False, rng=rng) for _ in range(4))
 
