@@ -1,7 +1,7 @@
 # The engine's own code, from engine/nn/models.py by `make mirror`: do not edit.
 """Models: layers made of layers. `Model` is `Layer` by another name; subclass it in the same way."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from pullback import layers
@@ -32,6 +32,8 @@ class MLP(Model):
     >>> mlp = MLP([10, 1], activation="relu", rng=0)
     >>> mlp(Variable([[1.0, 2.0]])).shape, sorted(mlp.params())
     ((1, 1), ['linear[0].b', 'linear[0].w', 'linear[1].b', 'linear[1].w'])
+    >>> mlp
+    MLP([10, 1], activation="relu", seed=0)
 
     Raises:
         BadAttributeError: no sizes, or such as are no non-negative integers; an activation that is not known.
@@ -44,7 +46,13 @@ class MLP(Model):
             raise BadAttributeError(f"mlp: attribute out_sizes is {out_sizes!r}; expected a list of at least one size")
         self.seed, rng = seeded(rng, "mlp")
         self.linear = [Linear(units("mlp", "out_sizes", n), rng=rng) for n in out_sizes]
+        self._given = activation
         self._activation = activation if callable(activation) else _elementwise(activation)
+
+    def _arguments(self) -> Iterator[tuple[str, Any]]:
+        yield "", [linear._out_size for linear in self.linear]
+        yield "activation", self._given
+        yield from self._seed_argument()
 
     def forward(self, x: Any) -> Any:
         """x: (..., in_size). Returns (..., out_sizes[-1])."""
@@ -67,6 +75,8 @@ class LSTM(Model):
     >>> model(Variable([[0.5]])).shape
     (1, 1)
     >>> model.reset_state()
+    >>> model
+    LSTM(hidden_size=4, out_size=1, seed=0)
 
     Raises:
         BadAttributeError: sizes that are no non-negative integers.
@@ -77,6 +87,11 @@ class LSTM(Model):
         self.seed, rng = seeded(rng, "lstm")
         self.lstm = layers.LSTM(hidden_size, rng=rng)
         self.linear = Linear(out_size, rng=rng)
+
+    def _arguments(self) -> Iterator[tuple[str, Any]]:
+        yield "hidden_size", self.lstm._hidden_size
+        yield "out_size", self.linear._out_size
+        yield from self._seed_argument()
 
     def forward(self, x: Any) -> Any:
         """x: (batch, in_size). Returns (batch, out_size)."""
