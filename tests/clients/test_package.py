@@ -44,7 +44,7 @@ def loss(client: Client, w: "np.ndarray[tuple[int], np.dtype[np.float64]]") -> t
     found = client.evaluate("sum(w**2)", {"w": w}, backward=True)
     reveal_type(found)
     reveal_type(client.with_raw_response.evaluate("x", {"x": 1}))
-    return float(found.values["out"]), np.float64((found.grads or {})["w"][0])
+    return float(found.values["out"]), np.float64(found.grads["w"][0])
 
 
 async def several(client: AsyncClient) -> str:
