@@ -18,7 +18,7 @@ rng = np.random.default_rng(0)
 
 with Client() as client:
     bound = {"mean": MEAN, "precision": np.linalg.inv(COVARIANCE)}
-    client.register("d = q - mean; -(d @ precision @ d) / 2", name=NAME, bind=bound, replace=True)
+    client.programs.register("d = q - mean; -(d @ precision @ d) / 2", name=NAME, bind=bound, replace=True)
 
     def log_density(q):
         """Value and gradient for each chain."""

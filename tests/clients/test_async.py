@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from pullback import AsyncClient, AsyncSession
+from pullback import AsyncClient
 from pullback.errors import InvalidValueError, RequestTimeoutError, ShapeMismatchError, UnreachableError
 from tests.app.conftest import ROOT
 from tests.clients.proxy import Proxy
@@ -116,7 +116,7 @@ def test_one_error_does_not_disturb_the_others(server: Server) -> None:
 def test_tasks_that_share_a_session(server: Server) -> None:
     async def main() -> None:
         async with AsyncClient(server.base_url) as client:
-            session = AsyncSession(client, await client.create_session())
+            session = await client.session()
             await session.run([{"do": "variable", "id": "x", "value": 0}])
             runs = await asyncio.gather(*(session.run(ADD_ONE, fetch=["x"]) for _ in range(CALLS)))
             assert sorted(run.fetched["x"]["value"] for run in runs) == list(range(1, CALLS + 1))
@@ -143,7 +143,7 @@ def test_a_run_that_is_cancelled(port: int, fault: str, waiting: int) -> None:
 
     async def main(proxy: Proxy) -> None:
         async with AsyncClient(proxy.url) as client:
-            session = AsyncSession(client, await client.create_session())
+            session = await client.session()
             await session.run([{"do": "variable", "id": "x", "value": 0}])
             for attempt in range(3):
                 before = (await session.run([], fetch=["x"])).fetched["x"]["value"]
@@ -173,7 +173,7 @@ def test_a_run_that_is_known_to_be_done(port: int, fetch: list[str]) -> None:
 
     async def main(proxy: Proxy) -> None:
         async with AsyncClient(proxy.url) as client:
-            session = AsyncSession(client, await client.create_session())
+            session = await client.session()
             await session.run([{"do": "variable", "id": "x", "value": 0}])
             before = (await session.info()).seq
             faults.append("hold")
@@ -192,7 +192,7 @@ def test_a_change_and_a_state_that_are_cancelled(port: int) -> None:
 
     async def main(proxy: Proxy) -> None:
         async with AsyncClient(proxy.url) as client:
-            session = AsyncSession(client, await client.create_session(seed=1))
+            session = await client.session(seed=1)
             await session.run([{"do": "variable", "id": "x", "value": 0}])
             faults.append("hold")
             await cancelled_in_flight(proxy, session.change(nograd=True))
@@ -220,7 +220,7 @@ def test_cancellation_at_any_time(port: int, seed: int) -> None:
 
     async def main(url: str) -> None:
         async with AsyncClient(url, connections=4) as client:
-            session = AsyncSession(client, await client.create_session())
+            session = await client.session()
             await session.run([{"do": "variable", "id": "x", "value": 0}])
             finished = 0
             last = 0
@@ -285,7 +285,7 @@ def test_a_session_over_a_network_that_fails_for_a_while(port: int) -> None:
 
     async def main(url: str) -> None:
         async with AsyncClient(url, retries=1) as client:
-            session = AsyncSession(client, await client.create_session())
+            session = await client.session()
             await session.run([{"do": "variable", "id": "x", "value": 0}])
             value = 0
             patience = client._http.timeout
@@ -308,7 +308,7 @@ def test_a_session_over_a_network_that_fails_for_a_while(port: int) -> None:
 def test_a_refused_run_takes_no_number(server: Server) -> None:
     async def main() -> None:
         async with AsyncClient(server.base_url) as client:
-            session = AsyncSession(client, await client.create_session())
+            session = await client.session()
             await session.run([{"do": "variable", "id": "x", "value": 0}])
             with pytest.raises(InvalidValueError):
                 await session.run([{"do": "variable", "id": "z", "value": [[1.0], [1.0, 2.0]]}])
@@ -332,12 +332,12 @@ def run_strictly(script: str, *arguments: str) -> str:
 def test_nothing_is_left_open(server: Server) -> None:
     script = """
         import asyncio, gc, sys
-        from pullback import AsyncClient, AsyncSession
+        from pullback import AsyncClient
 
         async def main():
             async with AsyncClient(sys.argv[1]) as client:
                 found = await asyncio.gather(*(client.evaluate("x * 2", {"x": float(i)}) for i in range(100)))
-                session = AsyncSession(client, await client.create_session())
+                session = await client.session()
                 await session.run([{"do": "variable", "id": "x", "value": 0.5}], fetch=["x"])
                 tasks = [asyncio.ensure_future(client.evaluate("x * 1", {"x": 1.0})) for _ in range(20)]
                 await asyncio.sleep(0)

@@ -16,7 +16,6 @@ import pullback
 from pullback import (
     Client,
     Connection,
-    Session,
     Variable,
     connect,
     errors,
@@ -175,7 +174,7 @@ def test_what_takes_too_long(hasty: str) -> None:
 
 def test_a_run_of_a_session_that_takes_too_long(hasty: str) -> None:
     with Client(hasty) as client:
-        session = Session(client, client.create_session())
+        session = client.session()
         session.run([{"do": "variable", "id": "m", "value": np.ones((2, 2))}])
         slow = [{"do": "apply", "op": "matmul", "args": ["m", "m"], "out": ["m"]}] * SLOW_STEPS
         with pytest.raises(errors.DeadlineExceededError):

@@ -125,7 +125,7 @@ def test_nothing_is_done_twice(port: int, seed: int) -> None:
         Proxy(port, at_random(seed, rate=0.5), seed=seed) as proxy,
         Client(proxy.url, timeout_s=TIMEOUT_S, retries=RETRIES) as client,
     ):
-        session = Session(client, client.create_session())
+        session = client.session()
         session.run([{"do": "variable", "id": "x", "value": 0}])
         assert count_up(session, 60) == list(range(1, 61))
         session.change(nograd=True)
@@ -143,15 +143,15 @@ def test_calls_without_a_session(port: int, fault: str) -> None:
         assert (raw.tries, raw.status, raw.parsed.grads) == (1, 200, {"x": 6.0})
         raw = client.with_raw_response.evaluate("x**2", {"x": 3.0}, backward=True)
         assert (raw.tries, raw.status, raw.parsed.grads) == (3, 200, {"x": 6.0})
-        program = client.register("x * y", bind={"y": 2.0}, name=f"faulty-{fault}")
-        assert client.get_program(f"faulty-{fault}").id == program.id
-        client.delete_program(f"faulty-{fault}")
+        program = client.programs.register("x * y", bind={"y": 2.0}, name=f"faulty-{fault}")
+        assert client.programs.get(f"faulty-{fault}").id == program.id
+        client.programs.delete(f"faulty-{fault}")
 
 
 def test_an_answer_that_comes_again_says_so(port: int) -> None:
     with Proxy(port, lambda number: "drop_after" if number == 1 else None) as proxy, Client(proxy.url) as client:
-        session = client.create_session()
-        raw = client.with_raw_response.run(session.id, 1, [{"do": "variable", "id": "x", "value": 0.5}], ["x"])
+        session = client.sessions.create()
+        raw = client.with_raw_response.sessions.run(session.id, 1, [{"do": "variable", "id": "x", "value": 0.5}], ["x"])
         assert raw.is_replay
         assert raw.tries == 2
         assert raw.parsed.fetched["x"]["value"] == 0.5
@@ -176,7 +176,7 @@ def test_an_overloaded_server_and_another_run(port: int) -> None:
     """`OverloadedError` says that nothing was run: then nothing of it may be run later either, without being asked."""
     faults: list[str] = []
     with Proxy(port, lambda number: faults[0] if faults else None) as proxy, Client(proxy.url, retries=1) as client:
-        session = Session(client, client.create_session())
+        session = client.session()
         session.run([{"do": "variable", "id": "x", "value": 0}])
         faults.append("overloaded")
         with pytest.raises(OverloadedError):
@@ -189,7 +189,7 @@ def test_a_run_that_is_known_to_be_done(port: int) -> None:
     """Who saw that a run whose answer was lost was done, and goes on, must not have the next taken for the first."""
     faults: list[str] = []
     with Proxy(port, lambda number: faults[0] if faults else None) as proxy, Client(proxy.url, retries=1) as client:
-        session = Session(client, client.create_session())
+        session = client.session()
         session.run([{"do": "variable", "id": "x", "value": 0}])
         faults.append("drop_after")
         with pytest.raises(UnreachableError):

@@ -70,7 +70,7 @@ def test_closing_when_the_session_is_gone(clocked: Clocked, ending: str, is_pend
         x = Variable(1.0)
         assert x.item() == 1.0
         if ending == "deleted":
-            made.client.delete_session(made.id)
+            made.client.sessions.delete(made.id)
         else:
             clocked.clock.advance(LIFE_S)
         if is_pending:
@@ -118,7 +118,7 @@ def test_somebody_else_uses_the_session(server: Server) -> None:
         x = Variable(1.0)
         assert x.item() == 1.0
         with Client(server.base_url) as client:
-            client.run(made.id, made.session.info().seq + 1, [{"do": "variable", "id": "other", "value": 1.0}])
+            client.sessions.run(made.id, made.session.info().seq + 1, [{"do": "variable", "id": "other", "value": 1.0}])
         with pytest.raises(errors.SequenceConflictError) as caught:
             (x + 1.0).item()
         assert caught.value.expected is not None

@@ -92,7 +92,7 @@ def test_what_cannot_be_shown_is_told_in_words(connected: pullback.Connection) -
 
 
 def test_nothing_raises_in_a_notebook_when_the_session_or_the_connection_is_gone(server: Server) -> None:
-    for end in (lambda made: made.client.delete_session(made.id), lambda made: made.close()):
+    for end in (lambda made: made.client.sessions.delete(made.id), lambda made: made.close()):
         made = pullback.connect(server.base_url)
         x = Variable([1.0, 2.0])
         y = F.sin(x)
@@ -123,7 +123,7 @@ def test_one_error_is_one_traceback(server: Server, connected: pullback.Connecti
         with pullback.connect(server.base_url) as made:
             v = Variable(1.0)
             v.item()
-            made.client.delete_session(made.id)
+            made.client.sessions.delete(made.id)
             while_handled(lambda: (v * 2.0).item())
 
     bad, unwritten = {"expr": "sine(x)", "inputs": {"x": 1}}, {"expr": "x", "inputs": {"x": object()}}

@@ -44,7 +44,7 @@ def loss(client: Client, w: "np.ndarray[tuple[int], np.dtype[np.float64]]") -> t
     found = client.evaluate("sum(w**2)", {"w": w}, backward=True)
     reveal_type(found)
     reveal_type(client.with_raw_response.evaluate("x", {"x": 1}))
-    return float(found.values["out"]), np.float64((found.grads or {})["w"][0])
+    return float(found.values["out"]), np.float64(found.grads["w"][0])
 
 
 async def several(client: AsyncClient) -> str:
@@ -144,7 +144,7 @@ def test_types_of_a_user(tmp_path: Path) -> None:
 def test_signatures_that_help_shows(client: pullback.Client) -> None:
     assert str(inspect.signature(client.evaluate)).endswith("seed: 'int | None' = None) -> 'Evaluation'")
     assert client.evaluate.__doc__ == pullback.Client.evaluate.__doc__ != ""
-    session = pullback.Session(client, client.create_session())
+    session = client.session()
     assert str(inspect.signature(session.run)).startswith("(commands: 'Sequence[Command]', fetch: ")
     assert str(inspect.signature(session.info)) == "() -> 'SessionInfo'"
     session.delete()

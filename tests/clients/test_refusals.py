@@ -255,9 +255,9 @@ def test_words_for_numbers_are_no_names(server: Server, connection: Connection) 
     for name in ("Infinity", "NaN"):
         x = Variable(2.0, name=name)
         assert (x * 3.0).item() == 6.0 and connection.variable(name).item() == 2.0
-        refused = connection.client.create_session()
+        refused = connection.client.sessions.create()
         with pytest.raises(errors.InvalidValueError, match="is a number"):
-            connection.client.run(refused.id, 1, [{"do": "variable", "id": name, "value": 1.0}])
+            connection.client.sessions.run(refused.id, 1, [{"do": "variable", "id": name, "value": 1.0}])
     with connect(server.base_url, json=True):
         slopes = pullback.transforms.value_and_grad(lambda a: F.minimum(a, np.inf) * 2.0)(1.0)
         assert slopes == (2.0, 2.0)
@@ -340,8 +340,8 @@ def test_the_end_of_a_process(server: Server) -> None:
     assert value == "2.0"
     with pullback.Client(server.base_url) as client:
         with pytest.raises(errors.UnknownSessionError):
-            client.get_session(ended)
-        client.delete_session(kept)
+            client.sessions.get(ended)
+        client.sessions.delete(kept)
 
 
 @pytest.mark.parametrize("key", ["kéy", "a\nb"])
@@ -377,4 +377,4 @@ def test_a_model_in_a_session_that_somebody_else_uses(server: Server) -> None:
             other.flush()
         with pytest.raises(errors.SequenceConflictError, match=r"take it up as it is with connect"):
             model(np.ones((1, 2))).data  # noqa: B018
-        made.client.delete_session(made.id)
+        made.client.sessions.delete(made.id)

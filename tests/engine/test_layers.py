@@ -211,7 +211,7 @@ class TestFindingParameters:
         (lambda: Linear(-1, rng=0), "linear: attribute out_size is -1; expected a non-negative integer"),
         (lambda: Linear(2, 1.5, rng=0), "linear: attribute in_size is 1.5"),
         (lambda: Linear(2, bias=1, rng=0), "linear: attribute bias is 1; expected true or false"),
-        (lambda: Linear(2, rng=None), "linear: rng is None; expected a seed"),
+        (lambda: Linear(2, rng=1.5), "linear: rng is 1.5; expected a seed"),
         (lambda: RNN("4", rng=0), "rnn: attribute hidden_size is '4'"),
         (lambda: RNN(4, rng=-1), "rnn: rng is -1"),
         (lambda: LSTM(True, rng=0), "lstm: attribute hidden_size is True"),

@@ -103,7 +103,7 @@ def test_a_model_of_ones_own_trains() -> None:
         ("mlp", {"out_sizes": [3], "activation": "add"}, "expected an elementwise operation of one operand"),
         ("mlp", {"out_sizes": [3], "activation": "sign"}, "expected an elementwise operation of one operand"),
         ("mlp", {"out_sizes": [3], "activation": 3}, "mlp: attribute activation is 3"),
-        ("mlp", {"out_sizes": [3], "rng": None}, "mlp: rng is None"),
+        ("mlp", {"out_sizes": [3], "rng": True}, "mlp: rng is True"),
         ("lstm", {"hidden_size": -2, "out_size": 1}, "lstm: attribute hidden_size is -2"),
         ("lstm", {"hidden_size": 2, "out_size": "1"}, "linear: attribute out_size is '1'"),
     ],

@@ -70,13 +70,13 @@ class Connection:
         owns_client: bool = False,
     ) -> Connection:
         """A new session through a client that others may use too; arguments as of `connect`."""
-        session = Session(client, client.create_session(seed=seed, ttl_s=ttl_s, name=name))
+        session = client.session(seed=seed, ttl_s=ttl_s, name=name)
         return cls(session, Recorder(session, client.settings.url), keep=keep, owns_client=owns_client)
 
     @classmethod
     def of(cls, client: Client, session_id: str, *, owns_client: bool = False) -> Connection:
         """A session that is there already."""
-        info = client.get_session(session_id)
+        info = client.sessions.get(session_id)
         session = Session(client, info)
         listed = session.variables()
         taken = [each["id"] for group in ("variables", "others") for each in listed[group]]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from pullback.attributes import NUMBER, Attribute
+from pullback.reprs import Described
 
 
-class Hook:
+class Hook(Described):
     """Base: `kind` says what the server is to do, the attribute of that name how much of it."""
 
     kind: str
@@ -19,9 +20,15 @@ class Hook:
         value = Attribute(self._field, NUMBER).parse(getattr(self, self._field), self.kind)
         return {"kind": self.kind, self._field: value}
 
+    def _arguments(self) -> Iterator[tuple[str, Any]]:
+        yield self._field, getattr(self, self._field)
+
 
 class WeightDecay(Hook):
     """Adds rate * parameter to each gradient: the derivative of a penalty rate / 2 * parameter**2.
+
+    >>> WeightDecay(0.5)
+    WeightDecay(rate=0.5)
 
     Raises:
         BadAttributeError: a rate that is no number.

@@ -14,8 +14,10 @@ import numpy as np
 from pullback import functions as F
 from pullback.attributes import BOOL, NATURAL, Attribute
 from pullback.errors import ShapeMismatchError
+from pullback.known import known_shape
 from pullback.memory import check_batch
-from pullback.random import Rng, generator, randn, zeros
+from pullback.random import Rng, randn, seeded, zeros
+from pullback.reprs import Described
 from pullback.values import Shape, as_raw, shape_of
 from pullback.variable import Variable
 
@@ -43,7 +45,7 @@ class Slot:
     parameter: Parameter
 
 
-class Layer:
+class Layer(Described):
     """Base of layers and models: assign parameters and layers as attributes, and write `forward`.
 
     >>> class Scale(Layer):
@@ -54,8 +56,13 @@ class Layer:
     >>> scale = Scale()
     >>> print(scale(Variable(3.0)), scale.params())
     variable(6.0) {'s': variable(2.0)}
+    >>> scale
+    Scale(s=())
     """
 
+    #: The seed of its weights, given or drawn: the same one as `rng` gives the same weights. None where it was given a
+    #: generator, or draws nothing.
+    seed: int | None = None
     #: What it remembers from call to call, where it is recurrent.
     _memory: tuple[Variable, ...] = ()
 
@@ -66,6 +73,18 @@ class Layer:
     def forward(self, *xs: Any) -> Any:
         """What the layer computes; each layer has its own."""
         raise NotImplementedError(f"{type(self).__name__} has no forward")
+
+    def _arguments(self) -> Iterator[tuple[str, Any]]:
+        """Shapes of the parameters as far as they are known (None: a length that is not), and the seed."""
+        for name, slot in self.slots().items():
+            p = slot.parameter
+            yield name, p.shape if isinstance(p, Unmade) else known_shape(p)
+        yield from self._seed_argument()
+
+    def _seed_argument(self) -> Iterator[tuple[str, Any]]:
+        """The seed for the repr, if the layer has one."""
+        if isinstance(self.seed, int):
+            yield "seed", self.seed
 
     def slots(self) -> dict[str, Slot]:
         """Every parameter's place by name, made or not; one that is shared stands under its first name."""
@@ -129,7 +148,8 @@ class Linear(Layer):
         out_size: length of the last axis of what it returns.
         in_size: length of the last axis of x; left out, the first call finds it and makes w then.
         bias: whether there is a b.
-        rng: a seed or generator, for w: normal, divided by sqrt(in_size).
+        rng: a seed or generator, for w: normal, divided by sqrt(in_size). Left out, a seed is drawn from the system's
+            entropy; `seed` is the one that was given or drawn.
 
     `w` has shape (in_size, out_size), `b` (1, out_size) and begins with zeros.
     Source: Glorot and Bengio, Understanding the difficulty of training deep feedforward neural networks (2010).
@@ -137,15 +157,20 @@ class Linear(Layer):
     >>> linear = Linear(3, rng=0)
     >>> linear(Variable([[1.0, 2.0]])).shape, sorted(linear.params())
     ((1, 3), ['b', 'w'])
+    >>> linear
+    Linear(3, in_size=2, w=(2, 3), b=(1, 3), seed=0)
+    >>> drawn = Linear(3, 2)
+    >>> bool((Linear(3, 2, rng=drawn.seed).w.data == drawn.w.data).all())
+    True
 
     Raises:
-        BadAttributeError: sizes that are no non-negative integers; no seed or generator.
+        BadAttributeError: sizes that are no non-negative integers; an rng that is no seed or generator.
         ShapeMismatchError: a call with x of another last axis.
     """
 
-    def __init__(self, out_size: int, in_size: int | None = None, bias: bool = True, *, rng: Rng) -> None:
+    def __init__(self, out_size: int, in_size: int | None = None, bias: bool = True, *, rng: Rng | None = None) -> None:
         self._out_size = units("linear", "out_size", out_size)
-        self._rng = generator(rng, "linear")
+        self.seed, self._rng = seeded(rng, "linear")
         self.w: Parameter = Unmade((None, self._out_size))
         if in_size is not None:
             self.w = self._weights(units("linear", "in_size", in_size))
@@ -154,6 +179,14 @@ class Linear(Layer):
             self.b.name = "b"
         else:
             self.b = None
+
+    def _arguments(self) -> Iterator[tuple[str, Any]]:
+        yield "", self._out_size
+        shape = self.w.shape if isinstance(self.w, Unmade) else known_shape(self.w)
+        yield "in_size", None if shape is None else shape[0]
+        if self.b is None:
+            yield "bias", False
+        yield from super()._arguments()
 
     def _weights(self, in_size: int) -> Variable:
         w = randn((in_size, self._out_size), rng=self._rng)
@@ -174,24 +207,30 @@ class RNN(Layer):
 
     Args:
         hidden_size: length of the last axis of h, which it returns.
-        rng: a seed or generator for the weights.
+        rng: a seed or generator for the weights; left out, a seed is drawn (`seed`).
 
     Source: Elman, Finding structure in time (1990).
 
     >>> rnn = RNN(4, rng=0)
     >>> rnn(Variable([[1.0, 2.0]])).shape, sorted(rnn.params())
     ((1, 4), ['h2h.w', 'x2h.b', 'x2h.w'])
+    >>> rnn
+    RNN(4, seed=0)
 
     Raises:
         BadAttributeError: as `Linear`.
         ShapeMismatchError: a call with another batch than the one before it.
     """
 
-    def __init__(self, hidden_size: int, *, rng: Rng) -> None:
-        n = units("rnn", "hidden_size", hidden_size)
-        rng = generator(rng, "rnn")
+    def __init__(self, hidden_size: int, *, rng: Rng | None = None) -> None:
+        n = self._hidden_size = units("rnn", "hidden_size", hidden_size)
+        self.seed, rng = seeded(rng, "rnn")
         self.x2h = Linear(n, rng=rng)
         self.h2h = Linear(n, n, bias=False, rng=rng)
+
+    def _arguments(self) -> Iterator[tuple[str, Any]]:
+        yield "", self._hidden_size
+        yield from self._seed_argument()
 
     def forward(self, x: Any) -> Any:
         """x: (batch, in_size). Returns h: (batch, hidden_size)."""
@@ -212,7 +251,7 @@ class LSTM(Layer):
 
     Args:
         hidden_size: length of the last axis of h, which it returns.
-        rng: a seed or generator for the weights.
+        rng: a seed or generator for the weights; left out, a seed is drawn (`seed`).
 
     Source: Gers, Schmidhuber and Cummins, Learning to forget (2000).
 
@@ -225,11 +264,15 @@ class LSTM(Layer):
         ShapeMismatchError: a call with another batch than the one before it.
     """
 
-    def __init__(self, hidden_size: int, *, rng: Rng) -> None:
-        n = units("lstm", "hidden_size", hidden_size)
-        rng = generator(rng, "lstm")
+    def __init__(self, hidden_size: int, *, rng: Rng | None = None) -> None:
+        n = self._hidden_size = units("lstm", "hidden_size", hidden_size)
+        self.seed, rng = seeded(rng, "lstm")
         self.x2f, self.x2i, self.x2o, self.x2u = (Linear(n, rng=rng) for _ in range(4))
         self.h2f, self.h2i, self.h2o, self.h2u = (Linear(n, n, bias=False, rng=rng) for _ in range(4))
+
+    def _arguments(self) -> Iterator[tuple[str, Any]]:
+        yield "", self._hidden_size
+        yield from self._seed_argument()
 
     def forward(self, x: Any) -> Any:
         """x: (batch, in_size). Returns h: (batch, hidden_size)."""

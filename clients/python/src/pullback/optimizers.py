@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -16,6 +16,7 @@ from pullback.layers import Layer
 from pullback.recording.current import current
 from pullback.recording.entries import hinted
 from pullback.recording.recorder import Recorder
+from pullback.reprs import Described
 from pullback.values import as_raw
 from pullback.variable import Variable
 
@@ -23,7 +24,7 @@ Params = Layer | Mapping[str, Variable] | Sequence[Variable]
 Array = np.ndarray[Any, Any]
 
 
-class Optimizer:
+class Optimizer(Described):
     """Base: subclasses say of which `kind` they are on the server, and which attributes configure them.
 
     Args:
@@ -40,6 +41,13 @@ class Optimizer:
         self.hooks = list(hooks)
         self._config()
         self._made: _Made | None = None
+
+    def _arguments(self) -> Iterator[tuple[str, Any]]:
+        """The number of parameters, made or not, the public attributes, and the hooks."""
+        yield "params", len(self._source.slots() if isinstance(self._source, Layer) else self._source)
+        yield from ((name, value) for name, value in vars(self).items() if name[0] != "_" and name != "hooks")
+        if self.hooks:
+            yield "hooks", self.hooks
 
     def params(self) -> dict[str, Variable]:
         """The parameters by name."""
@@ -185,9 +193,10 @@ class SGD(Optimizer):
 
     >>> x = Variable(1.0)
     >>> (x * x).backward()
-    >>> SGD([x], learning_rate=0.1).step()
-    >>> print(x)
-    variable(0.8)
+    >>> sgd = SGD([x], learning_rate=0.1)
+    >>> sgd.step()
+    >>> print(x, sgd)
+    variable(0.8) SGD(params=1, learning_rate=0.1)
 
     Raises:
         BadAttributeError: a learning rate that is no number.

@@ -1,6 +1,10 @@
 # The engine's own code, from engine/random.py by `make mirror`: do not edit.
-"""Constructors of variables: zeros, ones and random numbers; the random ones take an explicit seed or generator."""
+"""Variables of given shapes: zeros, ones and random numbers, which take an explicit seed or generator.
 
+Layers and models may leave theirs out: they draw a seed and remember it.
+"""
+
+import secrets
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +16,9 @@ from pullback.values import DType, Shape, as_dtype, as_raw, canonical, dtype_of,
 from pullback.variable import Variable
 
 Rng = int | np.integer[Any] | np.random.Generator
+
+#: Bits of a seed that is drawn: JSON and JavaScript hold every such integer exactly.
+_SEED_BITS = 53
 
 
 def generator(rng: Any, name: str) -> np.random.Generator:
@@ -29,6 +36,24 @@ def generator(rng: Any, name: str) -> np.random.Generator:
             f"{name}: rng is {rng!r}; expected a seed (a non-negative integer) or a numpy Generator"
         )
     return np.random.default_rng(int(rng))
+
+
+def seeded(rng: Any, name: str) -> tuple[int | None, np.random.Generator]:
+    """Return a layer's seed and its generator; without `rng` the seed is drawn from the system's entropy.
+
+    The seed is below 2**53. It is None where `rng` is a generator.
+
+    >>> seed, drawn = seeded(None, "linear")
+    >>> drawn.random() == np.random.default_rng(seed).random()
+    True
+
+    Raises:
+        BadAttributeError: `rng` is no seed, generator or None.
+    """
+    if rng is None:
+        rng = secrets.randbits(_SEED_BITS)
+    made = generator(rng, name)
+    return None if made is rng else int(rng), made
 
 
 def zeros(shape: int | Sequence[int], *, dtype: Any = "float64") -> Variable:

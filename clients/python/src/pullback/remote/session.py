@@ -10,14 +10,17 @@ import asyncio
 import functools
 import threading
 from collections.abc import Awaitable, Callable, Generator
-from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 
 from pullback.errors import OverloadedError, ProblemError
 from pullback.remote import calls
-from pullback.remote.client import AsyncClient, Awaiting, Blocking, Client, signature_of
 from pullback.remote.core import Call
 from pullback.remote.documents import MSGPACK, encode
+from pullback.remote.endpoints import Awaiting, Blocking, signature_of
 from pullback.remote.results import Raw, SessionInfo
+
+if TYPE_CHECKING:
+    from pullback.remote.client import AsyncClient, Client
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -156,14 +159,15 @@ class _Calls:
 
 
 class Session(Blocking, _Calls):
-    """A session, blocking. Threads that share it are served one after the other.
+    """A session, blocking: `client.session()` or `client.resume(id)`. Calls of several threads are made in turn.
 
     Args:
         client: which asks.
-        info: what `create_session` or `get_session` returned; so one that was left is taken up again by its id.
+        info: the result of `client.sessions.create` or `client.sessions.get`.
 
+    >>> from pullback import Client
     >>> with Client("local") as client:
-    ...     session = Session(client, client.create_session(seed=1))
+    ...     session = client.session(seed=1)
     ...     commands = [{"do": "variable", "id": "x", "value": 0.5}, {"do": "apply", "expr": "x**2", "out": ["y"]}]
     ...     session.run(commands, fetch=["y"]).fetched["y"]["value"]
     0.25
@@ -180,7 +184,7 @@ class Session(Blocking, _Calls):
         """Whether it is not known of the last call if it was done."""
         return self._numbers.in_doubt is not None
 
-    def _do(self, call: Call[R]) -> Any:
+    def _do(self, call: Call[Any]) -> Any:
         found = self.client._do(call)
         if isinstance(found, SessionInfo):
             with self._lock:
@@ -203,7 +207,10 @@ class Session(Blocking, _Calls):
 
 
 class AsyncSession(Awaiting, _Calls):
-    """A session, awaited; tasks that share it are served one after the other. Arguments as of `Session`."""
+    """A session, awaited: `client.session()` or `client.resume(id)`. Calls of several tasks are made in turn.
+
+    Arguments as of `Session`.
+    """
 
     def __init__(self, client: AsyncClient, info: SessionInfo) -> None:
         self.id, self.seed = info.id, info.seed
@@ -216,7 +223,7 @@ class AsyncSession(Awaiting, _Calls):
         """Whether it is not known of the last call if it was done."""
         return self._numbers.in_doubt is not None
 
-    async def _do(self, call: Call[R]) -> Any:
+    async def _do(self, call: Call[Any]) -> Any:
         found = await self.client._do(call)
         if isinstance(found, SessionInfo):
             async with self._lock:

@@ -53,7 +53,7 @@ def compile(f: Function) -> Function:
 
     def source(*args: Any, **keywords: Any) -> str:
         tracer, traced, _ = _traced(f, args, keywords)
-        text: str = tracer.client.get_program(traced.program.id(tracer.client)).expr
+        text: str = tracer.client.programs.get(traced.program.id(tracer.client)).expr
         return text
 
     call.source = source  # type: ignore[attr-defined]
