@@ -49,7 +49,7 @@ class Basis:
         return len(self._avals) == 1 and self._avals[0].size == 1
 
     def directions(self) -> list[Any]:
-        """Return the directions for each value, with shape (count, *shape of the value)."""
+        """Return the directions for each value, of shape (count, *shape of the value); without `count` if `is_one`."""
         if self.is_one:
             [known] = self._avals
             return [canonical(np.ones(known.shape, known.dtype))]

@@ -30,7 +30,7 @@ from engine.plans.step import Step, Stream
 _RECORDED_PER_NODE = 3
 #: Constant folding: the largest result, in elements, that is computed while tracing.
 _LARGEST_FOLDED = 16
-#: End of the error message for values that a traced function cannot use.
+#: Part of error messages: the values that a traced function cannot use.
 FOREIGN = "a variable, or a value of a function around it, that is no argument of its own"
 
 
@@ -265,7 +265,7 @@ class Trace:
     def _checked(self, aval: Aval, who: str) -> Aval:
         if len(aval.shape) > MAX_AXES:
             raise InvalidValueError(f"{who} has {len(aval.shape)} axes; at most {MAX_AXES} are possible")
-        # Nested lists of an empty array may be long as well.
+        # Skip lengths of 0: an empty array can still be long as nested lists.
         length = math.prod(n for n in aval.shape if n)
         check_limit("elements", length, self.limits.max_elements, f"{who} of shape {list(aval.shape)}")
         return aval

@@ -123,7 +123,7 @@ def jacobian(
         share passes.
 
     Raises:
-        LimitExceededError: the matrix or its computation exceeds a limit; products with it may not.
+        LimitExceededError: the matrix or its computation exceeds a limit; products with it cost far less.
     """
     ask = Ask(graph, inputs, running)
     if mode not in MODES:
