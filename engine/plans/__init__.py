@@ -1,4 +1,4 @@
-"""Plans: from a trace, simplified and costed, to compiled code."""
+"""Plans: record a trace, simplify it, estimate its cost and compile it."""
 
 from engine.plans.cost import Cost, check_cost, cost_of
 from engine.plans.plan import Plan, Plans

@@ -1,7 +1,7 @@
-"""Basis: directions along each element of some values, and the matrix that is made of what they lead to.
+"""Basis: directions along each element of some values, and the Jacobian assembled from the derivatives along them.
 
-Where it is known which entries of the matrix can be other than zero, elements share directions; these entries are
-then put where they belong, and all others are zeros.
+If the sparsity pattern of the Jacobian is known, elements share directions; the entries of the pattern are then
+scattered into zeros.
 """
 
 import math
@@ -16,19 +16,19 @@ from engine.core.values import Aval, DType, Shape, Value, canonical, dtype_of, s
 from engine.plans.sparsity import Coloured, Pattern, coloured
 from engine.plans.trace import Trace
 
-#: Directions of as many elements are constants like others, of which something may be known.
+#: Directions of at most this many elements are ordinary constants, which can be folded; larger ones are made later.
 _SMALL = 64
 
 
 class Basis:
-    """Directions along the elements of some values, one value after another: the others stay where they are.
+    """Directions along the elements of some values, one value after another; each is 0 for all other elements.
 
     count: the number of directions.
 
     Args:
         avals: shapes and dtypes of the values.
-        trace: where the directions are constants; None for arrays.
-        known: the pattern of the matrix, with a column for each of their elements; None where it is dense.
+        trace: records the directions as constants; None for arrays.
+        known: the sparsity pattern of the Jacobian, with a column for each element of the values; None if dense.
     """
 
     def __init__(self, avals: Sequence[Aval], trace: Trace | None = None, known: Pattern | None = None) -> None:
@@ -45,11 +45,11 @@ class Basis:
 
     @property
     def is_one(self) -> bool:
-        """Return whether there is one element: then nothing has an axis of directions."""
+        """Return whether there is only one element, for which no value has an axis of directions."""
         return len(self._avals) == 1 and self._avals[0].size == 1
 
     def directions(self) -> list[Any]:
-        """Return the directions for each value: with one more axis, the first."""
+        """Return the directions for each value, of shape (count, *shape of the value); without `count` if `is_one`."""
         if self.is_one:
             [known] = self._avals
             return [canonical(np.ones(known.shape, known.dtype))]
@@ -75,9 +75,10 @@ class Basis:
         return make
 
     def columns(self, found: Any, start: int) -> list[Any]:
-        """What the directions lead to, for each value with its axes last, in its dtype.
+        """Return the blocks of the Jacobian for one result, by value, with the axes of the value last, in its dtype.
 
-        found: for each direction a result. start: the row of the matrix that belongs to its first element.
+        found: the derivatives of the result along the directions, with shape (count, *shape of the result).
+        start: the row of the pattern for the first element of the result.
         """
         if self.is_one:
             return [_shaped(found, (*shape_of(found), *self._avals[0].shape), self._avals[0].dtype)]
@@ -93,7 +94,7 @@ class Basis:
         return blocks
 
     def rows(self, found: Any, start: int) -> list[Any]:
-        """The same with the axes of each value first, in the dtype of the result."""
+        """Return the blocks as `columns` does, with the axes of the value first, in the dtype of the result."""
         if self.is_one:
             return [_shaped(found, (*self._avals[0].shape, *shape_of(found)), dtype_of(found))]
         shape: Shape = shape_of(found)[1:]
@@ -110,7 +111,7 @@ class Basis:
         return slice(self._starts[k], self._starts[k + 1])
 
     def _placed(self, found: Any, start: int, k: int, shared: Coloured, *, is_last: bool) -> Any:
-        """Zeros, with what the directions that elements share lead to where it belongs; one axis."""
+        """Scatter the derivatives along shared directions into zeros; return the block of value `k`, flattened."""
         own, known = self._own(k), shared.pattern
         height, width = math.prod(shape_of(found)[1:]), self._avals[k].size
         is_mine = (start <= known.rows) & (known.rows < start + height)
@@ -128,7 +129,7 @@ class Basis:
 
 
 def _shaped(x: Any, shape: Shape, dtype: DType) -> Any:
-    """A value in a shape and dtype, itself where it has these."""
+    """Reshape and cast a value if needed."""
     if shape_of(x) != shape:
         x = CALLS["reshape"](x, shape)
     return x if dtype_of(x) == dtype else CALLS["astype"](x, str(dtype))

@@ -1,4 +1,4 @@
-"""What running a trace costs, known from shapes and dtypes before anything runs."""
+"""Cost of running a trace, estimated from shapes and dtypes before anything runs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,10 @@ from engine.plans.trace import Trace
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """nodes: operations run; bytes: all values together; flops: floating-point operations, estimated."""
+    """Cost of one run.
+
+    nodes: number of operations. bytes: size of all values together. flops: floating-point operations, estimated.
+    """
 
     nodes: int
     bytes: int
@@ -17,7 +20,7 @@ class Cost:
 
 
 def cost_of(trace: Trace, places: Sequence[int]) -> Cost:
-    """The cost of some steps of a trace."""
+    """Return the cost of the steps of a trace at some places."""
     steps = [trace.steps[p] for p in places]
     flops = [
         step.op.flops(*(trace.steps[a].aval for a in step.args), out=step.aval, **step.attrs)
@@ -28,10 +31,10 @@ def cost_of(trace: Trace, places: Sequence[int]) -> Cost:
 
 
 def check_cost(cost: Cost, limits: Limits, who: str = "the program") -> None:
-    """Holds a cost to its limits.
+    """Check a cost against limits.
 
     Raises:
-        LimitExceededError: it is above one.
+        LimitExceededError: there are too many bytes or flops; the message begins with `who`.
     """
     check_limit("bytes", cost.bytes, limits.max_bytes, who)
     check_limit("flops", cost.flops, limits.max_flops, who)

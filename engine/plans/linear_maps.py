@@ -1,7 +1,8 @@
-"""Links: which elements of a linear row's operands go into which elements of its result.
+"""Links: the elements of a linear operation's operands on which each element of its result depends.
 
-They are found by running the row itself on a few vectors, so that no rule is written twice: where each element of the
-result is one of the operands', or each of those goes into one of the result, numbering them tells which.
+They are found by running the operation on a few vectors, so that no operation needs a rule of its own: if each element
+of the result is a multiple of one element of the operands, or each of those goes into one element of the result, the
+vector 1, 2, 3, ... shows which.
 """
 
 import math
@@ -22,16 +23,17 @@ Floats = Array
 #: A linear function of vectors.
 Linear = Callable[[Floats], Floats]
 
-#: How far two results that are alike may be apart, relatively.
+#: Relative tolerance for equal results, by size of the dtype in bytes.
 _CLOSE = {8: 1e-9, 4: 1e-5}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Links:
-    """What goes where: places in the operands, one after another, and places in the result.
+    """Links between the elements of the operands, flattened and concatenated, and those of the result, flattened.
 
-    taken: for each element of the result the only one that goes into it, -1 where none does; None where there are more.
-    given: else, for each element of the operands the only one that it goes into, or -1.
+    taken: for each element of the result, the index of the one operand element that it depends on, or -1 for none;
+        None if it may depend on several.
+    given: otherwise, for each operand element, the index of the one result element that depends on it, or -1.
     """
 
     taken: Ints | None
@@ -39,12 +41,12 @@ class Links:
 
 
 def links(op: Operation, moved: Sequence[int], xs: Sequence[Any], attrs: Attributes, out: Shape) -> Links | None:
-    """How elements of some operands go into the result; None where that is not found out.
+    """Return the links from some operands to the result; None if they could not be determined.
 
     Args:
-        op: a linear row.
-        moved: which operands, of those that have derivatives.
-        xs: all of them; those that have derivatives are zeros.
+        op: a linear operation.
+        moved: positions of these operands; each must be differentiable.
+        xs: all operands; the differentiable ones are zeros.
         attrs: attributes.
         out: the shape of the result.
     """
@@ -65,7 +67,7 @@ def links(op: Operation, moved: Sequence[int], xs: Sequence[Any], attrs: Attribu
 def _result(
     op: Operation, moved: Sequence[int], sizes: Sequence[int], xs: Sequence[Any], attrs: Attributes, v: Floats
 ) -> Floats:
-    """The result for the elements of the operands that are moved."""
+    """Return the result, flattened, for the moved operands with the elements of `v` and all others as given."""
     full = list(xs)
     start = 0
     for i, size in zip(moved, sizes, strict=True):
@@ -75,14 +77,15 @@ def _result(
 
 
 def _cotangent(op: Operation, i: int, xs: Sequence[Any], attrs: Attributes, y: Any, g: Floats) -> Floats:
-    """What comes back to an operand."""
+    """Return the cotangent of operand `i`, flattened, for the cotangent `g` of the result."""
     return np.ravel(fitted(op.cotangent(i, g.reshape(np.shape(y)), y, xs, attrs), xs[i]))
 
 
 def _selected(f: Linear, size: int) -> Ints | None:
-    """For each element of the result which one it is of `size` elements, but for a factor; -1 for none.
+    """Return for each element of `f`'s result the index of the one of `size` elements of which it is a multiple.
 
-    None where any is made of more than one: that shows in what becomes of numbers without order.
+    -1 for an element that is always 0. None if any element depends on several: then the result for 1, 2, 3, ... and
+    the one for numbers without order disagree.
     """
     numbers = np.arange(size + 1, dtype=FLOAT64)
     mixed = np.sin(numbers * numbers)
@@ -96,7 +99,10 @@ def _selected(f: Linear, size: int) -> Ints | None:
 
 
 def _chosen(ordered: Floats, drawn: Floats, mixed: Floats) -> Ints | None:
-    """Which elements are numbered so, if what they are in `mixed`, where 0.0 stands first, was drawn too."""
+    """Return the indices that `ordered` counts from 1, or None if `drawn` does not hold the same elements of `mixed`.
+
+    ordered, drawn: results for 1, 2, 3, ... and for `mixed[1:]`. 0.0 at `mixed[0]` is for elements that are always 0.
+    """
     whole = np.rint(ordered)
     if not ((whole >= 0) & (whole < len(mixed)) & (np.abs(ordered - whole) < 0.25)).all():
         return None

@@ -1,4 +1,4 @@
-"""Plan: what some values of a trace need, ready to be run; plans that compute alike share their code."""
+"""Plan: compiled code for some values of a trace; plans of equal structure share a kernel."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
@@ -20,7 +20,10 @@ from engine.plans.trace import Trace
 
 
 class _Code(NamedTuple):
-    """A kernel, its constants, and which results may be views of an input, a constant or another result."""
+    """A kernel and its constants.
+
+    views: indices of the results that may share memory with an input, a constant or another result.
+    """
 
     kernel: Kernel
     constants: list[Value]
@@ -28,17 +31,17 @@ class _Code(NamedTuple):
 
 
 class Plan:
-    """What is left of a trace to compute some values.
+    """Compiled code for some values of a trace, with its constants; compiled on first use.
 
-    cost: of one run, known before it.
-    names: of the inputs that it reads.
-    structure: the steps, until the code is made; with supports where there are any, see `masking`.
+    cost: the cost of one run.
+    names: the names of the inputs that it reads, in order.
+    watched: the values computed without supports, and the results to check for being finite; see `Watched`.
 
     Args:
         trace: the steps.
-        outputs: the values.
-        compiled: makes the code of a structure, or finds it.
-        inputs, tells: as of `Watched`.
+        outputs: the values to compute.
+        compiled: returns the kernel of a structure, compiled or from a cache.
+        inputs, tells: see `Watched`.
     """
 
     def __init__(
@@ -60,7 +63,7 @@ class Plan:
 
     @property
     def code(self) -> _Code:
-        """The kernel and its constants, made with the first use; the trace is let go then."""
+        """Return the kernel and its constants; compile them on first use and release the trace."""
         source = self._source
         if source is not None:
             self._made = self._coded(*source)
@@ -81,7 +84,7 @@ class Plan:
 
     @property
     def source(self) -> str:
-        """The code as text."""
+        """Return the generated code."""
         return self.code.kernel.source
 
     @property
@@ -92,7 +95,10 @@ class Plan:
 
     @property
     def of_numbers(self) -> Callable[[Sequence[float]], list[Value]] | None:
-        """For a plan of numbers alone what computes the values from those of the inputs in the order of `names`."""
+        """Return the function that a plan of Python floats alone is, from inputs in the order of `names`.
+
+        None if the plan has arrays.
+        """
         kernel = self.code.kernel
         if not kernel.is_scalar or kernel.arrays:
             return None
@@ -100,14 +106,14 @@ class Plan:
 
     @property
     def is_random(self) -> bool:
-        """Whether a run draws random numbers."""
+        """Return whether a run draws random numbers."""
         return self.code.kernel.is_random
 
     def run(self, inputs: Mapping[str, Value], seed: int = 0) -> list[Value]:
-        """Return the values, from those of the inputs by name; arrays are not to be written to.
+        """Run the plan on inputs by name; return the values, with arrays read-only.
 
         Raises:
-            InvalidValueError: data on which an operation is not defined, such as labels out of range.
+            InvalidValueError: an operation is not defined on the data, such as labels out of range.
         """
         code = self._made or self.code
         given = [inputs[name] for name in self.names]
@@ -117,21 +123,24 @@ class Plan:
         return values
 
     def fresh(self, *given: Value) -> list[Value]:
-        """Return the values, from those of the inputs in the order of `names`; arrays are the caller's own."""
+        """Run the plan on inputs in the order of `names`; return the values, with arrays that share no memory."""
         code, values = self._computed(given, ())
         for k in code.views:
             values[k] = np.array(values[k])
         return values
 
     def moved(self, given: Sequence[Value], steps: int) -> list[Value]:
-        """Return what the inputs of a loop are after so many rounds; for plans whose kernel is one."""
+        """Run the loop of a plan for `steps` steps; return the carried values after the last.
+
+        The kernel must be one of a loop, see `Kernel`.
+        """
         return self._values(given, steps)
 
     def _values(self, given: Sequence[Value], *further: int) -> list[Value]:
         return self._computed(given, further)[1]
 
     def _computed(self, given: Sequence[Value], further: tuple[int, ...]) -> tuple[_Code, list[Value]]:
-        """The values, with supports where a derivative is not finite without, and the code that gave them."""
+        """Return the values, computed with supports if a derivative is not finite without, and the code that ran."""
         code = self._made or self.code
         values = code.kernel([*given, *code.constants, *further])
         if not self.watched.places:
@@ -148,12 +157,12 @@ class Plan:
 
     @cached_property
     def _other(self) -> _Code:
-        """The code with supports."""
+        """Compile the values with supports."""
         return self._coded(*self.watched.other())
 
 
 class Plans:
-    """Compiled programs by structure, for any number of threads.
+    """Cache of kernels by structure, safe for threads.
 
     >>> from engine.programs import parse
     >>> from engine.programs import prepare
@@ -164,8 +173,9 @@ class Plans:
     1
 
     Args:
-        limit_entries, limit_bytes: how much is kept; what was not used for the longest time gives way.
-        threads: how many a run may use for long regions; all processors where None. Results do not depend on it.
+        limit_entries, limit_bytes: bounds on the cache; the least recently used entry is evicted first.
+        threads: the most threads that a run uses for a long region; None for one per processor. Results do not depend
+            on it.
     """
 
     def __init__(self, limit_entries: int, limit_bytes: int, threads: int | None = None) -> None:
@@ -173,11 +183,11 @@ class Plans:
         self.programs: Lru[bytes, Kernel] = Lru(limit_entries, limit_bytes)
 
     def plan(self, trace: Trace, outputs: Sequence[Symbol]) -> Plan:
-        """The plan of some values of a trace; as code, that of another which computes alike."""
+        """Return the plan of some values of a trace, with the cached kernel of its structure."""
         return Plan(trace, outputs, self.program)
 
     def program(self, structure: Structure) -> Kernel:
-        """The code of a structure. Where many ask for the same, one compiles it and the others wait."""
+        """Return the kernel of a structure; of concurrent callers with one structure, one compiles and others wait."""
         return self.programs.found_or_made(structure.key(), partial(Kernel, structure, threads=self._threads), _nbytes)
 
 
@@ -186,7 +196,7 @@ def _nbytes(program: Kernel) -> int:
 
 
 def _result(value: Any) -> Value:
-    """What is handed out: an array that may be an input, a constant or a part of another result is not written to."""
+    """Return a value for the caller, an array as a read-only view: it may share memory with another value."""
     value = canonical(value)
     if type(value) is np.ndarray:
         value = value.view()

@@ -1,4 +1,4 @@
-"""Replay: a part of a trace as a function of some of its values."""
+"""Replay: run part of a trace again, as a function of some of its values."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -9,9 +9,9 @@ from engine.plans.trace import Trace
 
 
 def replay(trace: Trace, y: Symbol, xs: Sequence[Symbol], *, is_masked: bool = False) -> Callable[..., Any]:
-    """Return the function of `xs` that a value of a trace is; what does not depend on them stays where it stands.
+    """Return the function from `xs` to `y`: it runs the steps that depend on `xs` again, and reads all others.
 
-    is_masked: takes of alternatives the way with supports.
+    is_masked: of two ways to a derivative, run the one with supports.
     """
 
     def f(*values: Any) -> Any:
@@ -33,5 +33,5 @@ def replay(trace: Trace, y: Symbol, xs: Sequence[Symbol], *, is_masked: bool = F
 
 
 def has_alternatives(trace: Trace, y: Symbol) -> bool:
-    """Return whether a value is computed by one of two ways somewhere."""
+    """Return whether `y` depends on a derivative that was recorded in two ways."""
     return any(place in trace.alternatives for place in trace.live([y]))

@@ -1,8 +1,8 @@
-"""Identities that change no bit of a result, applied to each operation as it is written down.
+"""Algebraic identities that change no bit of a result, applied to each operation as it is recorded.
 
-What is not here is left out on purpose: x + 0.0 turns -0.0 into 0.0, x - x and x * 0 forget NaN and infinities, and
-c1 * (c2 * x) rounds otherwise; an array that is not copied in between may lie otherwise in memory, and its sums round
-otherwise. The trace itself folds constants and merges equal steps; steps that nothing needs are never run.
+Other identities are left out on purpose: x + 0.0 turns -0.0 into 0.0, x - x and x * 0 lose NaN and infinities, and
+c1 * (c2 * x) rounds differently; removing a copy may change the memory layout of an array, and with it the rounding of
+its sums. The trace itself folds constants and merges common subexpressions; dead steps are never run.
 """
 
 from collections.abc import Callable
@@ -21,17 +21,17 @@ from engine.plans.views import reshaped, sliced, transposed
 
 Rule = Callable[[Steps, list[Symbol], dict[str, Any], Aval], Symbol | None]
 
-#: Products of constants stay below.
+#: Bound on products of constants, so that they cannot overflow.
 _LARGE = 1e300
 
 
 def rewritten(trace: Steps, op: Operation, xs: list[Symbol], attrs: Attributes, out: Aval) -> Symbol | None:
-    """What stands for `op(*xs)` in other words; None where it has to be written down as it is.
+    """Return a simpler step equal to `op(*xs)`, or None if it must be recorded as it is.
 
-    Operands may be replaced in place.
+    Operands in `xs` may be replaced by simpler ones.
     """
     if op.kind in ("elementwise", "bilinear") and op.name not in ("matmul", "pow"):
-        # NumPy has ways of its own for a power with one exponent.
+        # NumPy computes a power by other code if the exponent is a scalar.
         _see_through_broadcasts(trace, op, xs, attrs, out)
         found = _repeated_result(trace, op, xs, attrs, out)
         if found is not None:
@@ -41,7 +41,7 @@ def rewritten(trace: Steps, op: Operation, xs: list[Symbol], attrs: Attributes, 
 
 
 def _see_through_broadcasts(trace: Steps, op: Operation, xs: list[Symbol], attrs: Attributes, out: Aval) -> None:
-    """An elementwise operation repeats its operands itself, where another one has the result's shape."""
+    """Replace operands that are broadcasts by their originals where the operation itself broadcasts them as far."""
     for i, x in enumerate(xs):
         step = trace.steps[x.place]
         if step.runs("broadcast_to"):
@@ -52,7 +52,10 @@ def _see_through_broadcasts(trace: Steps, op: Operation, xs: list[Symbol], attrs
 
 
 def _repeated_result(trace: Steps, op: Operation, xs: list[Symbol], attrs: Attributes, out: Aval) -> Symbol | None:
-    """What an operation that rounds alike for one element and many gives for numbers, some of them repeated."""
+    """Return the broadcast of a scalar result, for an operation on constant scalars, some of them broadcast.
+
+    Only for operations that round alike on one element and on many.
+    """
     if not op.lowering.is_exact or not out.shape:
         return None
     numbers = []
@@ -67,7 +70,7 @@ def _repeated_result(trace: Steps, op: Operation, xs: list[Symbol], attrs: Attri
 
 
 def _number(trace: Steps, x: Symbol) -> float | None:
-    """A scalar constant as a float."""
+    """Return the value of a scalar constant that is not a bool; None for any other value."""
     value = trace.known(x)
     return float(value) if value is not None and not x.shape and x.dtype.kind != "b" else None
 
@@ -77,7 +80,7 @@ def _is_same(x: Symbol, out: Aval) -> bool:
 
 
 def _negated(trace: Steps, x: Symbol) -> Symbol | None:
-    """The operand of a negation."""
+    """Return the operand of a negation; None for any other step."""
     step = trace.steps[x.place]
     is_neg = step.runs("neg")
     return trace.symbol(step.args[0]) if is_neg else None
@@ -104,9 +107,9 @@ def _mul(trace: Steps, xs: list[Symbol], attrs: Attributes, out: Aval) -> Symbol
 
 
 def _doubled(trace: Steps, x: Symbol, other: Symbol) -> Symbol | None:
-    """For `c * (2 * y)` the same as `(2 * c) * y`, where doubling comes first and is exact, or overflows in both.
+    """Return `(2 * c) * y` for `c * (2 * y)`, and the same for other powers of 2.
 
-    That is so where |c| is at least 1; what is said of 2 holds for its powers.
+    Doubling is exact unless it overflows; for |c| >= 1 both products overflow then, so the bits are equal.
     """
     step, c = trace.steps[x.place], _number(trace, other)
     if c is None or not 1.0 <= abs(c) < _LARGE or not step.runs("mul") or x.dtype != FLOAT64:

@@ -1,8 +1,8 @@
-"""Sums of updates to slices of zeros, which the gradients of slices are, without the zeros.
+"""Gradients of slices, which are sums of updates to slices of zeros, without the zeros.
 
-What is added to zeros at a slice, and then to `x`, is added to `x` at once. Where such updates cover one axis from its
-begin to its end, each element once, they stand side by side: `concat(updates) + 0.0`. The 0.0 turns -0.0 into 0.0, as
-the zeros do. No bit of a result changes.
+`x + slice_add(zeros, updates)` becomes `slice_add(x, updates)`. If the updates cover one axis from its beginning to its
+end, each element once, the sum becomes `concat(updates) + 0.0`. The 0.0 turns -0.0 into 0.0, as the zeros do. No bit of
+a result changes.
 """
 
 from itertools import pairwise
@@ -15,17 +15,20 @@ from engine.core.tracer import Symbol
 from engine.core.values import FLOAT64, Shape
 from engine.plans.step import Step, Steps
 
-#: More updates than these are not put side by side; so what is looked at for each sum is bounded.
+#: The most updates that are concatenated; bounds the search for each sum.
 _MOST_PARTS = 64
 
 
 def slice_sum(trace: Steps, x: Symbol, other: Symbol) -> Symbol | None:
-    """For `x + other`, where `other` adds to zeros at a slice and `x` holds no -0.0, the same without the zeros."""
+    """Return `x + other` without the zeros that `other` adds updates to; None if the rewrite does not apply.
+
+    `x` must itself be such a sum, so that it holds no -0.0.
+    """
     zeros, updates, attrs = _slice_of_zeros(trace, other)
     before = _updated(trace, x)
     if zeros is None or before is None or x.aval != other.aval:
         return None
-    # A list of integers may name a place twice; both updates would be added one by one.
+    # A list of integers may hold an index twice; its updates would then be added one by one, which rounds differently.
     if any(isinstance(item, tuple) and item[0] == "ints" for item in attrs["index"]):
         return None
     updated = before + updates.aval.size
@@ -39,7 +42,7 @@ def slice_sum(trace: Steps, x: Symbol, other: Symbol) -> Symbol | None:
 
 
 def _updated(trace: Steps, x: Symbol) -> int | None:
-    """How many elements were updated in a sum of updates to slices of zeros, None for any other value."""
+    """Return the number of elements updated in a sum of updates to slices of zeros; None for any other value."""
     if x.place in trace.updated:
         return int(trace.updated[x.place])
     zeros, updates, _ = _slice_of_zeros(trace, x)
@@ -47,7 +50,10 @@ def _updated(trace: Steps, x: Symbol) -> int | None:
 
 
 def _slice_of_zeros(trace: Steps, x: Symbol) -> tuple[Symbol | None, Symbol, dict[str, Any]]:
-    """The operands and attributes of an addition to zeros at a slice; sums of 0.0 and anything are never -0.0."""
+    """Return zeros, updates and attributes of `slice_add(zeros, updates)`; for any other step the zeros are None.
+
+    The zeros are 0.0, not -0.0: a sum of 0.0 and anything is never -0.0.
+    """
     step = trace.steps[x.place]
     if not _is_slice_add(step):
         return None, x, {}
@@ -63,7 +69,7 @@ def _is_slice_add(step: Step) -> bool:
 
 
 def _side_by_side(trace: Steps, x: Symbol, other: Symbol) -> Symbol | None:
-    """For `x + other` the updates side by side, where all that is added are updates that cover one axis of zeros."""
+    """Return `x + other` as `concat(updates) + 0.0`; None unless the updates cover one axis, each element once."""
     parts: list[tuple[int, int, int, Symbol]] = []
     missing, link = x.aval.size, other
     while missing > 0:
@@ -88,7 +94,10 @@ def _side_by_side(trace: Steps, x: Symbol, other: Symbol) -> Symbol | None:
 
 
 def _span(step: Step, shape: Shape) -> tuple[int, int, int] | None:
-    """Where a slice takes a part of one axis, in steps of 1, and all of the others: the axis, its begin and its end."""
+    """Return axis, begin and end of a slice that takes a part of one axis, in steps of 1, and all of the others.
+
+    None for any other index.
+    """
     found = None
     for axis, item in enumerate(step.attrs["index"]):
         if not isinstance(item, tuple) or item[0] != "slice":

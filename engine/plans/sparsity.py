@@ -1,7 +1,7 @@
-"""Sparsity: which elements of some values can depend on which elements of others, and few directions that tell.
+"""Sparsity: the pattern of a Jacobian, and a colouring of its columns, so that few directions determine the matrix.
 
-Elements that no element of a result depends on both of can be moved together: what moves shows by its place which of
-them it was. So a matrix with a few diagonals takes as many directions as it has diagonals.
+Two columns without a common row can share a direction: the row of an entry then shows to which of them it belongs. A
+banded matrix needs as many directions as it has diagonals.
 
 Source: Curtis, Powell and Reid, On the estimation of sparse Jacobian matrices (1974); Gebremedhin, Manne and Pothen,
 What color is your Jacobian? (2005).
@@ -20,24 +20,25 @@ from engine.core.values import FLOAT64, Aval, Shape, stand_in
 from engine.plans.linear_maps import Ints, Links, links
 from engine.plans.step import Step, Steps
 
-#: For each element of a value, one a row, the elements that it can depend on, one a bit.
+#: Dependencies of a value: a row for each of its elements, with a bit for each element of the inputs.
 Bits = npt.NDArray[np.uint64]
 
 _WORD = np.dtype("<u8")
 _WORD_BITS = 64
-#: Fewer directions than this cost no less.
+#: Smaller matrices count as dense: fewer directions would save nothing.
 SMALLEST = 32
-#: A program of which more words of bits would have to be made counts as dense.
+#: The most words of bits to compute; a program that needs more counts as dense.
 _MOST_WORDS = 2**25
-#: So does a matrix with more entries that can be other than zero.
+#: The most entries of a pattern; a matrix with more counts as dense.
 _MOST_ENTRIES = 2**18
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pattern:
-    """Where a matrix can be other than zero: the places of these entries, row after row.
+    """Sparsity pattern of a matrix: its structurally nonzero entries in row-major order.
 
-    rows, columns: one of each for every entry; `shape` counts all.
+    rows, columns: the indices of each entry.
+    shape: the numbers of rows and columns.
     """
 
     rows: Ints
@@ -45,14 +46,17 @@ class Pattern:
     shape: tuple[int, int]
 
     def transposed(self) -> "Pattern":
-        """The same of the matrix with rows and columns exchanged."""
+        """Return the pattern of the transpose."""
         order = np.argsort(self.columns, kind="stable")
         return Pattern(self.columns[order], self.rows[order], self.shape[::-1])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Coloured:
-    """A pattern, and for each of its columns a direction; `count` is the number of directions."""
+    """A pattern with a colour for each column; columns of one colour share a direction.
+
+    count: the number of colours.
+    """
 
     pattern: Pattern
     colours: Ints
@@ -60,10 +64,11 @@ class Coloured:
 
 
 def pattern(trace: Steps, outputs: Sequence[Symbol], inputs: Sequence[Symbol]) -> Pattern | None:
-    """The pattern of the Jacobian of some values of a trace, all their elements one after another.
+    """Return the sparsity pattern of the Jacobian of some values of a trace, or None.
 
-    It holds every entry that a derivative can reach, be it zero at some or all points. None where it is too small to be
-    worth it, has too many entries, or would take too long to find.
+    Outputs and inputs are flattened and concatenated. The pattern holds every entry that a derivative can reach, even
+    if it is zero at some or all points. None if the matrix is too small to gain from it, has too many entries, or would
+    take too long to analyse.
     """
     total, height = sum(x.aval.size for x in inputs), sum(y.aval.size for y in outputs)
     width = _words(total)
@@ -98,7 +103,7 @@ def pattern(trace: Steps, outputs: Sequence[Symbol], inputs: Sequence[Symbol]) -
 
 
 def _places(bits: Bits) -> tuple[Ints, Ints]:
-    """The rows and columns of all bits that stand, row after row."""
+    """Return the row and column indices of all set bits, in row-major order."""
     rows, words = np.nonzero(bits)
     ones = np.unpackbits(bits[rows, words].view(np.uint8).reshape(-1, _WORD.itemsize), axis=1, bitorder="little")
     own, columns = np.nonzero(ones)
@@ -110,7 +115,7 @@ def _words(total: int) -> int:
 
 
 def _own(size: int, start: int, total: int) -> Bits:
-    """The bits of elements that depend on themselves alone."""
+    """Return the bits of an input: each of its elements depends on itself alone."""
     bits = np.zeros((size, _words(total)), _WORD)
     own = np.arange(start, start + size, dtype=_WORD)
     bits[np.arange(size), own // _WORD_BITS] = np.left_shift(np.ones(size, _WORD), own % _WORD_BITS)
@@ -118,7 +123,7 @@ def _own(size: int, start: int, total: int) -> Bits:
 
 
 def _reached(trace: Steps, step: Step, found: Mapping[int, Bits]) -> Bits | None:
-    """What the elements of a step's result can depend on; None where no derivative comes through."""
+    """Return the bits of a step's result; None if it has no derivative with respect to the inputs."""
     op = step.op
     if op is None:
         return found[step.args[0]]
@@ -142,20 +147,20 @@ def _reached(trace: Steps, step: Step, found: Mapping[int, Bits]) -> Bits | None
 
 
 def _is_dense(bits: Bits) -> bool:
-    """Whether all elements are known to depend on the same, and that is most."""
+    """Return whether all elements share one row of bits, most of which are set."""
     if len(bits) != 1 and bits.strides[0]:
         return False
     return len(bits) > 0 and 2 * int(np.bitwise_count(bits[0]).sum()) > bits.shape[1] * _WORD_BITS
 
 
 def _either(bits: Any) -> Bits:
-    """All bits that stand in any of several."""
+    """Return the bitwise or of several arrays of bits."""
     found: Bits = np.bitwise_or.reduce(bits, axis=0)
     return found
 
 
 def _aligned(given: Sequence[Bits], out: Shape) -> Bits:
-    """The bits of what is computed element by element from operands that broadcast, with all their axes."""
+    """Return the bits of an elementwise result; those of its operands have all their axes, and broadcast."""
     width = given[0].shape[-1]
     ndim = len(out) + 1
     whole = [bits.reshape((1,) * (ndim - bits.ndim) + bits.shape) for bits in given]
@@ -164,17 +169,17 @@ def _aligned(given: Sequence[Bits], out: Shape) -> Bits:
 
 
 def _contracted(bits: Bits, shapes: Sequence[Shape], i: int) -> Bits:
-    """The bits of an operand of matmul, with axes as the result's: all along the axis that is summed over together."""
+    """Return the bits of an operand of matmul, united along the contracted axis, to broadcast to the result."""
     shape = shapes[i]
     whole = bits.reshape(*shape, bits.shape[-1])
     axis = len(shape) - 1 if i == 0 or len(shape) == 1 else len(shape) - 2
     summed = _either(np.moveaxis(whole, axis, 0))
-    # Beside a vector, or as one, it has no axis in the place of the one that is summed over.
+    # If either operand is a vector, the result has no axis in place of the contracted one.
     return summed if 1 in (len(shape), len(shapes[1 - i])) else np.expand_dims(summed, axis)
 
 
 def _spread(trace: Steps, step: Step, moved: list[int], found: Mapping[int, Bits]) -> Bits | None:
-    """The bits of the result of a linear row; None where it is not known which elements go where."""
+    """Return the bits of the result of a linear operation; None if its links are unknown."""
     xs = []
     for i, a in enumerate(step.args):
         plain = Aval(trace.steps[a].aval.shape, FLOAT64)
@@ -190,10 +195,10 @@ def _spread(trace: Steps, step: Step, moved: list[int], found: Mapping[int, Bits
 
 
 def _gathered(given: Sequence[Bits], known: Links, size: int) -> Bits:
-    """The bits of a result, from those of what goes into each of its elements."""
+    """Return the bits of a result of `size` elements, from those of the operands and the links between them."""
     if known.taken is not None:
         none = np.zeros((1, given[0].shape[1]), _WORD)
-        # Where there is none its place is that of the last.
+        # Index -1, for no operand element, takes the last row, which has no bits.
         return np.concatenate([*given, none])[known.taken]
     assert known.given is not None
     (bits,) = given
@@ -207,9 +212,9 @@ def _gathered(given: Sequence[Bits], known: Links, size: int) -> Bits:
 
 
 def coloured(known: Pattern) -> Coloured | None:
-    """Directions for the columns of a matrix: no two of one direction meet in a row.
+    """Colour the columns of a matrix so that no two of one colour have an entry in the same row.
 
-    None where there would be more than half as many directions as columns. Greedy, in the order of the columns.
+    Greedy, in the order of the columns. None if there would be more than half as many colours as columns.
     """
     height, width = known.shape
     if 2 * np.bincount(known.rows, minlength=1).max() > width:
@@ -217,7 +222,7 @@ def coloured(known: Pattern) -> Coloured | None:
     across = known.transposed()
     rows = across.columns.tolist()
     ends = np.searchsorted(across.rows, np.arange(1, width + 1)).tolist()
-    #: For each row the directions that it is reached by, one a bit.
+    #: For each row the colours of its entries, as bits.
     taken = [0] * height
     colours = []
     start = 0

@@ -1,4 +1,4 @@
-"""Steps: the values of a trace, and what the rules that rewrite them see of it."""
+"""Steps: the values of a trace, and the view of a trace that rewriting rules have."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,20 +15,20 @@ from engine.core.values import Aval, Value
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """Where a random operation draws from: a stream for its place in the program, and for each row of a batch.
+    """Random stream of an operation, by its place in the program; in a batch, each row has a stream of its own.
 
-    Source: the streams are NumPy's SeedSequence with the place, and the row, as spawn key.
+    Source: NumPy's SeedSequence, with the place, and the row if any, as spawn key.
     """
 
     place: int
     rows: int | None = None
 
     def by_row(self, rows: int) -> "Stream":
-        """The same for a batch."""
+        """Return the streams of a batch of `rows` rows."""
         return Stream(self.place, rows)
 
     def generator(self, seed: int, *row: int) -> np.random.Generator:
-        """The generator of one run, or of one of its rows."""
+        """Return the generator of one run, or of one row of its batch."""
         return np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=(self.place, *row))))
 
 
@@ -36,10 +36,11 @@ class Stream:
 class Step:
     """One value of a trace.
 
-    op: what computes it; None for an input, a constant or a `cut`.
+    op: the operation; None for an input, a constant or a `cut`.
     args: places of the operands.
-    value: of a constant; or a function that makes it when the trace is run.
-    name: of an input.
+    value: of a constant: its value, or a function that returns it.
+    name: of an input; empty otherwise.
+    stream: of a random operation.
     """
 
     op: Operation | None
@@ -51,15 +52,15 @@ class Step:
     stream: Stream | None = None
 
     def runs(self, name: str) -> bool:
-        """Return whether the operation of that name computes it."""
+        """Return whether the step runs the operation called `name`."""
         return self.op is not None and self.op.name == name
 
     @property
     def operation(self) -> Operation:
-        """The operation that computes it.
+        """Return the operation of the step.
 
         Raises:
-            TypeError: none does.
+            TypeError: the step has none: it is an input, a constant or a cut.
         """
         if self.op is None:
             raise TypeError("an input, a constant or a cut is computed by no operation")
@@ -67,27 +68,27 @@ class Step:
 
     @property
     def lowering(self) -> Lowering:
-        """How generated code computes the operation."""
+        """Return the lowering of the operation."""
         return self.operation.lowering
 
 
 class Steps(Protocol):
-    """A trace, for the rules that look at its steps and write others."""
+    """View of a trace for the rules that read its steps and record new ones."""
 
     steps: list[Step]
     updated: dict[int, int]
 
     def symbol(self, place: int) -> Symbol:
-        """As of `Trace`."""
+        """See `Trace.symbol`."""
 
     def known(self, symbol: Symbol) -> Value:
-        """As of `Trace`."""
+        """See `Trace.known`."""
 
     def constant(self, value: Value, is_weak: bool = False) -> Symbol:
-        """As of `Trace`."""
+        """See `Trace.constant`."""
 
     def filled(self, value: float, aval: Aval) -> Symbol:
-        """As of `Trace`."""
+        """See `Trace.filled`."""
 
     def live(self, outputs: Sequence[Symbol], *, is_masked: bool = False) -> list[int]:
-        """As of `Trace`."""
+        """See `Trace.live`."""

@@ -1,4 +1,4 @@
-"""Trace: the recorder behind symbols. Operations on them become steps, each of them once, simplified as they come."""
+"""Trace: the recorder of symbols. Record each operation as a step, merged with equal steps and simplified."""
 
 import math
 import struct
@@ -26,20 +26,27 @@ from engine.graph.limits import Limits, check_limit
 from engine.plans.simplify import rewritten
 from engine.plans.step import Step, Stream
 
-#: Operations that come to nothing new cost time as well: so many of them count as one.
+#: Recording an operation takes time even if it adds no step: this many recorded operations count as one node.
 _RECORDED_PER_NODE = 3
-#: Results of constants alone are computed at once up to so many elements.
+#: Constant folding: the largest result, in elements, that is computed while tracing.
 _LARGEST_FOLDED = 16
-#: What a function that is traced cannot use.
+#: Part of error messages: the values that a traced function cannot use.
 FOREIGN = "a variable, or a value of a function around it, that is no argument of its own"
 
 
 class Trace:
-    """Steps in the order in which they were recorded; places count from 0.
+    """Linear record of steps; the place of a step is its index in `steps`.
 
-    alternatives: places of values that are computed one of two ways: of the other one, see `alternatives`.
-    takes_foreign: values of other tracers and variables are inputs here: the trace is looked at, and never run.
-    updated: places of sums of updates to slices of zeros, none of which holds -0.0: how many elements were updated.
+    alternatives: for each derivative recorded in two ways, its place -> the place of the way with supports; see
+        `codegen.alternatives`.
+    updated: for each sum of updates to slices of zeros, its place -> the number of elements updated; such a sum never
+        holds -0.0.
+
+    Args:
+        limits: bounds on axes, elements and nodes.
+        level: as of every recorder, see `Recorder`.
+        transform: the name of the transform that traces.
+        takes_foreign: take variables and values of other tracers as inputs; such a trace is inspected and never run.
     """
 
     is_over = False
@@ -54,23 +61,29 @@ class Trace:
         self.operations = self._recorded = 0
         self.alternatives: dict[int, int] = {}
         self.updated: dict[int, int] = {}
-        #: Places, not symbols: those hold the trace, and a cycle would keep its constants until the collector comes.
+        #: Places, not symbols: a symbol refers to the trace, and the cycle would keep its constants until the next
+        #: garbage collection.
         self._seen: dict[Any, int] = {}
-        #: By id, arrays that somebody may still write to, with the copies that stand for them.
+        #: Writeable arrays by id, each with its frozen copy.
         self._copies: dict[int, tuple[Value, Value]] = {}
         self._takes_foreign = takes_foreign
         self._held: list[Any] = []
 
     def input(self, name: str, aval: Aval) -> Symbol:
-        """A value that is given when the trace is run."""
+        """Add an input; its value is given when the trace is run.
+
+        Raises:
+            InvalidValueError: it has too many axes.
+            LimitExceededError: it has too many elements.
+        """
         return self._add(Step(None, (), {}, self._checked(aval, f'input "{name}"'), name=name))
 
     def shared_input(self, name: str, aval: Aval) -> Symbol:
-        """An input that is one step, however often it is asked for, so that what is made of it is merged."""
+        """Return the input of that name, adding it on the first call only, so that equal steps on it are merged."""
         return self._once(("input", name), lambda: self.input(name, aval))
 
     def constant(self, value: Value, is_weak: bool = False) -> Symbol:
-        """A value that is known; `is_weak` for a Python number that takes the dtype of what it meets."""
+        """Return the step of a constant; `is_weak` for a Python number, which takes the dtype of the other operands."""
         known = raw_aval(value)
         known = known if is_weak else known._replace(weak=None)
         return self._once(
@@ -78,20 +91,20 @@ class Trace:
         )
 
     def made(self, aval: Aval, make: Callable[[], Value]) -> Symbol:
-        """A constant that is made when the trace is run."""
+        """Add a constant that `make` computes when the plan is compiled."""
         return self._add(Step(None, (), {}, self._checked(aval, "a constant"), value=make))
 
     def filled(self, value: float, aval: Aval) -> Symbol:
-        """One number in the shape and dtype of `aval`."""
+        """Return `value` broadcast to the shape of `aval`, in its dtype."""
         number = self.constant(float(value) if aval.dtype == FLOAT64 else np.array(value, aval.dtype))
         return CALLS["broadcast_to"](number, aval.shape) if aval.shape else number
 
     def cut(self, symbol: Symbol) -> Symbol:
-        """The same value as a step that is equal to no other, to differentiate with respect to."""
+        """Add an identity step that is never merged, so that a value can be differentiated with respect to."""
         return self._add(Step(None, (symbol.place,), {}, symbol.aval._replace(weak=None)))
 
     def alternative(self, plain: Any, masked: Any) -> Symbol:
-        """A derivative that is computed without supports, or with them where it is not finite."""
+        """Record two ways to one derivative: `plain`, and `masked` with supports for when `plain` is not finite."""
         one, other = (x if isinstance(x, Symbol) else self.constant(as_raw(x)) for x in (plain, masked))
         if one.place == other.place:
             return one
@@ -101,7 +114,7 @@ class Trace:
 
     @contextmanager
     def uncounted(self) -> Iterator[None]:
-        """Write down another way to values that are counted already: it is not held to the limit on nodes."""
+        """Record without counting nodes, for a second way to values that were counted once."""
         limits, operations, recorded = self.limits, self.operations, self._recorded
         self.limits = replace(limits, max_nodes=math.inf)
         try:
@@ -110,15 +123,18 @@ class Trace:
             self.limits, self.operations, self._recorded = limits, operations, recorded
 
     def inputs(self) -> list[Symbol]:
-        """All inputs, in the order in which they were made."""
+        """Return all inputs, in the order in which they were added."""
         return [self.symbol(place) for place, step in enumerate(self.steps) if step.name]
 
     def symbol(self, place: int) -> Symbol:
-        """What stands for the value of a step."""
+        """Return the symbol of the step at `place`."""
         return Symbol(self.steps[place].aval, self, place)
 
     def live(self, outputs: Sequence[Symbol], *, is_masked: bool = False) -> list[int]:
-        """The places of the steps that some values need, in order; of alternatives one way or the other."""
+        """Return the places of the steps that `outputs` depend on, in order.
+
+        is_masked: of two ways to a derivative, follow the one with supports.
+        """
         needed = {x.place for x in outputs}
         others = self.alternatives if is_masked else {}
         for place in range(max(needed, default=-1), -1, -1):
@@ -127,11 +143,11 @@ class Trace:
         return sorted(needed)
 
     def operands(self, place: int, *, is_masked: bool) -> tuple[int, ...]:
-        """The places of a step's operands; of an alternative the one way or the other."""
+        """Return the places of a step's operands; for an alternative, the place of the plain or the masked way."""
         return (self.alternatives[place],) if is_masked and place in self.alternatives else self.steps[place].args
 
     def resolved(self, *, is_masked: bool) -> "tuple[Trace, list[int]]":
-        """The trace with one way to each value, and for each place the one that stands for it."""
+        """Return the trace with one way to each derivative, and for each place the place that replaces it."""
         if not self.alternatives:
             return self, list(range(len(self.steps)))
         found = copy(self)
@@ -144,12 +160,18 @@ class Trace:
         return found, stands
 
     def known(self, symbol: Symbol) -> Any:
-        """The value of a constant, None for what is not known."""
+        """Return the value of a constant; None for any other step, and for a constant not made yet."""
         step = self.steps[symbol.place]
         return None if step.op is not None or callable(step.value) else step.value
 
     def record(self, op: Operation, args: tuple[Any, ...], attrs: Attributes, **extra: Any) -> Symbol:
-        """Writes an operation down, unless it is there already, is known, or is another's in other words."""
+        """Return the step of an operation: an equal earlier step, a folded constant, a simpler step, or a new one.
+
+        Raises:
+            InvalidValueError: an operand is a variable or a tracer of another trace, or the result has too many axes.
+            LimitExceededError: the trace has too many nodes, or the result too many elements.
+            NotSupportedError: the operation is random, and `rng` is not a `Stream`.
+        """
         symbols = [self._operand(op, x) for x in args]
         avals = [x.aval for x in symbols]
         given = [a._replace(weak=None) for a in avals] if op.kind == "other" else avals
@@ -157,7 +179,7 @@ class Trace:
         self._recorded += 1
         check_limit("nodes", self._recorded // _RECORDED_PER_NODE, self.limits.max_nodes, "the program")
         values = [self.known(x) for x in symbols]
-        # A number that is made of numbers, or chosen between them, is one itself.
+        # The result of Python numbers, or of a choice between them, is a Python number.
         are_numbers = (a.weak or (v is not None and not a.is_floating) for a, v in zip(avals, values, strict=True))
         if out.dtype == FLOAT64 and not out.shape and all(are_numbers):
             out = Aval((), FLOAT64, float)
@@ -171,7 +193,7 @@ class Trace:
         places = [x.place for x in symbols]
         if op.lowering.is_commutative:
             places.sort()
-        # From one stream comes always the same.
+        # A stream always draws the same values, so equal draws from one stream can be merged.
         key = (op.name, stream, tuple(places), tuple((k, _attribute_bits(v)) for k, v in attrs.items()))
         return self._once(key, lambda: self._append(op, symbols, attrs, out, stream))
 
@@ -202,7 +224,7 @@ class Trace:
         return self.constant(float(x) if type(x) is np.float64 else x, is_weak=type(x) in (float, int, bool))
 
     def _foreign(self, x: Any) -> Symbol:
-        """A value of somebody else's, as one that is given when the trace is run."""
+        """Return the input that represents a variable or a value of another tracer; constants stay constants."""
         if type(x) is Symbol and x.recorder is self:
             return x
         known = x.recorder.known(x) if type(x) is Symbol else None
@@ -212,7 +234,7 @@ class Trace:
         return self._once(("foreign", id(x)), lambda: self.input("", Aval(x.shape, x.dtype)))
 
     def _as_it_is(self, x: Value) -> Value:
-        """An array that nobody can write to: a copy where somebody could, the same one while nobody does."""
+        """Return a frozen array equal to `x`: `x` itself if frozen, else a copy, reused until `x` is written to."""
         known, copy = self._copies.get(id(x), (None, None))
         if known is x and copy.shape == x.shape and copy.dtype == x.dtype and copy.tobytes() == x.tobytes():
             return copy
@@ -243,7 +265,7 @@ class Trace:
     def _checked(self, aval: Aval, who: str) -> Aval:
         if len(aval.shape) > MAX_AXES:
             raise InvalidValueError(f"{who} has {len(aval.shape)} axes; at most {MAX_AXES} are possible")
-        # Nested lists of an empty array may be long as well.
+        # Skip lengths of 0: an empty array can still be long as nested lists.
         length = math.prod(n for n in aval.shape if n)
         check_limit("elements", length, self.limits.max_elements, f"{who} of shape {list(aval.shape)}")
         return aval
@@ -256,7 +278,7 @@ def _stream(rng: Any) -> Stream:
 
 
 def _bits(value: Any, aval: Aval) -> Any:
-    """What tells constants apart: their bits, for 0.0 == -0.0, 1 == True and NaN is equal to nothing."""
+    """Return the key of a constant: its bits, because 0.0 == -0.0, 1 == True and NaN != NaN."""
     if isinstance(value, np.ndarray):
         small = value.size <= _LARGEST_FOLDED
         return (aval.shape, str(aval.dtype), value.tobytes() if small else id(value))
@@ -272,10 +294,15 @@ def _attribute_bits(value: Any) -> Any:
 def as_graph(
     trace: Trace, outputs: Mapping[str, Symbol], bound: Mapping[str, Value] | None = None, *, is_masked: bool = True
 ) -> Graph:
-    """The steps that some values need as a program of its own.
+    """Return the steps that `outputs` depend on as a program.
 
-    Inputs are those of the trace, with shapes and dtypes; those that are `bound`, and needed, keep their values.
-    is_masked: derivatives have supports (see `masking`); without, there are fewer steps.
+    Its inputs are those of the trace, with shapes and dtypes.
+
+    Args:
+        trace: the steps.
+        outputs: name -> value.
+        bound: name -> value of inputs that are bound; only those that are needed are kept.
+        is_masked: whether derivatives have supports (see `masking`); without, there are fewer nodes.
     """
     trace, stands = trace.resolved(is_masked=is_masked)
     outputs = {name: trace.symbol(stands[symbol.place]) for name, symbol in outputs.items()}

@@ -1,4 +1,4 @@
-"""Views of views: transposes, reshapes and slices that follow each other, as one."""
+"""Views of views: merge consecutive transposes, reshapes and slices."""
 
 from typing import Any, NamedTuple
 
@@ -10,7 +10,7 @@ from engine.plans.step import Steps
 
 
 def transposed(trace: Steps, xs: list[Symbol], attrs: Attributes, out: Aval) -> Symbol | None:
-    """Return `x` for a transpose that moves no axis, and one transpose for two."""
+    """Return `x` for a transpose that moves no axis, and one transpose for two; None for any other."""
     [x] = xs
     order = _order(attrs["axes"], x.ndim)
     if order == tuple(range(x.ndim)):
@@ -23,9 +23,9 @@ def transposed(trace: Steps, xs: list[Symbol], attrs: Attributes, out: Aval) -> 
 
 
 def reshaped(trace: Steps, xs: list[Symbol], attrs: Attributes, out: Aval) -> Symbol | None:
-    """Return `x` for a reshape to its own shape, and one reshape for two of a vector.
+    """Return `x` for a reshape to its own shape, and one reshape for two of a vector; None for any other.
 
-    A reshape of a matrix may bring its elements into the order of rows, in which sums over them round otherwise.
+    The first reshape of a matrix may copy it to C order, which changes the rounding of sums over it.
     """
     [x] = xs
     if x.shape == out.shape and x.dtype == out.dtype and x.aval.weak == out.weak and x.dtype.kind == "f":
@@ -39,7 +39,7 @@ def reshaped(trace: Steps, xs: list[Symbol], attrs: Attributes, out: Aval) -> Sy
 
 
 def sliced(trace: Steps, xs: list[Symbol], attrs: Attributes, out: Aval) -> Symbol | None:
-    """Return one slice for two."""
+    """Return one slice for two; None for any other."""
     [x] = xs
     step = trace.steps[x.place]
     if not step.runs("slice"):
@@ -55,7 +55,7 @@ def sliced(trace: Steps, xs: list[Symbol], attrs: Attributes, out: Aval) -> Symb
 
 
 class _Span(NamedTuple):
-    """Elements of an axis: `length` of them from `start` on, each `step` after the one before."""
+    """Range of elements along an axis: `length` elements from `start`, `step` apart."""
 
     start: int
     step: int
@@ -63,7 +63,7 @@ class _Span(NamedTuple):
 
 
 def _spans(index: tuple[Any, ...], shape: Shape) -> list[_Span | int] | None:
-    """What an index takes of each axis: one place, or a span; None where it does more than that."""
+    """Return the element or the span that a basic index takes of each axis; None for new axes and integer lists."""
     if any(item is None or (isinstance(item, tuple) and item[0] != "slice") for item in index):
         return None
     missing = [("slice", None, None, None)] * (len(shape) - sum(item is not Ellipsis for item in index))
@@ -80,7 +80,7 @@ def _spans(index: tuple[Any, ...], shape: Shape) -> list[_Span | int] | None:
 
 
 def _within(span: _Span, later: _Span | int) -> _Span | int:
-    """What a span or place within a span is, of the whole axis."""
+    """Convert a span or an element of a span to one of the whole axis."""
     if isinstance(later, int):
         return span.start + span.step * later
     return _Span(span.start + span.step * later.start, span.step * later.step, later.length)

@@ -1,4 +1,4 @@
-"""Programs: read from documents and infix text, checked, differentiated, and run."""
+"""Programs: read them from documents and infix text, check, differentiate and run them."""
 
 from engine.programs import derivatives, picture
 from engine.programs.binding import bind

@@ -1,4 +1,4 @@
-"""Ask: what is asked of a program by names, checked with places and suggestions, and then computed by a transform."""
+"""Ask: shared setup of the calls on programs: validation by name, one trace, and inputs for directions."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
@@ -30,10 +30,11 @@ Result = TypeVar("Result")
 
 
 class Ask:
-    """One question about a program: its checks, its trace, and what is given along.
+    """One call on a program: its checks, its trace, and its directions.
 
-    faults: what was found wrong so far.
-    function: the program as a function on the trace; where the inputs are right.
+    faults: the faults found so far.
+    call: the program with its inputs and options.
+    trace: the trace on which the call is recorded.
     """
 
     def __init__(self, graph: Graph, inputs: Mapping[str, Value], running: Running) -> None:
@@ -45,7 +46,7 @@ class Ask:
 
     @property
     def function(self) -> ProgramFunction:
-        """The program as a function, which can be called where the inputs are right."""
+        """Return the program as a function on the trace; call it only if the inputs are valid."""
         if self._function is None:
             self._function = ProgramFunction(self.call, self.trace)
         return self._function
@@ -56,12 +57,12 @@ class Ask:
         return found
 
     def at(self, inputs: Mapping[str, Any], moved: Mapping[str, Any]) -> dict[str, Any]:
-        """Return all values of one row, where some inputs are others and some nodes are shifted."""
+        """Return the values of all inputs and nodes for one row; `moved` replaces inputs and shifts nodes."""
         others = {i: x for i, x in moved.items() if self.is_input(i)}
         return self.function({**inputs, **others}, {i: x for i, x in moved.items() if i not in others})
 
     def start(self, inputs: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
-        """Return what inputs, and shifts of nodes, are before they move."""
+        """Return the point of differentiation: the values of inputs, and zero shifts of nodes."""
         return {i: inputs[i] if self.is_input(i) else self.function.shift(i) for i in names}
 
     def aval(self, name: str) -> Aval:
@@ -78,14 +79,17 @@ class Ask:
         return name in self.call.inputs
 
     def rows(self, name: str, *, is_cotangent: bool) -> tuple[int, ...]:
-        """Return the axis of rows: whatever is not an input, and every cotangent, differs from row to row."""
+        """Return the axis of rows as a shape; empty without a batch, and for an input that all rows share.
+
+        Its cotangent has the axis nevertheless.
+        """
         is_shared = self.is_input(name) and name not in self.call.batched
         return () if self.call.rows is None or (is_shared and not is_cotangent) else (self.call.rows,)
 
     # Names
 
     def check_known(self, field: str, names: Sequence[str], loc: Loc) -> None:
-        """Make sure that names to differentiate by are those of inputs or nodes."""
+        """Check that names to differentiate with respect to are those of inputs or nodes."""
         known = self.call.known
         for place, name in enumerate(names):
             if name in self.call.graph.bound:
@@ -95,7 +99,7 @@ class Ask:
                 self._unknown(field, name, known, (*loc, place))
 
     def check_given(self, field: str, given: Mapping[str, Value]) -> None:
-        """Make sure that there is at least one value, and each has the name of something."""
+        """Check that at least one value is given, and that each has the name of an input or node."""
         if not given:
             self.faults.add(InvalidValueError, f"{field}: expected at least one; none is given", (field,))
         for name in given:
@@ -103,7 +107,7 @@ class Ask:
                 self._unknown(field, name, self.call.known, (field, name))
 
     def outputs(self, names: Sequence[str] | None) -> dict[str, str]:
-        """Return what each name to return stands for; the program's own outputs where none is said."""
+        """Return name -> id for the values to return; None for the program's outputs."""
         if names is None:
             return {output.name: output.id for output in self.call.graph.outputs}
         known = self.call.known | {name: name for name in self.call.graph.bound}
@@ -113,7 +117,7 @@ class Ask:
         return {name: known[name] for name in names if name in known}
 
     def only_output(self, of: str | None, loc: Loc = ()) -> str | None:
-        """Return what is differentiated: the node that `of` names, or the only output."""
+        """Return the id of the value to differentiate: that of `of`, or of the only output."""
         graph = self.call.graph
         if of is not None:
             if of not in self.call.known:
@@ -127,7 +131,7 @@ class Ask:
         return None
 
     def _unknown(self, field: str, name: str, known: Mapping[str, str], loc: Loc, *, is_listed: bool = False) -> None:
-        # To look for near names is slow.
+        # The search for near names is slow.
         if is_listed or not self.faults.is_full(UnknownNameError):
             msg = f"{field}: there is no input or node {quoted(name)}{nearest(name, list(known))}"
             self.faults.add(UnknownNameError, msg, loc)
@@ -135,9 +139,9 @@ class Ask:
     # What can be differentiated
 
     def wrt(self, names: Sequence[str] | None, loc: Loc = ("wrt",)) -> dict[str, str]:
-        """Return what names to differentiate by stand for; all floating inputs where none is given.
+        """Return name -> id for the values to differentiate with respect to; None for all floating inputs.
 
-        Without a floating input, none being said is a fault.
+        Record a fault for each that cannot be differentiated, or if there is no floating input.
         """
         if names is None:
             inputs = {i.name: self.aval(i.name) for i in self.call.graph.inputs}
@@ -160,7 +164,11 @@ class Ask:
         return {name: known[name] for name in names}
 
     def smooth(self, names: Mapping[str, str], field: str, *, are_named: bool) -> dict[str, str]:
-        """Return the outputs that have derivatives: all that are named, or the program's that are floating."""
+        """Return the floating outputs by name; if the user named them (`are_named`), all others are faults.
+
+        Raises:
+            AutogradError: there are faults, or no output is floating.
+        """
         if are_named:
             for place, (name, i) in enumerate(names.items()):
                 self.check_floating(field, name, i, (field,) if field == "of" else (field, place))
@@ -173,7 +181,11 @@ class Ask:
         return found
 
     def one_element(self, root: str | None) -> str:
-        """Make sure that what has a Hessian is one floating element."""
+        """Check that a value is one floating element, so that it has a Hessian; return its id.
+
+        Raises:
+            AutogradError: it is not, or there are other faults.
+        """
         name = str(root)
         known = self.aval(name)
         self.check_floating("of", name, name, ("of",))
@@ -184,13 +196,17 @@ class Ask:
         return name
 
     def check_floating(self, field: str, name: str, i: str, loc: Loc) -> None:
-        """Make sure that what is differentiated is floating."""
+        """Record a fault if a value to differentiate is not floating."""
         if not self.aval(i).is_floating:
             msg = f'{field}: "{name}" has dtype {self.aval(i).dtype}; expected a floating value'
             self.faults.add(NotDifferentiableError, msg, loc)
 
     def check_matrices(self, above: Iterable[str], below: Iterable[str]) -> None:
-        """Refuse matrices that are too large before anything of their size is written down."""
+        """Refuse matrices that are too large, before anything of their size is recorded.
+
+        Raises:
+            LimitExceededError: they have too many elements.
+        """
         rows = 1 if self.call.rows is None else self.call.rows
         limit = self.call.limits.max_elements
         size = rows * sum(self.aval(i).size for i in above) * sum(self.aval(i).size for i in below)
@@ -200,7 +216,7 @@ class Ask:
     # Directions
 
     def count(self, field: str, given: Mapping[str, Value], *, many: bool) -> int | None:
-        """Return the number of directions, None for one without an axis of its own."""
+        """Return the number of directions; None for one direction without an axis."""
         if not many:
             return None
         lengths = {}
@@ -216,7 +232,7 @@ class Ask:
         return next(iter(lengths.values()), None)
 
     def directions(self, field: str, given: Mapping[str, Value], *, many: bool) -> dict[str, Symbol]:
-        """Return inputs of the trace for directions, by what they belong to, with all their axes."""
+        """Return inputs of the trace for directions, with all their axes, by the id of their primal."""
         m = self.count(field, given, many=many)
         self.faults.check()
         found: dict[str, Symbol] = {}
@@ -224,7 +240,7 @@ class Ask:
             i = self.call.known[name]
             lead = (() if m is None else (m,)) + self.rows(i, is_cotangent=field == "cotangents")
             self.check_floating(field, name, i, (field, name))
-            # A space keeps it apart from every name of a program.
+            # The space makes it differ from every name of a program.
             step = self.direction(field, f"{field} {name}", name, value, i, lead, (field, name))
             found[i] = found[i] + step if i in found else step
         self.faults.check()
@@ -233,9 +249,9 @@ class Ask:
     def direction(
         self, field: str, key: str, name: str, value: Value, i: str, lead: tuple[int, ...], loc: Loc
     ) -> Symbol:
-        """Return the input of the trace for a cotangent or tangent of a value, in the dtype of the value.
+        """Return the input of the trace for a cotangent or tangent, in the dtype of its primal `i`.
 
-        key: its name on the trace. name: what the user calls the value. lead: axes before those of the value.
+        key: its name on the trace. name: the user's name for the primal. lead: axes before those of the primal.
         """
         known = self.aval(i)
         if aval(value).dtype == BOOL:
@@ -253,15 +269,19 @@ class Ask:
     # The answer
 
     def checked(self, answer: Any, result: Callable[[Iterable[Value]], Result] | None = None) -> CheckedProgram[Result]:
-        """Return the whole, once its cost is known to be within limits.
+        """Return the executable of an answer, after checking its cost against the limits.
 
-        answer: symbols of the trace in containers. result: puts the values together; in the same containers if None.
+        answer: symbols of the trace in containers.
+        result: builds the result from the values; None for the same containers.
+
+        Raises:
+            LimitExceededError: the cost or the size of the answer exceeds a limit.
         """
         steps = [self.symbol(leaf) for leaf in trees.leaves(answer)]
         plan = self.call.plan(self.trace, steps)
         who = "the program" if self.call.rows is None else f"a batch of {self.call.rows} rows"
         check_cost(plan.cost, self.call.limits, who)
-        # Aliases cost nothing but here.
+        # Several names of one value cost nothing in the plan, but count in the answer.
         check_limit("elements", sum(step.aval.size for step in steps), self.call.limits.max_elements, "the answer")
         made: Any = partial(_filled, _form(answer)) if result is None else result
         return CheckedProgram(self.call, Executable.of(plan, self.call, made, self._along))
@@ -272,7 +292,7 @@ class Ask:
 
 
 def _form(tree: Any) -> Any:
-    """Containers without what is in them, which would keep the trace."""
+    """Return containers without their leaves, which would keep the trace alive."""
     return {name: _form(x) for name, x in tree.items()} if isinstance(tree, dict) else ...
 
 

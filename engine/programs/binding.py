@@ -1,4 +1,4 @@
-"""Binding: inputs of a program whose values are fixed for good."""
+"""Binding: fix the values of some inputs of a program."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -14,13 +14,13 @@ from engine.programs.declarations import misfit
 
 
 def bind(graph: Graph, values: Mapping[str, Value]) -> Graph:
-    """The program with some of its inputs fixed: they leave `inputs` and stand in `bound`.
+    """Return the program with some of its inputs fixed: they move from `inputs` to `bound`.
 
-    values: name -> raw value of the declared shape and dtype; arrays that somebody can write to are copied.
+    values: name -> raw value of the declared shape and dtype; writeable arrays are copied.
 
     Raises:
-        UnknownNameError: a name that no input has.
-        InvalidValueError: a name that is bound already, or a value that does not fit its declaration.
+        UnknownNameError: the program has no such input.
+        InvalidValueError: an input is bound already, or a value does not fit its declaration.
 
     >>> from engine.programs.text.expression import parse
     >>> bound = bind(parse("a * x"), {"a": 2.0})

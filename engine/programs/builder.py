@@ -1,4 +1,4 @@
-"""GraphBuilder: what both forms of programs are built with, so that no rule stands twice."""
+"""GraphBuilder: build graphs from documents and from infix text, with the checks that both share."""
 
 from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field
@@ -23,13 +23,13 @@ from engine.graph.limits import check_limit
 from engine.graph.names import LONGEST_NAME, name_fault, normalized, quoted
 from engine.programs.literals import decode_value, described
 
-#: Defaults of the limits on nesting, which keep Python's parser from its own.
+#: Default limits on nesting, low enough that Python's parser never reaches its own.
 MAX_DEPTH = 100
 MAX_CHAIN = 1000
-#: Texts of so many words are read whatever the limit on nodes is.
+#: Texts of up to this many tokens are read, even if the limit on nodes is lower.
 MAX_NODES = 100_000
 
-#: After so many faults no more are looked for.
+#: The number of faults after which checking stops.
 _MAX_FAULTS = 100
 
 T = TypeVar("T")
@@ -37,20 +37,24 @@ V = TypeVar("V")
 
 
 class Site(NamedTuple):
-    """A place: its path, how a message calls it, and whether parts of it have paths of their own (not in a text)."""
+    """Location of a part of a program.
+
+    loc: its path. where: its description for messages. has_parts: whether its parts have paths of their own, as in
+    documents, but not in text.
+    """
 
     loc: Loc
     where: str
     has_parts: bool = False
 
     def part(self, *path: str | int) -> "Site":
-        """A place inside this one."""
+        """Return the location of a part; this location itself if parts have no paths of their own."""
         return Site(self.loc + path, self.where, True) if self.has_parts else self
 
 
 @dataclass(slots=True, eq=False)
 class Draft:
-    """A node to be; an id is empty until it has a name. Where faults were found, op and args are missing."""
+    """Node under construction; an id is empty until it has a name. If faults were found, op and args may be missing."""
 
     ids: list[str]
     loc: Loc
@@ -61,7 +65,7 @@ class Draft:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Ref:
-    """Stands for an output of a node, or for the input `label` where there is no node."""
+    """Reference to an output of a node, or to the input `label` if `draft` is None."""
 
     label: str
     draft: Draft | None = None
@@ -72,11 +76,11 @@ class Ref:
 
 
 class Mixed(list[Any]):
-    """A list that holds more than literals: operands of a variadic operation."""
+    """List that holds more than literals: the operands of a variadic operation."""
 
 
 class GraphBuilder:
-    """Collects inputs and nodes in the order in which they are evaluated, and every fault on the way."""
+    """Builder of a graph: collects inputs, nodes in the order of evaluation, and faults."""
 
     def __init__(self, faults: Faults, max_nodes: float) -> None:
         self.faults = faults
@@ -86,10 +90,10 @@ class GraphBuilder:
         self._count = 0
 
     def fault(self, kind: type[AutogradError], msg: str, site: Site) -> None:
-        """Notes a fault.
+        """Record a fault.
 
         Raises:
-            AutogradError: where there are so many that no more are looked for.
+            AutogradError: there are too many faults to go on.
         """
         self.faults.add(kind, f"{msg} ({site.where})" if site.where else msg, site.loc)
         self._count += 1
@@ -97,17 +101,17 @@ class GraphBuilder:
             self.faults.check()
 
     def add(self, draft: Draft) -> Draft:
-        """Puts a node at the end.
+        """Append a node.
 
         Raises:
-            LimitExceededError: there are too many.
+            LimitExceededError: there are too many nodes.
         """
         self.drafts.append(draft)
         check_limit("nodes", len(self.drafts), self._max_nodes, "the program")
         return draft
 
     def name(self, given: object, site: Site) -> str | None:
-        """The normalised name, or None where it cannot be one."""
+        """Return the normalised name; record a fault and return None if it is not a valid name."""
         if not isinstance(given, str):
             self.fault(InvalidValueError, f"a name is a string, not {described(given)}", site)
             return None
@@ -119,13 +123,13 @@ class GraphBuilder:
         return name
 
     def read(self, name: str) -> Ref:
-        """The input of that name, which need not have been declared."""
+        """Return a reference to an input; add the input if it is not declared."""
         if name not in self.inputs:
             self.inputs[name] = Input(name)
         return Ref(name)
 
     def check_fields(self, given: object, known: Sequence[str], site: Site, hint: str = "") -> bool:
-        """Whether it is an object; fields other than the known ones are faults."""
+        """Return whether `given` is an object; record a fault if not, and for each unknown field."""
         if not isinstance(given, dict):
             self.fault(InvalidValueError, f"expected an object with {', '.join(known)}, not {described(given)}", site)
             return False
@@ -136,19 +140,19 @@ class GraphBuilder:
         return True
 
     def operation(self, name: str, site: Site) -> Operation | None:
-        """The row that a name stands for where it is called."""
+        """Return the operation called `name`; record a fault and return None if there is none."""
         op = OPERATIONS.get(name)
         if op is None:
             self.fault(UnknownOperationError, f"unknown operation {quoted(name)}{nearest(name, OPERATIONS)}", site)
         return op
 
     def apply(self, draft: Draft, op: Operation, args: Sequence[Any], keywords: dict[str, Any], site: Site) -> None:
-        """Makes a draft the node of an operation; arguments are Refs, Literals and plain Python values."""
+        """Fill a draft with an operation and its arguments, which are Refs, Literals and plain Python values."""
         try:
             operands, attrs = op.bind(args, keywords, is_literal=lambda value: not isinstance(value, Ref))
         except (ArityError, BadAttributeError) as error:
             return self.fault(type(error), error.detail, site)
-        # Operands that were not given in order come from keywords.
+        # Operands beyond the positional arguments were given by keyword.
         ordered = len(operands if op.variadic else args)
         found = [
             x
@@ -165,7 +169,7 @@ class GraphBuilder:
         return None
 
     def operand(self, value: Any, site: Site) -> Ref | Literal | None:
-        """A value as an operand of a node, None where it cannot be one."""
+        """Return a value as an operand of a node; record a fault and return None if it is not a valid one."""
         if isinstance(value, Ref | Literal):
             return value
         if isinstance(value, Mixed):
@@ -178,7 +182,7 @@ class GraphBuilder:
             return None
 
     def constant(self, value: Any, site: Site) -> Ref:
-        """What a name or an output stands for: a node or an input as it is, anything else as a constant node."""
+        """Return a reference to a value: a Ref as it is, any other value as a new constant node."""
         if isinstance(value, Ref):
             return value
         found = self.operand(value, site)
@@ -187,29 +191,29 @@ class GraphBuilder:
         return Ref("a constant", draft)
 
     def free_name(self, names: Container[str]) -> str:
-        """The name of an output that has none: `out`, and underscores while that is taken."""
+        """Return a name for an output without one: `out`, with underscores appended until it is free."""
         name = "out"
         while name in names or name in self.inputs:
             name += "_"
         return name
 
     def numbered_name(self, name: str, names: Container[str], counts: dict[str, int]) -> str:
-        """A free name made of another one: `y_1`, `y_2`, and so on; counts: how far the numbers have come by name."""
+        """Return a free name derived from another one: `y_1`, `y_2`, and so on; counts: the last number by name."""
         while True:
             counts[name] = counts.get(name, 0) + 1
-            # The number has to fit into the longest of names.
+            # Leave room for the number within the longest name allowed.
             found = f"{name[: LONGEST_NAME - 20]}_{counts[name]}"
             if found not in names and found not in self.inputs:
                 return found
 
     def finish(self, names: dict[str, Ref], outputs: Sequence[tuple[str, Ref]]) -> Graph:
-        """The graph, once everything is there.
+        """Return the finished graph.
 
-        names: what each name stands for in the end. The first name of a node is its id, the others are aliases; outputs
-            of nodes without any are numbered in order.
+        names: name -> value. The first name of a node becomes its id, further ones become aliases; outputs of nodes
+            without a name are numbered in order.
 
         Raises:
-            AutogradError: the first kind of the faults that were found.
+            AutogradError: faults were found; all of the first kind are reported.
         """
         self.faults.check()
         aliases: dict[str, Ref] = {}
@@ -238,7 +242,7 @@ class GraphBuilder:
 
 
 def fold(root: T, children: Callable[[T], Sequence[T]], combine: Callable[[T, list[V]], V]) -> V:
-    """Combines a tree from its leaves up, left to right, without recursion."""
+    """Combine a tree from its leaves to its root, left to right, without recursion."""
     pending, found = [root], []
     while pending:
         item = pending.pop()

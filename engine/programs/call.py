@@ -1,4 +1,4 @@
-"""ProgramCall: a program with the inputs that it is run on, and how it is run; checked."""
+"""ProgramCall: a checked program with its inputs and the options of a run."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -19,13 +19,13 @@ from engine.programs.declarations import misfit
 
 
 class Running(TypedDict, total=False):
-    """How a program is run; every call that takes one accepts these.
+    """Options of a run, accepted by every function that takes a program and its inputs.
 
-    batched: inputs whose leading axis is a batch; the answer is that of one run a row, stacked.
-    train: random operations are active; needs a seed where there are any.
+    batched: inputs whose leading axis is a batch; results are stacked, as of one run per row.
+    train: whether random operations are active; needs a seed if the program has any.
     seed: of random operations; each draws from a stream of its own, keyed by its place in the graph and by row.
-    limits: what it may cost.
-    plans: what keeps compiled code, to be shared by programs that compute alike.
+    limits: bounds on the cost.
+    plans: the cache of compiled code, which programs of equal structure share.
     """
 
     batched: Sequence[str]
@@ -37,9 +37,9 @@ class Running(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True)
 class ProgramCall:
-    """A program and the inputs that it is run on, checked; fields as of `Running`.
+    """A checked program with its inputs; further fields as of `Running`.
 
-    rows: the length of the batch, None without.
+    rows: the number of rows of the batch; None without a batch.
     """
 
     graph: Graph
@@ -53,33 +53,33 @@ class ProgramCall:
 
     @property
     def names(self) -> dict[str, str]:
-        """Every name of a node or an alias, and what it stands for."""
+        """Return the names of all nodes and aliases, name -> id of the node or name of the input."""
         return {i: i for node in self.graph.nodes for i in node.ids} | self.graph.aliases
 
     @property
     def known(self) -> dict[str, str]:
-        """The names of inputs as well."""
+        """Return `names` with those of the inputs."""
         return {i.name: i.name for i in self.graph.inputs} | self.names
 
     def mode(self) -> AbstractContextManager[Any]:
-        """Whether random operations are active."""
+        """Return a context in which random operations are active or not, by `train`."""
         return nullcontext() if self.train else test_mode()
 
     def trace(self) -> Trace:
-        """An empty trace with this program's limits."""
+        """Return an empty trace with the limits of this call."""
         return Trace(self.limits)
 
     def plan(self, trace: Trace, outputs: Sequence[Symbol]) -> Plan:
-        """How some values of a trace are computed."""
+        """Return the plan of some values of a trace."""
         return Plan(trace, outputs) if self.plans is None else self.plans.plan(trace, outputs)
 
     def values(self) -> dict[str, Value]:
-        """All inputs, bound ones too."""
+        """Return the values of all inputs by name, with those of bound inputs."""
         return self.inputs | self.graph.bound
 
 
 def apply_to(graph: Graph, inputs: Mapping[str, Value], faults: Faults, **running: Unpack[Running]) -> ProgramCall:
-    """A program with its inputs. What is wrong with them becomes faults; the result is of use where there are none."""
+    """Return a program with its inputs; errors in them are added to `faults`, and the result is valid without any."""
     batched = tuple(running.get("batched", ()))
     train, seed = running.get("train", False), running.get("seed")
     _check_inputs(graph, inputs, batched, faults)

@@ -1,4 +1,4 @@
-"""Declarations of inputs: name -> {"shape", "dtype"}, both optional or null; and what does not fit one."""
+"""Declarations of inputs: name -> {"shape", "dtype"}, both optional or null; and checks of values against them."""
 
 import json
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from engine.programs.literals import described
 
 
 def declare(builder: GraphBuilder, declarations: object, site: Site) -> None:
-    """Gives a program the inputs that are declared; what is wrong with them becomes faults."""
+    """Add the declared inputs to a program; record errors in the declarations as faults."""
     if not isinstance(declarations, dict):
         return builder.fault(InvalidValueError, f"inputs is {described(declarations)}; expected an object", site)
     for given, fields in declarations.items():
@@ -29,10 +29,10 @@ def declare(builder: GraphBuilder, declarations: object, site: Site) -> None:
 
 
 def declare_further(graph: Graph, declarations: Mapping[str, Any]) -> Graph:
-    """The program with more of its inputs declared; what it declares itself stays as it is.
+    """Return the program with further declarations of its inputs, added to those that it has.
 
     Raises:
-        InvalidValueError: an input that it does not have, or that it declares otherwise.
+        InvalidValueError: the program has no such input, or declares it differently.
     """
     faults = Faults()
     builder = GraphBuilder(faults, max_nodes=0)
@@ -53,9 +53,9 @@ def declare_further(graph: Graph, declarations: Mapping[str, Any]) -> Graph:
 
 
 def misfit(declared: Input, known: Aval, is_batched: bool = False) -> str:
-    """What keeps a value of this shape and dtype from being that of an input; empty where nothing does.
+    """Explain why a value of this shape and dtype cannot bind to the input; empty if it can.
 
-    is_batched: the value's leading axis is a batch, which a declaration does not count.
+    is_batched: the leading axis of the value is a batch, which a declaration does not count.
     """
     shape = known.shape[is_batched:]
     if declared.shape is not None and not _fits(shape, declared.shape):
@@ -67,7 +67,7 @@ def misfit(declared: Input, known: Aval, is_batched: bool = False) -> str:
 
 
 def declaration(declared: Input) -> dict[str, Any]:
-    """An input's declaration as a document has it.
+    """Return the declaration of an input in the form of documents.
 
     >>> declaration(Input("x", (None, 3), DTYPES["float32"]))
     {'shape': [-1, 3], 'dtype': 'float32'}

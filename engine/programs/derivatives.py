@@ -1,7 +1,7 @@
-"""Products with Jacobians and Hessians, and the matrices themselves, of a program: checked and costed before they run.
+"""Jacobians, Hessians and products with them, of a program; the cost is checked before anything runs.
 
-Each is the transform of that name, applied to the program as a function. Matrices that are sparse take few directions
-(see `sparsity`): what no element depends on is then exactly 0.0, also beside infinities, where 0.0 * inf would be NaN.
+Each function applies the transform of its name to the program as a function. Sparse matrices take few directions (see
+`sparsity`): entries outside of the pattern are then exactly 0.0, even if an infinite slope would give 0.0 * inf = NaN.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,8 +21,8 @@ from engine.transforms.derivatives import jacobian as matrices
 from engine.transforms.derivatives import jvp as along
 from engine.transforms.derivatives import vjp as back
 
-#: What was checked; `run` computes a document of values by name, nested as the derivatives are. What is given `along`
-#: are cotangents, tangents or vectors by name.
+#: A checked derivative; `run` returns nested dicts of values by name, and takes cotangents, tangents or vectors by name
+#: as `along`.
 Derivative = CheckedProgram[dict[str, Any]]
 
 
@@ -35,10 +35,14 @@ def vjp(
     many: bool = False,
     **running: Unpack[Running],
 ) -> Derivative:
-    """Cotangents of outputs (or nodes) carried back to `wrt`: {"values", "vjps"}.
+    """Vector-Jacobian products of the program, for cotangents of outputs or nodes: {"values", "vjps"}.
 
-    many: every cotangent has a leading axis of directions, and so has every result.
-    running: batched, train, seed, limits and plans, see `Running`.
+    Args:
+        graph, inputs: the program and a raw value for each of its inputs.
+        cotangents: name -> value of the shape of the output or node.
+        wrt: names of inputs or nodes; None for all floating inputs.
+        many: whether every cotangent, and so every product, has a leading axis of directions.
+        running: batched, train, seed, limits and plans, see `Running`.
 
     Raises:
         AutogradError: of the kind that the wire contract names for the fault.
@@ -48,7 +52,8 @@ def vjp(
     ask.check_known("wrt", wrt or (), ("wrt",))
     ask.faults.check()
     chosen = ask.wrt(wrt)
-    # Their shapes are known with the first interpretation of the program: without rows, this is the one on the tape.
+    # Shapes of nodes are known after the first interpretation of the program, which without a batch is the one on the
+    # tape.
     is_early = ask.call.rows is not None or bool(ask.faults)
     roots = ask.directions("cotangents", cotangents, many=many) if is_early else {}
     of = dict.fromkeys(ask.call.known[name] for name in cotangents)
@@ -78,7 +83,11 @@ def jvp(
     many: bool = False,
     **running: Unpack[Running],
 ) -> Derivative:
-    """Tangents of inputs (or nodes) carried to outputs: {"values", "jvps"}. Arguments as of `vjp`."""
+    """Jacobian-vector products of the program, for tangents of inputs or nodes: {"values", "jvps"}.
+
+    tangents: name -> value of the shape of the input or node.
+    outputs: names of outputs or nodes; None for the program's floating outputs. Other arguments as of `vjp`.
+    """
     ask = Ask(graph, inputs, running)
     names = ask.outputs(outputs)
     ask.check_given("tangents", tangents)
@@ -107,14 +116,14 @@ def jacobian(
     mode: str = "auto",
     **running: Unpack[Running],
 ) -> Derivative:
-    """All derivatives of outputs: {"values", "jacobian": {output: {name: value}}}, of shapes output + input.
+    """Jacobian of outputs: {"values", "jacobian": {output: {name: value}}}, each of shape output shape + input shape.
 
-    mode: "reverse" costs a pass back an element of the outputs, "forward" a pass an element of the inputs, "auto" takes
-        the cheaper. Elements that no element of the other side has in common share a pass where that at least halves
-        their number.
+    mode: "reverse" takes a backward pass for each element of the outputs, "forward" a forward pass for each element of
+        the inputs, "auto" the cheaper one. If the sparsity pattern at least halves the number of passes, elements
+        share passes.
 
     Raises:
-        LimitExceededError: the matrix, or the way to it, is beyond a limit; products with it are not.
+        LimitExceededError: the matrix or its computation exceeds a limit; products with it cost far less.
     """
     ask = Ask(graph, inputs, running)
     if mode not in MODES:
@@ -147,7 +156,7 @@ def hessian(
     wrt: Sequence[str] | None = None,
     **running: Unpack[Running],
 ) -> Derivative:
-    """All second derivatives of one element: {"values", "hessian": {name: {name: value}}, "grads"}."""
+    """Hessian of an output of one element: {"values", "hessian": {name: {name: value}}, "grads"}."""
     ask = Ask(graph, inputs, running)
     root = ask.only_output(of)
     ask.check_known("wrt", wrt or (), ("wrt",))
@@ -185,7 +194,10 @@ def hvp(
     many: bool = False,
     **running: Unpack[Running],
 ) -> Derivative:
-    """Products of the Hessian with vectors, without the matrix: {"values", "hvp", "grads"}. Arguments as of `vjp`."""
+    """Products of the Hessian with vectors, without the matrix: {"values", "hvp", "grads"}.
+
+    vectors: name -> value of the shape of the input or node. Other arguments as of `vjp`.
+    """
     ask = Ask(graph, inputs, running)
     root = ask.only_output(of)
     ask.check_known("wrt", wrt or (), ("wrt",))
@@ -215,26 +227,26 @@ def hvp(
 
 
 def _root(ask: Ask, root: str | None, given: Mapping[str, Any], moved: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
-    """One value, which has one element, and the outputs of the program beside it."""
+    """Return the value `root`, which must have one element, and the outputs of the program."""
     found = ask.at(given, moved)
     ask.one_element(root)
     return found[str(root)], {output.name: found[output.id] for output in ask.call.graph.outputs}
 
 
 def _many(many: bool, f: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """A function that gives (value, derivative, aux) along one direction, for one or many of them."""
+    """Vectorize a function of one direction, which returns (value, derivative, aux), over many if asked to."""
     return vmap(f, out_axes=(None, 0, None)) if many else f
 
 
 def _over_rows_along(ask: Ask, row: Callable[..., Any], steps: Mapping[str, Any], many: bool, out_axes: Any) -> Any:
-    """What a function of the inputs and of directions gives for all rows; shared inputs have shared directions."""
+    """Apply a function of the inputs and directions of one row to all rows; shared inputs have shared directions."""
     axes = {i: int(many) if ask.rows(i, is_cotangent=False) else None for i in steps}
     return ask.function.over_rows(row, (dict(steps), axes), out_axes=out_axes)
 
 
 @contextmanager
 def _suggesting(what: str) -> Iterator[None]:
-    """Adds to a refusal for cost what costs less."""
+    """Add a cheaper alternative to the message of a LimitExceededError."""
     try:
         yield
     except LimitExceededError as error:

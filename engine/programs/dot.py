@@ -7,18 +7,20 @@ import numpy as np
 
 from engine.core.variable import Variable
 
-#: Elements that a label shows without leaving some out.
+#: The most elements that a label shows in full.
 _LARGEST_WHOLE = 16
 _ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n", "\r": r"\n", "&": "&amp;"})
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 
 
 def dot(variable: Variable, verbose: bool = False, names: Mapping[int, str] | None = None) -> str:
-    """The tape behind a variable as DOT text: variables orange, functions lightblue boxes, each once.
+    """Return the tape of a variable as DOT text: variables in orange, functions as lightblue boxes, each once.
 
-    variable: where the tape ends. verbose: labels variables with their values, large arrays abridged, in place of their
-    names. names: by identity, for those that have none of their own. Nodes are numbered from the end of the tape
-    backwards, so that equal tapes give equal text.
+    variable: the end of the tape.
+    verbose: label variables with their values, large arrays abridged, instead of their names.
+    names: id of a variable -> label, for variables without a name.
+
+    Nodes are numbered from the end of the tape backwards, so that equal tapes give equal text.
 
     >>> x = Variable(1.0, name="x")
     >>> print(dot(x + x))
@@ -58,5 +60,5 @@ def _shown(v: Variable) -> str:
 
 
 def escaped(text: str) -> str:
-    """Text inside a quoted label: Graphviz reads backslashes, quotes and HTML's entities there."""
+    """Escape text for a quoted label, where backslashes, quotes and HTML entities have a meaning."""
     return _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", text).translate(_ESCAPES)

@@ -1,4 +1,4 @@
-"""Forward and backward of a program: everything is checked and its cost known before anything runs."""
+"""Values and gradients of a program; it is checked and its cost is known before anything runs."""
 
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,13 +20,13 @@ from engine.programs.executable import CheckedProgram
 from engine.tracers.forward import Forward
 from engine.transforms.calls import ReverseCall, next_level
 
-#: Derivatives beyond grow too large, and mean too little in floating point.
+#: Derivatives of higher order take too many steps and are too inaccurate in floating point.
 HIGHEST_ORDER = 12
 
 
 @dataclass(frozen=True, slots=True)
 class Backward:
-    """What to differentiate: see the fields of the same names in the wire contract."""
+    """Options of a backward pass; see the fields of the same names in the wire contract."""
 
     of: str | None = None
     wrt: tuple[str, ...] | None = None
@@ -34,13 +34,19 @@ class Backward:
     order: int = 1
     create_graph: bool = False
     retain_grad: bool = False
-    #: Whether the program of the gradients has supports (see `masking`), which a picture does without.
+    #: Whether the program of the gradients has supports (see `masking`); a picture is simpler without.
     supports: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """Values by output, gradients by name of `wrt`, all derivatives up to `order`, gradients of every floating node."""
+    """Result of a run.
+
+    values: by output.
+    grads: gradients by name of `wrt`.
+    higher: by name of `wrt`, the derivatives of order 1, 2, ... up to `order`.
+    node_grads: gradients of all floating nodes by id.
+    """
 
     values: dict[str, Value]
     grads: dict[str, Value] | None = None
@@ -50,10 +56,10 @@ class Evaluation:
 
 @dataclass(frozen=True, slots=True)
 class Prepared(CheckedProgram[Evaluation]):
-    """A program that was checked with its inputs; `run` computes. What can be given `along` is another `cotangent`.
+    """A checked program with its inputs, whose `run` takes another `cotangent` as `along`.
 
-    avals: shape and dtype of every input and node, for one row.
-    grad_graph: with create_graph, a program of the gradients.
+    avals: shapes and dtypes of all inputs and nodes, for one row.
+    grad_graph: the program of the gradients, with create_graph.
     """
 
     avals: dict[str, Aval]
@@ -61,13 +67,16 @@ class Prepared(CheckedProgram[Evaluation]):
 
     @property
     def rows(self) -> int | None:
-        """The length of the batch."""
+        """Number of rows of the batch; None without a batch."""
         return self.call.rows
 
 
 @dataclass(frozen=True, slots=True)
 class _Names:
-    """What the values of an answer are called, in order; of higher derivatives how many there are beyond the first."""
+    """Names of the values that a plan computes, in order.
+
+    higher: name -> number of derivatives beyond the first.
+    """
 
     values: tuple[str, ...]
     grads: tuple[str, ...] | None
@@ -75,7 +84,7 @@ class _Names:
     node_grads: tuple[str, ...] | None
 
     def evaluation(self, values: Iterable[Value]) -> Evaluation:
-        """What was asked for, put together from what the plan computes."""
+        """Build the result from the values that the plan computes."""
         found = iter(values)
         outputs = {name: next(found) for name in self.values}
         if self.grads is None:
@@ -94,13 +103,13 @@ def prepare(
     backward: Backward | None = None,
     **running: Unpack[Running],
 ) -> Prepared:
-    """Checks a program with its inputs and finds its cost; nothing is computed.
+    """Check a program with its inputs, trace it and find its cost; nothing is computed.
 
     Args:
         graph: a program.
         inputs: a raw value for each of its inputs.
-        outputs: names to return: None for the program's, "all" for every node.
-        backward: what to differentiate; None for forward only.
+        outputs: names of the values to return: None for the program's outputs, "all" for every node.
+        backward: options of the backward pass; None for values only.
         running: batched, train, seed, limits and plans, see `Running`.
 
     Raises:
@@ -150,7 +159,7 @@ def _differentiated(ask: Ask, backward: Backward, names: Mapping[str, str], of: 
             check()
             if backward.retain_grad:
                 own = [i for node in ask.call.graph.nodes for i in node.ids]
-                # Floating, and not made of literals alone.
+                # Floating nodes, except those on literals alone.
                 retained[:] = [i for i in own if ask.aval(i).is_floating and not ask.aval(i).weak]
                 nodes.update((i, found[i]) for i in retained)
             return found[of], {name: found[i] for name, i in names.items()}
@@ -168,7 +177,7 @@ def _differentiated(ask: Ask, backward: Backward, names: Mapping[str, str], of: 
         }
 
     others = _sources(ask, chosen.values()) if backward.retain_grad else []
-    # A higher derivative is traced back to what the first one was taken by.
+    # The shift must be a step of its own, with respect to which the first derivative can be differentiated.
     shifts = {i: ask.function.shift(i, is_apart=is_higher) for i in (*chosen.values(), *others) if not ask.is_input(i)}
     axes = dict.fromkeys(given_along, 0 if ask.call.rows is not None else None)
     answer = ask.function.over_rows(row, (given_along, axes))
@@ -204,10 +213,10 @@ def _sources(ask: Ask, chosen: Iterable[str]) -> list[str]:
 
 
 def derivatives(trace: Trace, first: Symbol, x: Symbol, order: int) -> list[Symbol]:
-    """Return the first derivative and the others up to an order, each the derivative of the one before along ones.
+    """Return the derivatives of order 1 up to `order`, each the tangent of the one before along ones.
 
-    first: the gradient with respect to x of some scalar. As its derivatives commute, going along ones is what summing
-    over a gradient's elements and taking the gradient again gives.
+    first: the gradient of some scalar with respect to x. Because second derivatives are symmetric, the tangent along
+    ones equals the gradient of the sum of the elements.
     """
     found = [first]
     ones = trace.filled(1.0, x.aval._replace(weak=None))
@@ -222,7 +231,7 @@ def derivatives(trace: Trace, first: Symbol, x: Symbol, order: int) -> list[Symb
 
 
 def _pushed(trace: Trace, y: Symbol, x: Symbol, ones: Symbol, *, is_masked: bool) -> tuple[Symbol, bool]:
-    """The derivative of a step along ones, and whether one with supports may be another."""
+    """Return the tangent of a step along ones, and whether it may differ with supports."""
     forward = Forward(next_level(), "order", through_powers=True)
     moved = forward.pair(x, everywhere(ones) if is_masked else ones)
     with np.errstate(all="ignore"):
@@ -232,7 +241,7 @@ def _pushed(trace: Trace, y: Symbol, x: Symbol, ones: Symbol, *, is_masked: bool
 
 
 def free_name(name: str, taken: Container[str]) -> str:
-    """Return the name itself, with underscores after it while it is taken."""
+    """Return the name with underscores appended until it is free."""
     while name in taken:
         name += "_"
     return name

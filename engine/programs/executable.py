@@ -1,4 +1,4 @@
-"""Executable: a plan with what it is run on, the same plan again and again with other values."""
+"""Executable: a plan with its inputs, to run again and again with other values."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,13 +16,18 @@ from engine.plans.plan import Plan
 from engine.programs.call import ProgramCall
 
 Result = TypeVar("Result")
-#: The names of inputs, and what computes all values from numbers in that order.
+#: Names of inputs, and the function from floats in that order to all values.
 OfNumbers = tuple[Sequence[str], Callable[[Sequence[float]], list[Value]]]
 
 
 @dataclass(frozen=True, slots=True)
 class Direction:
-    """A cotangent, tangent or vector: `key` is its name as an input of the plan, `of` what it belongs to."""
+    """A cotangent, tangent or vector.
+
+    key: its name as an input of the plan.
+    of: the user's name for its primal.
+    is_float32: whether the primal is float32.
+    """
 
     key: str
     of: str
@@ -31,14 +36,14 @@ class Direction:
 
 @dataclass(frozen=True, slots=True)
 class Executable(Generic[Result]):
-    """What is left of a program that was checked: all that a run needs, and nothing else.
+    """A plan with its inputs: everything that a run needs, without the program.
 
-    values: of all inputs of the plan, by their names there; those that were left out have to be given.
-    forms: shapes and dtypes of what may be given.
-    directions: what can be given along, by name.
-    result: what was asked for, put together from what the plan computes.
-    train: random operations are active.
-    seed: of these.
+    values: values of the plan's inputs by name; a run must give those that are missing.
+    forms: shapes and dtypes of the inputs that a run may give, by name.
+    directions: the directions that a run may give as `along`, by name.
+    result: builds the result from the values that the plan computes.
+    train: whether random operations are active.
+    seed: the default seed of random operations.
     """
 
     plan: Plan
@@ -57,7 +62,7 @@ class Executable(Generic[Result]):
         result: Callable[[Iterable[Value]], Result],
         along: Mapping[str, tuple[Direction, Value]],
     ) -> "Executable[Result]":
-        """Return a plan with the inputs of a program and the values of directions."""
+        """Return the executable of a plan, with the inputs of a call and the values of directions."""
         given = call.inputs | {direction.key: value for direction, value in along.values()}
         avals = {key: aval(value) for key, value in given.items()}
         forms = {key: (known.shape, known.dtype) for key, known in avals.items()}
@@ -66,17 +71,20 @@ class Executable(Generic[Result]):
 
     @property
     def nbytes(self) -> int:
-        """What it takes to keep it."""
+        """Size in bytes."""
         return self.plan.nbytes + sum(aval(value).nbytes for value in self.values.values())
 
     @property
     def of_numbers(self) -> OfNumbers | None:
-        """The inputs that it reads and what computes the values that `result` takes, where all are numbers."""
+        """Return the names of inputs and the function from their values to those that `result` takes.
+
+        None if any value is not a float, or if there are directions.
+        """
         computed = self.plan.of_numbers
         return None if computed is None or self.directions else (self.plan.names, computed)
 
     def without_values(self) -> "Executable[Result]":
-        """The same without values of inputs and directions: every run has to be given all of them."""
+        """Return the executable without values of inputs and directions, which every run must then give."""
         return replace(self, values={name: value for name, value in self.values.items() if name not in self.forms})
 
     def run(
@@ -86,16 +94,16 @@ class Executable(Generic[Result]):
         along: Mapping[str, Value] | None = None,
         seed: int | None = None,
     ) -> Result:
-        """Computes.
+        """Run the plan; return the result.
 
         Args:
-            inputs: values in place of those that are kept, of the same shapes and dtypes.
-            along: the same for cotangents, tangents or vectors.
-            seed: of random operations, in place of the one that was given.
+            inputs: values that replace those of inputs, of the same shapes and dtypes.
+            along: values that replace those of cotangents, tangents or vectors.
+            seed: of random operations, in place of the default one.
 
         Raises:
-            InvalidValueError: a value of another name, shape or dtype, or none where one is needed; data on which an
-                operation is not defined.
+            InvalidValueError: a value is missing or has an unknown name or another shape or dtype, or an operation is
+                not defined on the data.
         """
         values = self.values
         if inputs or along:
@@ -138,19 +146,19 @@ class Executable(Generic[Result]):
 
 @dataclass(frozen=True, slots=True)
 class CheckedProgram(Generic[Result]):
-    """A program that was checked with its inputs, and what is ready to be run of it."""
+    """A checked program with its inputs, and its executable."""
 
     call: ProgramCall
     executable: Executable[Result]
 
     @property
     def cost(self) -> Cost:
-        """Of one run."""
+        """Cost of one run."""
         return self.executable.plan.cost
 
     @property
     def source(self) -> str:
-        """The code that is run."""
+        """Return the generated code."""
         return self.executable.plan.source
 
     def run(
@@ -160,12 +168,12 @@ class CheckedProgram(Generic[Result]):
         along: Mapping[str, Value] | None = None,
         seed: int | None = None,
     ) -> Result:
-        """Computes; arguments and errors as of `Executable.run`."""
+        """Run the executable; arguments and errors as of `Executable.run`."""
         return self.executable.run(inputs, along=along, seed=seed)
 
 
 def narrow_fault(field: str, value: Value, of: str) -> str:
-    """Explain why a value is no direction of a float32 value; empty if it is one."""
+    """Explain why a value cannot be a direction of a float32 value (it overflows); empty if it can."""
     with np.errstate(all="ignore"):
         narrow = np.asarray(value, FLOAT32)
     is_beyond = (np.isinf(narrow) & np.isfinite(value)).any()

@@ -1,4 +1,4 @@
-"""A program as a function: of its inputs, and of shifts of its nodes, on values of any kind."""
+"""A program as a function of its inputs and of shifts of its nodes, on tracers of any kind."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,21 +14,22 @@ from engine.tracers.reverse import Tape, Taped
 from engine.transforms.calls import next_level
 from engine.transforms.derivatives import vmap
 
-#: Added to a value it changes no bit of it, not even the sign of a zero.
+#: Adding it to a value changes no bit, not even the sign of a zero.
 NO_SHIFT = -0.0
-#: Ones, one a row of a batch: a random node is made to differ from row to row by them. No name has a space.
+#: Name of an input of ones, one for each row of a batch: multiplied by it, the operands of a random node are batched.
+#: Names of users have no space.
 _EACH_ROW = "each row"
 
 
 class ProgramFunction:
-    """A program on a trace.
+    """A program as a function that records on a trace.
 
     inputs: the symbols of its inputs, by name; those of a batch with the axis of rows.
-    avals: shapes and dtypes of all inputs and nodes, for one row, once it was called.
+    avals: shapes and dtypes of all inputs and nodes, for one row; filled by the first call.
 
     Args:
-        call: the program with what it is run on.
-        trace: where constants stand, and what is computed.
+        call: the program with its inputs.
+        trace: records the constants and the operations.
     """
 
     def __init__(self, call: ProgramCall, trace: Trace) -> None:
@@ -42,10 +43,10 @@ class ProgramFunction:
     def __call__(self, inputs: Mapping[str, Any], shifts: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Return the value of every input and node by name, for one row.
 
-        shifts: what is added to the values of nodes.
+        shifts: values that are added to those of nodes, by id.
 
         Raises:
-            AutogradError: of the kind that the wire contract names for the fault, with the places of the nodes.
+            AutogradError: of the kind that the wire contract names for the fault, with the locations of the nodes.
         """
         given = dict(inputs)
         each_row = given.pop(_EACH_ROW, None)
@@ -59,11 +60,11 @@ class ProgramFunction:
     def over_rows(
         self, f: Any, *further: tuple[Any, Any], out_axes: Any = 0, inputs: Mapping[str, Any] | None = None
     ) -> Any:
-        """Return what a function of the inputs of one row gives for all of them, row by row of a batch.
+        """Apply a function of the inputs of one row to all rows of the batch.
 
-        further: other arguments of the function, each with the axis that counts rows, as of `vmap`.
-        out_axes: as of `vmap`.
-        inputs: values in place of the symbols.
+        further: other arguments of the function, each with its axis of rows, see `vmap`.
+        out_axes: see `vmap`.
+        inputs: values that replace the symbols of the inputs.
         """
         rows, inputs = self._call.rows, dict(self.inputs if inputs is None else inputs)
         if rows is None:
@@ -76,18 +77,18 @@ class ProgramFunction:
         return vmap(f, in_axes, out_axes)(inputs, *(tree for tree, _ in further))
 
     def shift(self, node: str, *, is_apart: bool = False) -> Symbol:
-        """Return what adds nothing to the value of a node; differentiating by it is differentiating by the node.
+        """Return a shift of a node that changes nothing; the derivative with respect to it is that of the node.
 
-        is_apart: it is a step of its own, which the derivative can be traced back to.
+        is_apart: make it a step of its own, with respect to which a derivative can be differentiated again.
         """
         found = self._trace.filled(NO_SHIFT, self.avals[node]._replace(weak=None))
         return self._trace.cut(found) if is_apart else found
 
 
 class _Setting:
-    """What one interpretation has beside the program: see `interpret.Setting`.
+    """Setting of one interpretation on a trace, see `interpreter.Setting`.
 
-    Programs that take gradients themselves run on a tape of their own.
+    Programs that take gradients themselves, by the operation `grad`, run on a tape of their own.
     """
 
     def __init__(self, trace: Trace, shifts: Mapping[str, Any], each_row: Any, has_grad: bool) -> None:
@@ -109,18 +110,18 @@ class _Setting:
         return value if is_mine else self._tape.leaf(value)
 
     def constant(self, value: Value, is_weak: bool) -> Any:
-        """A step of the trace."""
+        """Return a constant of the trace."""
         found = self._trace.constant(value, is_weak)
         return found if self._tape is None else self._on_tape(found)
 
     def result(self, name: str, value: Any) -> Any:
-        """The value of a node, shifted."""
+        """Return the value of a node, shifted."""
         if self._tape is not None:
             value = self._on_tape(value)
         return value + self._shifts[name] if name in self._shifts else value
 
     def random(self, place: int, args: tuple[Any, ...]) -> tuple[tuple[Any, ...], Stream]:
-        """Every row draws numbers of its own, also where the operand is the same for all."""
+        """Return the operands, batched so that every row draws numbers of its own, and the stream of the node."""
         if self._each_row is not None:
             args = tuple(x * CALLS["astype"](self._each_row, str(x.dtype)) if x.dtype.kind == "f" else x for x in args)
         return args, Stream(place)

@@ -1,4 +1,4 @@
-"""Gradients of a program beside central differences of its values."""
+"""Check of the gradients of a program against central differences of its values."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -21,17 +21,21 @@ from engine.programs.function import ProgramFunction
 from engine.transforms.derivatives import jvp, vjp
 from engine.transforms.numerical import Comparison, Difference, Uncertain, central, random_weights
 
-#: Ok where the error is no more than that of central differences themselves.
+#: The largest error of a correct gradient: that of central differences themselves.
 TOLERANCE = 1e-5
-#: A check may run as many times the nodes that a program may have: some microseconds each.
+#: A check may run this many times the limit on nodes; each node takes some microseconds.
 _RUNS = 50
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """The result of a check: `max_error` is relative to max(1, size), `worst` where it is.
+    """Result of a check.
 
-    uncertain: where differences cancel and confirm no gradient; ok is False then.
+    values: by output.
+    ok: whether all gradients were confirmed.
+    max_error: the largest error, relative to max(1, magnitude).
+    worst: the element with this error.
+    uncertain: elements whose differences cancel, so that they confirm no gradient; `ok` is False if there are any.
     """
 
     values: dict[str, Value]
@@ -43,7 +47,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """A check that was prepared; `run` computes."""
+    """A prepared check of gradients, with its cost."""
 
     call: ProgramCall
     cost: Cost
@@ -57,7 +61,7 @@ class Check:
     _eps: float
 
     def run(self) -> Finding:
-        """Compares."""
+        """Compare the gradients with central differences."""
         given = self.call.values() | self._start
         given |= {f"weight {k}": w for k, w in enumerate(self._weights)}
         given |= {f"direction {k}": w for k, w in enumerate(self._directions)}
@@ -88,12 +92,12 @@ def check(
     order: int = 1,
     **running: Unpack[Running],
 ) -> Check:
-    """A check of the gradients of a program's floating outputs, added up, as `backward` gives them.
+    """Prepare a check of the gradients of the sum of a program's floating outputs, as `backward` computes them.
 
-    wrt: inputs or nodes; a node is moved by what is added to it.
-    eps: the step, times the size of an element above 1.
-    order: 2 also compares the derivative of the gradient along a direction.
-    running: batched, train, seed, limits and plans, see `Running`. All is computed in float64.
+    wrt: names of inputs or nodes; a node is moved by adding to it. None for all floating inputs.
+    eps: the step of differences; for elements above 1 it is relative to their magnitude.
+    order: 2 also checks the derivative of the gradient along a direction.
+    running: batched, train, seed, limits and plans, see `Running`. All values are computed in float64.
 
     Raises:
         AutogradError: of the kind that the wire contract names for the fault.
@@ -138,7 +142,7 @@ def _plans(
     directions: Sequence[Value],
     order: int,
 ) -> list[Plan]:
-    """Of all values, of the floating ones, of their weighted gradient, and of its derivative along a direction."""
+    """Return plans for all outputs, the floating ones, their weighted gradient, and its tangent if `order` is 2."""
     trace = call.trace()
     function = ProgramFunction(call, trace)
 

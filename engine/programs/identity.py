@@ -1,4 +1,4 @@
-"""Identity of programs: the public id, a hash of what is written."""
+"""Identity of programs: the public id, a hash of the content as written."""
 
 import hashlib
 import struct
@@ -11,22 +11,22 @@ from engine.core.attributes import Integers
 from engine.core.values import DTYPES, Value
 from engine.graph.ir import Graph, Input, Literal, Node
 
-#: Leads what is hashed: another encoding gets another tag.
+#: Prefix of the hashed bytes; it changes with the encoding.
 _TAG = b"pullback program 1\n"
-#: `p_` and so many hex digits.
+#: Number of hex digits after `p_`.
 _DIGITS = 32
 
 
 def program_id(graph: Graph) -> str:
-    """The public id of a program: `p_` and the first 32 hex digits of SHA-256 over its content as written.
+    """Return the public id of a program: `p_` and the first 32 hex digits of SHA-256 over its content as written.
 
-    What counts: names and declarations of inputs; bound values with their names; nodes in their order, each with its
-    ids, the name of the row (an alias's is its row's), its arguments and those attributes that have not their defaults;
-    constants with dtype, bits and whether they are weak; further names by `b = a`; outputs in their order. What does
-    not: places in a document or text, and the order of inputs, bound values and further names, which are written as
-    objects.
+    It depends on the names and declarations of inputs; bound values with their names; nodes in order, each with its
+    ids, the name of its operation (not the alias that was written), its arguments and its attributes other than
+    defaults; constants with dtype, bits and whether they are weak; aliases of nodes, as in `b = a`; outputs in order.
+    It does not depend on locations in a document or text, nor on the order of inputs, bound values and aliases, which
+    are written as objects.
 
-    Everything is encoded with its type and its length in front, numbers little-endian, floats as IEEE 754 with one NaN:
+    Every item is encoded with a prefix of its type and length, numbers little-endian, floats as IEEE 754 with one NaN:
     the id is the same in every process, on every machine and with every version of Python and NumPy.
 
     >>> from engine.programs.text.expression import parse
@@ -43,12 +43,12 @@ def program_id(graph: Graph) -> str:
 
 
 def sorted_items(named: dict[str, Any]) -> tuple[tuple[str, Any], ...]:
-    """The items of a dict by name."""
+    """Return the items of a dict, sorted by name."""
     return tuple(sorted(named.items(), key=lambda item: item[0]))
 
 
 def changed_attributes(node: Node) -> dict[str, Any]:
-    """The attributes of a node that have not their defaults; the type counts, for 0, 0.0, -0.0 and False differ."""
+    """Return the attributes of a node that differ from their defaults; 0, 0.0, -0.0 and False are all different."""
     if node.op is None or not node.attrs:
         return {}
     defaults = {a.name: a.default for a in node.op.attributes}
@@ -85,7 +85,7 @@ def _literal(literal: Literal) -> bytes:
 
 
 def _constant(value: Value) -> bytes:
-    """A raw value by dtype, shape and little-endian bytes."""
+    """Encode a raw value by dtype, shape and little-endian bytes."""
     array = np.asarray(value)
     if array.dtype.kind == "f":
         array = np.where(np.isnan(array), array.dtype.type(np.nan), array)
@@ -94,9 +94,9 @@ def _constant(value: Value) -> bytes:
 
 
 def _plain(value: Any) -> bytes:
-    """None, bools, numbers, strings, the ellipsis and tuples of these, every one told apart from every other.
+    """Encode None, bools, numbers, strings, the ellipsis and tuples of these, each distinct from every other.
 
-    Arrays of integers are nested tuples of them.
+    Arrays of integers are encoded as nested tuples.
     """
     if type(value) is Integers:
         value = value.nested()

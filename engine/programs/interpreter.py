@@ -1,4 +1,4 @@
-"""Runs a graph node by node on whatever its inputs are: tracers of any kind, to look ahead or to differentiate."""
+"""Interpreter: run a graph node by node on tracers of any kind."""
 
 from collections.abc import Mapping
 from typing import Any, Protocol
@@ -12,28 +12,28 @@ from engine.graph.names import is_generated
 
 
 class Setting(Protocol):
-    """What a program is run in: what stands for its constants and results."""
+    """Setting of an interpretation: represents constants and results as tracers."""
 
     def constant(self, value: Value, is_weak: bool) -> Any:
-        """What stands for a constant; `is_weak` for a Python number that takes the dtype of what it meets."""
+        """Return the tracer of a constant; `is_weak` for a Python number, which takes the dtype of other operands."""
 
     def result(self, name: str, value: Any) -> Any:
-        """What stands for the output of a node."""
+        """Return the tracer to use for an output of a node."""
 
     def random(self, place: int, args: tuple[Any, ...]) -> tuple[tuple[Any, ...], Any]:
-        """The operands of a random node, and where it draws from; `place` is its place in the graph."""
+        """Return the operands and the random stream of a node; `place` is its index in the graph."""
 
 
 def interpret(graph: Graph, inputs: Mapping[str, Any], setting: Setting) -> dict[str, Any]:
-    """The value of every input and node by name.
+    """Return the value of every input and node by name.
 
     Args:
         graph: a program.
-        inputs: what stands for each of its inputs.
-        setting: what the program is run in.
+        inputs: a tracer for each of its inputs, by name.
+        setting: represents constants and results.
 
     Raises:
-        AutogradError: naming the nodes: the first kind of fault, with all its places.
+        AutogradError: nodes are at fault; all faults of the first kind are reported, with their nodes.
     """
     values = dict(inputs)
     faults = Faults()
@@ -76,7 +76,7 @@ def _constant(literal: Literal, node: Node, values: dict[str, Any], setting: Set
         target = np.result_type(*others)
         if target == FLOAT32 or (target == INT64 and literal.is_integral):
             adapted = value.astype(target)
-            # Integers that float32 does not hold may be indices: they stay what they are.
+            # Integers that float32 cannot represent may be indices: they keep their dtype.
             if not literal.is_integral or np.array_equal(adapted, value):
                 value = adapted
     return setting.constant(value, False)

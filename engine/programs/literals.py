@@ -1,7 +1,7 @@
-"""Values of documents -> literals: numbers, words for those that JSON lacks, nested lists and array objects.
+"""Decode values of documents to literals: numbers, words such as "NaN", nested lists and array objects.
 
-Lists are flattened level by level and looked at by type, which runs at C's speed and never recurses; Python walks over
-elements only to name the one that is wrong.
+Lists are flattened level by level and checked by type, which runs in C and never recurses; Python loops over elements
+only to find the one at fault.
 """
 
 import base64
@@ -30,19 +30,19 @@ ARRAY_FIELDS = ("shape", "dtype", "data", "base64")
 _EXPECTED = (
     'expected a number, true, false, "NaN", "Infinity" or "-Infinity", a nested list of these or an array object'
 )
-#: Integers from here on are floats, as they are for most readers of JSON.
+#: Integers of at least this magnitude become floats, as in most readers of JSON.
 _TOO_LARGE = 2**63
 _BYTES = (bytes, bytearray, memoryview)
 
 
 def decode_value(value: Any, loc: Loc = (), dtype: DType | None = None) -> Literal:
-    """A value of a document as a literal: weak, unless it is an array object or a dtype is asked for.
+    """Decode a value of a document to a literal, which is weak unless it is an array object or a dtype is given.
 
     value: a number, bool or word, nested lists of them, or an array object with `shape`, `dtype` and `data` (a flat
         list, or little-endian bytes) or `base64`.
-    loc: its place; the index of an element that is wrong is added.
-    dtype: what it has to become. Numbers are read as the nearest of a floating dtype, as all decimals are; what would
-        lose more (a fraction, NaN or size) is refused, and an array of another dtype converts exactly or not at all.
+    loc: its path; errors add the index of the element at fault.
+    dtype: the dtype to convert to. Numbers are rounded to a floating dtype, as all decimals are; a conversion that
+        loses a fraction, NaN or magnitude is refused. An array of another dtype must convert exactly.
 
     Raises:
         InvalidValueError: it is none of these, is ragged, mixes bools with numbers, or does not convert.
@@ -69,7 +69,7 @@ def decode_value(value: Any, loc: Loc = (), dtype: DType | None = None) -> Liter
 
 
 def strong_value(literal: Literal) -> Value:
-    """The raw value of a literal by itself: a number is float64, true and false are bool.
+    """Return the raw value of a literal without other operands: a number is float64, true and false are bool.
 
     >>> strong_value(decode_value(3)), strong_value(decode_value(True))
     (3.0, array(True))
@@ -79,7 +79,7 @@ def strong_value(literal: Literal) -> Value:
 
 
 def described(value: Any) -> str:
-    """A part of a document as it is written there, short enough for a message."""
+    """Return a part of a document as it is written there, shortened for a message."""
     match value:
         case None | True | False:
             return {None: "null", True: "true", False: "false"}[value]
@@ -114,7 +114,7 @@ def _frozen(array: Array, is_weak: bool, is_integral: bool = False) -> Literal:
 
 
 def _flattened(value: list[Any], loc: Loc) -> tuple[list[Any], tuple[int, ...], set[type]]:
-    """The elements of nested lists, their shape, and the types of elements."""
+    """Return the elements of nested lists, their shape, and the set of types of the elements."""
     level = value
     shape: tuple[int, ...] = (len(value),)
     kinds = _kinds(level)
@@ -130,7 +130,7 @@ def _flattened(value: list[Any], loc: Loc) -> tuple[list[Any], tuple[int, ...], 
 
 
 def _kinds(items: list[Any]) -> set[type]:
-    """The types of some values; mostly there is one, and to count it is faster than to collect all."""
+    """Return the set of types of some values; usually there is one, and counting it is faster than collecting all."""
     first = type(items[0]) if items else float
     return {first} if countOf(map(type, items), first) == len(items) > 0 else set(map(type, items))
 
@@ -149,7 +149,7 @@ def _fail_ragged(level: list[Any], shape: tuple[int, ...], loc: Loc) -> Never:
 def _without_words(
     leaves: list[Any], kinds: set[type], shape: tuple[int, ...], loc: Loc
 ) -> tuple[list[Any], set[type]]:
-    """Elements with words replaced by their numbers, once it is sure that all of them are values of one sort."""
+    """Replace words by their numbers, after checking that all elements are numbers or words, or all are bools."""
     odd = _first(
         leaves, lambda item: type(item) not in (int, float, bool) and not (type(item) is str and item in WORDS)
     )
@@ -163,9 +163,9 @@ def _without_words(
 
 
 def _array(leaves: list[Any], kinds: set[type], dtype: DType, shape: tuple[int, ...], loc: Loc) -> Array:
-    """Elements of one sort as an array."""
+    """Convert elements, all numbers or all bools, to an array of a shape and dtype."""
     if dtype == INT64 and kinds == {int, float}:
-        # Through floats, large integers would not be exact.
+        # Conversion by way of floats would round large integers.
         leaves = [int(item) if type(item) is float and item.is_integer() else item for item in leaves]
         kinds = set(map(type, leaves))
     if dtype == INT64 and kinds == {int}:
@@ -174,7 +174,7 @@ def _array(leaves: list[Any], kinds: set[type], dtype: DType, shape: tuple[int, 
         except OverflowError:
             _fail_conversion(_first(leaves, lambda item: not -(2**63) <= item < 2**63), leaves, dtype, shape, loc)
     try:
-        # Unlike `np.array`, it does not look for a dtype first: a quarter less time.
+        # Unlike `np.array`, it need not find a dtype first, which saves a quarter of the time.
         array = np.fromiter(leaves, BOOL if bool in kinds else FLOAT64, len(leaves))
     except OverflowError:
         _fail_conversion(_first(leaves, _overflows), leaves, FLOAT64, shape, loc)
@@ -191,13 +191,13 @@ def _array(leaves: list[Any], kinds: set[type], dtype: DType, shape: tuple[int, 
 
 
 def _recast(array: Array, dtype: DType, loc: Loc) -> Array:
-    """The same numbers in another dtype, exactly."""
+    """Convert an array to another dtype, exactly."""
     with np.errstate(all="ignore"):
         there = array.astype(dtype)
         back = there.astype(array.dtype)
     exact = (back == array) | ((array != array) & (there != there))
     if array.dtype == INT64 and dtype.kind == "f":
-        # Where the float is 2**63, the way back is undefined.
+        # A float of 2**63 has no defined conversion back.
         exact &= there < 2.0**63
     if array.dtype.kind == "f" and dtype == INT64:
         exact &= (-(2.0**63) <= array) & (array < 2.0**63)
@@ -207,7 +207,7 @@ def _recast(array: Array, dtype: DType, loc: Loc) -> Array:
 
 
 def _array_object(value: dict[Any, Any], loc: Loc) -> Array:
-    """An array object: every field is checked against the others before anything of its size is made."""
+    """Decode an array object; check its fields against each other before anything of its size is allocated."""
     for key in value:
         if key not in ARRAY_FIELDS:
             known = nearest(str(key), list(ARRAY_FIELDS)) or f"; an array object has {', '.join(ARRAY_FIELDS)}"
@@ -244,7 +244,7 @@ def _shape(given: Any, itemsize: int, loc: Loc) -> tuple[int, ...]:
             _fail(f"length {described(length)} of axis {axis}; expected an integer from 0", (*loc, axis))
     if len(given) > MAX_AXES:
         _fail(f"shape has {len(given)} axes; at most {MAX_AXES} are possible", loc)
-    # An empty array's other lengths count as well.
+    # The other lengths of an empty array count as well.
     if math.prod(length for length in given if length) * itemsize >= 2**63:
         _fail("shape is larger than any memory", loc)
     return tuple(given)
@@ -267,7 +267,7 @@ def _from_bytes(data: memoryview, what: str, dtype: DType, shape: tuple[int, ...
     if dtype == BOOL and (np.frombuffer(data, np.uint8) > 1).any():
         _fail(f"{what} holds bytes other than 0 and 1; those of bool are these", loc)
     array = np.frombuffer(data, dtype.newbyteorder("<")).astype(dtype, copy=False)
-    # What lies askew in a body is copied once: NumPy would copy it at every use, and round sums in another order.
+    # Copy unaligned data once: NumPy would copy it at every use, and sum in another order.
     return (array if array.flags.aligned else array.copy()).reshape(shape)
 
 
@@ -284,7 +284,7 @@ def _fail_conversion(i: int, items: Sequence[Any], dtype: DType, shape: tuple[in
 
 
 def _first(items: Iterable[Any], is_odd: Callable[[Any], bool]) -> int:
-    """The place of the first item of a kind, -1 where there is none."""
+    """Return the index of the first odd item, or -1 if there is none."""
     return next((i for i, item in enumerate(items) if is_odd(item)), -1)
 
 
@@ -297,7 +297,7 @@ def _overflows(number: float) -> bool:
 
 
 def _index(i: int, shape: tuple[int, ...]) -> list[int]:
-    """Where the i-th of all items that lie `len(shape)` deep is."""
+    """Return the multi-index of the i-th item in C order, in nested lists of that shape."""
     index: list[int] = []
     for length in reversed(shape):
         i, rest = divmod(i, length)
@@ -306,5 +306,5 @@ def _index(i: int, shape: tuple[int, ...]) -> list[int]:
 
 
 def _shown(items: Sequence[Any], i: int, shape: tuple[int, ...]) -> str:
-    """An item and, inside a list, where it is."""
+    """Describe an item, with its index if it is in a list."""
     return described(items[i]) + (f" at index {_index(i, shape)}" if shape else "")

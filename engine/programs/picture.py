@@ -16,12 +16,12 @@ _LARGEST_SHOWN = 4
 
 
 def derivative(graph: Graph, order: int, wrt: str | None = None, limits: Limits | None = None) -> Graph:
-    """The program of the n-th derivative: the gradients of its only output, from order 2 on with respect to one name.
+    """Return the program of the n-th derivative of a program's only output; from order 2 on with respect to one name.
 
     Inputs whose shapes are not declared count as scalars, free lengths as 1.
 
     Raises:
-        BadAttributeError: an order that is not from 0 to 12.
+        BadAttributeError: the order is not from 0 to 12.
         AutogradError: as `evaluate.prepare`.
     """
     if not 0 <= order <= HIGHEST_ORDER:
@@ -41,9 +41,9 @@ def derivative(graph: Graph, order: int, wrt: str | None = None, limits: Limits 
 
 
 def dot(graph: Graph) -> str:
-    """A program as DOT text: values orange, operations lightblue boxes, in the order of the nodes.
+    """Return a program as DOT text: values in orange, operations as lightblue boxes, in the order of the nodes.
 
-    Values have the names that the user gave; constants are shown where they are small.
+    Values are labelled with the names that the user gave, large constants with their dtype and shape.
 
     >>> from engine.programs.text.expression import parse
     >>> print(dot(parse("y = 2 * x")))

@@ -1,4 +1,4 @@
-"""Python functions and tapes as programs: a function called on symbols, or what a variable was computed from."""
+"""Python functions and tapes as programs: trace a function on symbols, or read the tape of a variable."""
 
 import inspect
 from collections.abc import Callable
@@ -21,12 +21,12 @@ _TAPE = 1
 
 
 def trace(f: Callable[..., Any], *examples: Any, limits: Limits | None = None) -> Graph:
-    """The program that a Python function computes for arguments of these shapes and dtypes.
+    """Trace a Python function for arguments of these shapes and dtypes; return it as a program.
 
     f: called once, with symbols in place of arguments; it cannot branch on their values.
     examples: for each argument a value, or lists, tuples and dicts of values; only shapes and dtypes count. Inputs are
-        called as the function's parameters, with the keys of what is inside after an underscore: `w_0`, `w_bias`.
-    Returns a program whose outputs are `out`, or `out_` and the keys of a list, tuple or dict that f returns.
+        named after the parameters of the function, and keys are appended after an underscore: `w_0`, `w_bias`.
+    The outputs of the program are `out`, or `out_` and the keys of the list, tuple or dict that f returns.
 
     >>> from engine import functions as F
     >>> from engine.programs.text.write import as_text
@@ -34,7 +34,7 @@ def trace(f: Callable[..., Any], *examples: Any, limits: Limits | None = None) -
     square(sin(x * w_a))
 
     Raises:
-        InvalidValueError: the function branches on a value, or returns what is no value.
+        InvalidValueError: the function branches on a value, or returns an object that is not a value.
         LimitExceededError: it has too many operations.
     """
     recorder, tape = Trace(limits), Tape(_TAPE, "trace")
@@ -64,9 +64,9 @@ def trace(f: Callable[..., Any], *examples: Any, limits: Limits | None = None) -
 
 
 def read_tape(variable: Variable, limits: Limits | None = None) -> Graph:
-    """What a variable was computed from, as a program whose output is `out`.
+    """Return the tape of a variable as a program whose output is `out`.
 
-    Leaves that have names are its inputs, with their shapes and dtypes; all others are bound to their values.
+    Named leaves are its inputs, with their shapes and dtypes; other leaves are bound to their values.
 
     >>> from engine.programs.text.write import as_text
     >>> x, w = Variable(2.0, name="x"), Variable(3.0)
@@ -75,7 +75,7 @@ def read_tape(variable: Variable, limits: Limits | None = None) -> Graph:
     x * x1 + 1.0 {'x1': 3.0}
 
     Raises:
-        InvalidValueError: two leaves have one name, or one that a program cannot have.
+        InvalidValueError: two leaves have the same name, or a name is not valid in a program.
     """
     nodes = _computed_from(variable)
     leaves = _leaf_names([v for v in nodes if v.creator is None])
@@ -90,7 +90,7 @@ def read_tape(variable: Variable, limits: Limits | None = None) -> Graph:
 
 
 def _computed_from(variable: Variable) -> list[Variable]:
-    """All that a variable was computed from and itself, operands before results."""
+    """Return the variables on the tape of a variable, with itself, operands before results."""
     found = {variable: None}
     pending = [variable]
     while pending:
@@ -102,7 +102,7 @@ def _computed_from(variable: Variable) -> list[Variable]:
 
 
 def _leaf_names(leaves: list[Variable]) -> dict[Variable, str]:
-    """Each leaf's own name; `x1, x2, ...` for those that have none."""
+    """Return the name of each leaf; `x1, x2, ...` for those without."""
     named: dict[str, Variable] = {}
     for v in leaves:
         if v.name is not None and named.setdefault(_checked(v.name), v) is not v:
@@ -112,7 +112,7 @@ def _leaf_names(leaves: list[Variable]) -> dict[Variable, str]:
 
 
 def _symbol(recorder: Trace, tape: Tape, value: Any) -> Symbol:
-    """What a function returned, as a step."""
+    """Return a result of the function as a step of the trace."""
     value = tape.data(value)
     if isinstance(value, Tracer):
         value.check_alive()
@@ -124,7 +124,7 @@ def _symbol(recorder: Trace, tape: Tape, value: Any) -> Symbol:
 
 
 def _parameters(f: Callable[..., Any], n: int) -> list[str]:
-    """Names for so many positional arguments."""
+    """Return names for `n` positional arguments."""
     names: list[str] = []
     for parameter in inspect.signature(f).parameters.values():
         if parameter.kind is parameter.VAR_POSITIONAL:

@@ -1,4 +1,4 @@
-"""Transforms: functions of functions, from their derivatives to compiled code."""
+"""Transforms of functions: derivatives, vectorization, compilation and numerical checks."""
 
 from engine.transforms import numerical
 from engine.transforms.compilation import compile, compiled, descent

@@ -1,4 +1,4 @@
-"""Entry: a program as a function of Python's own arguments, in whatever containers they come."""
+"""Entry: generated code that unpacks Python arguments, runs a plan and packs the results."""
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import repeat
@@ -19,7 +19,7 @@ from engine.plans.trace import Trace
 
 Function = Callable[..., Any]
 
-#: Python's and NumPy's scalars that become arrays of a dtype.
+#: Types of Python and NumPy scalars that become arrays of a dtype.
 _SCALARS: dict[DType, frozenset[type]] = {
     BOOL: frozenset([bool, np.bool_]),
     INT64: frozenset([np.int8, np.int16, np.int32, np.int64, np.uint8, np.uint16, np.uint32]),
@@ -28,20 +28,22 @@ _SCALARS: dict[DType, frozenset[type]] = {
 
 
 class OtherFormError(Exception):
-    """Arguments have not the form that code was made for."""
+    """Raised by generated code: the arguments do not have the form that it was generated for."""
 
 
 class Entry:
-    """The code for one form of arguments.
+    """Generated code for one form of arguments.
 
-    function: takes the arguments apart, makes sure that they have that form, computes, and puts results together;
-        raises OtherFormError for arguments of another form.
+    function: unpacks positional arguments, checks their form, computes, and packs the results; raises OtherFormError
+        for arguments of another form.
+    nbytes: size in bytes, estimated.
 
     Args:
-        trace, outputs: what is computed; inputs are called x and the number of the leaf.
-        args: arguments in that form.
-        avals: of all leaves, those of keywords after these.
-        y: the result, whose leaves are the outputs.
+        trace: the trace; its inputs are called `x` and the number of the leaf.
+        outputs: the values to compute.
+        args: positional arguments of that form.
+        avals: shapes and dtypes of all leaves, first those of positional arguments, then those of keywords.
+        y: the result of the function, with the outputs as leaves.
     """
 
     def __init__(
@@ -58,11 +60,11 @@ class Entry:
 
     @property
     def source(self) -> str:
-        """The code that computes."""
+        """Return the code of the plan."""
         return self._plan.source
 
     def run(self, values: Sequence[Value]) -> Any:
-        """The result, from the leaves of all arguments."""
+        """Run the plan on the leaves of all arguments; return the result in its containers."""
         return trees.filled(self._form, iter(self._plan.fresh(*(values[k] for k in self._leaves))))
 
     def _written(
@@ -97,7 +99,7 @@ class Entry:
 
 
 def _packed(code: Code, tree: Any, leaves: Iterator[str]) -> str:
-    """An expression for what has these leaves, in its containers."""
+    """Return an expression that packs leaves into the containers of `tree`."""
     if tree is None:
         return "None"
     if isinstance(tree, dict):
@@ -112,7 +114,7 @@ def _packed(code: Code, tree: Any, leaves: Iterator[str]) -> str:
 
 
 class _Reader:
-    """Writes how arguments are taken apart, and that those of another form are refused."""
+    """Writer of the code that unpacks arguments and raises OtherFormError for those of another form."""
 
     def __init__(self, code: Code, avals: Sequence[Aval], inputs: dict[int, str]) -> None:
         self._code = code
@@ -122,7 +124,7 @@ class _Reader:
         self._containers = 0
 
     def read(self, tree: Any, text: str) -> None:
-        """One argument, or what is inside of one, called `text`."""
+        """Write the code for an argument or a part of one, which `text` evaluates to."""
         if tree is None:
             self._unless(f"{text} is None")
         elif isinstance(tree, dict):
@@ -156,7 +158,7 @@ class _Reader:
         self._leaves += 1
         self._code.add(f"{INDENT}{name} = {text}")
         if known.weak is float:
-            # A number is a float already, or becomes one.
+            # A Python number becomes a float if it is not one.
             numbers = f"type({name}) is int or {self._is_array(name, Aval((), FLOAT64))}"
             self._converted(f"type({name}) is float", numbers, name, f"{self._named('as_raw', as_raw)}({name})")
         elif known == Aval((), FLOAT64):
@@ -182,7 +184,7 @@ class _Reader:
         self._code.add(f"{indent}{INDENT}raise OtherFormError")
 
     def _converted(self, is_so: str, can_be: str, name: str, text: str) -> None:
-        """A leaf that has its form, or one that is brought to it."""
+        """Write the code that converts a leaf unless `is_so`, if it `can_be` converted, by the expression `text`."""
         self._code.add(f"{INDENT}if not ({is_so}):")
         self._unless(can_be, 2 * INDENT)
         self._code.add(f"{2 * INDENT}{name} = {text}")

@@ -1,4 +1,4 @@
-"""Which axis of each value counts rows, where they come from and where they go."""
+"""Axes of `vmap`: match `in_axes` and `out_axes` to values, and move axes of rows."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,7 +11,13 @@ from engine.tracers.batching import Batch
 
 
 def axes_of(name: str, axes: Any, tree: Any) -> list[int | None]:
-    """For each leaf of a tree its axis; a number or None stands for all that is below it."""
+    """Return the axis of each leaf of a tree; an axis or None in place of a subtree holds for all its leaves.
+
+    name: "in_axes" or "out_axes", for messages.
+
+    Raises:
+        BadAttributeError: the axes do not have the form of the tree or its outer part.
+    """
     if axes is None or (isinstance(axes, int) and not isinstance(axes, bool)):
         return [axes] * len(trees.leaves(tree))
     items = list(tree.values()) if isinstance(tree, dict) else tree
@@ -25,7 +31,12 @@ def axes_of(name: str, axes: Any, tree: Any) -> list[int | None]:
 
 
 def count_rows(values: Sequence[Any], axes: Sequence[int | None]) -> int:
-    """The number of rows, which all that have such an axis agree on."""
+    """Return the number of rows: the length of the given axes, which must all agree.
+
+    Raises:
+        BadAttributeError: no value has an axis of rows.
+        ShapeMismatchError: a value has no such axis, or the lengths differ.
+    """
     lengths = []
     for x, axis in zip(values, axes, strict=True):
         if axis is not None:
@@ -41,7 +52,12 @@ def count_rows(values: Sequence[Any], axes: Sequence[int | None]) -> int:
 
 
 def gathered(batch: Batch, y: Any, axis: int | None) -> Any:
-    """A result of all rows, whose axis is where it is wanted; None where all rows are alike."""
+    """Return the result for all rows, with their axis at `axis`; None for a result that all rows share.
+
+    Raises:
+        BadAttributeError: the axis is None, but the result differs from row to row.
+        ShapeMismatchError: the result has no such axis.
+    """
     if axis is not None:
         return moved(batch.unwrap(y), 0, axis)
     if batch.holds(y):
@@ -50,7 +66,11 @@ def gathered(batch: Batch, y: Any, axis: int | None) -> Any:
 
 
 def moved(x: Any, source: int, target: int) -> Any:
-    """A value with one of its axes at another place."""
+    """Move one axis of a value to another position.
+
+    Raises:
+        ShapeMismatchError: the value has no such axis.
+    """
     ndim = len(shape_of(x))
     for axis in (source, target):
         if not -ndim <= axis < ndim:

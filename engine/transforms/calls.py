@@ -1,4 +1,4 @@
-"""Calls of Python functions on tracers: arguments value_of apart, results put together, and the way back or forward."""
+"""Calls of Python functions on tracers: unpack arguments, pack results, and run backward and forward passes."""
 
 import itertools
 import math
@@ -31,20 +31,22 @@ from engine.tracers.reverse import Tape, Taped
 
 Function = Callable[..., Any]
 
-#: Numbers of levels, of which only the order counts: what begins later is inside of what is at work, in any thread.
+#: Levels of transforms, of which only the order counts: a transform that begins later is inside of those running.
 _levels = itertools.count(1)
 
 
 def next_level() -> int:
-    """A level above all that there are."""
+    """Return a level above all levels in use."""
     return next(_levels)
 
 
 def answer(tree: Any, lowered: Callable[[Any], Any]) -> Any:
-    """The aux of a transform that has ended, `lowered` from its tracers to the values outside of it.
+    """Return the aux result of a transform that has ended, with `lowered` applied to its tracers.
+
+    lowered: returns the value of a tracer outside of the transform.
 
     Raises:
-        LeakedValueError: a part of it belongs to a transform that ended before.
+        LeakedValueError: a leaf belongs to a transform that ended before.
         InvalidValueError: see `check_hidden`.
     """
     found = trees.mapped(lowered, tree)
@@ -56,10 +58,10 @@ def answer(tree: Any, lowered: Callable[[Any], Any]) -> Any:
 
 
 def check_hidden(tree: Any) -> None:
-    """Make sure that no value of a transform that has ended is where it is not taken out.
+    """Check that no tracer of a transform that has ended is hidden where results are not unpacked.
 
     Raises:
-        InvalidValueError: one is the key of a dict, or in a set.
+        InvalidValueError: a tracer is a key of a dict, or is in a set, a deque or an array of objects.
     """
     if isinstance(tree, Tracer):
         return
@@ -80,7 +82,11 @@ def check_hidden(tree: Any) -> None:
 
 
 class ReverseCall:
-    """A function called on a tape: its result, and the way back from it."""
+    """Call of a function on a tape, and backward passes from its result.
+
+    chosen: the arguments to differentiate with respect to. xs: their leaves on the tape.
+    y: the result, with leaves on the tape. aux: the aux result, off the tape.
+    """
 
     def __init__(
         self,
@@ -107,14 +113,16 @@ class ReverseCall:
         self.aux = answer(aux, self.tape.data) if has_aux else None
 
     def result(self, value: Any) -> Any:
-        """A value without the tape."""
+        """Return a value of the result off the tape, for the user."""
         return plain(self.tape.data(value))
 
     def cotangents(
         self, pairs: Sequence[tuple[Any, Any]], wanted: Sequence[Any] | None = None, **options: bool
     ) -> list[Any]:
-        """What comes back to every leaf of the arguments, or to other values that the function had.
+        """Run a backward pass; return the cotangents of the leaves of the arguments, or of other values on the tape.
 
+        pairs: values with their cotangents.
+        wanted: the values on the tape whose cotangents to return; None for the leaves of the arguments.
         options: those of `backward.gradients`.
         """
         self.tape.check_fresh()
@@ -129,13 +137,13 @@ class ReverseCall:
         return isinstance(x, Taped) and x.recorder is self.tape
 
     def back(self, pairs: Sequence[tuple[Any, Any]]) -> Any:
-        """The same in the form of the arguments."""
+        """Run a backward pass; return the cotangents of the arguments in their form."""
         return trees.filled(self.chosen, map(plain, self.cotangents(pairs)))
 
     def rows(self, basis: Basis | None = None) -> Any:
-        """The Jacobian, by a batched pass back for each output, or for many at once.
+        """Return the Jacobian, by batched backward passes over groups of outputs.
 
-        basis: directions for all outputs together.
+        basis: directions for all outputs together; None for the directions along each element.
         """
         ys = trees.leaves(self.y)
         for y in ys:
@@ -156,7 +164,7 @@ class ReverseCall:
 def jacobian(
     f: Function, args: Sequence[Any], keywords: dict[str, Any], argnums: Any, mode: str, has_aux: bool, transform: str
 ) -> Any:
-    """The Jacobian by passes back, or forward, whichever are fewer where the mode leaves it open."""
+    """Return the Jacobian, by backward or by forward passes; by whichever are fewer if the mode is "auto"."""
     chosen, places = choose(args, argnums)
 
     def call(values: Sequence[Any]) -> tuple[Any, Any]:
@@ -187,7 +195,7 @@ def _by_columns(
     has_aux: bool,
     transform: str,
 ) -> Any:
-    """The Jacobian, by a batched forward pass for each leaf of the arguments, or for many at once."""
+    """Return the Jacobian, by batched forward passes over groups of leaves of the arguments."""
     is_shared = basis is not None and basis.is_shared
     rows: list[list[Any]] = []
     start = 0
@@ -206,18 +214,18 @@ def _by_columns(
     return (result, aux) if has_aux else result
 
 
-#: As many numbers have a pass of their own, which needs no batch: a trace of numbers stays one.
+#: The most numbers that have a pass each, without a batch, so that a trace of scalars stays one.
 _MOST_PASSES = 8
 
 
 def _grouped(values: Sequence[Any]) -> list[list[Any]]:
-    """Values that share a batched pass."""
+    """Divide values into groups that share a batched pass."""
     is_few = len(values) <= _MOST_PASSES and all(size(x) == 1 for x in values)
     return [[x] for x in values] if is_few else [list(values)]
 
 
 def _basis(values: Sequence[Any]) -> Basis:
-    """Directions along all elements of some values, as constants of a trace where there is one below."""
+    """Return directions along all elements of some values, as constants of a trace if the values are symbols of one."""
     below = values[0] if values else None
     while isinstance(below, Tracer) and type(below) is not Symbol:
         below = below.held[0]
@@ -229,7 +237,12 @@ def _aval(x: Any) -> Aval:
 
 
 class Pushed(NamedTuple):
-    """A call along tangents: the result, aux, and for each leaf of the result its primal and its tangent (or None)."""
+    """Result of a call along tangents.
+
+    y: the result. aux: the aux result.
+    primals, tangents: for each leaf of the result; a tangent of None is zero.
+    has_choices: whether supports may change the tangents.
+    """
 
     y: Any
     aux: Any
@@ -245,12 +258,13 @@ def pushed(
     transform: str,
     wrap: Callable[[Any], Any] = everywhere,
 ) -> Pushed:
-    """Call a function along tangents, with supports where they make a difference (then it is called once more).
+    """Call a function along tangents; if a tangent of the result is not finite, call it again with supports.
 
     call: takes values of the leaves of the arguments; returns the result and aux.
-    tangents: for each leaf, None for zeros.
-    transform: what users call it.
-    wrap: `masking.nonzero` where zeros of the tangents are structural ones.
+    xs: the leaves of the arguments.
+    tangents: their tangents; None for zeros.
+    transform: the name that users call it by.
+    wrap: adds the supports to a tangent; `masking.nonzero` if its zeros are structural.
     """
     calls: list[Pushed] = []
 
@@ -259,7 +273,7 @@ def pushed(
         return calls[-1].tangents
 
     found = settled([*xs, *tangents], run, lambda: calls[-1].has_choices or wrap is nonzero)
-    # Supports change tangents alone, and what was computed for the first call needs none.
+    # Supports change tangents only; primals and aux are those of the first call.
     return calls[0]._replace(tangents=found)
 
 
@@ -285,9 +299,9 @@ def _along(
     count: int | None,
     transform: str,
 ) -> tuple[Any, Any, list[Any]]:
-    """The result along so many directions of a basis, aux, and for each leaf of the result all its tangents.
+    """Return the result along the directions of a basis, aux, and for each leaf of the result all its tangents.
 
-    count: None for one direction, without an axis for them.
+    count: the number of directions; None for one direction without an axis.
     """
     batch = None if count is None else Batch(next_level(), count)
     seeds = [t if t is None or batch is None else batch.wrap(t) for t in directions]
@@ -305,7 +319,10 @@ def _along(
 def _shared(
     xs: Sequence[Any], call: Callable[[Sequence[Any]], tuple[Any, Any]]
 ) -> tuple[Basis, Basis] | tuple[None, None]:
-    """Directions along the arguments and along the results, where a trace shows which of them can share one."""
+    """Return the bases of shared directions along the arguments and along the results.
+
+    (None, None) if the arguments are not on a trace, or if the sparsity pattern is not worth it.
+    """
     trace = _trace_of(xs[0]) if xs else None
     if trace is None or size(list(xs)) < SMALLEST or any(_trace_of(x) is not trace for x in xs):
         return None, None
@@ -313,11 +330,11 @@ def _shared(
     alone = xs
     looked_at = trace
     if any(type(x) is not Symbol for x in xs):
-        # One row of a batch, on a trace of its own.
+        # Trace one row of a batch on a separate trace, to find its pattern.
         looked_at = Trace(trace.limits, next_level(), takes_foreign=True)
         alone = [looked_at.input(f"x{k}", _aval(x)) for k, x in enumerate(xs)]
     elif not all(trace.steps[x.place].name for x in xs) or len({x.place for x in xs}) < len(xs):
-        # What is computed from another step may have been simplified to what does not read it.
+        # Simplification may bypass a step that was computed from others; a cut cannot be bypassed.
         alone = [trace.cut(x) for x in xs]
     ys = [value_of(leaf) for leaf in trees.leaves(call(alone)[0])]
     if any(type(y) is not Symbol or y.recorder is not looked_at for y in ys):
@@ -330,14 +347,18 @@ def _shared(
 
 
 def _trace_of(x: Any) -> Trace | None:
-    """The trace of a symbol, or of one that holds all rows of a value; None for any other value."""
+    """Return the trace of a symbol, or of the symbol inside of a batched value; None for any other value."""
     while isinstance(x, Batched):
         x = x.value
     return x.recorder if type(x) is Symbol else None
 
 
 def choose(args: Sequence[Any], argnums: Any) -> tuple[Any, list[int]]:
-    """The arguments to differentiate with respect to: one, or a tuple of them; and their places."""
+    """Return the arguments to differentiate with respect to, one or a tuple of them, and their positions.
+
+    Raises:
+        BadAttributeError: there is no argument of that number, or it is named twice.
+    """
     places = []
     for n in argnums if isinstance(argnums, list | tuple) else [argnums]:
         if isinstance(n, bool) or not isinstance(n, int) or not -len(args) <= n < len(args):
@@ -350,7 +371,11 @@ def choose(args: Sequence[Any], argnums: Any) -> tuple[Any, list[int]]:
 
 
 def with_aux(f: Function, y: Any, has_aux: bool) -> tuple[Any, Any]:
-    """The result of a function and what it returns beside it."""
+    """Split what a function returned into the result and aux; aux is None without `has_aux`.
+
+    Raises:
+        InvalidValueError: with `has_aux`, it is not a pair.
+    """
     if not has_aux:
         return y, None
     if not isinstance(y, tuple) or len(y) != 2:
@@ -359,7 +384,12 @@ def with_aux(f: Function, y: Any, has_aux: bool) -> tuple[Any, Any]:
 
 
 def only_element(y: Any) -> Any:
-    """The one element that a function of which there is a gradient returns."""
+    """Check that a function to take the gradient of returned one floating element; return it.
+
+    Raises:
+        NotScalarError: it returned several values or elements, or none.
+        NotDifferentiableError: it is not floating.
+    """
     found = trees.leaves(y)
     if len(found) != 1 or found[0] is not y:
         raise NotScalarError(
@@ -374,12 +404,16 @@ def only_element(y: Any) -> Any:
 
 
 def floating(x: Any) -> Any:
-    """A value to be differentiated with respect to."""
+    """Return an argument as a value to differentiate with respect to.
+
+    Raises:
+        NotDifferentiableError: it is not floating.
+    """
     x = value_of(x)
     if isinstance(x, Tracer):
         x.check_alive()
     if isinstance(x, Symbol) and x.aval.weak:
-        # A number that is differentiated has a dtype of its own, as on a tape.
+        # A number that is differentiated with respect to is not weak, as on a tape.
         x = x.recorder.cut(x)
     if dtype_of(x).kind != "f":
         raise NotDifferentiableError(f"an argument has dtype {dtype_of(x)}; expected a floating one to differentiate")
@@ -387,12 +421,12 @@ def floating(x: Any) -> Any:
 
 
 def value_of(x: Any) -> Any:
-    """What a user gives or a function returns: a variable or tracer as it is, all else as a raw value."""
+    """Return a variable or tracer as it is, any other object as a raw value."""
     return x if isinstance(x, Variable | Tracer) else as_raw(x)
 
 
 def returned(y: Any) -> Any:
-    """Take the result of a function, as `value_of`, while its transform is still at work.
+    """Return a result of a function as `value_of` does, while its transform is still running.
 
     Raises:
         LeakedValueError: it belongs to a transform that has ended.
@@ -404,13 +438,21 @@ def returned(y: Any) -> Any:
 
 
 def check_floating(y: Any) -> None:
-    """A result that is differentiated has to be floating."""
+    """Check that a result to differentiate is floating.
+
+    Raises:
+        NotDifferentiableError: it is not.
+    """
     if dtype_of(y).kind != "f":
         raise NotDifferentiableError(f"the result has dtype {dtype_of(y)}; expected a floating one to differentiate")
 
 
 def check_form(noun: str, given: Any, expected: Any) -> None:
-    """Cotangents, tangents and vectors have the containers of what they belong to."""
+    """Check that cotangents, tangents or vectors have the containers of their primals.
+
+    Raises:
+        ShapeMismatchError: they do not.
+    """
     if trees.form(given) != trees.form(expected):
         raise ShapeMismatchError(f"{noun}: given {_shown(given)}; expected the form {_shown(expected)}")
 
@@ -424,7 +466,11 @@ def _shown(tree: Any) -> str:
 
 
 def direction(noun: str, value: Any, x: Any) -> Any:
-    """A cotangent or tangent in the shape and dtype of what it belongs to."""
+    """Return a cotangent or tangent in the dtype of its primal `x`.
+
+    Raises:
+        ShapeMismatchError: it does not have the shape of `x`.
+    """
     value = value_of(value)
     if shape_of(value) != shape_of(x):
         raise ShapeMismatchError(f"{noun}: shape {shape_of(value)}; expected {shape_of(x)}")
@@ -434,17 +480,21 @@ def direction(noun: str, value: Any, x: Any) -> Any:
 
 
 def zeros(x: Any) -> Any:
-    """Zeros in the shape and dtype of a value."""
+    """Return zeros in the shape and dtype of a value."""
     return CALLS["zeros_like"](x)
 
 
 def size(tree: Any) -> int:
-    """Elements of all leaves together."""
+    """Return the number of elements of all leaves together."""
     return sum(math.prod(shape_of(value_of(leaf))) for leaf in trees.leaves(tree))
 
 
 def plain(value: Any) -> Any:
-    """What a user gets: no array is shared with another result or argument."""
+    """Return a value for the user; an array as a copy, which shares no memory with other results or arguments.
+
+    Raises:
+        LeakedValueError: it belongs to a transform that has ended.
+    """
     if isinstance(value, Tracer):
         value.check_alive()
         return value

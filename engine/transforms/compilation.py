@@ -1,4 +1,4 @@
-"""Compiled functions: Python functions of numbers and arrays, traced once for each form of arguments, run as code.
+"""Compile Python functions of numbers and arrays: trace them once for each form of arguments, and run generated code.
 
 >>> from engine import functions as F
 >>> from engine.transforms import value_and_grad
@@ -33,21 +33,21 @@ Function = Callable[..., Any]
 
 
 class Sized(Protocol):
-    """What takes memory."""
+    """Object with a size in bytes."""
 
     nbytes: int
 
 
 Code = TypeVar("Code", bound=Sized)
 
-#: Forms of arguments that a compiled function keeps code for; those not used for longest give way.
+#: Bounds on the forms of arguments for which a compiled function keeps code, least recently used evicted first.
 _FORMS_KEPT = 64
 _BYTES_KEPT = 2**28
-#: How many forms are tried before the arguments are looked at in full.
+#: Number of recent forms that are tried before the form of the arguments is computed.
 _RECENT = 4
-#: For how many arguments code is, and the code.
+#: Number of arguments, and the code for one form of them.
 _Coded = tuple[int, Function]
-#: What the function that users call has names for.
+#: Names in the generated wrapper, which parameters cannot have.
 _NAMES = ("latest", "find", "OtherFormError")
 
 
@@ -59,14 +59,14 @@ _NONE: _Coded = (-1, _fits_nothing)
 
 
 def compile(f: Function) -> Function:
-    """The same function as code of its own, for loops and servers; `@compiled` is another name for it.
+    """Compile a function to code, for loops and servers; `compiled` is the same, to be used as a decorator.
 
-    f: takes numbers, arrays, and nested lists, tuples and dicts of them, and returns such. It is called once for each
-        form of arguments (containers, shapes, dtypes, numbers or arrays) on symbols in place of values: it cannot
-        branch on values, and what else it reads - globals, what it closes over - counts as it was then. Transforms may
-        be inside (`compile(value_and_grad(loss))`) and outside.
-    Returns a function of the same arguments. Results are equal to those of `f` to a few units in the last place, and
-    belong to the caller. `f.source(*args)` is the code.
+    f: takes and returns numbers, arrays, and nested lists, tuples and dicts of them. It is called once for each form
+        of arguments (containers, shapes, dtypes, numbers or arrays) on symbols in place of values: it cannot branch on
+        values, and globals and closures keep the values that they had then. Transforms can be applied inside
+        (`compile(value_and_grad(loss))`) and outside.
+    Returns a function of the same arguments. Results are equal to those of `f` within a few units in the last place,
+    and share no memory with other values. Its attribute `source(*args)` returns the code.
 
     >>> @compiled
     ... def energy(p):
@@ -80,8 +80,8 @@ def compile(f: Function) -> Function:
     <BLANKLINE>
 
     Raises (when called):
-        InvalidValueError: the function branches on a value, uses a variable that is no argument, or takes or returns
-            what is no value.
+        InvalidValueError: the function branches on a value, uses a variable, or takes or returns an object that is not
+            a value.
         NotSupportedError: it draws random numbers.
     """
     return _Compiled(f).function()
@@ -91,28 +91,28 @@ compiled = compile
 
 
 class _Forms(Generic[Code]):
-    """Code by form of arguments, made once for each; any number of threads may ask."""
+    """Cache of code by form of arguments, safe for threads."""
 
     def __init__(self) -> None:
         self._made: Lru[Any, Code] = Lru(_FORMS_KEPT, _BYTES_KEPT)
 
     def get(self, tree: Any, avals: list[Aval], make: Callable[[], Code]) -> Code:
-        """The code for arguments in these containers, of these shapes and dtypes."""
+        """Return the code for arguments in these containers, of these shapes and dtypes; compile it on first use."""
         key = (_hashable(trees.form(tree)), *avals)
         return self._made.found_or_made(key, make, lambda code: code.nbytes)
 
 
 class _Compiled:
-    """A function and the code that was made of it, by form of arguments."""
+    """A function with its compiled code by form of arguments."""
 
     def __init__(self, f: Function) -> None:
         self._f = f
         self._forms: _Forms[Entry] = _Forms()
-        #: Code for the forms that were used last, the latest first.
+        #: Code for the most recently used forms, the latest first.
         self._recent: tuple[_Coded, ...] = (_NONE,)
 
     def function(self) -> Function:
-        """What users call: it hands on to the code for the last form of arguments, which finds out whether it fits."""
+        """Return the wrapper that users call; it tries the latest code first, which checks the form of arguments."""
         parameters = _plain_parameters(self._f)
         call = _by_count(self._find) if parameters is None else _by_position(self._find, parameters)
         functools.update_wrapper(call, self._f)
@@ -120,7 +120,7 @@ class _Compiled:
         return call
 
     def _find(self, args: tuple[Any, ...], keywords: dict[str, Any]) -> tuple[Any, _Coded]:
-        """The result for arguments that the latest code does not fit, and the code to try first from now on."""
+        """Return the result for arguments that do not fit the latest code, and the code to try first next time."""
         for coded in () if keywords else self._recent[1:]:
             if coded[0] == len(args):
                 try:
@@ -129,7 +129,7 @@ class _Compiled:
                     continue
         tracers = [leaf for leaf in trees.leaves((args, keywords)) if isinstance(leaf, Tracer)]
         if tracers:
-            # Another transform is at work outside: it sees what the function does.
+            # Inside of another transform, call the function itself, so that the transform records its operations.
             for leaf in tracers:
                 leaf.check_alive()
             return self._f(*args, **keywords), self._recent[0]
@@ -162,7 +162,7 @@ class _Compiled:
 
 
 def _by_position(find: Callable[..., tuple[Any, _Coded]], parameters: Sequence[str]) -> Function:
-    """A function of these parameters, which hands on to the latest code."""
+    """Return a wrapper with these parameters, which calls the latest code."""
     source = f"""\
 def call({", ".join(parameters)}):
     global latest
@@ -179,7 +179,7 @@ def call({", ".join(parameters)}):
 
 
 def _by_count(find: Callable[..., tuple[Any, _Coded]]) -> Function:
-    """A function of any arguments, which hands on to the latest code where that is for as many."""
+    """Return a wrapper for any arguments, which calls the latest code if it takes the same number of them."""
     latest = _NONE
 
     def call(*args: Any, **keywords: Any) -> Any:
@@ -197,10 +197,10 @@ def _by_count(find: Callable[..., tuple[Any, _Coded]]) -> Function:
 
 
 def taken(leaf: Any) -> Value:
-    """An argument as a raw value.
+    """Return an argument as a raw value.
 
     Raises:
-        InvalidValueError: it is none, or a variable.
+        InvalidValueError: it is a variable, or not a value.
     """
     if isinstance(leaf, Variable):
         raise InvalidValueError("a compiled function takes numbers and arrays, no variables; give it `x.data`")
@@ -208,16 +208,16 @@ def taken(leaf: Any) -> Value:
 
 
 def _aval(leaf: Any, value: Value) -> Aval:
-    """What is known of an argument: one of NumPy's scalars has a dtype of its own, a Python number has none."""
+    """Return the aval of an argument: a NumPy float64 scalar is not weak, a Python number is."""
     known = aval(value)
     return known._replace(weak=None) if type(leaf) is np.float64 else known
 
 
 def symbol_of(trace: Trace, leaf: Any) -> Symbol:
-    """What a function returned, as a step of its trace.
+    """Return a result of a traced function as a step of its trace.
 
     Raises:
-        InvalidValueError: it is no value, or one that does not come from the arguments.
+        InvalidValueError: it is not a value, or is a variable or a value of another transform.
     """
     if isinstance(leaf, Symbol) and leaf.recorder is trace:
         return leaf
@@ -231,7 +231,7 @@ def symbol_of(trace: Trace, leaf: Any) -> Symbol:
 
 
 def _plain_parameters(f: Function) -> list[str] | None:
-    """The names of parameters that can be called by position, all of them needed; None where it has any other."""
+    """Return the parameters of a function if all are positional and required; None for any other function."""
     try:
         parameters = list(inspect.signature(f).parameters.values())
     except ValueError:
@@ -249,12 +249,12 @@ def _hashable(form: Any) -> Any:
 
 
 def descent(loss: Function, argnums: int | Sequence[int] = 0) -> Function:
-    """Gradient descent as one piece of code: all its steps in one call.
+    """Compile gradient descent to a loop that runs all steps in one call.
 
-    loss: as of `transforms.grad`; traced once for each form of arguments, as by `compile`.
-    argnums: which arguments are moved.
-    Returns a function of the arguments of the loss, `learning_rate` and `steps`, that returns the arguments which were
-    moved after so many steps `x - learning_rate * gradient`, in their form.
+    loss: a function of one element, as of `grad`; traced once for each form of arguments, as by `compile`.
+    argnums: positions of the arguments to optimize.
+    Returns a function of the arguments of the loss, `learning_rate` and `steps`, which runs `steps` steps
+    `x - learning_rate * gradient` and returns the optimized arguments in their form: one, or a tuple.
 
     >>> descend = descent(lambda x, y: (x - 3.0) ** 2 + (y + 1.0) ** 2, argnums=(0, 1))
     >>> x, y = descend(0.0, 0.0, learning_rate=0.25, steps=60)
@@ -262,7 +262,7 @@ def descent(loss: Function, argnums: int | Sequence[int] = 0) -> Function:
     (3.0, -1.0)
 
     Raises (when called):
-        BadAttributeError: steps is no integer from 0, learning_rate no number.
+        BadAttributeError: `steps` is not an integer from 0, or `learning_rate` is not a number.
         InvalidValueError, NotScalarError, NotDifferentiableError: as of `compile` and `transforms.grad`.
     """
     forms: _Forms[_Descent] = _Forms()
@@ -273,7 +273,7 @@ def descent(loss: Function, argnums: int | Sequence[int] = 0) -> Function:
         count = Attribute("steps", NATURAL).parse(steps, "descent")
         leaves = trees.leaves(args)
         if any(isinstance(leaf, Tracer) for leaf in (*leaves, learning_rate)):
-            # Another transform is at work outside: it sees every step.
+            # Inside of another transform, run step by step, so that the transform records every operation.
             return _descended(gradient, argnums, args, learning_rate, count)
         rate = float(Attribute("learning_rate", NUMBER).parse(learning_rate, "descent"))
         values = [taken(leaf) for leaf in leaves]
@@ -285,7 +285,7 @@ def descent(loss: Function, argnums: int | Sequence[int] = 0) -> Function:
 
 
 def _descended(gradient: Function, argnums: Any, args: tuple[Any, ...], rate: Any, steps: int) -> Any:
-    """The same step by step, on values of any kind."""
+    """Run gradient descent step by step, on values of any kind; return the optimized arguments."""
     chosen, places = choose(args, argnums)
     full = list(args)
     for _ in range(steps):
@@ -298,7 +298,7 @@ def _descended(gradient: Function, argnums: Any, args: tuple[Any, ...], rate: An
 
 
 class _Descent:
-    """The code of a descent for one form of arguments."""
+    """Compiled gradient descent for one form of arguments."""
 
     def __init__(self, gradient: Function, argnums: Any, args: tuple[Any, ...], avals: list[Aval]) -> None:
         trace = Trace(level=next_level(), transform="descent")
@@ -311,19 +311,20 @@ class _Descent:
             outputs = [symbols[k] - rate * symbol_of(trace, g) for k, g in zip(moved, slopes, strict=True)]
         finally:
             end(trace)
-        # What is not finite stays in what it moves, but not if the loss looks at a derivative that is not.
+        # A gradient that is not finite leaves its argument not finite, so that checking the results is enough. If the
+        # loss itself reads derivatives, it is not: then compute with supports from the start.
         own = {g.place for g in slopes if type(g) is Symbol and g.recorder is trace}
         if not own.issuperset(place for place in trace.live(outputs) if place in trace.alternatives):
             trace, stands = trace.resolved(is_masked=True)
             outputs = [trace.symbol(stands[x.place]) for x in outputs]
-        # Inputs come first, so that each output is written where its input stands, be that read or not.
+        # The optimized inputs come first, read or not, so that the k-th output is assigned to the k-th input.
         compiled = functools.partial(Kernel, carried=range(len(moved)))
         inputs = [symbols[k] for k in moved]
         self._plan = Plan(trace, outputs, compiled, inputs=inputs, tells=True) if moved else None
         self.nbytes = 0 if self._plan is None else self._plan.nbytes
 
     def run(self, args: tuple[Any, ...], values: list[Value], rate: float, steps: int) -> Any:
-        """The arguments that were moved."""
+        """Run the descent; return the optimized arguments."""
         chosen, _ = choose(args, self._argnums)
         if self._plan is None:
             return trees.filled(chosen, iter(()))

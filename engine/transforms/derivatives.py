@@ -1,8 +1,8 @@
-"""Function transforms: derivatives and batches of Python functions of arrays, in JAX's terms.
+"""Function transforms: derivatives and vectorization of Python functions of arrays, in JAX's terms.
 
-A function is called as it is, with whatever Python control flow it has. Arguments and results are numbers, arrays,
-variables and nested lists, tuples and dicts of them. What comes out is a plain value, unless it depends on a `Variable`
-(an argument, or one that the function uses): then it is a variable on that tape. Transforms nest in any order.
+A function may use any Python control flow. Arguments and results are numbers, arrays, variables and nested lists,
+tuples and dicts of them. A result is a plain value, unless it depends on a `Variable` (an argument, or one that the
+function uses): then it is a variable on that tape. Transforms nest in any order.
 
 >>> from engine import functions as F
 >>> grad(grad(F.sin))(1.0) == -F.sin(1.0)
@@ -44,12 +44,12 @@ from engine.transforms.calls import (
 from engine.transforms.calls import jacobian as by_passes
 from engine.transforms.numerical import Comparison, Differences, GradientCheck, check_gradients
 
-#: Of a Jacobian.
+#: Modes of `jacobian`.
 MODES = ("auto", "reverse", "forward")
 
 
 def stop_gradient(x: Any) -> Any:
-    """The value itself, with no derivative through it.
+    """Return the value of `x` as a constant: no derivative passes through it.
 
     >>> grad(lambda x: x * stop_gradient(x))(3.0)
     3.0
@@ -58,19 +58,20 @@ def stop_gradient(x: Any) -> Any:
 
 
 def grad(f: Function, argnums: int | Sequence[int] = 0, has_aux: bool = False) -> Function:
-    """The gradient of a function of one element.
+    """Gradient of a function of one element.
 
-    f: its result has one element; with `has_aux` it returns (result, anything).
-    argnums: which arguments to differentiate with respect to; with several, the gradients are a tuple.
-    Returns a function of the same arguments that returns gradients in the form of the arguments, with aux beside them.
+    f: its result has one element; with `has_aux` it returns (result, aux), where aux is anything.
+    argnums: positions of the arguments to differentiate with respect to; for a sequence, the gradients are a tuple.
+    Returns a function of the same arguments that returns gradients in the form of the arguments; with `has_aux`,
+    (gradients, aux).
 
     >>> grad(lambda w: (w["a"] * w["b"]) ** 2)({"a": 2.0, "b": 3.0})
     {'a': 36.0, 'b': 24.0}
 
     Raises (when called):
         NotScalarError: the result has more elements, or none.
-        NotDifferentiableError: an argument, or the result, is not floating.
-        BadAttributeError: there is no argument of that number.
+        NotDifferentiableError: an argument to differentiate with respect to, or the result, is not floating.
+        BadAttributeError: there is no argument of that number, or it is named twice.
     """
     return _grad(f, argnums, has_aux, "grad")
 
@@ -87,7 +88,7 @@ def _grad(f: Function, argnums: int | Sequence[int], has_aux: bool, transform: s
 
 
 def value_and_grad(f: Function, argnums: int | Sequence[int] = 0, has_aux: bool = False) -> Function:
-    """The value and the gradient of a function of one element, in one pass. Arguments and errors as of `grad`.
+    """Value and gradient of a function of one element, in one pass. Arguments and errors as of `grad`.
 
     >>> value_and_grad(lambda x, y: x * y, argnums=(0, 1))(2.0, 3.0)
     (6.0, (3.0, 2.0))
@@ -108,10 +109,10 @@ def _value_and_grad(f: Function, argnums: int | Sequence[int], has_aux: bool, tr
 
 
 def vjp(f: Function, *primals: Any, has_aux: bool = False) -> Any:
-    """The value of a function, and the function that carries a cotangent of it back to its arguments.
+    """Value of a function, and its pullback, which computes vector-Jacobian products.
 
-    Returns (y, pullback), or (y, pullback, aux). `pullback(cotangent)`, of a cotangent in the form of y, returns a
-    tuple: for each argument the product of the cotangent with the Jacobian.
+    Returns (y, pullback), or (y, pullback, aux) with `has_aux`. `pullback(cotangent)` takes a cotangent in the form of
+    y and returns a tuple with its product with the Jacobian for each argument, in the form of the argument.
 
     >>> y, pullback = vjp(lambda x, y: x * y, 2.0, 3.0)
     >>> y, pullback(1.0)
@@ -119,7 +120,7 @@ def vjp(f: Function, *primals: Any, has_aux: bool = False) -> Any:
 
     Raises:
         NotDifferentiableError: an argument is not floating.
-        ShapeMismatchError: the cotangent (when it is given) is not in the form of y.
+        ShapeMismatchError (when the pullback is called): the cotangent does not have the form of y.
     """
     run = ReverseCall(f, primals, {}, tuple(range(len(primals))), has_aux, "vjp")
     ys = trees.leaves(run.y)
@@ -138,19 +139,19 @@ def vjp(f: Function, *primals: Any, has_aux: bool = False) -> Any:
 
 
 def jvp(f: Function, primals: Sequence[Any], tangents: Sequence[Any], has_aux: bool = False) -> Any:
-    """The value of a function, and its derivative along tangents of its arguments.
+    """Value of a function, and its Jacobian-vector product with tangents of its arguments.
 
-    primals, tangents: tuples of as many values as f has arguments, of the same form.
-    Returns (y, dy), or (y, dy, aux); dy has the form of y.
+    primals, tangents: tuples of the same form, with a value for each argument of f.
+    Returns (y, dy), or (y, dy, aux) with `has_aux`; dy has the form of y.
 
     >>> jvp(lambda x, y: x * y, (2.0, 3.0), (1.0, 0.0))
     (6.0, 3.0)
 
-    f is called once more if a tangent is not finite: then branches that are not taken are left out.
+    f is called again if a tangent is not finite, to leave out branches that are not taken.
 
     Raises:
         NotDifferentiableError: an argument is not floating.
-        ShapeMismatchError: tangents are not in the form of the primals.
+        ShapeMismatchError: the tangents do not have the form of the primals.
     """
     return _jvp(f, primals, tangents, has_aux, "jvp")
 
@@ -168,21 +169,26 @@ def _jvp(f: Function, primals: Sequence[Any], tangents: Sequence[Any], has_aux: 
 
 
 def jacobian(f: Function, argnums: int | Sequence[int] = 0, mode: str = "auto", has_aux: bool = False) -> Function:
-    """All derivatives of a function: in the form of its result, in each place the form of the argument.
+    """Jacobian of a function.
 
-    mode: "reverse" costs a pass back an element of the result, "forward" a pass an element of the arguments; "auto"
-        takes the cheaper. Several elements are one batched pass.
-    Returns a function whose results have the shapes result + argument.
+    f, argnums, has_aux: as of `grad`, but the result of f may have any form.
+    mode: "reverse" takes a backward pass for each element of the result, "forward" a forward pass for each element of
+        the arguments, "auto" the cheaper one. The passes for all elements are usually one batched pass.
+    Returns a function of the same arguments. Its result has the form of the result of f, with the form of the argument
+    in place of each leaf, and leaves of shape result shape + argument shape.
 
-    In forward mode f is called for each argument, and once more if a derivative is not finite: then zeros of the basis
-    and branches that are not taken are left out.
+    In forward mode f is called again if a derivative is not finite, to leave out zeros of the basis and branches that
+    are not taken.
 
     >>> print(jacobian(lambda x: x * x)(np.array([1.0, 2.0])))
     [[2. 0.]
      [0. 4.]]
 
-    Raises (when called): as `grad`, but for results of any shape.
-        BadAttributeError: another mode.
+    Raises:
+        BadAttributeError: the mode is unknown.
+
+    Raises (when called):
+        NotDifferentiableError, BadAttributeError: as `grad`.
     """
     if mode not in MODES:
         raise BadAttributeError(f"jacobian: mode is {mode!r}; expected auto, reverse or forward")
@@ -198,10 +204,10 @@ def _jacobian(f: Function, argnums: int | Sequence[int], mode: str, has_aux: boo
 
 
 def hessian(f: Function, argnums: int | Sequence[int] = 0, has_aux: bool = False) -> Function:
-    """All second derivatives of a function of one element: the forward Jacobian of its gradient.
+    """Hessian of a function of one element, as the forward-mode Jacobian of its gradient.
 
-    Arguments and errors as of `grad`. In the form of the argument, in each place the form of the argument again. Inside
-    of `compile` a sparse one takes few directions, and what can only be zero is exactly 0.0.
+    Arguments and errors as of `grad`. The result has the form of the argument, with that form again in place of each
+    leaf. Inside of `compile` a sparse Hessian takes few directions, and entries outside of its pattern are exactly 0.0.
 
     >>> print(hessian(lambda x: x[0] ** 2 * x[1])(np.array([1.0, 2.0])))
     [[4. 2.]
@@ -211,16 +217,16 @@ def hessian(f: Function, argnums: int | Sequence[int] = 0, has_aux: bool = False
 
 
 def hvp(f: Function, primals: Sequence[Any], vectors: Sequence[Any]) -> tuple[Any, ...]:
-    """The product of the Hessian of a function of one element with a vector, without the matrix.
+    """Product of the Hessian of a function of one element with a vector, without the matrix.
 
-    primals, vectors: tuples of as many values as f has arguments, of the same form. Returns a tuple in that form.
+    primals, vectors: tuples of the same form, with a value for each argument of f. Returns a tuple in that form.
 
     >>> hvp(lambda x, y: x * x * y, (2.0, 3.0), (1.0, 0.0))
     (6.0, 4.0)
 
     Raises:
         NotScalarError, NotDifferentiableError: as `grad`.
-        ShapeMismatchError: vectors are not in the form of the primals.
+        ShapeMismatchError: the vectors do not have the form of the primals.
     """
     check_form("vector", list(vectors), list(primals))
     for v, x in zip(trees.leaves(list(vectors), list(primals)), trees.leaves(primals), strict=True):
@@ -231,18 +237,20 @@ def hvp(f: Function, primals: Sequence[Any], vectors: Sequence[Any]) -> tuple[An
 
 
 def vmap(f: Function, in_axes: Any = 0, out_axes: Any = 0) -> Function:
-    """A function for many rows at once, from a function of one.
+    """Vectorize a function of one row over the rows of a batch.
 
-    in_axes: for each argument, or the parts of one, the axis that counts rows, None for what is the same for all; one
-        number stands for everything below it.
-    out_axes: where the axis of rows is in the result; None for what is the same for all.
+    in_axes: the axis of rows for each argument, or for the parts of one, None for a value that all rows share; a number
+        in place of a container holds for everything in it.
+    out_axes: the axis of rows in the result, in the same way; None for a result that all rows share.
+    Keyword arguments are shared by all rows.
 
     >>> print(vmap(lambda x, w: x @ w, in_axes=(0, None))(np.eye(2), np.array([3.0, 4.0])))
     [3. 4.]
 
     Raises (when called):
         ShapeMismatchError: the numbers of rows differ, or an argument has no such axis.
-        BadAttributeError: in_axes or out_axes do not fit the form of the arguments or results.
+        BadAttributeError: in_axes or out_axes do not fit the form of the arguments or results, in_axes has no axis of
+            rows, or out_axes is None for a result that differs from row to row.
         InvalidValueError: Python branches on a value that differs from row to row.
     """
 
@@ -270,10 +278,11 @@ def vmap(f: Function, in_axes: Any = 0, out_axes: Any = 0) -> Function:
 def check_grads(
     f: Function, *args: Any, order: int = 2, eps: float = 1e-6, rtol: float = 1e-6, atol: float = 1e-6
 ) -> GradientCheck:
-    """Compares the derivatives of a function, in reverse and in forward mode, with central differences.
+    """Compare the derivatives of a function, in reverse and in forward mode, with central differences.
 
-    args: its arguments; floating leaves are differentiated. order: 1 or 2. The others as of `check_gradients`.
-    Returns what was found: `ok`, `max_error` and where the worst is; `uncertain` where differences cannot tell.
+    args: its arguments; floating leaves are differentiated with respect to.
+    order: 1 or 2. Other arguments as of `check_gradients`.
+    Returns a `GradientCheck`: that of the mode with errors, or with the larger `max_error`.
 
     >>> check_grads(lambda x: x["a"] ** 3, {"a": 2.0}).ok
     True
@@ -301,7 +310,7 @@ def check_grads(
 
 
 def _check_forward(f: Function, xs: list[Any], order: int, eps: float, comparison: Comparison) -> GradientCheck:
-    """Derivatives along one direction, and again along it, beside central differences."""
+    """Compare the derivative along a random direction, and the second one along it, with central differences."""
     rng = np.random.default_rng(0)
     ts = [canonical(rng.uniform(0.5, 1.5, shape_of(x)).astype(dtype_of(x))) for x in xs]
     step = eps * max([1.0, *(float(np.max(np.abs(x), initial=0.0)) for x in xs)])

@@ -1,1 +1,1 @@
-"""From the steps of a trace to the code of a plan: how each value stands, where it is kept, what is run together."""
+"""Code generation, from the steps of a trace to a kernel: representation of values, buffers, fusion and tiling."""

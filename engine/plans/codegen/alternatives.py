@@ -1,6 +1,6 @@
-"""Alternatives: derivatives that a plan computes without supports, and with them where one is not finite.
+"""Alternatives: derivatives that a plan computes without supports, and again with them if one is not finite.
 
-A trace holds both ways to such a value (see `masking`); a plan is made of one or of the other.
+A trace holds both ways to such a derivative (see `masking`); each way is compiled to code of its own.
 """
 
 from collections.abc import Sequence
@@ -9,23 +9,24 @@ from engine.core.tracer import Symbol
 from engine.plans.codegen.structure import Structure
 from engine.plans.trace import Trace
 
-#: What a step takes in memory while its trace is kept.
+#: Memory of a step in a trace that is kept, estimated.
 _BYTES_PER_STEP = 500
 
 
 class Watched:
-    """The plain way to some values, and which results tell by not being finite that the other way is needed.
+    """Some values computed without supports, and the results that must be finite for the values to be right.
 
-    structure: its outputs are the values, and behind them derivatives that are to be looked at as well.
-    trace: the one that the structure is of.
-    places: of the results to be looked at; empty where there is one way only.
+    structure: the steps; its outputs are the values, followed by derivatives that are checked only.
+    trace: the trace of the structure.
+    places: indices of the outputs to check; empty if no derivative has two ways.
     count: the number of values.
     tells: as given.
 
     Args:
-        trace, outputs: the values.
-        inputs: some that are to come first, needed or not.
-        tells: whether a value shows by itself that a derivative in it was not finite.
+        trace: the steps.
+        outputs: the values.
+        inputs: inputs to number first, live or not.
+        tells: whether it is enough to check the values, since each is not finite if a derivative in it was not.
     """
 
     def __init__(
@@ -52,16 +53,16 @@ class Watched:
         self._other = trace, list(outputs), inputs
 
     def forget(self) -> None:
-        """Let go of the trace and the structure, once there is code for them; what the other way needs is kept."""
+        """Release the trace and the structure after they are compiled; keep the trace that the other way needs."""
         del self.trace, self.structure
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the trace that is kept for the other way."""
+        """Size in bytes of the trace that is kept for the other way, estimated."""
         return _BYTES_PER_STEP * len(self._other[0].steps) if self.places else 0
 
     def other(self) -> tuple[Trace, Structure]:
-        """The values with supports: a trace and the structure of its own."""
+        """Return the trace and the structure of the values with supports."""
         trace, outputs, inputs = self._other
         found, stands = trace.resolved(is_masked=True)
         return found, Structure(found, [found.symbol(stands[x.place]) for x in outputs], inputs)

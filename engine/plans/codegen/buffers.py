@@ -1,4 +1,4 @@
-"""Buffers: which results of a plan are written into arrays that it keeps from one call to the next."""
+"""Buffers: assign results of a kernel to arrays that it keeps from one call to the next, by liveness."""
 
 from collections.abc import Sequence
 
@@ -11,20 +11,21 @@ from engine.plans.codegen.joins import is_joined, parts
 from engine.plans.codegen.structure import Structure
 from engine.plans.step import Step
 
-#: Fewer elements than this are allocated faster than they are looked after.
+#: Elements of the smallest result with a buffer; allocating a smaller one costs less than managing a buffer.
 SMALLEST = 1024
-#: Vector instructions are fastest on addresses that are multiples of so many bytes.
+#: Alignment in bytes on which vector instructions are fastest.
 ALIGNMENT = 64
 
 
-#: Steps by number, and groups that are run together, in the order in which all is computed.
+#: Numbers of steps, and groups of fused steps, in the order in which they run.
 Order = Sequence[int | Group]
 
 
 def last_reads(structure: Structure, order: Order, loop: int) -> list[int]:
-    """For each value the last place in the order that reads its memory, be it through what may be a view of it.
+    """Return for each value the last place in `order` that reads its memory, directly or through a view of it.
 
-    Places from `loop` on are run again and again: what they read of those before is needed after all places.
+    A value is live to the end, place `len(order)`, if it is an output, or if it is computed before place `loop`, where
+    the body of a loop begins, and read in the body.
     """
     steps = structure.steps
     ends = [-1] * len(steps)
@@ -46,21 +47,22 @@ def last_reads(structure: Structure, order: Order, loop: int) -> list[int]:
 
 
 def is_fresh(step: Step) -> bool:
-    """Whether a result never shares memory with an operand."""
-    # One double is a Python float.
+    """Return whether the result of a step never shares memory with an operand."""
+    # A float64 scalar is a Python float.
     is_float = not step.aval.shape and step.aval.dtype == FLOAT64
     return step.op is not None and (is_float or step.lowering.is_fresh)
 
 
 class Buffers:
-    """What is written where.
+    """Assignment of results to buffers.
 
-    names: for numbers of steps the name of the buffer that holds the result.
+    names: number of a step -> the name of the buffer for its result.
     forms: shape and dtype of each buffer.
 
     Args:
-        structure, order: what is computed.
-        loop: the first place that is run again and again.
+        structure: the steps.
+        order: the order in which they run.
+        loop: the place in `order` where the body of a loop begins.
     """
 
     def __init__(self, structure: Structure, order: Order, loop: int) -> None:
@@ -69,7 +71,7 @@ class Buffers:
         self._steps = structure.steps
         self._last_place = len(order) - 1
         self._ends = last_reads(structure, order, loop)
-        #: For each buffer the last place in the order that reads what it holds.
+        #: For each buffer the last place in the order that reads its content.
         self._until: list[int] = []
         self._held: dict[int, int] = {}
         self._expiring: dict[int, list[int]] = {}
@@ -94,11 +96,11 @@ class Buffers:
                 self._assign(item, place, ())
 
     def _is_kept(self, n: int) -> bool:
-        """Whether a value gets a buffer: it is large, and not handed out."""
+        """Return whether a value may have a buffer: it is large, and not live at the end."""
         return self._steps[n].aval.size >= SMALLEST and self._ends[n] <= self._last_place
 
     def _place(self, n: int, place: int) -> None:
-        """A part of a whole is written into the buffer of that; the first one takes it."""
+        """Assign a part to its place in the buffer of the whole, which is assigned with its first part."""
         part = self._parts[n]
         self._assign(part.whole, place, ())
         self.names[n] = self.names[part.whole] + part.span
@@ -119,7 +121,10 @@ class Buffers:
         self.names[n] = f"b{buffer}"
 
     def _free(self, form: Aval, place: int, over: Sequence[int]) -> int | None:
-        """A buffer of that form that nothing reads from here on; one used lately, for it is in the cache."""
+        """Return a buffer of that form that is free at `place`, or None; the last one released is still in the cache.
+
+        over: operands whose buffers may be overwritten if nothing reads them after `place`.
+        """
         for a in over:
             if a in self._held and self.forms[self._held[a]] == form and self._until[self._held[a]] == place:
                 return self._held[a]
@@ -127,38 +132,38 @@ class Buffers:
         return waiting.pop() if waiting else None
 
     def _release(self, place: int) -> None:
-        """Takes back what was read for the last time before that place."""
+        """Free the buffers that were read for the last time just before `place`."""
         for buffer in self._expiring.pop(place - 1, ()):
             if self._until[buffer] == place - 1:
                 self._waiting.setdefault(self.forms[buffer], []).append(buffer)
 
     @property
     def nbytes(self) -> int:
-        """The size of one set."""
+        """Size of one set of buffers in bytes."""
         return sum(form.nbytes for form in self.forms)
 
     def allocate(self) -> tuple[Array, ...]:
-        """One set; each buffer begins where vector instructions are fastest."""
+        """Allocate one set of buffers, aligned for vector instructions."""
         return tuple(aligned(form) for form in self.forms)
 
 
 def aligned(form: Aval) -> Array:
-    """An array of that shape and dtype that begins at a multiple of ALIGNMENT."""
+    """Allocate an array of that shape and dtype at a multiple of ALIGNMENT."""
     block = np.empty(form.nbytes + ALIGNMENT, np.uint8)
     begin = -block.ctypes.data % ALIGNMENT
     return block[begin : begin + form.nbytes].view(form.dtype).reshape(form.shape)
 
 
 def _may_overwrite(step: Step) -> Sequence[int]:
-    """The operands over which a result may be written where nothing reads them later."""
+    """Return the operands that the result may overwrite if nothing reads them later."""
     if step.lowering.ufunc is None:
         return step.args[:1]
-    # Element by element all of them; a product of matrices none.
+    # All for an elementwise ufunc; none for one with a signature, such as matmul.
     return step.args if getattr(step.lowering.ufunc, "signature", None) is None else ()
 
 
 def _laid_out_in_c(steps: Sequence[Step]) -> list[bool]:
-    """Which results NumPy would lay out row after row; in another layout sums over them may round otherwise."""
+    """Return for each step whether NumPy would produce C order; another layout changes the rounding of sums."""
     found: list[bool] = []
     for step in steps:
         if len(step.aval.shape) <= 1 or step.op is None:
@@ -171,7 +176,7 @@ def _laid_out_in_c(steps: Sequence[Step]) -> list[bool]:
 
 
 def _keeps_layout(step: Step) -> bool:
-    """Whether NumPy lays a result out as the operands are."""
+    """Return whether the result of a step has the memory layout of its operands."""
     if step.operation.name == "slice":
         return not any(isinstance(item, tuple) and item[0] == "ints" for item in step.attrs["index"])
     return step.operation.kind == "elementwise" or (

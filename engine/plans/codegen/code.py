@@ -1,19 +1,22 @@
-"""Code: generated lines of Python, what the names in them are bound to, and the function that they define."""
+"""Code: generated lines of Python with the values of their names, and the function that they define."""
 
 from dataclasses import dataclass, field
 from types import CodeType
 from typing import Any
 
 INDENT = "    "
-#: A line of code, and the operation that it computes.
+#: A line of code, and the name of the operation that it computes.
 Line = tuple[str, str]
 
 
 @dataclass(slots=True)
 class Code:
-    """Lines of code: for each the operation that it computes; and what the names in it are bound to.
+    """Generated code.
 
-    pieces: code of functions that the lines call, by what Python compiled it to.
+    lines: the lines.
+    operations: for each line the name of the operation that it computes, or "".
+    names: the values of the names in the lines.
+    pieces: the code of functions that the lines call, by their code objects.
     """
 
     lines: list[str] = field(default_factory=list)
@@ -22,36 +25,36 @@ class Code:
     pieces: dict[CodeType, "Code"] = field(default_factory=dict)
 
     def add(self, line: str, operation: str = "") -> None:
-        """One more line."""
+        """Append a line."""
         self.lines.append(line)
         self.operations.append(operation)
 
     @property
     def source(self) -> str:
-        """All lines."""
+        """Return all lines as text."""
         return "\n".join(self.lines) + "\n"
 
     def bound(self, prefix: str, value: Any) -> str:
-        """A name of its own for a value."""
+        """Bind a value to a new name that begins with `prefix`; return the name."""
         name = f"{prefix}_{len(self.names)}"
         self.names[name] = value
         return name
 
     def function(self) -> Any:
-        """The function that the lines define."""
+        """Compile the lines; return the function that they define."""
         return defined(self.source, self.names)
 
     def piece(self, code: "Code") -> Any:
-        """The function that other code defines, which the lines are going to call."""
+        """Compile other code, whose function the lines call; return that function."""
         function = code.function()
         self.pieces[function.__code__] = code
         return function
 
 
 def defined(source: str, names: dict[str, Any]) -> Any:
-    """The function that a piece of code defines, and that uses `names`.
+    """Compile code that defines one function, with `names` as its globals; return the function.
 
-    It does not hold itself: with its last user it is gone, without the garbage collector.
+    Its globals don't contain the function, so that without a reference cycle it is freed with its last user.
     """
     space = dict(names)
     exec(compile(source, "<plan>", "exec"), space)

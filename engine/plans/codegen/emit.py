@@ -1,7 +1,7 @@
-"""Emit: the steps of a plan as lines of Python.
+"""Emit the steps of a plan as lines of Python.
 
-Nothing that a user wrote gets into the text: values are called `v0, v1, ...`, inputs `x0, ...`, constants `c0, ...` and
-buffers `b0, ...`; numbers stand as Python prints them, and all else is bound to names that are made here.
+No text of a user's gets into the code: values are called `v0, v1, ...`, inputs `x0, ...`, constants `c0, ...` and
+buffers `b0, ...`; numbers are written as Python prints them, and all other objects are bound to generated names.
 """
 
 import math
@@ -26,13 +26,13 @@ from engine.plans.codegen.region import Region
 from engine.plans.codegen.structure import Structure
 from engine.plans.step import Step
 
-#: Longer expressions get a name.
+#: Characters of the longest expression that is inlined; a longer one is assigned to a name.
 _LONGEST_INSIDE = 60
 _MODULES = {"np": np, "special": special}
 
 
 def _read_inside(structure: Structure, found: Sequence[str], named: Container[int]) -> set[int]:
-    """Numbers that are read once, where Python's numbers are computed: they can stand there without a name."""
+    """Return the steps to inline: those read once, by a step on Python numbers, and not in `named`."""
     reads: Counter[int] = Counter(structure.outputs)
     inside: set[int] = set()
     for step in structure.steps:
@@ -44,14 +44,14 @@ def _read_inside(structure: Structure, found: Sequence[str], named: Container[in
 
 
 class Emitter:
-    """Writes the steps of a structure.
+    """Emitter of the code of a structure, step by step.
 
     Args:
         structure: the steps.
-        is_guarded: scalar operations are written so that they never raise, but give what NumPy gives at the edges.
-        buffers: for numbers of steps the name of the array that the result is written to.
-        named: numbers of steps that get a name even if they are read only once.
-        threads: how many may work on a region; all processors where None.
+        is_guarded: whether scalar operations return NumPy's result (inf, NaN) where Python's functions raise.
+        buffers: number of a step -> the name of the array for its result.
+        named: numbers of the steps that are never inlined.
+        threads: the most threads of a region; None for one per processor.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class Emitter:
         self._texts |= {n: f"c{k}" for k, n in enumerate(structure.constants)}
 
     def emit(self, item: int | Group) -> list[Line]:
-        """One step, or a group of steps that are run together."""
+        """Return the lines of a step or of a group of fused steps."""
         return self._region(item) if isinstance(item, Group) else self._step(item)
 
     def _region(self, group: Group) -> list[Line]:
@@ -93,7 +93,7 @@ class Emitter:
         return [(f"{results}= {function}([{operands}], ({targets}))", names)]
 
     def _step(self, n: int) -> list[Line]:
-        """One step; what is known already, or is another under a name of its own, needs no line."""
+        """Return the lines of a step; none for inputs, constants and cuts, and for a result that is inlined."""
         step = self._steps[n]
         if step.op is None:
             if n not in self._texts:
@@ -118,15 +118,15 @@ class Emitter:
         return [*lines, (f"v{n} = {text}", step.operation.name)]
 
     def forget(self, n: int) -> list[Line]:
-        """Lets go of what a value holds."""
+        """Return the line that deletes a value."""
         return [(f"del {self._texts[n]}", "")]
 
     def text(self, n: int) -> str:
-        """What a value is called."""
+        """Return the name, literal or inlined expression of a value."""
         return self._texts[n]
 
     def result(self, n: int) -> str:
-        """A value as it is handed out."""
+        """Return the expression that returns a value: a bool as an array, an int as a float."""
         step = self._steps[n]
         if self._forms[n] == TRUTH:
             self.code.names["asarray"] = np.asarray
@@ -143,7 +143,7 @@ class Emitter:
         op = step.operation
         args = [self._float(a) for a in step.args]
         if op.name == "where":
-            # The condition is true or not, be it a float or a bool.
+            # A float and a bool are equally good as a condition.
             args[0] = self._texts[step.args[0]]
         if op.lowering.inline and not (self.is_guarded and ("/" in op.lowering.inline or op.lowering.inline_names)):
             self.code.names.update(op.lowering.inline_names)
@@ -176,7 +176,7 @@ class Emitter:
         return f"{name}.{ufunc.__name__}({', '.join(args)})"
 
     def _joined(self, n: int, lines: list[Line]) -> str:
-        """The buffer of what is joined; operands that were not computed in it are copied."""
+        """Return the buffer of a step that concatenates; add lines that copy operands not computed in place."""
         buffer = self._buffers[n]
         for a, span in spans(self._structure, n):
             if self._buffers.get(a) != buffer + span:
@@ -185,7 +185,7 @@ class Emitter:
         return buffer
 
     def _begun(self, step: Step, args: list[str], lines: list[Line]) -> str:
-        """What several operations on the same operands begin with, computed once."""
+        """Return the name of the common first part of operations on equal operands; add its line if it is new."""
         key = (step.lowering.begin, step.args, repr(step.attrs))
         if key not in self._beginnings:
             name = f"w{len(self._beginnings)}"
@@ -220,7 +220,7 @@ class Emitter:
         return f"canonical({text})"
 
     def _array(self, n: int) -> str:
-        """An operand of NumPy's: a scalar that has a dtype of its own keeps it, a Python number has none."""
+        """Return the text of an operand for NumPy: a scalar that is not weak is converted, to keep its dtype."""
         step, text = self._steps[n], self._texts[n]
         if step.aval.weak is not None or self._forms[n] == ARRAY:
             return text
@@ -230,17 +230,17 @@ class Emitter:
 
 
 def _of_floats(op: Operation, attrs: Attributes, *xs: float) -> Any:
-    """An operation that has no function of floats of its own."""
+    """Run an operation that has no `Lowering.scalar` on floats."""
     return canonical(op.forward(*map(np.asarray, xs), **attrs))
 
 
 def _guarded(op: Operation, attrs: Attributes, *xs: float) -> Any:
-    """What an operation with attributes gives for floats, also where Python's functions raise."""
+    """Run an operation with attributes on floats; return NumPy's result where Python's functions raise."""
     return apply(op, xs, attrs)
 
 
 def _drawn(step: Step, seed: int, *xs: Any) -> Any:
-    """What a random operation draws, from a stream for its place, and for each row of a batch."""
+    """Draw the random values of an operation from the stream of its place, and of each row of a batch."""
     op, attrs, stream = step.operation, step.attrs, step.stream
     assert stream is not None
     if stream.rows is None:

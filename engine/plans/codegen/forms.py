@@ -1,18 +1,18 @@
-"""Forms: how each value of a plan stands in its code, and by what it is computed."""
+"""Forms: the Python type of each value in generated code, and the functions that can compute it."""
 
 from collections.abc import Sequence
 
 from engine.core.values import BOOL, FLOAT64, Aval
 from engine.plans.step import Step
 
-#: As a Python float, as a Python bool, or as the array that NumPy makes of it.
+#: A Python float, a Python bool, or a NumPy array.
 FLOAT, TRUTH, ARRAY = "float", "truth", "array"
 #: Operators that Python and NumPy compute alike.
 _EXACT = ("+", "-", "*", "/")
 
 
 def forms(steps: Sequence[Step]) -> list[str]:
-    """How each value stands in the code."""
+    """Return the form of each step's value in generated code: FLOAT, TRUTH or ARRAY."""
     found: list[str] = []
     for step in steps:
         if step.op is None:
@@ -36,7 +36,7 @@ def _is_float(aval: Aval) -> bool:
 
 
 def on_numbers(step: Step, given: Sequence[str]) -> bool:
-    """Whether a step is computed on Python's numbers."""
+    """Return whether a step is computed on Python numbers; `given` are the forms of its operands."""
     if step.aval.shape or step.stream is not None or ARRAY in given:
         return False
     if FLOAT not in given:
@@ -47,13 +47,13 @@ def on_numbers(step: Step, given: Sequence[str]) -> bool:
         and step.operation.symbol not in _EXACT
         and step.operation.name != "where"
     ):
-        # Beside an array of one bool the tape takes NumPy's function, which may round or choose otherwise.
+        # For an array of one bool the tape calls NumPy's function, which may round or choose differently.
         return False
     return step.aval.dtype == FLOAT64 or (step.aval.dtype == BOOL and step.lowering.scalar is not None)
 
 
 def is_scalar(steps: Sequence[Step]) -> bool:
-    """Whether all is computed on Python's numbers, by functions of these alone."""
+    """Return whether all steps are computed on Python numbers, by functions of floats (`Lowering.scalar`)."""
     found = forms(steps)
     return ARRAY not in found and all(
         on_numbers(step, [found[a] for a in step.args]) and step.lowering.scalar is not None
@@ -63,7 +63,7 @@ def is_scalar(steps: Sequence[Step]) -> bool:
 
 
 def writes_out(step: Step, steps: Sequence[Step]) -> bool:
-    """Whether the result of a step can be written to an array that is there."""
+    """Return whether the result of a step can be written to a given array."""
     if calls_ufunc(step, steps):
         return True
     takes_out = step.op is not None and step.lowering.takes_out
@@ -71,7 +71,7 @@ def writes_out(step: Step, steps: Sequence[Step]) -> bool:
 
 
 def calls_ufunc(step: Step, steps: Sequence[Step]) -> bool:
-    """Whether a step is a call of one of NumPy's functions on doubles."""
+    """Return whether a step calls its ufunc on arrays of float64."""
     return bool(
         step.op is not None
         and step.lowering.ufunc is not None

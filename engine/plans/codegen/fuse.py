@@ -1,6 +1,6 @@
-"""Fuse: which steps over large arrays are run together, tile by tile.
+"""Fusion: group the steps over large arrays that run together, tile by tile.
 
-What is computed element by element, over arrays of one shape, can be; and so can sums over all of it, as its end.
+A group holds elementwise steps on arrays of one shape, and full sums of such arrays.
 """
 
 from collections.abc import Iterable, Sequence
@@ -10,22 +10,22 @@ from engine.core.values import BOOL, FLOAT64, Aval, Shape
 from engine.graph.order import reached
 from engine.plans.step import Step
 
-#: Smaller arrays lie in the cache as a whole.
+#: Elements of the smallest array that is tiled; smaller ones fit the cache.
 SMALLEST = 32768
-#: So many arrays may be read by any group, more by one of twice as many steps.
+#: The most arrays that a small group reads; a larger one may read one for every two steps.
 _FEW = 4
-#: Functions that are worth it alone.
+#: Functions that are worth a group of one step, because a region computes them faster (see `sincos`).
 _FASTER = ("sin", "cos")
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Steps that are run together.
+    """Fused steps.
 
     members: their numbers, in order.
-    operands: numbers of what they read of others.
-    results: numbers of what others read of theirs: arrays of `shape`, and sums, which are floats.
-    shape: of all arrays.
+    operands: numbers of the steps outside of the group that members read.
+    results: numbers of the members that other steps read: arrays of `shape`, and sums, which are floats.
+    shape: the shape of all arrays.
     """
 
     members: tuple[int, ...]
@@ -35,14 +35,15 @@ class Group:
 
 
 def fused(steps: Sequence[Step], outputs: Iterable[int], smallest: int = SMALLEST) -> list[int | Group]:
-    """All that some values need, in an order in which it can be run: numbers of steps, and groups of them.
+    """Return the live steps, some of them fused into groups, in an order in which they can run.
 
-    Steps that only repeat a number for members of groups are left out: those read the number itself. Takes linear time.
+    Broadcasts of a number that only members of groups read are left out: those read the number itself. Takes linear
+    time.
 
     Args:
-        steps: in an order in which they could be run one by one; operands are numbers of steps before.
+        steps: the steps, in topological order; operands are numbers of earlier steps.
         outputs: numbers of the values.
-        smallest: how many elements an array has at least that is worth it.
+        smallest: the fewest elements of an array that is worth fusion.
     """
     outputs = list(outputs)
     shapes = [_shape_of_member(steps, n, smallest) for n in range(len(steps))]
@@ -64,11 +65,11 @@ def fused(steps: Sequence[Step], outputs: Iterable[int], smallest: int = SMALLES
 
 
 def operands_of_member(steps: Sequence[Step], n: int) -> tuple[int, ...]:
-    """What a member reads: a number itself in place of an array that repeats it, beside another array."""
+    """Return the operands of a member of a group; if one is an array, broadcast numbers are read as numbers."""
     step = steps[n]
     args = [_original(steps, a) for a in step.args]
     numbers = [_repeated_number(steps, a) for a in args]
-    # A function that is none of NumPy's may treat numbers otherwise.
+    # Other functions than ufuncs may treat numbers differently from arrays.
     if step.lowering.ufunc is None or not any(
         m is None and steps[a].aval.shape == step.aval.shape for a, m in zip(args, numbers, strict=True)
     ):
@@ -95,7 +96,7 @@ def _is_number(aval: Aval) -> bool:
 
 
 def _shape_of_member(steps: Sequence[Step], n: int, smallest: int) -> Shape | None:
-    """The shape of the arrays that a step works on element by element, None for any other step."""
+    """Return the shape of the arrays of a step that can be fused; None for any other step."""
     step = steps[n]
     if step.op is None or step.stream is not None or not step.args:
         return None
@@ -116,9 +117,10 @@ def _is_elementwise(step: Step) -> bool:
 
 
 def _levels(steps: Sequence[Step], shapes: Sequence[Shape | None]) -> list[int]:
-    """For each step how often the way to it leaves a group, at most.
+    """Return for each step its level: the most groups that a path to the step leaves.
 
-    Members of one shape and one level make a group: a way out of it leads to higher levels only, and never back.
+    Members of one shape and one level form a group: every path out of it leads to higher levels, so groups form no
+    cycle.
     """
     levels: list[int] = []
     for n, step in enumerate(steps):
@@ -132,7 +134,7 @@ def _levels(steps: Sequence[Step], shapes: Sequence[Shape | None]) -> list[int]:
 
 
 def _is_worth_it(steps: Sequence[Step], members: Sequence[int]) -> bool:
-    """Whether running steps together saves memory traffic: a sum of many arrays would hold all of them at once."""
+    """Return whether fusion saves memory traffic; a sum of many arrays, for example, would keep all of them alive."""
     own = set(members)
     read = {a for n in members for a in operands_of_member(steps, n) if a not in own and steps[a].aval.shape}
     if len(read) > max(_FEW, len(members) // 2):
@@ -147,8 +149,8 @@ def _group(steps: Sequence[Step], members: Sequence[int], read: set[int], shape:
 
 
 def _order(steps: Sequence[Step], outputs: Sequence[int], group_of: dict[int, Group]) -> list[int | Group]:
-    """Steps and groups, each after what it reads."""
-    # A group stands where its first member does.
+    """Return the live steps and groups in topological order."""
+    # A group takes the number of its first member.
     place = {n: group.members[0] for n, group in group_of.items()}
 
     def read(n: int) -> list[int]:

@@ -1,4 +1,4 @@
-"""Parts: operands of `concat` that are computed in place, in the buffer of what they are joined to."""
+"""Parts: operands of `concat` that are computed in place, in the buffer of its result."""
 
 from collections import Counter
 from collections.abc import Collection, Iterator
@@ -10,10 +10,10 @@ from engine.plans.step import Step
 
 
 class Part(NamedTuple):
-    """Where an operand lies in a result.
+    """Location of an operand of `concat` in the result.
 
-    whole: the number of the result.
-    span: how its place is written behind the name of an array.
+    whole: the number of the step that concatenates.
+    span: the index of the part in the result, as code, such as "[:, 2:5]".
     """
 
     whole: int
@@ -21,12 +21,12 @@ class Part(NamedTuple):
 
 
 def is_joined(step: Step) -> bool:
-    """Whether a step joins arrays of doubles."""
+    """Return whether a step concatenates arrays of float64."""
     return step.runs("concat") and step.aval.dtype == FLOAT64
 
 
 def spans(structure: Structure, n: int) -> Iterator[tuple[int, str]]:
-    """For a step that joins arrays its operands, and how the place of each is written behind the name of an array."""
+    """Yield the operands of a step that concatenates, each with its index in the result as code."""
     step = structure.steps[n]
     axis = step.attrs["axis"] % len(step.aval.shape)
     begin = 0
@@ -37,15 +37,15 @@ def spans(structure: Structure, n: int) -> Iterator[tuple[int, str]]:
 
 
 def parts(structure: Structure, wholes: Collection[int], candidates: Collection[int]) -> dict[int, Part]:
-    """For operands their places in results, where they can be computed in place.
+    """Return the operands that can be computed in place, number -> part.
 
-    What lies in rows of a result is an array like any other. What lies in columns is not read by anything else, for
-    sums over it may round otherwise, and products copy it.
+    Rows of a result are contiguous, like any array. Columns are not, and are taken only for operands that nothing else
+    reads: sums over them may round differently, and products would copy them.
 
     Args:
         structure: the steps.
-        wholes: numbers of steps that join arrays, in buffers.
-        candidates: numbers of steps that can be written to any array.
+        wholes: numbers of the steps that concatenate into buffers.
+        candidates: numbers of the steps whose result can be written to any array.
     """
     if not wholes:
         return {}

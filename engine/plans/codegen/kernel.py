@@ -1,8 +1,8 @@
 """Kernel: a structure as one generated Python function of straight-line code.
 
-Programs of scalars become code on Python's floats. It is written for the common case, in which nothing is divided by 0
-and nothing overflows; where Python raises, the same steps run once more in operations that give what NumPy gives.
-All else becomes calls of NumPy, which write into buffers that the program keeps from one call to the next.
+Scalar programs become code on Python floats, written for the common case without division by 0 and overflow; if Python
+raises, the same steps run again in operations that return NumPy's results. All other programs become calls of NumPy,
+which write into buffers that the kernel keeps from one call to the next.
 """
 
 from collections.abc import Iterable, Sequence
@@ -25,22 +25,22 @@ from engine.plans.codegen.products import with_products_joined
 from engine.plans.codegen.split import MOST_LINES, in_pieces
 from engine.plans.codegen.structure import Structure
 
-#: What a program keeps of buffers between calls: at most so many sets of at most so many bytes together.
+#: Buffers that a kernel keeps between calls: the most sets, and the most bytes of all sets.
 _SETS_KEPT = 2
 _BYTES_KEPT = 2**26
-#: Arrays of at least so many bytes are let go as soon as nothing reads them.
+#: Bytes of the smallest array that is deleted as soon as it is dead.
 _SMALLEST_FORGOTTEN = 2**16
-#: What a line, with what it is bound to, takes in memory.
+#: Memory of a line of code with the values of its names, estimated.
 _BYTES_PER_LINE = 1000
 
 
 def is_finite_text(texts: Iterable[str]) -> str:
-    """An expression for whether some numbers are finite: an infinity or a NaN less itself is NaN."""
+    """Return an expression that tests whether some floats are finite: an infinity or a NaN minus itself is NaN."""
     return " and ".join(f"{text} - {text} == 0.0" for text in texts)
 
 
 def _is_finite(known: Aval, text: str) -> str:
-    """An expression for whether all elements of a value are finite; a sum that overflows says that they are not."""
+    """Return an expression that tests whether a value is finite; a sum that overflows counts as not finite."""
     if not known.shape:
         return f"isfinite({text})"
     if known.size >= LONG:
@@ -49,13 +49,18 @@ def _is_finite(known: Aval, text: str) -> str:
 
 
 class Kernel:
-    """The code of one structure; any number of plans share it, each with constants and names of its own.
+    """Compiled code of one structure; plans share it, each with its own constants and names of inputs.
+
+    is_scalar: it computes on Python floats alone.
+    is_random: it draws random numbers, and takes a seed.
+    arrays: indices of the values that are not floats.
+    nbytes: size in bytes, estimated, with the buffers that are kept.
 
     Args:
-        structure: what is computed.
-        carried: for a loop, the number of the input that each output is written to after every round; what depends on
-            none of these is computed once, before the first. Without, all is computed once.
-        threads: how many a run may use for long regions; all processors where None.
+        structure: the steps.
+        carried: for a loop, the index of the input that each output is assigned to after every step; loop-invariant
+            values are computed once, before the first step. Empty for code without a loop.
+        threads: the most threads that a run uses for a long region; None for one per processor.
     """
 
     def __init__(self, structure: Structure, carried: Sequence[int] = (), threads: int | None = None) -> None:
@@ -77,22 +82,22 @@ class Kernel:
 
     @property
     def is_long(self) -> bool:
-        """Return whether the code is more than one function."""
+        """Return whether the code was split into several functions."""
         return bool(self.code.pieces)
 
     @property
     def source(self) -> str:
-        """The code, that of regions and pieces after it."""
+        """Return the code as text, followed by that of its regions and pieces."""
         return "\n".join([self.code.source, *self._regions])
 
     @cached_property
     def guarded(self) -> Any:
-        """The function that gives what NumPy gives where Python raises."""
+        """Compile the function that returns NumPy's results where Python raises."""
         return self._compiled(is_guarded=True)[0]
 
     def _compiled(self, *, is_guarded: bool) -> tuple[Any, Code, list[str]]:
         structure, buffers = self._structure, self._buffers
-        # What stands before a loop is not to be computed in it.
+        # Loop-invariant values must have names, or they would be inlined into the body.
         before = self._order[: self._loop_begins] if self._carried else ()
         named = {item for item in before if not isinstance(item, Group)}
         emitter = Emitter(structure, is_guarded=is_guarded, buffers=buffers.names, named=named, threads=self._threads)
@@ -127,7 +132,7 @@ class Kernel:
         return lines
 
     def _watching(self, emitter: Emitter) -> list[Line]:
-        """The line that sets the flag, if there is one."""
+        """Return the line that sets the flag for watched outputs, if there are any."""
         structure = self._structure
         if not structure.watched:
             return []
@@ -153,7 +158,7 @@ class Kernel:
         if not self.is_scalar or emitter.is_guarded:
             return before + loop
         emitter.code.names["guarded"] = self.guarded
-        # What was computed before the exception stays; the rest is done in operations that do not raise.
+        # Steps before the exception count; the remaining ones run in operations that do not raise.
         given = [f"x{k}" for k in range(len(structure.inputs))]
         return [
             ("step = 0", ""),
@@ -164,7 +169,7 @@ class Kernel:
         ]
 
     def _divided(self, order: Order) -> tuple[list[int | Group], list[int | Group]]:
-        """What is computed once, and what every round of a loop computes anew."""
+        """Divide an order into the loop-invariant part and the body of the loop."""
         moving = {self._structure.inputs[k] for k in self._carried}
         before: list[int | Group] = []
         inside: list[int | Group] = []
@@ -181,7 +186,7 @@ class Kernel:
         return before, inside
 
     def _forgotten(self) -> dict[int, list[int]]:
-        """For steps what nothing reads after them, where it is large and lies in no buffer."""
+        """Return the large values without a buffer to delete, by the last place in the order that reads them."""
         steps, ends = self._structure.steps, last_reads(self._structure, self._order, self._loop_begins)
         found: dict[int, list[int]] = {}
         for place, item in enumerate(self._order):
@@ -192,10 +197,12 @@ class Kernel:
         return found
 
     def __call__(self, given: Sequence[Any]) -> list[Value]:
-        """The values, from those of the inputs and constants in order, the seed and the number of rounds.
+        """Run the code; return the values.
+
+        given: the inputs and the constants in order, the seed if it is random, the number of steps if it is a loop.
 
         Raises:
-            InvalidValueError: data on which an operation is not defined, such as labels out of range.
+            InvalidValueError: an operation is not defined on the data, such as labels out of range.
         """
         if self.is_scalar:
             try:
@@ -215,7 +222,7 @@ class Kernel:
                 self._kept.append(buffers)
 
     def _explained(self, error: Exception) -> InvalidValueError:
-        """The error with the operation that raised it."""
+        """Return an error with the name of the operation that raised it, found by its line in the traceback."""
         trace: TracebackType | None = error.__traceback__
         operation = ""
         while trace is not None:

@@ -1,16 +1,16 @@
-"""Products: a sum of products of matrices as one product, of their operands side by side.
+"""Products: rewrite a sum of matrix products as one product of concatenated operands.
 
     a1 @ b1 + a2 @ b2 + ... = concat([a1, a2, ...], axis=1) @ concat([b1, b2, ...], axis=0)
 
-The gradient of a weight that is used many times, in every step of a recurrent network, is such a sum. It is rewritten
-where the products that are saved hold more numbers together than the operands: then most of the time goes into writing
-products and adding them up. Operands are computed in place where the buffers allow it (see `parts`). How much is taken
-together is bounded, for operands that were let go one by one are held together now. Operands that many sums have in
-common, such as the weights in `x @ u + h @ w` for each step, are joined once and count once.
+The gradient of a weight that is used in every step of a recurrent network is such a sum. It is rewritten if the
+products that are saved have more elements than the operands: writing and adding products then takes most of the time.
+Operands are computed in place where the buffers allow it (see `parts`). The size of a concatenation is bounded, because
+operands that died one by one are then alive together. Operands that many sums share, such as the weights in
+`x @ u + h @ w` for each step, are concatenated once and count once.
 
-Recognised are additions to matrices of doubles, each read by the next one alone, and products among their terms that
-nothing else reads. Where most first operands are transposed, so is what they are joined to, and likewise the second.
-Sums are added up in another order than on a tape, always in the same one.
+A sum is a chain of additions of float64 matrices, each read only by the next one; its products are terms that nothing
+else reads. If most first operands are transposed, the concatenation is transposed instead, and likewise for the second.
+The order of additions differs from that of a tape, but is always the same.
 """
 
 from collections import Counter
@@ -22,13 +22,13 @@ from engine.core.values import FLOAT64, Aval
 from engine.plans.codegen.structure import Structure
 from engine.plans.step import Step
 
-#: Operands of one product have at most so many bytes, and all that a program holds together for longer.
+#: The most bytes of the concatenated operands of one product, and of all that a program keeps alive for longer.
 _LARGEST = 2**22
 _MOST = 2**25
 
 
 def with_products_joined(structure: Structure) -> Structure:
-    """The same values, with sums of products as one product each. Takes linear time."""
+    """Return a structure of the same values in which sums of products are one product each. Takes linear time."""
     if sum(_is_named(step, "matmul") for step in structure.steps) < 2:
         return structure
     return _Joining(structure).result()
@@ -37,9 +37,9 @@ def with_products_joined(structure: Structure) -> Structure:
 class Sum(NamedTuple):
     """A sum of matrices.
 
-    number: of the step that gives it.
-    products, others: the terms; others may be repeated along an axis.
-    saved: how many numbers the products hold, less those of one.
+    number: the number of its last step.
+    products, others: numbers of its terms: products, and others, which may broadcast.
+    saved: the number of elements of all products but one.
     """
 
     number: int
@@ -49,7 +49,7 @@ class Sum(NamedTuple):
 
 
 class _Joining:
-    """The steps of a structure, to which others are added that stand for some of them."""
+    """Rewriting of a structure: its steps, and new steps that replace some of them."""
 
     def __init__(self, structure: Structure) -> None:
         self._structure = structure
@@ -75,7 +75,7 @@ class _Joining:
         return self._structure.replaced(self._steps, self._stand_for) if self._stand_for else self._structure
 
     def _join_shared(self, side: int, same: Sequence[int], sums: Sequence[Sum]) -> None:
-        """Joins the products of sums that have the operands on the other side in common: those are joined once."""
+        """Join the products of sums that share the operands `same` on the other side, which are concatenated once."""
         size = self._size(same)
         own = self._size(self._steps[a].args[side] for found in sums for a in found.products)
         nbytes = size * FLOAT64.itemsize
@@ -85,7 +85,7 @@ class _Joining:
                 self._join(found, [found.products])
 
     def _sums(self) -> list[Sum]:
-        """All sums of matrices."""
+        """Return all sums of matrices, in the order of their numbers."""
         inside: set[int] = set()
         found = []
         for n in reversed(range(len(self._steps))):
@@ -117,7 +117,7 @@ class _Joining:
         return self._reads[n] == 1 and _is_named(step, "matmul") and all(_is_matrix(self._steps[a]) for a in step.args)
 
     def _join(self, found: Sum, chunks: Sequence[Sequence[int]]) -> None:
-        """Adds what stands for a sum: a product for each chunk, and the other terms."""
+        """Add the replacement of a sum: a product for each chunk, plus the other terms."""
         if len(chunks) == len(found.products):
             return
         step = self._steps[found.number]
@@ -127,7 +127,7 @@ class _Joining:
         self._stand_for[found.number] = total
 
     def _chunks(self, products: Sequence[int]) -> list[list[int]]:
-        """Products that are taken together, in order."""
+        """Divide products into chunks to join, in order, within the bounds on bytes."""
         chunks: list[list[int]] = []
         nbytes = 0
         for a in products:
@@ -143,11 +143,11 @@ class _Joining:
         return chunks
 
     def _size(self, places: Iterable[int]) -> int:
-        """How many numbers some matrices hold."""
+        """Return the number of elements of some matrices."""
         return sum(self._steps[a].aval.size for a in places)
 
     def _joined(self, products: Sequence[int]) -> int:
-        """One product for many."""
+        """Return the product of concatenated operands that equals the sum of `products`."""
         if len(products) == 1:
             return products[0]
         step = self._steps[products[0]]
@@ -156,7 +156,7 @@ class _Joining:
         return self._added(Step(step.op, args, step.attrs, step.aval))
 
     def _side_by_side(self, args: Sequence[int], axis: int) -> int:
-        """Operands joined; where most are transposed, what they are transposes of, and that transposed."""
+        """Concatenate operands; if most are transposes, concatenate the originals and transpose the result."""
         transposes = [self._steps[a] for a in args if _is_transposed(self._steps[a])]
         if 2 * len(transposes) <= len(args):
             return self._concat(args, axis)

@@ -13,20 +13,20 @@ from engine.plans.codegen.fuse import Group, operands_of_member
 from engine.plans.codegen.tiles import run_tiles
 from engine.plans.step import Step
 
-#: NumPy's functions whose calls for one tile are long against the wait for the interpreter's lock between two calls.
+#: Functions that are computed by `sincos`, each with the one that it can share a call with.
 _PARTNERS = {"sin": "cos", "cos": "sin"}
 
 
 class Region:
-    """Runs the steps of a group.
+    """Compiled code of a group of fused steps.
 
-    source: the code for one tile.
+    source: the code for one tile, as text.
 
     Args:
-        steps: those that the group's numbers mean.
-        group: what is run.
-        threads: how many work, at most, where several are faster than one; all processors where None. The results do
-            not depend on it.
+        steps: the steps of the structure.
+        group: the steps to run.
+        threads: the most threads, used if several are faster than one; None for one per processor. The results do not
+            depend on it.
     """
 
     def __init__(self, steps: Sequence[Step], group: Group, threads: int | None = None) -> None:
@@ -38,7 +38,7 @@ class Region:
         self._is_array = [steps[n].aval.shape == group.shape for n in group.operands]
         #: For each result the dtype of an array, or None for a sum.
         self._dtypes = [steps[n].aval.dtype if steps[n].aval.shape else None for n in group.results]
-        # Threads that make short calls wait for each other longer than they compute.
+        # Threads that make short calls spend more time waiting for the interpreter lock than computing.
         calls = [steps[n].operation.name for n in group.members]
         is_long = 2 * sum(steps[n].lowering.is_long for n in group.members) >= len(
             calls
@@ -47,12 +47,12 @@ class Region:
         self._tile = defined(self.source, writer.names)
 
     def run(self, values: Sequence[Any], out: Sequence[Array | None] | None = None) -> list[Any]:
-        """The group's results from the values of its operands, both in the order of the group.
+        """Run the group on the values of its operands; return its results, both in the order of the group.
 
         Args:
-            values: arrays in any layout; numbers as NumPy is to take them.
-            out: for each result that is an array, one in C layout that it is written to and that shares no memory with
-                others or with the operands; where None, a new one.
+            values: arrays of the shape of the group, in any layout, and scalars with the dtype that NumPy should use.
+            out: for each result that is an array, a C-ordered array to write to, which shares no memory with other
+                results or operands; None to allocate one.
         """
         operands = [_flat(x) if is_array else x for x, is_array in zip(values, self._is_array, strict=True)]
         given = out or [None] * len(self._dtypes)
@@ -72,16 +72,16 @@ class Region:
 
 
 def _flat(x: Array) -> Array:
-    """The elements in order along one axis, without a copy where they lie in that order, or are one number repeated."""
+    """Flatten an array in C order; copy only if it is neither C-contiguous nor a broadcast number."""
     if x.size and not any(x.strides):
         return np.broadcast_to(x[(0,) * x.ndim], x.size)
     return x.reshape(-1)
 
 
 class _Writer:
-    """Writes the code of a region.
+    """Writer of the code of a region.
 
-    Names: x operands, a their slices, y results, o their slices, s arrays to write over, v what is new, r sums.
+    Names in the code: x operands, a their slices, y results, o their slices, s scratch arrays, v new arrays, r sums.
     """
 
     def __init__(self, steps: Sequence[Step], group: Group) -> None:
@@ -98,7 +98,7 @@ class _Writer:
         self._texts: dict[int, str] = {}
 
     def _by_operand(self) -> dict[int, dict[str, int]]:
-        """For operands of sines and cosines the numbers of these."""
+        """Return the sines and cosines of the group by operand: number of the operand -> name -> number."""
         found: dict[int, dict[str, int]] = {}
         for n in self._group.members:
             name = self._steps[n].operation.name
@@ -107,7 +107,7 @@ class _Writer:
         return found
 
     def source(self) -> str:
-        """The code: a function of the range, the operands, the results, and the arrays to write over."""
+        """Return the code of the function `tile(start, stop, operands, results, scratch)`, which returns the sums."""
         group = self._group
         for k, n in enumerate(group.operands):
             is_array = self._steps[n].aval.shape == group.shape
@@ -166,7 +166,7 @@ class _Writer:
         step = self._steps[n]
         self.names[step.operation.name] = step.lowering.ufunc
         if step.aval.dtype == FLOAT64 or n in self._results:
-            # Element by element, a result may be written over an operand that is read for the last time.
+            # An elementwise result may overwrite an operand that is read for the last time.
             self._release(n)
             self._lines.append(f"{step.operation.name}({', '.join(given)}, out={self._target(n)})")
         else:
@@ -188,7 +188,7 @@ class _Writer:
             self._lines.append(f"v{n} = {text}")
 
     def _target(self, n: int) -> str:
-        """What the result of a step is written to."""
+        """Return the name of the array for the result of a step: the slice of a result, or a scratch array."""
         if n not in self._results:
             self._rows[n] = self._take()
         self._texts[n] = self._results.get(n) or f"s{self._rows[n]}"
@@ -201,7 +201,7 @@ class _Writer:
         return self.scratch - 1
 
     def _release(self, n: int) -> None:
-        """Frees what a step was the last to read, and its result if nothing reads it."""
+        """Free the scratch arrays that a step was the last to read, and that of its result if nothing reads it."""
         for a in {*self._args[n], n}:
             if a in self._rows and self._last.get(a, n) == n:
                 self._free.append(self._rows.pop(a))

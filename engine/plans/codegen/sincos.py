@@ -1,14 +1,15 @@
-"""Sine and cosine of float64 arrays by additions and multiplications alone, several times faster than NumPy's.
+"""Sine and cosine of float64 arrays from a table, additions and multiplications, several times faster than NumPy's.
 
-With h = 2 pi / 16384, x is near a multiple of h: x = k h + r, |r| <= h / 2. A table gives sin and cos of a = k h; the
-angle r is added by `sin(a + r) = sin a + s (cos a - t sin a)` and `cos(a + r) = cos a - s (sin a + t cos a)`, where
-s = sin r and t = tan(r / 2) are polynomials of third and first degree. k h is subtracted in four parts, of which three
-have products with k that are exact, so that r is right to its last bits also next to the zeros.
+With h = 2 pi / 16384, x is reduced to the nearest multiple of h: x = k h + r, |r| <= h / 2. A table holds sin and cos
+of a = k h; the angle r is added by `sin(a + r) = sin a + s (cos a - t sin a)` and
+`cos(a + r) = cos a - s (sin a + t cos a)`, where s = sin r and t = tan(r / 2) are approximated by polynomials of degree
+3 and 1. k h is subtracted in four parts, three of which have exact products with k, so that r is accurate to its last
+bits also near the zeros.
 Sources: W. J. Cody and W. Waite, Software Manual for the Elementary Functions (1980), for the reduction; P. T. P. Tang,
 Table-driven implementation of the exponential function (ACM TOMS 15, 1989), for the method.
 
-Results are within 4 ulp for |x| <= 1e5; beyond, and for NaN and infinities, they are NumPy's. All operations are those
-of IEEE 754, which round the same on every machine, and the result for an element depends on that element alone.
+Results are within 4 ulp for |x| <= 1e5; beyond, and for NaN and infinities, they are NumPy's. All operations are
+prescribed by IEEE 754, which rounds alike on every machine, and the result of an element depends on that element alone.
 """
 
 import math
@@ -21,17 +22,18 @@ Array = npt.NDArray[np.float64]
 
 #: Up to here |k| < 2**28, and k times a number of 25 bits is exact.
 LIMIT = 1e5
-#: How many arrays of the length of x are needed beside those of the results.
+#: Number of scratch arrays of the length of x, besides the results.
 SCRATCH = 4
 
 _STEPS = 16384
 _BITS_OF_PART = 25
 _PARTS = 4
-#: Adding it leaves the nearest integer, in the low bits of the sum.
+#: Adding it rounds to the nearest integer, in the low bits of the sum.
 _ROUNDING = 1.5 * 2.0**52
 _FRACTION = 192
 _HALF_STEP = math.pi / _STEPS
-# Of c - d r**2 the best d on 0 <= r <= R is (2 sqrt(2) - 2) R**2 smaller than the next term of the series asks for.
+# The next term of each series is kept with its last factor r**2 replaced by b = (2 sqrt(2) - 2) R**2, which minimizes
+# the largest |r**4 - b r**2| on |r| <= R.
 _BALANCE = (2.0 * math.sqrt(2.0) - 2.0) * _HALF_STEP**2
 _CUBIC = -1.0 / 6.0 + _BALANCE / 120.0
 _HALF = 0.5 + _BALANCE / 24.0
@@ -41,9 +43,9 @@ def sin(x: Array, out: Array, scratch: list[Array]) -> None:
     """Sine of x, in radians.
 
     Args:
-        x: one axis; shares no memory with the others.
-        out: receives the result.
-        scratch: SCRATCH + 1 arrays of the length of x.
+        x: shape (n,); shares no memory with the others.
+        out: shape (n,); receives the result.
+        scratch: SCRATCH + 1 arrays of shape (n,).
     """
     a, s, sine, cosine, other = scratch
     _reduce(x, a, s, sine, cosine, out, other)
@@ -60,7 +62,7 @@ def cos(x: Array, out: Array, scratch: list[Array]) -> None:
 
 
 def sin_and_cos(x: Array, out_sin: Array, out_cos: Array, scratch: list[Array]) -> None:
-    """Both for little more than the price of one, with the same bits; `scratch` are SCRATCH arrays."""
+    """Sine and cosine of x for little more than the cost of one, with the same bits; `scratch` are SCRATCH arrays."""
     a, s, sine, cosine = scratch
     _reduce(x, a, s, sine, cosine, out_sin, out_cos)
     _sine(a, s, sine, cosine, out_sin)
@@ -69,7 +71,7 @@ def sin_and_cos(x: Array, out_sin: Array, out_cos: Array, scratch: list[Array]) 
 
 
 def _reduce(x: Array, t: Array, s: Array, sine: Array, cosine: Array, k: Array, product: Array) -> None:
-    """Leaves tan(r / 2) in `t`, sin r in `s`, and what the table has for k; `k` and `product` are written over."""
+    """Write tan(r / 2) to `t`, sin r to `s`, and the sine and cosine of k h; `k` and `product` are overwritten."""
     per_radian, parts, sines, cosines = _table()
     np.multiply(x, per_radian, t)
     np.add(t, _ROUNDING, t)
@@ -106,7 +108,7 @@ def _cosine(t: Array, s: Array, sine: Array, cosine: Array, out: Array) -> None:
 
 
 def _repair(x: Array, out_sin: Array | None, out_cos: Array | None) -> None:
-    """NumPy's results for what is beyond the limit."""
+    """Replace the results beyond the limit, and for NaN, by NumPy's."""
     if not x.size or (np.min(x) >= -LIMIT and np.max(x) <= LIMIT):
         return
     beyond = np.flatnonzero(~(np.abs(x) <= LIMIT))
@@ -119,7 +121,7 @@ def _repair(x: Array, out_sin: Array | None, out_cos: Array | None) -> None:
 
 @cache
 def _table() -> tuple[float, tuple[float, ...], Array, Array]:
-    """Steps a radian, the parts of a step, and sines and cosines of all multiples of a step."""
+    """Return the steps per radian, the parts of a step, and the sines and cosines of all multiples of a step."""
     pi = _pi()
     one = 1 << _FRACTION
     step = 2 * pi // _STEPS
@@ -133,14 +135,14 @@ def _table() -> tuple[float, tuple[float, ...], Array, Array]:
         c, s = (c * cos_of_step - s * sin_of_step) >> _FRACTION, (s * cos_of_step + c * sin_of_step) >> _FRACTION
     quarter = [*sines, *cosines[-2::-1]]
     half = np.array([*quarter, *quarter[-2:0:-1]])
-    # The sine of -0.0 is -0.0: of zeros only the negative one can be added to both without changing them.
+    # sin(-0.0) is -0.0: only a table entry of -0.0 changes neither 0.0 nor -0.0 when it is added.
     around = np.concatenate([half, -half, half[: _STEPS // 4]])
     around[[0, _STEPS]] = -0.0
     return _STEPS * one / (2 * pi), _parts(step, one), around[:_STEPS], around[_STEPS // 4 :]
 
 
 def _parts(step: int, one: int) -> tuple[float, ...]:
-    """Numbers of few bits whose sum is a step, the last being what is left."""
+    """Split a step into a sum of floats: all but the last have _BITS_OF_PART bits, the last is the remainder."""
     parts = []
     for _ in range(_PARTS - 1):
         unit = 1 << (step.bit_length() - _BITS_OF_PART)
@@ -151,7 +153,7 @@ def _parts(step: int, one: int) -> tuple[float, ...]:
 
 
 def _series(angle: int) -> tuple[int, int]:
-    """Sine and cosine of a small angle, as integers over 2 to the power `_FRACTION`."""
+    """Return sine and cosine of a small angle; all are integers in units of 2**-_FRACTION."""
     sums = [0, 0]
     term, n = 1 << _FRACTION, 0
     while term:
@@ -162,7 +164,7 @@ def _series(angle: int) -> tuple[int, int]:
 
 
 def _pi() -> int:
-    """Pi over 2 to the power `_FRACTION`, by Machin's formula: 16 arctan(1 / 5) - 4 arctan(1 / 239)."""
+    """Return pi in units of 2**-_FRACTION, by Machin's formula: 16 arctan(1 / 5) - 4 arctan(1 / 239)."""
     guard = 32
 
     def arctan_of_inverse(n: int) -> int:

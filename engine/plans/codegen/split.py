@@ -1,6 +1,6 @@
-"""Pieces: long code as several functions, for Python holds its lock as long as it compiles one.
+"""Pieces: split long code into several functions, because Python holds the interpreter lock while it compiles one.
 
-Values that later pieces read go through a list `k`, from which each piece takes what it reads once.
+Values that later pieces read are passed in a list `k`; each piece loads the values that it reads once.
 """
 
 import re
@@ -8,25 +8,25 @@ from collections.abc import Iterable, Sequence
 
 from engine.plans.codegen.code import INDENT, Code, Line
 
-#: Code of at most so many lines is one function: it takes some 25 ms to compile.
+#: Lines of the longest code that is not split; it takes some 25 ms to compile.
 MOST_LINES = 2000
-#: Lines of a piece. Shorter ones hand more values on.
+#: Lines of a piece; shorter pieces would pass on more values.
 LENGTH = 500
-#: Names of values and beginnings, which lines assign; and any name.
+#: Names that lines assign: values, and common first parts of operations; `_NAME` is any name.
 _VALUE = re.compile(r"\b[vw]\d+\b")
 _NAME = re.compile(r"\b[A-Za-z_]\w*\b")
 _TARGETS = re.compile(r"(?:[vw]\d+, ?)*(?:[vw]\d+ )?= ")
-#: What the function itself is given or changes.
+#: Parameters of the function, and inputs that a loop assigns.
 _PARAMETER = re.compile(r"[xcb]\d+|seed")
 
 
 def in_pieces(code: Code, parts: Sequence[Sequence[Line]], results: str) -> list[list[Line]]:
-    """Replaces lines of straight code by calls of functions, which are compiled one by one.
+    """Replace straight-line code by calls of functions, which are compiled one by one.
 
     Args:
         code: receives the functions, their source and the operations of their lines.
-        parts: lines that stand in different places of one function, in the order in which they are run first.
-        results: code that reads values after all parts.
+        parts: separate stretches of lines of one function, in the order in which they first run.
+        results: an expression that reads values after all parts.
 
     Returns:
         For each part the lines that replace it.
@@ -45,7 +45,7 @@ def in_pieces(code: Code, parts: Sequence[Sequence[Line]], results: str) -> list
 
 
 def _slots(pieces: Iterable[Sequence[Line]], results: str) -> dict[str, int]:
-    """Places in the list for values that are read in another piece than their own, or in the results."""
+    """Return indices in the list `k` for values that another piece than their own or the results read."""
     found: dict[str, int] = {}
     own: dict[str, int] = {}
     for n, piece in enumerate(pieces):
@@ -66,7 +66,7 @@ def _assigned(line: str) -> list[str]:
 
 
 def _call(code: Code, piece: Sequence[Line], slots: dict[str, int]) -> Line:
-    """Compiles a piece; returns the line that calls it."""
+    """Compile a piece; return the line that calls it."""
     body: list[Line] = []
     local: set[str] = set()
     loaded: list[str] = []

@@ -1,7 +1,7 @@
-"""Structure: what some values of a trace need, numbered so that programs which compute alike have one structure.
+"""Structure: the live steps of some values of a trace in a canonical numbering, the key of the cache of kernels.
 
-Neither names nor the order in which steps were written, nor steps that are not needed, show in it: steps are numbered
-as they are reached where each value in turn is computed from its operands, left to right.
+Steps are numbered in depth-first order from the values, operands before results, left to right. So neither names, nor
+the order in which steps were recorded, nor dead steps make a difference.
 """
 
 import hashlib
@@ -20,26 +20,27 @@ from engine.graph.order import reached
 from engine.plans.step import Step
 from engine.plans.trace import Trace
 
-#: Constants are computed once where they have at most so many bytes, one by one and all together.
+#: Constant folding: the most bytes of one folded constant, and of all together.
 _LARGEST_KEPT = 2**20
 _MOST_KEPT = 2**23
 
 
 class Structure:
-    """The steps that some values need.
+    """Live steps of some values, in canonical order; the number of a step is its index in `steps`.
 
-    steps: in order; operands are numbers of steps before.
-    inputs: numbers of the inputs, in the order in which they are reached; `names` are theirs.
-    constants: numbers of what is no input but not in the code either: arrays, and what is made of these alone.
+    steps: the steps; operands are numbers of earlier steps.
+    inputs: numbers of the inputs, in order; `names` are their names.
+    constants: numbers of the constants that are passed to the code as arguments: arrays, and results folded from
+        constants.
     outputs: numbers of the values.
-    watched: places of those outputs that a flag tells to be finite; the last of the values is that flag, then, and only
-        the first `count` outputs are values.
-    places: of the steps in the trace.
+    watched: indices of the outputs to check for being finite. If there are any, only the first `count` outputs are
+        values, and the kernel returns a flag after them: whether all watched outputs are finite.
+    places: for each step its place in the trace.
 
     Args:
         trace: the steps.
         outputs: the values.
-        inputs: some that are to come first, needed or not.
+        inputs: inputs to number first, live or not.
     """
 
     def __init__(self, trace: Trace, outputs: Sequence[Symbol], inputs: Sequence[Symbol] = ()) -> None:
@@ -72,10 +73,10 @@ class Structure:
         self.count = len(outputs)
 
     def replaced(self, steps: Sequence[Step], stand_for: Mapping[int, int]) -> "Structure":
-        """The same values by other steps, which are no longer those of a trace.
+        """Return a structure of the same values with some steps replaced; it has no `places` in a trace.
 
-        steps: the own ones, and others behind them, whose operands may be any.
-        stand_for: for numbers of steps those of the ones that stand for them.
+        steps: the steps of this structure, followed by new ones, whose operands may be any of these.
+        stand_for: number of a step -> number of its replacement.
         """
 
         def args(n: int) -> tuple[int, ...]:
@@ -93,7 +94,7 @@ class Structure:
         return found
 
     def key(self) -> bytes:
-        """What structures share that are the same, with all shapes, dtypes, attributes and numbers in them."""
+        """Return a digest of the structure, with all shapes, dtypes, attributes and numbers in the code."""
         digest = hashlib.blake2b(digest_size=20)
         inputs, constants = set(self.inputs), set(self.constants)
         for n, step in enumerate(self.steps):
@@ -107,7 +108,7 @@ class Structure:
         return digest.digest()
 
     def constant_values(self, trace: Trace) -> list[Value]:
-        """The values of the constants, from the trace that the structure is one of."""
+        """Return the values of the constants; `trace` is the one that the structure was built from."""
         values: dict[int, Any] = {}
         needed = _needed(trace, [self.places[n] for n in self.constants])
         with np.errstate(all="ignore"):
@@ -119,12 +120,15 @@ class Structure:
 
 
 def _is_array(step: Step) -> bool:
-    """Whether a constant is not a number that can stand in code."""
+    """Return whether a constant has to be an argument of the code, instead of a literal in it."""
     return step.op is not None or bool(step.args) or callable(step.value) or type(step.value) is np.ndarray
 
 
 def _known(trace: Trace, live: Sequence[int]) -> set[int]:
-    """The constants, and what is made of constants alone while it is small or takes no memory of its own."""
+    """Return the places of the constants and of the steps to fold: those on constants alone, within the limits of size.
+
+    A broadcast counts as no memory.
+    """
     found: set[int] = set()
     room = _MOST_KEPT
     for place in live:
@@ -146,12 +150,12 @@ def _needed(trace: Trace, places: Sequence[int]) -> list[int]:
 
 
 def _operand(known: Aval, value: Value) -> Value:
-    """A constant beside others: a scalar that has a dtype of its own keeps it."""
+    """Return a constant as an operand for NumPy: a float that is not weak as a float64 scalar."""
     return np.float64(value) if type(value) is float and known.weak is None else value
 
 
 def _value(step: Step, args: list[Value]) -> Value:
-    """A constant that no operation makes."""
+    """Return the value of a constant, or of a cut of one."""
     if args:
         return float(args[0]) if type(args[0]) is np.float64 else args[0]
     return step.value() if callable(step.value) else step.value

@@ -1,8 +1,8 @@
-"""Tiles: long arrays worked on in pieces that fit the cache, by several threads.
+"""Tiles: process long arrays in pieces that fit the cache, by several threads.
 
-NumPy lets go of the interpreter's lock while it computes, and takes it again after each call: threads pay where calls
-are long, such as those of exp or tanh, and cost time where they are short. The threads are made once for the process;
-whoever asks works too, so that work is done however busy they are.
+NumPy releases the interpreter lock while it computes, and takes it again after each call: threads gain time if calls
+are long, such as those of exp or tanh, and lose time if they are short. The pool is created once for the process; the
+calling thread works too, so that a run makes progress however busy the pool is.
 """
 
 import os
@@ -17,35 +17,35 @@ import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[np.float64]
-#: Works on the elements from `start` to `stop`, with arrays of that length to write over; returns sums over these.
+#: Function of `start`, `stop` and scratch arrays of that length; computes these elements and returns sums over them.
 Tile = Callable[[int, int, list[Array]], tuple[Any, ...]]
 
 #: Elements of a tile: half a dozen arrays of them fit the second-level cache, and a call costs less than its work.
 LENGTH = 16384
-#: Fewer tiles a thread than this are done before it is awake.
+#: The fewest tiles per thread; fewer are done before a thread wakes up.
 _FEWEST_PER_THREAD = 4
-#: Vector instructions are fastest on addresses that are multiples of so many bytes.
+#: Alignment in bytes on which vector instructions are fastest.
 _ALIGNMENT = 64
 
 
 def run_tiles(tile: Tile, size: int, scratch: int, threads: int | None = None) -> list[tuple[Any, ...]]:
-    """Works on all tiles of arrays of `size` elements.
+    """Run a function on all tiles of arrays of `size` elements.
 
     Args:
-        tile: what is done with each. It must not run tiles itself.
+        tile: the function; it must not run tiles itself.
         size: number of elements.
-        scratch: how many arrays a tile is given to write over.
-        threads: how many work, at most; all processors where None.
+        scratch: number of scratch arrays for each call.
+        threads: the most threads; None for one per processor.
 
     Returns:
-        What was returned for each tile, in their order.
+        The results for all tiles, in order.
 
     Raises:
-        Exception: what a tile raised; the others are no longer begun.
+        Exception: `tile` raised it; no further tiles are started.
     """
     count = -(-size // LENGTH)
     found: list[tuple[Any, ...]] = [()] * count
-    # Shared by all who work: to take the next number is one step of the interpreter.
+    # Shared by all threads: taking the next number from the iterator is atomic.
     numbers = iter(range(count))
 
     def work() -> None:
@@ -57,7 +57,7 @@ def run_tiles(tile: Tile, size: int, scratch: int, threads: int | None = None) -
                     is_whole = stop - start == LENGTH
                     found[n] = tile(start, stop, rows if is_whole else [row[: stop - start] for row in rows])
             finally:
-                # After an exception the others find nothing left.
+                # After an exception, leave no tiles for the other threads.
                 deque(numbers, maxlen=0)
 
     helpers = min(processors() if threads is None else threads, count // _FEWEST_PER_THREAD) - 1
@@ -73,7 +73,7 @@ def run_tiles(tile: Tile, size: int, scratch: int, threads: int | None = None) -
 
 
 def processors() -> int:
-    """How many processors this process may use; fewer where OMP_NUM_THREADS says so, as for BLAS."""
+    """Return the number of processors that this process may use, at most OMP_NUM_THREADS, as for BLAS."""
     found = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     allowed = os.environ.get("OMP_NUM_THREADS", "")
     return min(found, int(allowed)) if allowed.isdecimal() and int(allowed) else found
@@ -90,18 +90,18 @@ if hasattr(os, "register_at_fork"):
 
 
 class _Own(threading.local):
-    """The arrays that one thread writes over, kept from one run to the next."""
+    """Scratch arrays of one thread, kept from one run to the next."""
 
     def __init__(self) -> None:
         self._rows: list[Array] = []
 
     def rows(self, count: int) -> list[Array]:
-        """So many arrays of the length of a tile."""
+        """Return `count` aligned arrays of the length of a tile."""
         if len(self._rows) < count:
             pad = _ALIGNMENT // 8
             block = np.empty(count * (LENGTH + pad) + pad)
             begin = -block.ctypes.data % _ALIGNMENT // 8
-            # Not a power of two apart, or they would compete for the same places in the cache.
+            # Not a power of two apart, or they would compete for the same sets of the cache.
             starts = range(begin, begin + count * (LENGTH + pad), LENGTH + pad)
             self._rows = [block[start : start + LENGTH] for start in starts]
         return self._rows[:count]

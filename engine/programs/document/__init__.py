@@ -1,1 +1,1 @@
-"""JSON documents of graphs, read as programs."""
+"""JSON documents: read them as programs."""

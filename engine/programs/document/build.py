@@ -1,4 +1,4 @@
-"""Documents -> Graph: the canonical form of programs, a list of nodes in any order."""
+"""Build graphs from documents, the canonical form of programs: a list of nodes in any order."""
 
 import math
 from dataclasses import dataclass
@@ -25,20 +25,19 @@ def build(
     max_chain: int = MAX_CHAIN,
     max_nodes: float = math.inf,
 ) -> Graph:
-    """The graph that a document describes, with every check.
+    """Build the graph of a document, fully checked.
 
-    document: {"nodes": [{"id", "op", "args", "attrs"}], "outputs": [], "inputs": {}} as in the wire contract. What text
-        has beyond that is written so: the node {"id", "value"} is a constant with a name, {"id", "alias"} a further
-        name of a node or an input; the argument {"value"} is a literal, also where it is a word such as "NaN", which by
-        itself would be a name, and {"node": 0} is the node at that place of the list, which has no id and is read
-        nowhere else, as if it stood there.
-    faults: what the caller has found already; it is reported together with what is found here.
-    max_depth, max_chain: limits on nesting, that of text where nodes are read by their place.
+    document: {"nodes": [{"id", "op", "args", "attrs"}], "outputs": [], "inputs": {}} as in the wire contract. A node
+        {"id", "value"} is a named constant, {"id", "alias"} an alias of a node or an input. An argument {"value"} is a
+        literal, even if it is a word such as "NaN", which would otherwise be a name; {"node": 0} is the node at that
+        index of the list, as if it were written inline: it has no id, and nothing else reads it.
+    faults: faults that the caller found before; they are reported together with those found here.
+    max_depth, max_chain: limits on nesting; if nodes are referred to by index, on that of the program as text.
     max_nodes: limit on the number of nodes.
 
     Raises:
         LimitExceededError: it is nested too deep or has too many nodes.
-        AutogradError: of the first kind of fault that was found, with all places of that kind.
+        AutogradError: there are faults; all of the first kind are reported, with their locations.
 
     >>> graph = build({"nodes": [{"id": "y", "op": "add", "args": [{"op": "sin", "args": ["x"]}, 1]}]})
     >>> [(node.ids, node.op.name, node.args[0]) for node in graph.nodes]
@@ -54,7 +53,7 @@ def build(
 
 @dataclass(slots=True, eq=False)
 class _Item:
-    """A node or one of its arguments, to be read; `draft` is what a node becomes."""
+    """A node or an argument to read; a node is read into `draft`."""
 
     value: Any
     site: Site
@@ -70,13 +69,13 @@ class _Reader:
     def __init__(self, builder: GraphBuilder) -> None:
         self.builder = builder
         self.names: dict[str, Ref] = {}
-        # Further names, and the names of what they stand for.
+        # Alias -> name of its target.
         self.aliases: dict[str, str] = {}
         self.roots: list[_Item | None] = []
-        # Nodes that are read by their place in the list, and those of them that nothing has read so far.
+        # Indices of nodes that are referred to by index, and of those not read so far.
         self.by_place: set[int] = set()
         self.unread: set[int] = set()
-        # Each node after those that stand inside it.
+        # For each listed node, its inline nodes followed by itself.
         self.groups: list[list[Draft]] = []
 
     def graph(self, document: Any) -> Graph:
@@ -102,7 +101,7 @@ class _Reader:
         self.builder.fault(InvalidValueError, msg, site)
 
     def _list_roots(self, nodes: Any, site: Site) -> None:
-        """The document's nodes with their ids, before any argument is read: it may name a later one."""
+        """Collect the nodes and their ids before any argument is read, since an argument may name a later node."""
         if not isinstance(nodes, list):
             return self._fault(f"nodes is {described(nodes)}; expected a list of nodes", site)
         for i, node in enumerate(nodes):
@@ -145,7 +144,7 @@ class _Reader:
             self.aliases[name] = of
 
     def _ref(self, name: str) -> Ref:
-        """What a name stands for: a node, or an input."""
+        """Resolve a name to a node or an input."""
         path: dict[str, None] = {}
         while name in self.aliases and name not in path and name not in self.names:
             path[name] = None
@@ -176,7 +175,7 @@ class _Reader:
         return children
 
     def _at_place(self, arg: dict[str, Any], site: Site) -> _Item:
-        """The node that an argument names by its place in the list."""
+        """Return the node that an argument refers to by index."""
         self.builder.check_fields(arg, ("node",), site)
         i = arg["node"]
         item = self.roots[i] if type(i) is int and 0 <= i < len(self.roots) else None
@@ -192,7 +191,7 @@ class _Reader:
         return _Item(Ref(""), site)
 
     def _read(self, item: _Item, args: list[Any]) -> Any:
-        """An argument as a Ref or a plain value, a node as a Ref."""
+        """Read a node, and return a Ref to it, or an argument, and return it as a Ref or a plain value."""
         if item.draft is not None:
             self.builder.add(item.draft)
             if "value" in item.value and not item.is_inline:
@@ -230,7 +229,7 @@ class _Reader:
         if len(args) > len(op.operands) and not op.variadic:
             msg = f"{op.name}: got {len(args)} args; expected {op.signature()} with its attributes in attrs"
             return self.builder.fault(ArityError, msg, site)
-        # As one list, for a literal list among the operands is an operand, not a list of them.
+        # Passed as one list, because a literal list among the operands is an operand, not a list of operands.
         return self.builder.apply(draft, op, [args] if op.variadic and args else args, attrs, site)
 
     def _outputs(self, document: dict[str, Any], site: Site) -> list[tuple[str, Ref]]:
@@ -276,7 +275,7 @@ class _Reader:
         return found
 
     def _sort(self) -> None:
-        """Puts nodes after those that they read, each together with what stands inside it."""
+        """Sort nodes topologically, each together with its inline nodes."""
         place = {id(draft): i for i, group in enumerate(self.groups) for draft in group}
         reads: list[set[int]] = [set() for _ in self.groups]
         for i, group in enumerate(self.groups):
@@ -302,7 +301,7 @@ def _reads(draft: Draft, other: Draft) -> bool:
 
 
 def _read_by_place(roots: list[_Item | None]) -> set[int]:
-    """The places of nodes without an id that arguments name by their places."""
+    """Return the indices of nodes without an id that arguments refer to by index."""
     pending = [arg for item in roots if item for arg in item.args() if isinstance(arg, dict)]
     named = set()
     while pending:

@@ -1,1 +1,1 @@
-"""Infix text: read as programs, and written from them."""
+"""Infix text: parse it to programs, and write programs as text."""

@@ -1,6 +1,6 @@
-"""`array([1, 2], dtype="float32")` in infix text: a constant with a dtype of its own.
+"""`array([1, 2], dtype="float32")` in infix text: a constant of a fixed dtype.
 
-With a shape it is an array object as documents have them: `array([], shape=[0, 3])`, and
+With a shape it is an array object like those of documents: `array([], shape=[0, 3])`, or
 `array("AACAPwAAAEA=", dtype="float32", shape=[2])` for bytes in base64.
 """
 
@@ -17,7 +17,7 @@ _PARAMETERS = ("value", "dtype", "shape")
 
 
 def typed_array(builder: GraphBuilder, args: list[Any], keywords: dict[str, Any], site: Site) -> Literal:
-    """The constant; a placeholder where there are faults."""
+    """Return the constant that `array(...)` denotes; record faults and return a placeholder if it is not valid."""
     try:
         return _typed(_bound(args, keywords))
     except (ArityError, BadAttributeError, InvalidValueError) as error:

@@ -1,4 +1,4 @@
-"""Infix text -> Graph: a subset of Python's syntax, read with Python's own `ast`; nothing is ever evaluated."""
+"""Parse infix text to graphs: a subset of Python's syntax, parsed by Python's `ast` and never evaluated."""
 
 import ast
 import math
@@ -42,18 +42,18 @@ def parse(
     max_chain: int = MAX_CHAIN,
     max_nodes: float = math.inf,
 ) -> Graph:
-    """The graph that infix text describes, with every check.
+    """Parse infix text; return its graph, fully checked.
 
     text: statements as in the wire contract. All lines may be indented alike; `a = b = x` is not supported.
     inputs: declarations, name -> {"shape", "dtype"}.
-    max_depth: limit on brackets and signs inside each other.
+    max_depth: limit on nested brackets and signs.
     max_chain: limit on operators in a row without parentheses, and on calls and indices in a row.
     max_nodes: limit on the number of nodes.
 
     Raises:
-        ProgramSyntaxError: it is not of the language; line, column and what to write instead.
-        LimitExceededError: it is beyond a limit.
-        AutogradError: of the first kind of fault that was found, with all places of that kind.
+        ProgramSyntaxError: the text is not valid; with line, column and a suggestion.
+        LimitExceededError: it exceeds a limit.
+        AutogradError: there are faults; all of the first kind are reported, with their locations.
 
     >>> graph = parse("h = tanh(2 * x); h + 1")
     >>> [(node.ids[0], node.op.name) for node in graph.nodes]
@@ -75,7 +75,7 @@ def parse(
 
 
 class _Reader:
-    """Reads statement after statement; an expression's value is a Ref, a Literal or a plain Python value."""
+    """Reader of statements; the value of an expression is a Ref, a Literal or a plain Python value."""
 
     def __init__(self, builder: GraphBuilder, scanner: Scanner) -> None:
         self.names: dict[str, Ref] = {}
@@ -84,14 +84,14 @@ class _Reader:
         self._scanner = scanner
         self._statement = Statement("", 1, 1)
         self._read_at: dict[str, str] = {}
-        # The first name of every value that was assigned, whatever became of the name since.
+        # The first name of every assigned value, even if the name was assigned again.
         self._assigned: dict[tuple[int, int], tuple[str, Ref]] = {}
-        # The call that several names are assigned from, and how many they are.
+        # The expression of the current assignment, and the number of names that it is assigned to.
         self._root: ast.expr | None = None
         self._wanted = 1
 
     def read(self, statement: Statement, is_last: bool) -> None:
-        """Takes a statement; the last one is the output."""
+        """Read a statement; the last one defines the outputs."""
         self._statement = statement
         match self._parse():
             case ast.Assign(targets=[target], value=value):
@@ -142,7 +142,7 @@ class _Reader:
         return Site(("expr", line, column), f"line {line}, column {column}")
 
     def _targets(self, target: ast.expr) -> list[ast.Name]:
-        """The names that are assigned to."""
+        """Return the names on the left-hand side of an assignment."""
         found: dict[str, ast.Name] = {}
         for name in target.elts if isinstance(target, ast.Tuple) else [target]:
             if not isinstance(name, ast.Name):
@@ -167,7 +167,7 @@ class _Reader:
             if name.id in self._builder.inputs:
                 since = self._read_at.get(name.id, "as declared")
                 self._fail(f'"{name.id}" is an input ({since}), and inputs are not assigned to; take a new name', name)
-            # At the end again, for the name that was assigned first becomes the id of a node.
+            # Move the name to the end: the first name of a node in order of assignment becomes its id.
             self.names.pop(name.id, None)
             found = Ref(name.id, ref.draft, ref.output + output) if ref.draft else ref
             self.names[name.id] = found
@@ -175,7 +175,7 @@ class _Reader:
                 self._assigned.setdefault((id(found.draft), found.output), (name.id, found))
 
     def keep_former_names(self) -> None:
-        """Names the nodes that were assigned to a name which another one has in the end: `y_1`, `y_2`, and so on."""
+        """Name the nodes whose only names were assigned again: `y_1`, `y_2`, and so on."""
         named = {(id(ref.draft), ref.output) for ref in self.names.values()}
         counts: dict[str, int] = {}
         for place, (name, ref) in self._assigned.items():
@@ -193,11 +193,11 @@ class _Reader:
         self.outputs = list(found.items())
 
     def _value(self, node: ast.expr) -> Ref:
-        """The value of a whole expression; a literal becomes a constant node."""
+        """Return the value of a whole expression; a literal becomes a constant node."""
         return self._builder.constant(fold(node, self._children, self._combine), self._site(node))
 
     def _children(self, node: ast.expr) -> Sequence[ast.expr]:
-        """The expressions that a node is made of, in the order in which they are written."""
+        """Return the subexpressions of a syntax node, in the order of evaluation."""
         match node:
             case ast.UnaryOp(operand=operand):
                 return [operand]
@@ -217,7 +217,7 @@ class _Reader:
         return []
 
     def _combine(self, node: ast.expr, values: list[Any]) -> Any:
-        """The value of a node from those of its parts. What is not listed here is not of the language."""
+        """Return the value of a syntax node from those of its children; any node not listed here is a syntax error."""
         match node:
             case ast.Constant(value=value):
                 return value
@@ -264,7 +264,7 @@ class _Reader:
         return -value if isinstance(value, int | float) else self._apply(node, _OPERATORS["-", 1], [value], {})
 
     def _apply(self, node: ast.expr, name: str, args: list[Any], keywords: dict[str, Any]) -> Ref:
-        """A new node."""
+        """Add a node to the graph; return a reference to it."""
         site = self._site(node)
         draft = self._builder.add(Draft([""] * (self._wanted if node is self._root else 1), site.loc))
         op = self._builder.operation(name, site)
@@ -295,7 +295,7 @@ class _Reader:
 
 
 def _keywords(call: ast.Call) -> list[ast.keyword]:
-    """The keywords of a call: operands in their order, which is that in which they are evaluated, then attributes."""
+    """Return the keywords of a call: first operands, in the order of the signature, then attributes."""
     op = OPERATIONS.get(call.func.id) if isinstance(call.func, ast.Name) else None
     if op is None or len(call.keywords) < 2:
         return call.keywords
@@ -304,7 +304,7 @@ def _keywords(call: ast.Call) -> list[ast.keyword]:
 
 
 def _index_part(part: ast.expr) -> ast.expr:
-    """In an index, `newaxis` is None; elsewhere it is a name like any other."""
+    """Replace `newaxis` in an index by None; anywhere else it is an ordinary name."""
     if isinstance(part, ast.Name) and part.id == "newaxis":
         return ast.copy_location(ast.Constant(None), part)
     return part

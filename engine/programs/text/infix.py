@@ -1,4 +1,4 @@
-"""Expressions as infix text: what one node looks like, given what its operands look like."""
+"""Expressions as infix text: write a node, given the text of its operands."""
 
 import base64
 from typing import Any, NamedTuple
@@ -13,12 +13,12 @@ from engine.graph.names import CONSTANTS
 from engine.programs.builder import MAX_CHAIN
 from engine.programs.identity import changed_attributes
 
-#: Arrays of more elements are written as bytes.
+#: The most elements of an array that is written as a list; a larger one is written as bytes.
 LARGEST_LIST = 100
 
-#: How tightly an expression holds together, from comparisons to names and calls.
+#: Precedence levels of expressions, from comparisons to names and calls.
 _COMPARISON, _SUM, _PRODUCT, _SIGN, _POWER, _ATOM = range(6)
-#: symbol -> its own level, the lowest that its left operand may have, and the lowest of its right one
+#: symbol -> its level, and the lowest levels of its left and right operands without parentheses
 _LEVELS = {
     **dict.fromkeys(("<", "<=", ">", ">=", "==", "!="), (_COMPARISON, _SUM, _SUM)),
     **dict.fromkeys("+-", (_SUM, _SUM, _PRODUCT)),
@@ -28,7 +28,10 @@ _LEVELS = {
 
 
 class Piece(NamedTuple):
-    """An expression: its text, how tightly it holds together, how deep it nests and its operators outside brackets."""
+    """Text of an expression.
+
+    level: its precedence. depth: its depth of nesting. chain: its number of operators outside of brackets.
+    """
 
     text: str
     level: int = _ATOM
@@ -36,19 +39,19 @@ class Piece(NamedTuple):
     chain: int = 0
 
     def held(self, level: int) -> "Piece":
-        """In parentheses where it holds together less tightly than that."""
+        """Return the expression, in parentheses if its precedence is lower than `level`."""
         return self if self.level >= level else self.bracketed()
 
     def bracketed(self) -> "Piece":
-        """In parentheses."""
+        """Return the expression in parentheses."""
         return Piece(f"({self.text})", depth=self.depth + 1)
 
 
 def expression(node: Node, operands: list[Piece], is_deep: bool = False) -> Piece:
-    """A node as text.
+    """Write a node as text.
 
     operands: its arguments as text.
-    is_deep: of several ways to write it, takes the one that nests least and keeps chains of operators short.
+    is_deep: write it with the least nesting and with short chains of operators, instead of the most readable way.
     """
     if node.op is None:
         return operands[0]
@@ -65,7 +68,7 @@ def expression(node: Node, operands: list[Piece], is_deep: bool = False) -> Piec
 
 
 def literal(value: Literal) -> Piece:
-    """A constant as text."""
+    """Write a constant as text."""
     raw = value.value
     if not value.is_weak:
         return _strong(np.asarray(raw))
@@ -75,7 +78,7 @@ def literal(value: Literal) -> Piece:
 
 
 def _named(number: float) -> Piece:
-    """A number, by its name where it has one."""
+    """Write a number, by its name if it has one, such as pi."""
     if type(number) is float:
         for name, constant in CONSTANTS.items():
             if number == constant:
@@ -107,14 +110,14 @@ def _strong(array: Array) -> Piece:
 
 
 def _shortest(number: Any) -> float:
-    """The float with the fewest digits that is read as a float32."""
+    """Return the float with the fewest digits that rounds to the float32 `number`."""
     fewer = (float(f"{number:.{digits}g}") for digits in range(1, 10))
     with np.errstate(over="ignore"):
         return next((short for short in fewer if np.float32(short) == number), float(number))
 
 
 def encoded(array: Value) -> str:
-    """An array's little-endian bytes in base64."""
+    """Encode the little-endian bytes of an array in base64."""
     little = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
     return base64.b64encode(little.tobytes()).decode()
 
@@ -157,10 +160,10 @@ def _call(op: Operation, node: Node, operands: list[Piece], attrs: Attributes) -
     args = [piece.text for piece in operands]
     first = node.args[0]
     if op.variadic and isinstance(first, Literal) and first.is_weak and isinstance(first.value, np.ndarray):
-        # By itself, a list in the first place would be the list of all operands.
+        # A list as the first argument would be read as the list of all operands.
         args, depth = [f"[{', '.join(args)}]"], depth + 1
     elif not op.variadic:
-        # A literal never fills an optional operand but by name.
+        # A literal for an optional operand is read only if it is given by name.
         named = [i >= op.required and isinstance(x, Literal) for i, x in enumerate(node.args)]
         args = [f"{op.operands[i]}={text}" if named[i] else text for i, text in enumerate(args)]
     for attribute in op.attributes:
@@ -174,7 +177,7 @@ def _call(op: Operation, node: Node, operands: list[Piece], attrs: Attributes) -
 def _attribute(attribute: Attribute, value: Any) -> str:
     if attribute.type is INDEX:
         parts = [_index_item(item) for item in value]
-        # What is neither an integer nor a list of them is a string outside of an index.
+        # Outside of an index, items other than integers and lists of them are written as strings.
         parts = [part if part[0] in "[-0123456789" and ":" not in part else f'"{part}"' for part in parts]
         return f"[{', '.join(parts)}]"
     if isinstance(value, str):
@@ -183,7 +186,7 @@ def _attribute(attribute: Attribute, value: Any) -> str:
 
 
 def _nesting(value: Any) -> int:
-    """How deep tuples are nested."""
+    """Return the depth of nested tuples."""
     if isinstance(value, Integers):
         return value.array.ndim
     level, depth = [value], 0

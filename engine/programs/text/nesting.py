@@ -1,4 +1,4 @@
-"""Limits on how deep documents nest: as they are written, and as text where nodes are read by their place."""
+"""Limits on the nesting of documents: as written, and as text if nodes are referred to by their index."""
 
 from typing import Any
 
@@ -10,10 +10,10 @@ from engine.programs.text.write import as_text
 
 
 def check_depth(document: Any, max_depth: int) -> None:
-    """Counts the levels of objects and lists in each other, without recursion.
+    """Check the depth of nested objects and lists, without recursion.
 
     Raises:
-        LimitExceededError: there are more.
+        LimitExceededError: it is more than `max_depth`.
     """
     level, depth = [document], 0
     while level:
@@ -30,10 +30,10 @@ def _containers(item: Any) -> list[Any]:
 
 
 def check_as_text(graph: Graph, max_depth: int, max_chain: int, max_nodes: float) -> None:
-    """Holds a program to the limits on text, for a list of nodes can nest them deeper than any text.
+    """Check a program against the limits on text, because references by index can nest nodes to any depth.
 
     Raises:
-        LimitExceededError: its text would be refused.
+        LimitExceededError: its text would exceed a limit.
     """
     try:
         Scanner(as_text(graph), max_depth, max_chain, max_nodes).scan()

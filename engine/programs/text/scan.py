@@ -1,7 +1,7 @@
-"""Infix text, looked at token by token before any parser sees it.
+"""Scan infix text token by token before Python parses it.
 
-One linear pass finds what is not of the language, how deep it nests and how much it is, and cuts it into statements: so
-Python's parser never meets what it would warn of, refuse in words of its own, or find too deep or too large.
+One linear pass finds syntax errors, checks nesting and size, and splits the text into statements: Python's parser never
+sees text that it would warn of, refuse with a message of its own, or find too deep or too large.
 """
 
 import keyword
@@ -27,19 +27,23 @@ from engine.programs.text.tokens import (
     statement,
 )
 
-#: A node takes about as many tokens to write.
+#: Tokens that a node takes on average.
 _TOKENS_PER_NODE = 6
-#: As many chains of the longest length may lie in each other.
+#: The most chains of maximal length that may be nested.
 _CHAINS_DEEP = 2
 
 
 @dataclass(slots=True)
 class _Group:
-    """Brackets that are open, or the statement itself.
+    """Open bracket, or the statement itself.
 
-    chain: operators since the last comma; trailers: calls and indices of the last operand; pending: signs before it,
-    each of which is one level deeper; inner: how high operators and indices are nested in the brackets that were closed
-    since the last comma; height: the most that this has come to, chains included.
+    bracket: the character; empty for the statement.
+    offset: its offset in the text.
+    chain: the number of operators since the last comma.
+    trailers: the number of calls and indices of the last operand.
+    pending: the number of signs before the operand, each of which adds one level of depth.
+    inner: the largest height of brackets closed since the last comma.
+    height: the largest sum of `inner`, `chain` and `trailers` so far.
     """
 
     bracket: str
@@ -52,7 +56,7 @@ class _Group:
 
 
 class Scanner:
-    """Cuts a text into statements."""
+    """Scanner that splits a text into statements."""
 
     def __init__(self, text: str, max_depth: int, max_chain: int, max_nodes: float) -> None:
         self._text = text.replace("\r\n", "\n").replace("\r", "\n")
@@ -70,15 +74,15 @@ class Scanner:
         self._names: set[str] = set()
 
     def fail(self, detail: str, line: int, column: int) -> Never:
-        """Refuses the text at a place."""
+        """Raise a ProgramSyntaxError at a line and column, both from 1."""
         raise ProgramSyntaxError(detail, line, column, self._text.split("\n")[line - 1], ("expr", line, column))
 
     def scan(self) -> list[Statement]:
-        """The statements.
+        """Return the statements.
 
         Raises:
-            ProgramSyntaxError: a token that is not of the language, or that cannot stand where it stands.
-            LimitExceededError: nesting, a chain of operators or the number of nodes is beyond its limit.
+            ProgramSyntaxError: a token is not part of the language, or is misplaced.
+            LimitExceededError: nesting, a chain of operators or the number of nodes exceeds its limit.
         """
         unreadable = UNREADABLE.search(self._text)
         if unreadable:
@@ -126,7 +130,7 @@ class Scanner:
         self._start, self._start_line, self._start_column = at, self._line, at - self._line_start + 1
 
     def _finish(self) -> None:
-        """Ends a statement, if one has begun."""
+        """End the current statement, if there is one."""
         if self._start < 0:
             return
         self._separate()
@@ -149,7 +153,7 @@ class Scanner:
         check_limit("nodes", self._nodes, self._max_nodes, "the program")
 
     def _separate(self) -> None:
-        """Ends an expression: what follows begins a new one."""
+        """End the current expression; the next token begins a new one."""
         if not self._is_operand and self._last in NEEDS_OPERAND:
             self._fail(f'an operand is missing after "{self._last}"', self._end)
         group = self._groups[-1]
@@ -266,7 +270,7 @@ class Scanner:
             self._fail(f'"{token}" does not unpack values here; write them one by one', at)
 
     def _heighten(self, group: _Group) -> None:
-        """Chains inside chains: Python's parser gives up on them somewhere, every version at another height."""
+        """Check the height of nested chains: Python's parser fails on high ones, each version at another height."""
         group.height = max(group.height, group.inner + group.chain + group.trailers)
         check_limit("chain", group.height, _CHAINS_DEEP * self._max_chain, "operators nested in operators")
 

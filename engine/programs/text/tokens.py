@@ -1,4 +1,4 @@
-"""What infix text is made of, and what to write in place of what Python has and this language has not."""
+"""Tokens and statements of infix text, and suggestions for Python syntax that is not part of the language."""
 
 import re
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ SIGN_OR_NUMBER = re.compile(r"[ \t]*[-+.0-9]")
 OPENED_BY = {")": "(", "]": "["}
 NEEDS_OPERAND = {"+", "-", "*", "/", "@", "**", "<", "<=", ">", ">=", "==", "!=", "="}
 
-#: What to write in place of what Python has and this language has not.
+#: Token of Python that is not part of the language -> suggestion for the error message.
 INSTEAD = {
     "and": "write logical_and(a, b)",
     "or": "write logical_or(a, b)",
@@ -58,15 +58,15 @@ INSTEAD = {
     "'": "a string ends on its line and holds no backslash",
     '"': "a string ends on its line and holds no backslash",
 }
-#: No number that float64 holds needs more characters as an integer.
+#: Characters of the longest integer literal; every integer within the range of float64 is shorter.
 LONGEST_INTEGER = 400
 
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """One statement and where it begins (line and column from 1).
+    """A statement with its line and column, both from 1.
 
-    counts: where the source is not ASCII, by line how many characters end within so many bytes.
+    counts: for a source that is not ASCII, by line, the number of characters in its first n + 1 bytes.
     """
 
     source: str
@@ -75,16 +75,16 @@ class Statement:
     counts: tuple[npt.NDArray[np.int_], ...] = ()
 
     def place(self, line: int, offset: int) -> tuple[int, int]:
-        """Where a node of its syntax tree is: from the tree's line (from 1) and offset in UTF-8 bytes."""
+        """Return line and column in the text, from a line (from 1) and a byte offset in the statement's syntax tree."""
         if self.counts and offset:
             offset = int(self.counts[line - 1][offset - 1])
         return self.line + line - 1, offset + (self.column if line == 1 else 1)
 
 
 def statement(source: str, line: int, column: int) -> Statement:
-    """A statement that begins there."""
+    """Return the statement with a source, line and column."""
     if source.isascii():
         return Statement(source, line, column)
     lines = [np.frombuffer(text.encode(), np.uint8) for text in source.split("\n")]
-    # The first byte of a character is any but 10xxxxxx.
+    # In UTF-8 only the first byte of a character is not of the form 10xxxxxx.
     return Statement(source, line, column, tuple(np.cumsum((text & 0xC0) != 0x80) for text in lines))

@@ -1,6 +1,6 @@
-"""Graph -> document and Graph -> infix text; both are read back as the same program, with the same id.
+"""Write graphs as documents and as infix text; both are read back as the same program, with the same id.
 
-Inputs that are bound are written as inputs of their shape and dtype; who reads the program binds them again.
+Bound inputs are written as inputs of their shape and dtype; the reader has to bind them again.
 """
 
 import math
@@ -19,21 +19,22 @@ from engine.programs.declarations import declaration
 from engine.programs.identity import changed_attributes
 from engine.programs.text.infix import LARGEST_LIST, Piece, encoded, expression, literal
 
-#: Inline nodes of a document are nested so deep at most; deeper ones stand beside theirs.
+#: The deepest nesting of inline nodes in a document; deeper nodes are referred to by index.
 _TALLEST = 8
 
 
 def declarations(graph: Graph) -> dict[str, Any]:
-    """What is declared of inputs, name -> {"shape", "dtype"}, for documents and beside text; bound ones are last."""
+    """Return the declarations of inputs, name -> {"shape", "dtype"}, for documents and to go with text; bound last."""
     bound = (Input(name, aval(value).shape, aval(value).dtype) for name, value in graph.bound.items())
     return {i.name: declaration(i) for i in (*graph.inputs, *bound)}
 
 
 def as_document(graph: Graph) -> dict[str, Any]:
-    """A program in the canonical form: dicts, lists, strings and numbers that `build` reads as the same program.
+    """Return a program as a document: dicts, lists, strings and numbers that `build` reads as the same program.
 
-    Nodes without a name stand inside those that read them; where that would be deep, beside them, and are read by their
-    place in the list, as {"node": 0}. A constant is a node {"id", "value"}, a further name a node {"id", "alias"}.
+    Nodes without a name are written inline in those that read them; if that would nest too deep, they are listed
+    separately and referred to by index, as {"node": 0}. A constant is a node {"id", "value"}, an alias a node
+    {"id", "alias"}.
 
     >>> from engine.programs.text.expression import parse
     >>> as_document(parse("y = 2 * sin(x)"))["nodes"]
@@ -57,7 +58,7 @@ def as_document(graph: Graph) -> dict[str, Any]:
 
 
 def as_text(graph: Graph) -> str:
-    """A program as infix text, a statement a line, that `parse` reads as the same program given its `declarations`.
+    """Return a program as infix text, one statement per line; `parse` reads it back, given its `declarations`.
 
     >>> from engine.programs.text.expression import parse
     >>> print(as_text(parse("h = tanh(add(x @ w, b)); p, q = split(h[0], [1, 2]); mul(p, add(q, 1))")))
@@ -84,10 +85,10 @@ def as_text(graph: Graph) -> str:
 
 
 def _statements(graph: Graph) -> Iterator[list[Node]]:
-    """Nodes in groups: one with a name after those without that stand inside it.
+    """Yield the nodes of each statement: a named node, after the unnamed ones inside of it.
 
     Raises:
-        InvalidValueError: a node without a name is read elsewhere or nowhere, so that it needs one.
+        InvalidValueError: an unnamed node is not read, or is read elsewhere, so that it needs a name.
     """
     found: list[Node] = []
     pending: list[str] = []
@@ -108,7 +109,7 @@ def _statements(graph: Graph) -> Iterator[list[Node]]:
 
 
 def _arguments(node: Node, stack: list[tuple[dict[str, Any], int]]) -> tuple[list[Any], int]:
-    """The arguments of a node, inline ones from the stack, and how deep these are nested."""
+    """Return the arguments of a node, with inline ones taken from the stack, and the depth of these."""
     inner = sum(isinstance(x, str) and is_generated(x) for x in node.args)
     taken = stack[len(stack) - inner :]
     del stack[len(stack) - inner :]
@@ -130,11 +131,11 @@ def _document_node(node: Node, args: list[Any]) -> dict[str, Any]:
         name: [_document_index(item) for item in value] if types[name] is INDEX else _document_attribute(value)
         for name, value in changed_attributes(node).items()
     }
-    # A literal never fills an optional operand but by name.
+    # A literal for an optional operand is read only if it is given by name.
     literals = [i for i, x in enumerate(node.args) if isinstance(x, Literal)]
     by_name = [] if node.op.variadic else [i for i in literals if i >= node.op.required]
     attrs = {**{node.op.operands[i]: args[i] for i in by_name}, **attrs}
-    # By itself, a word such as "NaN" is a name.
+    # As an argument, a word such as "NaN" would be read as a name.
     args = [{"value": arg} if i in literals and isinstance(arg, str) else arg for i, arg in enumerate(args)]
     found |= {"op": node.op.name, "args": [arg for i, arg in enumerate(args) if i not in by_name]}
     return {**found, "attrs": attrs} if attrs else found
@@ -180,14 +181,14 @@ def _words(items: Any) -> Any:
 
 
 def _number(value: float) -> float | str:
-    """A number, or its word where JSON has none for it."""
+    """Return a number, or its word if JSON has no literal for it."""
     if type(value) is int or math.isfinite(value):
         return value
     return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
 
 
 def _expression(statement: list[Node]) -> str:
-    """The text of a statement's value: as it reads best or, where that is beyond the limits, as it nests least."""
+    """Return the text of a statement's value in its most readable form; with the least nesting if over a limit."""
     piece = _piece(statement, is_deep=False)
     if piece.depth > MAX_DEPTH or piece.chain > MAX_CHAIN:
         piece = _piece(statement, is_deep=True)
@@ -207,7 +208,7 @@ def _piece(statement: list[Node], is_deep: bool) -> Piece:
 
 
 def _unnamed_output(graph: Graph) -> str:
-    """What an output is called that is no assignment."""
+    """Return the name that `parse` gives to an output that is not assigned."""
     taken = {i.name for i in graph.inputs} | {*graph.bound, *graph.aliases}
     taken |= {i for node in graph.nodes[:-1] for i in node.ids}
     name = "out"

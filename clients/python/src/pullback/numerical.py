@@ -1,9 +1,9 @@
 # The engine's own code, from engine/transforms/numerical.py by `make mirror`: do not edit.
-"""Derivatives by central differences, and the check that holds the tape's gradients against them to second order.
+"""Central differences, and a check of the tape's gradients against them up to second order.
 
-A difference of two values that are rounded has an error of its own. Where it is larger than a hundredth of the
-derivative, the difference confirms nothing: the check lists the place as uncertain and is not ok. A derivative of 0
-whose difference is 0 too counts as confirmed.
+The difference of two rounded values has a rounding error. If it is larger than a hundredth of the derivative, the
+difference confirms nothing: the check lists the element as uncertain and is not ok. A derivative of 0 whose difference
+is 0 too counts as confirmed.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,17 +19,17 @@ from pullback.variable import Variable
 Function = Callable[..., Any]
 Outputs = Callable[[list[Value]], list[Value]]
 
-#: A difference confirms a derivative where the rounding of its values is no more than this share of the derivative.
+#: The largest ratio of the rounding error of a difference to the derivative that it confirms.
 _CONFIRMING = 0.01
 _EPS = float(np.finfo(FLOAT64).eps)
-#: By which shares of a value it is moved to see whether a derivative is more than rounding.
+#: Relative moves of the inputs, to tell a small derivative from a rounding error.
 _MOVES = (1e-6, -1.7e-6, 2.3e-6, -3.1e-6, 4.9e-6)
 
 
 def diff(f: Function, xs: Sequence[Any], h: float = 1e-4) -> Variable:
     """Central difference of `f(*xs)` with all inputs moved together: the sum of its partial derivatives, elementwise.
 
-    f: a function of as many variables as `xs` has values. Returns a variable of the shape of `f(*xs)`.
+    f: a function with a variable for each value in `xs`. h: the step. Returns a variable of the shape of `f(*xs)`.
     Source: Saito, Deep Learning from Scratch 3 (2020), step 4.
 
     >>> print(round(diff(lambda x: x * x * x, [2.0]).item(), 6))
@@ -42,9 +42,9 @@ def diff(f: Function, xs: Sequence[Any], h: float = 1e-4) -> Variable:
 def gradient(f: Function, *xs: Any, eps: float = 1e-6) -> list[Value]:
     """Central differences of the sum of `f(*xs)`, element by element.
 
-    xs: numbers, arrays or variables; integers and booleans reach `f` as they are and are not moved.
-    eps: the step, times the size of an element above 1.
-    Returns for each floating x a value of its shape: what `backward()` of `f(*xs)` puts into its gradient.
+    xs: numbers, arrays or variables; integers and booleans are passed to `f` as they are and not moved.
+    eps: the step; for elements above 1 it is relative to their magnitude.
+    Returns for each floating x a value of its shape: the gradient that `backward()` of `f(*xs)` computes.
 
     >>> [dx, dy] = gradient(lambda x, y: x * y, np.array([1.0, 2.0]), 3.0)
     >>> print(np.round(dx, 6), round(dy, 6))
@@ -56,10 +56,12 @@ def gradient(f: Function, *xs: Any, eps: float = 1e-6) -> list[Value]:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """Where a gradient is farthest from its central difference.
+    """Element of a gradient with the largest error against its central difference.
 
-    input: the name of the variable, or its position, or `cotangent 0` for what goes into the backward pass.
-    index: of the element in it.
+    order: of the derivative.
+    input: the name of the variable, or its position, or `cotangent 0` for a cotangent of an output.
+    index: of the element in the input.
+    analytic, numeric: the derivative and its central difference.
     """
 
     order: int
@@ -75,9 +77,9 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Uncertain:
-    """A derivative that its central difference can neither confirm nor refute; the fields are those of `Difference`.
+    """Derivative that its central difference can neither confirm nor refute; further fields as of `Difference`.
 
-    rounding: by how much the difference may be wrong because the values of the function are rounded.
+    rounding: bound on the error of the difference that comes from rounding the values of the function.
     """
 
     order: int
@@ -98,11 +100,13 @@ def _place(order: int, name: str, index: tuple[int, ...]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class GradientCheck:
-    """What `check_gradients` found.
+    """Result of `check_gradients`.
 
-    ok: all gradients agree with their differences, which confirm all of them.
-    max_error: relative to max(1, size). worst: where it is; None where there was nothing to compare.
-    uncertain: where gradients agree within the tolerance, but differences cancel and confirm nothing.
+    ok: whether all gradients agree with their differences, and are confirmed by them.
+    max_error: the largest error, relative to max(1, magnitude).
+    worst: the element with this error; None if there was nothing to compare.
+    uncertain: gradients within the tolerance whose differences cancel, and so confirm nothing.
+    differs: whether a gradient is outside the tolerance.
     """
 
     ok: bool
@@ -120,25 +124,27 @@ class GradientCheck:
 def check_gradients(
     f: Function, *xs: Any, order: int = 2, eps: float = 1e-6, rtol: float = 1e-6, atol: float = 1e-6, seed: int = 0
 ) -> GradientCheck:
-    """Compares the gradients of `f(*xs)` on the tape with central differences.
+    """Compare the gradients of `f(*xs)` on the tape with central differences.
 
-    Not ok where they differ, nor where differences cancel: there they cannot tell, which `uncertain` lists.
+    The check is not ok if a gradient differs, or if differences cancel and confirm nothing; `uncertain` lists these.
 
-    The outputs are weighted with a random cotangent, so that no error hides in a sum. To second order the gradient
-    itself is weighted and differentiated: with respect to the inputs and to that cotangent.
+    The outputs are weighted with random cotangents, so that errors cannot cancel in a sum. To second order the gradient
+    itself is weighted and differentiated with respect to the inputs and the cotangents.
 
-    f: takes the values as variables (integers and booleans as they are), returns a variable or
-        several (what is no variable counts as constant).
-    xs: numbers, lists, arrays or variables; floating ones are differentiated, in float64.
-    order: 1 or 2. eps: the step, times the size of an element above 1. seed: of the cotangents.
-    rtol, atol: ok where |analytic - numeric| <= max(atol, rtol * size), size being the larger of the two.
+    f: takes the values as variables (integers and booleans as they are), returns a variable or several (other values
+        count as constants).
+    xs: numbers, lists, arrays or variables; floating ones are differentiated with respect to, in float64.
+    order: 1 or 2.
+    eps: the step; for elements above 1 it is relative to their magnitude.
+    rtol, atol: a gradient agrees if |analytic - numeric| <= max(atol, rtol * max(|analytic|, |numeric|)).
+    seed: of the random weights.
 
     >>> check_gradients(lambda x: x * x, 3.0).ok
     True
 
     Raises:
-        BadAttributeError: another order.
-        InvalidValueError: an argument, or what `f` returns, is no number or array.
+        BadAttributeError: the order is neither 1 nor 2.
+        InvalidValueError: an argument, or a result of `f`, is not a number or array.
     """
     if order not in (1, 2):
         raise BadAttributeError(f"check_gradients: order is {order!r}; expected 1 or 2")
@@ -184,7 +190,7 @@ def check_gradients(
 
 
 class _Arguments:
-    """The arguments of a function: which are differentiated, their values and their names."""
+    """Arguments of a function, with the values and names of the floating ones, to differentiate with respect to."""
 
     def __init__(self, xs: Sequence[Any]) -> None:
         self._xs = list(xs)
@@ -204,7 +210,7 @@ class _Arguments:
         return [Variable(value, name=name) for value, name in zip(values, self.names, strict=True)]
 
     def call(self, f: Function, variables: list[Variable]) -> list[Variable]:
-        """The floating outputs of f."""
+        """Call `f`, with `variables` in place of the floating arguments; return its floating outputs."""
         args = list(self._xs)
         for k, x in zip(self._places, variables, strict=True):
             args[k] = x
@@ -218,12 +224,12 @@ def _raws(ys: list[Variable]) -> list[Value]:
 
 
 def _value(g: Variable | None, x: Value) -> Value:
-    """A gradient's value; zeros in the shape of x where there is none."""
+    """Return the value of a gradient, zeros in the shape of x if there is none."""
     return np.zeros(np.shape(x)) if g is None else g.data
 
 
 def random_weights(rng: np.random.Generator, y: Value) -> Value:
-    """Away from 0, and no two weights alike."""
+    """Draw random weights in the shape of `y`: not near 0, and all different."""
     weights: Value = rng.uniform(0.5, 1.5, np.shape(y))
     return weights
 
@@ -238,14 +244,23 @@ def _gradients(
 
 @dataclass(frozen=True, slots=True)
 class Differences:
-    """Central differences in the shapes of the values, and by how much rounding may have made each wrong."""
+    """Central differences.
+
+    slopes: for each value, its differences, in its shape.
+    rounding: bounds on their rounding errors, in the same shapes.
+    """
 
     slopes: list[Value]
     rounding: list[Value]
 
 
 def central(outputs: Outputs, weights: list[Value] | None, values: list[Value], eps: float) -> Differences:
-    """Central differences of the weighted sum of all outputs, with respect to each element of each value."""
+    """Central differences of the weighted sum of all outputs, with respect to each element of each value.
+
+    outputs: the function of `values`.
+    weights: for each output, in its shape; None for ones.
+    eps: the step; for elements above 1 it is relative to their magnitude.
+    """
     found = Differences([], [])
     for k, value in enumerate(values):
         slopes = np.zeros(np.shape(value))
@@ -269,7 +284,10 @@ def central(outputs: Outputs, weights: list[Value] | None, values: list[Value], 
 
 
 def _rounded(change: Any, sizes: Any) -> float:
-    """The sizes of what changed, and the largest of what did not: most of that does not depend on what was moved."""
+    """Return the sum of the magnitudes that rounding acts on: of all elements that changed, and the largest of others.
+
+    Most elements that did not change do not depend on the moved input, and so have no rounding error.
+    """
     has_changed = change != 0
     unchanged = np.max(sizes, initial=0.0, where=~has_changed)
     return float(np.sum(sizes, where=has_changed)) + float(unchanged)
@@ -286,10 +304,10 @@ def _beside(x: Value, move: float) -> Value:
 
 
 class Comparison:
-    """Collects the largest error, and what differences cannot confirm.
+    """Comparison of derivatives with differences: collects the largest error, and derivatives that are not confirmed.
 
-    A derivative that is 0 but for rounding is another number at each point: it counts as 0. One that is much the same
-    beside a point is meant.
+    A derivative that is 0 except for rounding changes from point to point: it counts as 0 and needs no confirmation.
+    One that stays much the same at nearby points does need it.
     """
 
     def __init__(self, rtol: float, atol: float) -> None:
@@ -307,7 +325,7 @@ class Comparison:
         at: list[Value],
         numeric: Differences,
     ) -> None:
-        """Compares derivatives of an order at some values with their central differences, value by value."""
+        """Compare derivatives of an order at the values `at` with their central differences, value by value."""
         arrays = (map(np.asarray, values) for values in (derivatives(at), numeric.slopes, numeric.rounding))
         for k, (name, a, n, rounding) in enumerate(zip(names, *arrays, strict=True)):
             with np.errstate(all="ignore"):
@@ -315,7 +333,7 @@ class Comparison:
                 gap = np.where(a == n, 0.0, np.abs(a - n))
                 error = gap / np.maximum(1.0, size)
                 close = gap <= np.maximum(self._atol, self._rtol * size)
-            # What is not finite and not equal is as wrong as can be.
+            # An element that is not finite and not equal has an infinite error.
             wrong = ~np.isfinite(error) | ((a != n) & ~np.isfinite(size))
             error = np.where(wrong, np.inf, error)
             self._ok = self._ok and bool(np.all(close & ~wrong))
@@ -332,6 +350,6 @@ class Comparison:
                 self._worst = Difference(order, name, index, float(a[index]), float(n[index]))
 
     def result(self) -> GradientCheck:
-        """What all comparisons came to."""
+        """Return the result of all comparisons."""
         ok = self._ok and not self._uncertain
         return GradientCheck(ok, self._max_error, self._worst, tuple(self._uncertain.values()), differs=not self._ok)
