@@ -12,7 +12,6 @@ from engine.core.dispatch import public_call, runner
 from engine.core.errors import BadAttributeError, InvalidValueError, ShapeMismatchError
 from engine.core.lowering import Lowering, of_floats
 from engine.core.operation import Operation, Vjp, ex
-from engine.core.operators import Operand
 from engine.core.table import register
 from engine.core.values import BOOL as BOOL_DTYPE
 from engine.core.values import FLOAT64, INT64, Aval, DType, Shape, aval, canonical_dtype, shape_of
@@ -20,7 +19,7 @@ from engine.tracers.batching import aligned, leading
 
 Domain = tuple[float, float]
 #: The function that users call; constructors return it.
-Row = Callable[..., Operand]
+Row = Callable[..., Any]
 #: Wide enough to see curvature, narrow enough for exp.
 REAL: Domain = (-2.0, 2.0)
 POSITIVE: Domain = (0.3, 3.0)

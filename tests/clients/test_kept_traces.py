@@ -91,9 +91,9 @@ def test_later_calls_send_the_id_of_a_large_program(server: Server) -> None:
         assert len(set(expected)) == 1
         assert [path for path, _ in asked] == ["/v1/evaluate", "/v1/programs", "/v1/evaluate", "/v1/evaluate"]
         assert asked[2][1] == asked[3][1] < 200 < asked[0][1]
-        for each in connection.client.programs(limit=100).programs:
+        for each in connection.client.programs.list(limit=100).programs:
             if each.nodes is not None and each.nodes > 80:
-                connection.client.delete_program(each.id)
+                connection.client.programs.delete(each.id)
         asked.clear()
         assert slope(0.5) == expected[0], "a program that the server forgot is sent again"
         assert [path for path, _ in asked] == ["/v1/evaluate", "/v1/evaluate"]

@@ -190,5 +190,5 @@ _lock = threading.Lock()
 def traces_of(client: Client) -> Traces:
     """The traces that are kept for a client, for as long as it lives."""
     with _lock:
-        found: Traces = client.kept.setdefault("traces", Traces())
+        found: Traces = client._kept.setdefault("traces", Traces())
         return found

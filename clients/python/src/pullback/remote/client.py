@@ -87,7 +87,7 @@ class Client(Blocking, Endpoints):
         self.sessions = Sessions(self._do)
         self.with_raw_response = RawClient(self._perform)
         #: Caches of modules above that hold for this server alone.
-        self.kept: dict[str, Any] = {}
+        self._kept: dict[str, Any] = {}
 
     def session(
         self, *, ttl_s: float | None = None, seed: int | None = None, name: str | None = None, key: str | None = None
