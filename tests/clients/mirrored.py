@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from pullback.recording.current import current
+from pullback.current import current
 from tests.app.conftest import ROOT
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx
 
+from pullback import current
 from pullback.errors import (
     ExpiredSessionError,
     NotConnectedError,
@@ -21,7 +22,6 @@ from pullback.errors import (
     UnreachableError,
 )
 from pullback.messages import nearest
-from pullback.recording import current
 from pullback.recording.recorder import Recorder
 from pullback.remote.client import Client
 from pullback.remote.session import Session

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from pullback.attributes import NUMBER, Attribute
+from pullback.current import current
 from pullback.errors import BadAttributeError, NotSupportedError, WrongConnectionError
 from pullback.hooks import Hook
 from pullback.layers import Layer
-from pullback.recording.current import current
 from pullback.recording.entries import hinted
 from pullback.recording.recorder import Recorder
 from pullback.reprs import Described

@@ -10,4 +10,5 @@ def dot(v: Variable, verbose: bool = False) -> str:
     recorder = v._recorder
     name = recorder.id_of(v)
     recorder.outbox.flush()
-    return recorder.session.dot(name, verbose=verbose)
+    found: str = recorder.session.dot(name, verbose=verbose)
+    return found

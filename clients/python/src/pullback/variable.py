@@ -7,21 +7,17 @@ from __future__ import annotations
 
 import math
 import weakref
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 
 from pullback.config import is_recording
+from pullback.current import Recorder, current, tracing
 from pullback.errors import InvalidValueError, NotScalarError, ShapeMismatchError, TraceError
 from pullback.lost_derivatives import advice, place, warn_lost
 from pullback.operators import Operators
-from pullback.recording.current import current, tracing
 from pullback.table import CALLS
 from pullback.values import Shape, Value, as_raw, dtype_of, shape_of
-
-if TYPE_CHECKING:
-    from pullback.recording.entries import Entry
-    from pullback.recording.recorder import Recorder
 
 
 class Creator:
@@ -102,7 +98,7 @@ class Variable(Operators):
 
     _recorder: Recorder
     _id: str
-    _entry: Entry | None
+    _entry: Any
     _raw: Value
     _is_constant: bool
     _known: tuple[Shape, np.dtype[Any]] | None
@@ -271,7 +267,8 @@ class Variable(Operators):
 
     def _repr_html_(self) -> str:
         """For notebooks: the value, the shape, and a picture of what it was computed from."""
-        return self._recorder.shown(self)
+        found: str = self._recorder.shown(self)
+        return found
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from pullback.config import is_training
+from pullback.current import current, tracing
 from pullback.errors import BadAttributeError, NotSupportedError
 from pullback.recording import trace
-from pullback.recording.current import current, tracing
 from pullback.variable import Variable
 
 _LARGEST_INT = 2**63
@@ -64,7 +64,8 @@ def _applied(
         for x in operands:
             if type(x) is trace.Symbol:
                 return trace.apply(op, operands, written, outputs)
-        return recorder.apply(op, operands, written, outputs, is_random=is_random, seed=seed)
+        found: list[Any] = recorder.apply(op, operands, written, outputs, is_random=is_random, seed=seed)
+        return found
     made = current().apply(op, operands, written, outputs, is_random=is_random, seed=seed)
     return [v._looked() for v in made]
 

@@ -380,7 +380,8 @@ class Recorder:
             raise WrongConnectionError(
                 f"{what}: its variables belong to two connections; bring one over by its value: Variable(x.data)"
             )
-        return self.id_of(v)
+        found: str = self.id_of(v)
+        return found
 
 
 def _begin(v: Variable, name: str, entry: Entry | None) -> None:

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pullback.current import tracing
 from pullback.errors import InvalidValueError, TraceError
 from pullback.lost_derivatives import advice, place
 from pullback.operators import Operators
 from pullback.recording.constants import content_of
-from pullback.recording.current import tracing
 from pullback.remote.documents import JSON
 from pullback.table import CALLS
 from pullback.values import Shape, Value, as_raw, dtype_of, shape_of

@@ -10,7 +10,7 @@ import asyncio
 import functools
 import threading
 from collections.abc import Awaitable, Callable, Generator
-from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar, overload
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 
 from pullback.errors import OverloadedError, ProblemError
 from pullback.remote import calls
@@ -18,9 +18,6 @@ from pullback.remote.core import Call
 from pullback.remote.documents import MSGPACK, encode
 from pullback.remote.endpoints import Awaiting, Blocking, signature_of
 from pullback.remote.results import Raw, SessionInfo
-
-if TYPE_CHECKING:
-    from pullback.remote.client import AsyncClient, Client
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -162,7 +159,7 @@ class Session(Blocking, _Calls):
     """A session, blocking: `client.session()` or `client.resume(id)`. Calls of several threads are made in turn.
 
     Args:
-        client: which asks.
+        client: a `Client`, which asks.
         info: the result of `client.sessions.create` or `client.sessions.get`.
 
     >>> from pullback import Client
@@ -173,7 +170,7 @@ class Session(Blocking, _Calls):
     0.25
     """
 
-    def __init__(self, client: Client, info: SessionInfo) -> None:
+    def __init__(self, client: Any, info: SessionInfo) -> None:
         self.id, self.seed = info.id, info.seed
         self.client = client
         self._numbers = _Numbers(info.id, info.seq)
@@ -212,7 +209,7 @@ class AsyncSession(Awaiting, _Calls):
     Arguments as of `Session`.
     """
 
-    def __init__(self, client: AsyncClient, info: SessionInfo) -> None:
+    def __init__(self, client: Any, info: SessionInfo) -> None:
         self.id, self.seed = info.id, info.seed
         self.client = client
         self._numbers = _Numbers(info.id, info.seq)

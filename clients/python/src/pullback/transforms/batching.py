@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from pullback import trees
+from pullback.current import tracing
 from pullback.errors import BadAttributeError, NotSupportedError, ShapeMismatchError
-from pullback.recording.current import tracing
 from pullback.recording.kept import Result
 from pullback.recording.trace import Argument, Symbol, Trace, dependents
 from pullback.table import CALLS

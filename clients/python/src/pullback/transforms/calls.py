@@ -12,6 +12,7 @@ import numpy as np
 
 from pullback import trees
 from pullback.config import is_recording, is_training
+from pullback.current import current, tracing
 from pullback.errors import (
     BadAttributeError,
     NotDifferentiableError,
@@ -19,7 +20,6 @@ from pullback.errors import (
     ShapeMismatchError,
 )
 from pullback.recording.constants import content_of
-from pullback.recording.current import current, tracing
 from pullback.recording.environment import Environment, TooLargeError, draws
 from pullback.recording.kept import Result, Traced, Traces, traces_of
 from pullback.recording.trace import Argument, Symbol, Trace

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from contextvars import ContextVar
-from typing import TYPE_CHECKING
+from typing import Any
 
 from pullback.errors import NotConnectedError
 
-if TYPE_CHECKING:
-    from pullback.recording.recorder import Recorder
-    from pullback.recording.trace import Trace
+#: A `recording.recorder.Recorder`, which this module stands below.
+Recorder = Any
 
-#: The function that is traced in this context.
-tracing: ContextVar[Trace | None] = ContextVar("tracing", default=None)
-_inner: ContextVar[Recorder | None] = ContextVar("recorder", default=None)
+#: The function that is traced in this context, a `recording.Trace`.
+tracing: ContextVar[Any] = ContextVar("tracing", default=None)
+_inner: ContextVar[Any] = ContextVar("recorder", default=None)
 #: Threads begin with an empty context: what was connected last is there for all of them.
-_last: list[Recorder] = []
+_last: list[Any] = []
 
 
-def current() -> Recorder:
+def current() -> Any:
     """Return the recorder of the innermost `with`, or the one connected last.
 
     Raises:
@@ -34,12 +33,12 @@ def current() -> Recorder:
 
 
 def push(recorder: Recorder) -> None:
-    """Makes it the one connected last."""
+    """Make it the one connected last."""
     _last.append(recorder)
 
 
 def drop(recorder: Recorder) -> None:
-    """It is no longer connected."""
+    """Disconnect it."""
     if recorder in _last:
         _last.remove(recorder)
 
