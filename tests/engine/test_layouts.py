@@ -15,7 +15,7 @@ from engine.core.errors import AutogradError
 from engine.core.operation import Example, Operation
 from engine.core.values import canonical, dtype_of, shape_of
 from engine.core.variable import Variable
-from engine.plans.codegen import buffers, program
+from engine.plans.codegen import buffers, kernel
 from engine.plans.codegen.fuse import fused
 from engine.tracers.batching import Batch
 from engine.tracers.forward import Forward
@@ -194,7 +194,7 @@ def test_compiled_rows_give_the_same_in_every_layout(smallest: Any, monkeypatch:
     """Once more with all arrays in buffers and regions, as large ones are."""
     if smallest:
         monkeypatch.setattr(buffers, "SMALLEST", smallest)
-        monkeypatch.setattr(program, "fused", partial(fused, smallest=smallest))
+        monkeypatch.setattr(kernel, "fused", partial(fused, smallest=smallest))
     failures = []
     for case, op, _, attrs, places, xs in _cases():
         if op.random:
