@@ -34,7 +34,7 @@ from engine.plans import Cost, Plans, check_cost
 from engine.programs import (
     Backward,
     Prepared,
-    Running,
+    RunOptions,
     bind,
     build,
     declare_further,
@@ -280,7 +280,7 @@ def infer(
 
 
 def _beyond_limits(
-    graph: Graph, values: Mapping[str, Value], running: Running, limits: Limits
+    graph: Graph, values: Mapping[str, Value], running: RunOptions, limits: Limits
 ) -> tuple[Prepared, list[Fault]]:
     """A program that was checked with its inputs, and a fault for each limit on sizes and cost that it exceeds."""
     try:
@@ -337,7 +337,7 @@ def _given(
 
 def _running(
     batched: Sequence[str], train: bool, seed: int | None, limits: ProgramLimits, plans: Plans | None = None
-) -> Running:
+) -> RunOptions:
     """What the engine is told of how a program is to run."""
     names = [normalized(name) for name in batched]
     return {"batched": names, "train": train, "seed": seed, "limits": limits.cost, "plans": plans}

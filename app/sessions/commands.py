@@ -30,7 +30,7 @@ from engine.core import (
 from engine.graph import Graph, Input, Literal, Node, Output, quoted
 from engine.nn import HOOKS, OPTIMIZERS, Layer, Linear, Unmade, load_state_dict, resume, steps
 from engine.plans import Cost, check_cost, cost_of
-from engine.programs import WORDS, ProgramFunction, apply_to, decode_value, interpret, parse, strong_value
+from engine.programs import WORDS, ProgramFunction, check_call, decode_value, interpret, parse, strong_value
 
 Made = Sequence[str]
 
@@ -452,7 +452,7 @@ def _cost_of(session: Session, graph: Graph, operands: Mapping[str, Any]) -> Cos
     limits = session.quotas.programs.cost
     faults = Faults()
     inputs = {name: canonical(_raw(x)) for name, x in operands.items()}
-    call = apply_to(graph, inputs, faults, train=session.train, seed=0, limits=limits)
+    call = check_call(graph, inputs, faults, train=session.train, seed=0, limits=limits)
     faults.check()
     trace = call.trace()
     function = ProgramFunction(call, trace)

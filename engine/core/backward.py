@@ -13,7 +13,7 @@ import numpy as np
 
 from engine.core.config import is_recording
 from engine.core.errors import NoGradError, NotDifferentiableError, ShapeMismatchError, StaleDataError
-from engine.core.masking import are_finite, everywhere, nonzero, selects, settled, unmasked
+from engine.core.masking import are_finite, full_support, nonzero, run_settled, selects, unmasked
 from engine.core.powers import POWERS, is_differentiated, smooth_power
 from engine.core.table import CALLS, OPERATIONS
 from engine.core.values import Value, as_raw, canonical, dtype_of, shape_of
@@ -86,7 +86,7 @@ def gradients(
     through_powers = through_powers or create_graph or any(is_differentiated(root._data) for root in seeds)
 
     def run(is_masked: bool) -> list[Any]:
-        wrapped = nonzero if is_basis else everywhere
+        wrapped = nonzero if is_basis else full_support
         starts = {root: wrapped(g) for root, g in seeds.items()} if is_masked else dict(seeds)
         found = dict(_recorded_pass(nodes, starts, wanted, create_graph, True, through_powers))
         return [unmasked(found.get(x)) if is_masked else found.get(x) for x in wanted]
@@ -94,7 +94,7 @@ def gradients(
     with np.errstate(all="ignore"):
         if not supports or not (is_basis or _has_choices(nodes)):
             return run(False)
-        return run(True) if create_graph else settled([*seeds.values(), *(x._data for x in wanted)], run)
+        return run(True) if create_graph else run_settled([*seeds.values(), *(x._data for x in wanted)], run)
 
 
 def _settled_pass(
@@ -107,7 +107,7 @@ def _settled_pass(
         found = _pass(nodes, seeds.copy(), create_graph, retain_grad)
         if are_finite([g for _, g in found]):
             return found
-    starts = {v: everywhere(g) for v, g in seeds.items()}
+    starts = {v: full_support(g) for v, g in seeds.items()}
     found = _recorded_pass(nodes, starts, nodes, create_graph, retain_grad, create_graph)
     return [(v, unmasked(g)) for v, g in found]
 

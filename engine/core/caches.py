@@ -62,7 +62,7 @@ class Lru(Generic[Key, Kept]):
             self.nbytes -= found[1]
             return found[0]
 
-    def found_or_made(self, key: Key, make: Callable[[], Kept], size_of: Callable[[Kept], int]) -> Kept:
+    def get_or_make(self, key: Key, make: Callable[[], Kept], size_of: Callable[[Kept], int]) -> Kept:
         """Return the value of `key`; if it is missing, one thread makes and stores it while the others wait.
 
         An error of `make` propagates to its caller; the next waiting thread tries again.

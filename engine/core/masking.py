@@ -8,7 +8,7 @@ the rows themselves contain nothing for it.
 
 A pass without supports gives the same result wherever that is finite, since derivatives are linear and 0 times a finite
 slope is 0. Therefore the first pass is plain, and a second pass tracks supports only if the first result is not finite:
-see `settled`.
+see `run_settled`.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -21,7 +21,7 @@ from engine.core.attributes import Attributes
 from engine.core.operation import Operation
 from engine.core.powers import is_differentiated
 from engine.core.table import CALLS
-from engine.core.tracer import Symbol, Tracer, concrete, lowered, top
+from engine.core.tracer import Symbol, Tracer, as_strong, concrete, top
 from engine.core.values import Shape, canonical, dtype_of, shape_of
 
 #: True everywhere, False nowhere, or a mask that broadcasts to the value.
@@ -87,7 +87,7 @@ class Masking:
     def record(self, op: Operation, args: tuple[Any, ...], attrs: Attributes, **extra: Any) -> Masked:
         """Run an operation and compute the support of its result."""
         rule = _RULES.get(op.name) or _BY_KIND.get(op.kind, _stopped)
-        values = [lowered(x.value) if isinstance(x, Masked) else x for x in args]
+        values = [as_strong(x.value) if isinstance(x, Masked) else x for x in args]
         # None for an operand that is not masked.
         supports = [x.support if isinstance(x, Masked) else None for x in args]
         y, support = rule(op, values, supports, attrs)
@@ -106,7 +106,7 @@ _MASKING = Masking()
 _PROBING = Masking(merges=False)
 
 
-def everywhere(value: Any) -> Masked:
+def full_support(value: Any) -> Masked:
     """Wrap a user's cotangent or tangent: full support, as a 0 in it is a number like any other."""
     return Masked(value, True)
 
@@ -181,7 +181,7 @@ def _lowest(values: Sequence[Any]) -> Any:
     return found
 
 
-def settled(
+def run_settled(
     known: Sequence[Any], run: Callable[[bool], list[Any]], may_differ: Callable[[], bool] = lambda: True
 ) -> list[Any]:
     """Run a pass and return its results; track supports if they may change the results.
@@ -323,7 +323,7 @@ def _moved(op: Operation, values: list[Any], supports: list[Support], attrs: Att
 def _numbers(support: Support, like: Any) -> Any:
     """Convert a support to ones and zeros in the shape of a value."""
     ones = CALLS["ones_like"](like)
-    return lowered(_reset(support, ones))
+    return as_strong(_reset(support, ones))
 
 
 def _contracted(op: Operation, values: list[Any], supports: list[Support], attrs: Attributes) -> tuple[Any, Support]:

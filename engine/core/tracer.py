@@ -254,7 +254,7 @@ def differentiated(value: Any) -> bool:
     return isinstance(value, Tracer) and value.is_differentiated()
 
 
-def lowered(value: Any) -> Any:
+def as_strong(value: Any) -> Any:
     """Return a value held by a tracer as an operand one level below: a float becomes a strong float64 scalar."""
     return np.float64(value) if type(value) is float else value
 

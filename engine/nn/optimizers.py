@@ -262,7 +262,7 @@ _EPSILON = 1e-8
 
 
 def _moments(beta1: float, beta2: float, g: Any, m: Any, v: Any) -> tuple[Any, Any]:
-    """Running means of g and of its square."""
+    """RunOptions means of g and of its square."""
     return m + (1.0 - beta1) * (g - m), v + (1.0 - beta2) * (g * g - v)
 
 

@@ -10,8 +10,8 @@ from engine.core.caches import Lru
 from engine.core.masking import are_finite
 from engine.core.tracer import Symbol
 from engine.core.values import Value, aval, canonical
-from engine.plans.codegen.alternatives import Watched
 from engine.plans.codegen.buffers import is_fresh
+from engine.plans.codegen.finiteness import FinitenessGuard
 from engine.plans.codegen.forms import ARRAY, forms
 from engine.plans.codegen.kernel import Kernel
 from engine.plans.codegen.structure import Structure
@@ -35,13 +35,13 @@ class Plan:
 
     cost: the cost of one run.
     names: the names of the inputs that it reads, in order.
-    watched: the values computed without supports, and the results to check for being finite; see `Watched`.
+    guard: the values computed without supports, and the results to check for being finite; see `FinitenessGuard`.
 
     Args:
         trace: the steps.
         outputs: the values to compute.
         compiled: returns the kernel of a structure, compiled or from a cache.
-        inputs, tells: see `Watched`.
+        inputs, tells: see `FinitenessGuard`.
     """
 
     def __init__(
@@ -53,12 +53,12 @@ class Plan:
         inputs: Sequence[Symbol] = (),
         tells: bool = False,
     ) -> None:
-        watched = Watched(trace, outputs, inputs, tells=tells)
-        self.cost = cost_of(watched.trace, watched.structure.places)
-        self.names = watched.structure.names
-        self.watched = watched
+        guard = FinitenessGuard(trace, outputs, inputs, tells=tells)
+        self.cost = cost_of(guard.trace, guard.structure.places)
+        self.names = guard.structure.names
+        self.guard = guard
         self._compiled = compiled
-        self._source: tuple[Trace, Structure] | None = (watched.trace, watched.structure)
+        self._source: tuple[Trace, Structure] | None = (guard.trace, guard.structure)
         self._made: _Code | None = None
 
     @property
@@ -68,7 +68,7 @@ class Plan:
         if source is not None:
             self._made = self._coded(*source)
             self._source = None
-            self.watched.forget()
+            self.guard.forget()
         assert self._made is not None
         return self._made
 
@@ -91,7 +91,7 @@ class Plan:
     def nbytes(self) -> int:
         """Size in bytes."""
         code = self.code
-        return code.kernel.nbytes + sum(aval(x).nbytes for x in code.constants) + self.watched.nbytes
+        return code.kernel.nbytes + sum(aval(x).nbytes for x in code.constants) + self.guard.nbytes
 
     @property
     def of_numbers(self) -> Callable[[Sequence[float]], list[Value]] | None:
@@ -102,7 +102,7 @@ class Plan:
         kernel = self.code.kernel
         if not kernel.is_scalar or kernel.arrays:
             return None
-        return self._values if self.watched.places else kernel
+        return self._values if self.guard.places else kernel
 
     @property
     def is_random(self) -> bool:
@@ -143,9 +143,9 @@ class Plan:
         """Return the values, computed with supports if a derivative is not finite without, and the code that ran."""
         code = self._made or self.code
         values = code.kernel([*given, *code.constants, *further])
-        if not self.watched.places:
+        if not self.guard.places:
             return code, values
-        if self.watched.tells:
+        if self.guard.tells:
             with np.errstate(all="ignore"):
                 is_settled = are_finite(values)
         else:
@@ -158,7 +158,7 @@ class Plan:
     @cached_property
     def _other(self) -> _Code:
         """Compile the values with supports."""
-        return self._coded(*self.watched.other())
+        return self._coded(*self.guard.other())
 
 
 class Plans:
@@ -188,7 +188,7 @@ class Plans:
 
     def program(self, structure: Structure) -> Kernel:
         """Return the kernel of a structure; of concurrent callers with one structure, one compiles and others wait."""
-        return self.programs.found_or_made(structure.key(), partial(Kernel, structure, threads=self._threads), _nbytes)
+        return self.programs.get_or_make(structure.key(), partial(Kernel, structure, threads=self._threads), _nbytes)
 
 
 def _nbytes(program: Kernel) -> int:

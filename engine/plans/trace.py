@@ -38,7 +38,7 @@ class Trace:
     """Linear record of steps; the place of a step is its index in `steps`.
 
     alternatives: for each derivative recorded in two ways, its place -> the place of the way with supports; see
-        `codegen.alternatives`.
+        `codegen.finiteness`.
     updated: for each sum of updates to slices of zeros, its place -> the number of elements updated; such a sum never
         holds -0.0.
 

@@ -359,7 +359,7 @@ _cumulative: Row = primitive(
     vjps=(lambda g, y, x, axis: flip(_cumulative(flip(g, axis), axis), axis),),
     infer=_cumulative_sum_aval,
     examples=(ex((3,)), ex((2, 3), axis=1), ex((2, 3), axis=-2), ex((0,))),
-    doc="Running sum along an axis.",
+    doc="RunOptions sum along an axis.",
 )
 cumsum = composite(
     "cumsum",
@@ -368,5 +368,5 @@ cumsum = composite(
     attributes=(Attribute("axis", AXIS, None),),
     examples=(ex((2, 3)), ex((2, 3), axis=1), ex(())),
     alias_of="cumulative_sum",
-    doc="Running sum along an axis, by default of the flattened array.",
+    doc="RunOptions sum along an axis, by default of the flattened array.",
 )

@@ -2,7 +2,7 @@
 
 from engine.programs import derivatives, picture
 from engine.programs.binding import bind
-from engine.programs.call import Running, apply_to
+from engine.programs.call import RunOptions, check_call
 from engine.programs.declarations import declaration, declare_further
 from engine.programs.document.build import build
 from engine.programs.evaluate import HIGHEST_ORDER, Backward, Evaluation, Prepared, prepare
@@ -26,13 +26,13 @@ __all__ = [
     "OfNumbers",
     "Prepared",
     "ProgramFunction",
-    "Running",
-    "apply_to",
+    "RunOptions",
     "as_document",
     "as_text",
     "bind",
     "build",
     "check",
+    "check_call",
     "declaration",
     "declare_further",
     "decode_value",

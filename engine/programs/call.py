@@ -18,7 +18,7 @@ from engine.plans.trace import Trace
 from engine.programs.declarations import misfit
 
 
-class Running(TypedDict, total=False):
+class RunOptions(TypedDict, total=False):
     """Options of a run, accepted by every function that takes a program and its inputs.
 
     batched: inputs whose leading axis is a batch; results are stacked, as of one run per row.
@@ -37,7 +37,7 @@ class Running(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True)
 class ProgramCall:
-    """A checked program with its inputs; further fields as of `Running`.
+    """A checked program with its inputs; further fields as of `RunOptions`.
 
     rows: the number of rows of the batch; None without a batch.
     """
@@ -78,7 +78,7 @@ class ProgramCall:
         return self.inputs | self.graph.bound
 
 
-def apply_to(graph: Graph, inputs: Mapping[str, Value], faults: Faults, **running: Unpack[Running]) -> ProgramCall:
+def check_call(graph: Graph, inputs: Mapping[str, Value], faults: Faults, **running: Unpack[RunOptions]) -> ProgramCall:
     """Return a program with its inputs; errors in them are added to `faults`, and the result is valid without any."""
     batched = tuple(running.get("batched", ()))
     train, seed = running.get("train", False), running.get("seed")

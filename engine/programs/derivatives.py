@@ -13,9 +13,9 @@ from engine.core.errors import InvalidValueError, LimitExceededError
 from engine.core.values import Value
 from engine.graph.ir import Graph
 from engine.graph.names import quoted
-from engine.programs.ask import Ask
-from engine.programs.call import Running
+from engine.programs.call import RunOptions
 from engine.programs.executable import CheckedProgram
+from engine.programs.setup import CallSetup
 from engine.transforms.derivatives import MODES, grad, vmap
 from engine.transforms.derivatives import jacobian as matrices
 from engine.transforms.derivatives import jvp as along
@@ -33,7 +33,7 @@ def vjp(
     *,
     wrt: Sequence[str] | None = None,
     many: bool = False,
-    **running: Unpack[Running],
+    **running: Unpack[RunOptions],
 ) -> Derivative:
     """Vector-Jacobian products of the program, for cotangents of outputs or nodes: {"values", "vjps"}.
 
@@ -42,36 +42,36 @@ def vjp(
         cotangents: name -> value of the shape of the output or node.
         wrt: names of inputs or nodes; None for all floating inputs.
         many: whether every cotangent, and so every product, has a leading axis of directions.
-        running: batched, train, seed, limits and plans, see `Running`.
+        running: batched, train, seed, limits and plans, see `RunOptions`.
 
     Raises:
         AutogradError: of the kind that the wire contract names for the fault.
     """
-    ask = Ask(graph, inputs, running)
-    ask.check_given("cotangents", cotangents)
-    ask.check_known("wrt", wrt or (), ("wrt",))
-    ask.faults.check()
-    chosen = ask.wrt(wrt)
+    setup = CallSetup(graph, inputs, running)
+    setup.check_given("cotangents", cotangents)
+    setup.check_known("wrt", wrt or (), ("wrt",))
+    setup.faults.check()
+    chosen = setup.wrt(wrt)
     # Shapes of nodes are known after the first interpretation of the program, which without a batch is the one on the
     # tape.
-    is_early = ask.call.rows is not None or bool(ask.faults)
-    roots = ask.directions("cotangents", cotangents, many=many) if is_early else {}
-    of = dict.fromkeys(ask.call.known[name] for name in cotangents)
-    outputs = ask.outputs(None)
+    is_early = setup.call.rows is not None or bool(setup.faults)
+    roots = setup.directions("cotangents", cotangents, many=many) if is_early else {}
+    of = dict.fromkeys(setup.call.known[name] for name in cotangents)
+    outputs = setup.outputs(None)
 
     def row(given: dict[str, Any], roots: Any) -> Any:
         def f(moved: Any) -> Any:
-            found = ask.at(given, moved)
+            found = setup.at(given, moved)
             return {i: found[i] for i in of}, {name: found[i] for name, i in outputs.items()}
 
-        _, pullback, values = back(f, ask.start(given, chosen.values()), has_aux=True)
-        roots = roots if is_early else ask.directions("cotangents", cotangents, many=many)
+        _, pullback, values = back(f, setup.start(given, chosen.values()), has_aux=True)
+        roots = roots if is_early else setup.directions("cotangents", cotangents, many=many)
         [found] = (vmap(pullback) if many else pullback)(roots)
         return {"values": values, "vjps": {name: found[i] for name, i in chosen.items()}}
 
     axis = int(many)
-    answer = ask.function.over_rows(row, (roots, axis), out_axes={"values": 0, "vjps": axis})
-    return ask.checked(answer)
+    answer = setup.function.over_rows(row, (roots, axis), out_axes={"values": 0, "vjps": axis})
+    return setup.checked(answer)
 
 
 def jvp(
@@ -81,30 +81,30 @@ def jvp(
     *,
     outputs: Sequence[str] | None = None,
     many: bool = False,
-    **running: Unpack[Running],
+    **running: Unpack[RunOptions],
 ) -> Derivative:
     """Jacobian-vector products of the program, for tangents of inputs or nodes: {"values", "jvps"}.
 
     tangents: name -> value of the shape of the input or node.
     outputs: names of outputs or nodes; None for the program's floating outputs. Other arguments as of `vjp`.
     """
-    ask = Ask(graph, inputs, running)
-    names = ask.outputs(outputs)
-    ask.check_given("tangents", tangents)
-    ask.faults.check()
-    steps = ask.directions("tangents", tangents, many=many)
+    setup = CallSetup(graph, inputs, running)
+    names = setup.outputs(outputs)
+    setup.check_given("tangents", tangents)
+    setup.faults.check()
+    steps = setup.directions("tangents", tangents, many=many)
 
     def row(given: dict[str, Any], tangents: Any) -> Any:
         def f(moved: Any) -> Any:
-            found = ask.at(given, moved)
-            smooth = ask.smooth(names, "outputs", are_named=outputs is not None)
+            found = setup.at(given, moved)
+            smooth = setup.smooth(names, "outputs", are_named=outputs is not None)
             return {name: found[i] for name, i in smooth.items()}, {name: found[i] for name, i in names.items()}
 
-        start = ask.start(given, steps)
+        start = setup.start(given, steps)
         _, found, values = _many(many, lambda t: along(f, (start,), (t,), has_aux=True))(tangents)
         return {"values": values, "jvps": found}
 
-    return ask.checked(_over_rows_along(ask, row, steps, many, {"values": 0, "jvps": int(many)}))
+    return setup.checked(_over_rows_along(setup, row, steps, many, {"values": 0, "jvps": int(many)}))
 
 
 def jacobian(
@@ -114,7 +114,7 @@ def jacobian(
     of: str | None = None,
     wrt: Sequence[str] | None = None,
     mode: str = "auto",
-    **running: Unpack[Running],
+    **running: Unpack[RunOptions],
 ) -> Derivative:
     """Jacobian of outputs: {"values", "jacobian": {output: {name: value}}}, each of shape output shape + input shape.
 
@@ -125,27 +125,27 @@ def jacobian(
     Raises:
         LimitExceededError: the matrix or its computation exceeds a limit; products with it cost far less.
     """
-    ask = Ask(graph, inputs, running)
+    setup = CallSetup(graph, inputs, running)
     if mode not in MODES:
-        ask.faults.add(InvalidValueError, f"mode is {quoted(mode)}; expected one of {', '.join(MODES)}", ("mode",))
-    names = ask.outputs(None if of is None else [of])
-    ask.check_known("wrt", wrt or (), ("wrt",))
-    ask.faults.check()
-    chosen = ask.wrt(wrt)
-    smooth = ask.smooth(names, "of", are_named=of is not None)
+        setup.faults.add(InvalidValueError, f"mode is {quoted(mode)}; expected one of {', '.join(MODES)}", ("mode",))
+    names = setup.outputs(None if of is None else [of])
+    setup.check_known("wrt", wrt or (), ("wrt",))
+    setup.faults.check()
+    chosen = setup.wrt(wrt)
+    smooth = setup.smooth(names, "of", are_named=of is not None)
     with _suggesting("vjp gives its products from the left, jvp those from the right"):
-        ask.check_matrices(smooth.values(), chosen.values())
+        setup.check_matrices(smooth.values(), chosen.values())
 
         def row(given: dict[str, Any]) -> Any:
             def f(moved: Any) -> Any:
-                found = ask.at(given, moved)
+                found = setup.at(given, moved)
                 return {i: found[i] for i in smooth.values()}, {name: found[i] for name, i in names.items()}
 
-            found, values = matrices(f, mode=mode, has_aux=True)(ask.start(given, chosen.values()))
+            found, values = matrices(f, mode=mode, has_aux=True)(setup.start(given, chosen.values()))
             blocks = {name: {x: found[i][j] for x, j in chosen.items()} for name, i in smooth.items()}
             return {"values": values, "jacobian": blocks}
 
-        return ask.checked(ask.function.over_rows(row))
+        return setup.checked(setup.function.over_rows(row))
 
 
 def hessian(
@@ -154,34 +154,36 @@ def hessian(
     *,
     of: str | None = None,
     wrt: Sequence[str] | None = None,
-    **running: Unpack[Running],
+    **running: Unpack[RunOptions],
 ) -> Derivative:
     """Hessian of an output of one element: {"values", "hessian": {name: {name: value}}, "grads"}."""
-    ask = Ask(graph, inputs, running)
-    root = ask.only_output(of)
-    ask.check_known("wrt", wrt or (), ("wrt",))
-    ask.faults.check()
-    chosen = ask.wrt(wrt)
-    if ask.faults:
-        ask.one_element(root)
+    setup = CallSetup(graph, inputs, running)
+    root = setup.only_output(of)
+    setup.check_known("wrt", wrt or (), ("wrt",))
+    setup.faults.check()
+    chosen = setup.wrt(wrt)
+    if setup.faults:
+        setup.one_element(root)
     with _suggesting("hvp gives its products with vectors"):
-        ask.check_matrices(chosen.values(), chosen.values())
+        setup.check_matrices(chosen.values(), chosen.values())
 
         def row(given: dict[str, Any]) -> Any:
-            slopes = grad(partial(_root, ask, root, given), has_aux=True)
+            slopes = grad(partial(_root, setup, root, given), has_aux=True)
 
             def beside(moved: Any) -> Any:
                 found, values = slopes(moved)
                 return found, (found, values)
 
-            blocks, (grads, values) = matrices(beside, mode="forward", has_aux=True)(ask.start(given, chosen.values()))
+            blocks, (grads, values) = matrices(beside, mode="forward", has_aux=True)(
+                setup.start(given, chosen.values())
+            )
             return {
                 "values": values,
                 "hessian": {name: {other: blocks[i][j] for other, j in chosen.items()} for name, i in chosen.items()},
                 "grads": {name: grads[i] for name, i in chosen.items()},
             }
 
-        return ask.checked(ask.function.over_rows(row))
+        return setup.checked(setup.function.over_rows(row))
 
 
 def hvp(
@@ -192,27 +194,27 @@ def hvp(
     of: str | None = None,
     wrt: Sequence[str] | None = None,
     many: bool = False,
-    **running: Unpack[Running],
+    **running: Unpack[RunOptions],
 ) -> Derivative:
     """Products of the Hessian with vectors, without the matrix: {"values", "hvp", "grads"}.
 
     vectors: name -> value of the shape of the input or node. Other arguments as of `vjp`.
     """
-    ask = Ask(graph, inputs, running)
-    root = ask.only_output(of)
-    ask.check_known("wrt", wrt or (), ("wrt",))
-    ask.check_given("vectors", vectors)
-    ask.faults.check()
-    chosen = ask.wrt(wrt)
-    steps = ask.directions("vectors", vectors, many=many)
+    setup = CallSetup(graph, inputs, running)
+    root = setup.only_output(of)
+    setup.check_known("wrt", wrt or (), ("wrt",))
+    setup.check_given("vectors", vectors)
+    setup.faults.check()
+    chosen = setup.wrt(wrt)
+    steps = setup.directions("vectors", vectors, many=many)
 
     def row(given: dict[str, Any], vectors: Any) -> Any:
-        start = ask.start(given, [*chosen.values(), *steps])
+        start = setup.start(given, [*chosen.values(), *steps])
         moved = {i: start[i] for i in steps}
 
         def slopes(moved: Any) -> Any:
             at = start | moved
-            own = grad(lambda part: _root(ask, root, given, at | part), has_aux=True)
+            own = grad(lambda part: _root(setup, root, given, at | part), has_aux=True)
             found, values = own({i: at[i] for i in chosen.values()})
             return found, (found, values)
 
@@ -223,14 +225,16 @@ def hvp(
             "grads": {name: grads[i] for name, i in chosen.items()},
         }
 
-    return ask.checked(_over_rows_along(ask, row, steps, many, {"values": 0, "hvp": int(many), "grads": 0}))
+    return setup.checked(_over_rows_along(setup, row, steps, many, {"values": 0, "hvp": int(many), "grads": 0}))
 
 
-def _root(ask: Ask, root: str | None, given: Mapping[str, Any], moved: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+def _root(
+    setup: CallSetup, root: str | None, given: Mapping[str, Any], moved: Mapping[str, Any]
+) -> tuple[Any, dict[str, Any]]:
     """Return the value `root`, which must have one element, and the outputs of the program."""
-    found = ask.at(given, moved)
-    ask.one_element(root)
-    return found[str(root)], {output.name: found[output.id] for output in ask.call.graph.outputs}
+    found = setup.at(given, moved)
+    setup.one_element(root)
+    return found[str(root)], {output.name: found[output.id] for output in setup.call.graph.outputs}
 
 
 def _many(many: bool, f: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -238,10 +242,12 @@ def _many(many: bool, f: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return vmap(f, out_axes=(None, 0, None)) if many else f
 
 
-def _over_rows_along(ask: Ask, row: Callable[..., Any], steps: Mapping[str, Any], many: bool, out_axes: Any) -> Any:
+def _over_rows_along(
+    setup: CallSetup, row: Callable[..., Any], steps: Mapping[str, Any], many: bool, out_axes: Any
+) -> Any:
     """Apply a function of the inputs and directions of one row to all rows; shared inputs have shared directions."""
-    axes = {i: int(many) if ask.rows(i, is_cotangent=False) else None for i in steps}
-    return ask.function.over_rows(row, (dict(steps), axes), out_axes=out_axes)
+    axes = {i: int(many) if setup.rows(i, is_cotangent=False) else None for i in steps}
+    return setup.function.over_rows(row, (dict(steps), axes), out_axes=out_axes)
 
 
 @contextmanager

@@ -8,15 +8,15 @@ from typing import Any, Unpack
 import numpy as np
 
 from engine.core.errors import Faults, InvalidValueError, NotSupportedError
-from engine.core.masking import everywhere, unmasked
+from engine.core.masking import full_support, unmasked
 from engine.core.tracer import Symbol
 from engine.core.values import Aval, Value
 from engine.graph.ir import Graph
 from engine.plans.replay import has_alternatives, replay
 from engine.plans.trace import Trace, as_graph
-from engine.programs.ask import Ask
-from engine.programs.call import Running
+from engine.programs.call import RunOptions
 from engine.programs.executable import CheckedProgram
+from engine.programs.setup import CallSetup
 from engine.tracers.forward import Forward
 from engine.transforms.calls import ReverseCall, next_level
 
@@ -101,7 +101,7 @@ def prepare(
     *,
     outputs: Sequence[str] | str | None = None,
     backward: Backward | None = None,
-    **running: Unpack[Running],
+    **running: Unpack[RunOptions],
 ) -> Prepared:
     """Check a program with its inputs, trace it and find its cost; nothing is computed.
 
@@ -110,43 +110,43 @@ def prepare(
         inputs: a raw value for each of its inputs.
         outputs: names of the values to return: None for the program's outputs, "all" for every node.
         backward: options of the backward pass; None for values only.
-        running: batched, train, seed, limits and plans, see `Running`.
+        running: batched, train, seed, limits and plans, see `RunOptions`.
 
     Raises:
         AutogradError: of the kind that the wire contract names for the fault.
     """
-    ask = Ask(graph, inputs, running)
-    names = ask.call.names if isinstance(outputs, str) else ask.outputs(outputs)
+    setup = CallSetup(graph, inputs, running)
+    names = setup.call.names if isinstance(outputs, str) else setup.outputs(outputs)
     if backward is None:
-        ask.faults.check()
-        values = ask.values()
+        setup.faults.check()
+        values = setup.values()
         found = [values[i] for i in names.values()]
-        checked = ask.checked(found, _Names(tuple(names), None, {}, None).evaluation)
-        return Prepared(checked.call, checked.executable, ask.function.avals, None)
-    of = ask.only_output(backward.of, ("backward",))
+        checked = setup.checked(found, _Names(tuple(names), None, {}, None).evaluation)
+        return Prepared(checked.call, checked.executable, setup.function.avals, None)
+    of = setup.only_output(backward.of, ("backward",))
     if not 1 <= backward.order <= HIGHEST_ORDER:
         msg = f"order is {backward.order}; expected an integer from 1 to {HIGHEST_ORDER}"
-        ask.faults.add(InvalidValueError, msg, ("backward", "order"))
-    ask.check_known("wrt", backward.wrt or (), ("backward", "wrt"))
-    ask.faults.check()
-    return _differentiated(ask, backward, names, str(of))
+        setup.faults.add(InvalidValueError, msg, ("backward", "order"))
+    setup.check_known("wrt", backward.wrt or (), ("backward", "wrt"))
+    setup.faults.check()
+    return _differentiated(setup, backward, names, str(of))
 
 
-def _differentiated(ask: Ask, backward: Backward, names: Mapping[str, str], of: str) -> Prepared:
-    chosen = ask.wrt(backward.wrt, ("backward", "wrt"))
+def _differentiated(setup: CallSetup, backward: Backward, names: Mapping[str, str], of: str) -> Prepared:
+    chosen = setup.wrt(backward.wrt, ("backward", "wrt"))
     given_along = {}
     if backward.cotangent is not None:
-        lead, loc = ask.rows(of, is_cotangent=True), ("backward", "cotangent")
-        key = free_name("cotangent", {*ask.call.known, *ask.call.graph.bound})
-        given_along = {"cotangent": ask.direction("cotangent", key, of, backward.cotangent, of, lead, loc)}
+        lead, loc = setup.rows(of, is_cotangent=True), ("backward", "cotangent")
+        key = free_name("cotangent", {*setup.call.known, *setup.call.graph.bound})
+        given_along = {"cotangent": setup.direction("cotangent", key, of, backward.cotangent, of, lead, loc)}
 
     def check() -> None:
-        ask.check_floating("of", of, of, ("backward", "of"))
+        setup.check_floating("of", of, of, ("backward", "of"))
         if chosen or backward.wrt is not None:
-            _check_order(backward, chosen, ask.faults)
-        ask.faults.check()
+            _check_order(backward, chosen, setup.faults)
+        setup.faults.check()
 
-    if ask.faults:
+    if setup.faults:
         check()
     is_higher = backward.order > 1
     retained: list[str] = []
@@ -155,18 +155,18 @@ def _differentiated(ask: Ask, backward: Backward, names: Mapping[str, str], of: 
         nodes: dict[str, Any] = {}
 
         def f(moved: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
-            found = ask.at(inputs, moved)
+            found = setup.at(inputs, moved)
             check()
             if backward.retain_grad:
-                own = [i for node in ask.call.graph.nodes for i in node.ids]
+                own = [i for node in setup.call.graph.nodes for i in node.ids]
                 # Floating nodes, except those on literals alone.
-                retained[:] = [i for i in own if ask.aval(i).is_floating and not ask.aval(i).weak]
+                retained[:] = [i for i in own if setup.aval(i).is_floating and not setup.aval(i).weak]
                 nodes.update((i, found[i]) for i in retained)
             return found[of], {name: found[i] for name, i in names.items()}
 
-        start = {i: inputs[i] if ask.is_input(i) else shifts[i] for i in (*chosen.values(), *others)}
+        start = {i: inputs[i] if setup.is_input(i) else shifts[i] for i in (*chosen.values(), *others)}
         run = ReverseCall(f, (start,), {}, 0, True, "backward")
-        g = along["cotangent"] if along else ask.trace.filled(1.0, ask.aval(of)._replace(weak=None))
+        g = along["cotangent"] if along else setup.trace.filled(1.0, setup.aval(of)._replace(weak=None))
         wanted = [*run.xs[: len(dict.fromkeys(chosen.values()))], *nodes.values()]
         found = run.cotangents([(run.y, g)], wanted, through_powers=is_higher or backward.create_graph)
         slopes = iter(found)
@@ -176,38 +176,40 @@ def _differentiated(ask: Ask, backward: Backward, names: Mapping[str, str], of: 
             "nodes": {i: next(slopes) for i in nodes},
         }
 
-    others = _sources(ask, chosen.values()) if backward.retain_grad else []
+    others = _sources(setup, chosen.values()) if backward.retain_grad else []
     # The shift must be a step of its own, with respect to which the first derivative can be differentiated.
-    shifts = {i: ask.function.shift(i, is_apart=is_higher) for i in (*chosen.values(), *others) if not ask.is_input(i)}
-    axes = dict.fromkeys(given_along, 0 if ask.call.rows is not None else None)
-    answer = ask.function.over_rows(row, (given_along, axes))
+    shifts = {
+        i: setup.function.shift(i, is_apart=is_higher) for i in (*chosen.values(), *others) if not setup.is_input(i)
+    }
+    axes = dict.fromkeys(given_along, 0 if setup.call.rows is not None else None)
+    answer = setup.function.over_rows(row, (given_along, axes))
     steps = list(answer["values"].values())
-    grads = {name: ask.symbol(answer["grads"][i]) for name, i in chosen.items()}
+    grads = {name: setup.symbol(answer["grads"][i]) for name, i in chosen.items()}
     higher: dict[str, list[Symbol]] = {}
     if is_higher:
         [(name, i)] = chosen.items()
-        x = ask.function.inputs[i] if ask.is_input(i) else shifts[i]
-        higher[name] = derivatives(ask.trace, grads[name], x, backward.order)[1:]
+        x = setup.function.inputs[i] if setup.is_input(i) else shifts[i]
+        higher[name] = derivatives(setup.trace, grads[name], x, backward.order)[1:]
     steps += [*grads.values(), *(step for rest in higher.values() for step in rest), *answer["nodes"].values()]
     counts = {name: len(rest) for name, rest in higher.items()}
     made = _Names(tuple(names), tuple(grads), counts, tuple(retained) if backward.retain_grad else None)
     last = {name: higher[name][-1] if name in higher else first for name, first in grads.items()}
-    grad_graph = _grad_graph(ask, last, backward.supports) if backward.create_graph else None
-    checked = ask.checked(steps, made.evaluation)
-    return Prepared(checked.call, checked.executable, ask.function.avals, grad_graph)
+    grad_graph = _grad_graph(setup, last, backward.supports) if backward.create_graph else None
+    checked = setup.checked(steps, made.evaluation)
+    return Prepared(checked.call, checked.executable, setup.function.avals, grad_graph)
 
 
-def _sources(ask: Ask, chosen: Iterable[str]) -> list[str]:
+def _sources(setup: CallSetup, chosen: Iterable[str]) -> list[str]:
     """Return the floating inputs, and the floating nodes that are made of constants, beside some that are chosen.
 
     With these on the tape every node has a gradient.
     """
-    inputs = [i.name for i in ask.call.graph.inputs if ask.aval(i.name).is_floating]
+    inputs = [i.name for i in setup.call.graph.inputs if setup.aval(i.name).is_floating]
     reached = {*inputs, *chosen}
     nodes = []
-    for node in ask.call.graph.nodes:
+    for node in setup.call.graph.nodes:
         if reached.isdisjoint(x for x in node.args if isinstance(x, str)):
-            nodes += [i for i in node.ids if ask.aval(i).is_floating and not ask.aval(i).weak]
+            nodes += [i for i in node.ids if setup.aval(i).is_floating and not setup.aval(i).weak]
         reached.update(node.ids)
     return [i for i in (*inputs, *nodes) if i not in set(chosen)]
 
@@ -233,7 +235,7 @@ def derivatives(trace: Trace, first: Symbol, x: Symbol, order: int) -> list[Symb
 def _pushed(trace: Trace, y: Symbol, x: Symbol, ones: Symbol, *, is_masked: bool) -> tuple[Symbol, bool]:
     """Return the tangent of a step along ones, and whether it may differ with supports."""
     forward = Forward(next_level(), "order", through_powers=True)
-    moved = forward.pair(x, everywhere(ones) if is_masked else ones)
+    moved = forward.pair(x, full_support(ones) if is_masked else ones)
     with np.errstate(all="ignore"):
         tangent = unmasked(forward.parts(replay(trace, y, [x], is_masked=is_masked)(moved))[1])
     has_choices = forward.has_choices or has_alternatives(trace, y)
@@ -247,18 +249,18 @@ def free_name(name: str, taken: Container[str]) -> str:
     return name
 
 
-def _grad_graph(ask: Ask, grads: Mapping[str, Symbol], is_masked: bool) -> Graph:
-    trace = ask.trace
+def _grad_graph(setup: CallSetup, grads: Mapping[str, Symbol], is_masked: bool) -> Graph:
+    trace = setup.trace
     taken = {step.name for step in trace.steps if step.name}
     outputs = {}
     for name, step in grads.items():
         output = free_name(f"grad_{name}", taken)
         outputs[output] = step
         taken.add(output)
-    if ask.call.train and any(trace.steps[p].stream for p in trace.live(list(outputs.values()))):
+    if setup.call.train and any(trace.steps[p].stream for p in trace.live(list(outputs.values()))):
         msg = "create_graph: a program of gradients draws random numbers of its own, not those of train: true here"
         raise NotSupportedError(msg, ("backward", "create_graph"))
-    return as_graph(trace, outputs, ask.call.graph.bound, is_masked=is_masked)
+    return as_graph(trace, outputs, setup.call.graph.bound, is_masked=is_masked)
 
 
 def _check_order(backward: Backward, wrt: Mapping[str, str], faults: Faults) -> None:

@@ -15,9 +15,9 @@ from engine.graph.ir import Graph
 from engine.graph.limits import check_limit
 from engine.plans.cost import Cost, check_cost
 from engine.plans.plan import Plan
-from engine.programs.ask import Ask
-from engine.programs.call import ProgramCall, Running
+from engine.programs.call import ProgramCall, RunOptions
 from engine.programs.function import ProgramFunction
+from engine.programs.setup import CallSetup
 from engine.transforms.derivatives import jvp, vjp
 from engine.transforms.numerical import Comparison, Difference, Uncertain, central, random_weights
 
@@ -90,36 +90,36 @@ def check(
     wrt: Sequence[str] | None = None,
     eps: float = 1e-6,
     order: int = 1,
-    **running: Unpack[Running],
+    **running: Unpack[RunOptions],
 ) -> Check:
     """Prepare a check of the gradients of the sum of a program's floating outputs, as `backward` computes them.
 
     wrt: names of inputs or nodes; a node is moved by adding to it. None for all floating inputs.
     eps: the step of differences; for elements above 1 it is relative to their magnitude.
     order: 2 also checks the derivative of the gradient along a direction.
-    running: batched, train, seed, limits and plans, see `Running`. All values are computed in float64.
+    running: batched, train, seed, limits and plans, see `RunOptions`. All values are computed in float64.
 
     Raises:
         AutogradError: of the kind that the wire contract names for the fault.
     """
-    ask = Ask(graph, inputs, running)
-    ask.check_known("wrt", wrt or (), ("wrt",))
-    _check_numbers(eps, order, ask.faults)
-    ask.faults.check()
-    chosen = ask.wrt(wrt)
+    setup = CallSetup(graph, inputs, running)
+    setup.check_known("wrt", wrt or (), ("wrt",))
+    _check_numbers(eps, order, setup.faults)
+    setup.faults.check()
+    chosen = setup.wrt(wrt)
     outputs = {output.name: output.id for output in graph.outputs}
-    smooth = [i for i in outputs.values() if ask.aval(i).is_floating]
+    smooth = [i for i in outputs.values() if setup.aval(i).is_floating]
     if not smooth:
-        ask.faults.add(NotDifferentiableError, "none of the outputs is floating; there is nothing to check")
-    ask.faults.check()
-    call = replace(ask.call, inputs={name: _wide(x) for name, x in ask.call.inputs.items()})
+        setup.faults.add(NotDifferentiableError, "none of the outputs is floating; there is nothing to check")
+    setup.faults.check()
+    call = replace(setup.call, inputs={name: _wide(x) for name, x in setup.call.inputs.items()})
     rows = () if call.rows is None else (call.rows,)
 
     def wide(i: str) -> Aval:
-        return Aval((*rows, *ask.aval(i).shape), FLOAT64)
+        return Aval((*rows, *setup.aval(i).shape), FLOAT64)
 
-    start = {f"shift {i}": canonical(np.zeros(wide(i).shape)) for i in chosen.values() if not ask.is_input(i)}
-    moved = [i if ask.is_input(i) else f"shift {i}" for i in chosen.values()]
+    start = {f"shift {i}": canonical(np.zeros(wide(i).shape)) for i in chosen.values() if not setup.is_input(i)}
+    moved = [i if setup.is_input(i) else f"shift {i}" for i in chosen.values()]
     rng = np.random.default_rng(0)
     weights = [canonical(np.ones(wide(i).shape)) for i in smooth]
     directions = [random_weights(rng, (start | call.inputs)[name]) for name in moved]

@@ -16,7 +16,7 @@ from engine.core.lost_derivatives import advice, place
 from engine.core.operation import Operation
 from engine.core.powers import is_differentiated
 from engine.core.table import CALLS
-from engine.core.tracer import Tracer, check_alive, lowered
+from engine.core.tracer import Tracer, as_strong, check_alive
 from engine.core.values import Aval, Shape, aval, dtype_of, shape_of
 
 #: (operation, number of rows, operands, a flag for each: is it batched, attributes) -> the batched result
@@ -91,7 +91,7 @@ class Batch:
         """Return a value with its batch axis; broadcast a value that is the same for all rows."""
         if self.holds(value):
             return value.value
-        return CALLS["broadcast_to"](lowered(value), (self.rows, *shape_of(value)))
+        return CALLS["broadcast_to"](as_strong(value), (self.rows, *shape_of(value)))
 
     def parts(self, value: Any) -> tuple[Any]:
         """Return the value with its batch axis, as the only part."""
@@ -141,7 +141,7 @@ def loop(op: Operation, rows: int, xs: Sequence[Any], batched: Sequence[bool], a
 
 def row(x: Any, i: int) -> Any:
     """Return row `i` of a batched operand."""
-    return lowered(CALLS["slice"](x, (i,)))
+    return as_strong(CALLS["slice"](x, (i,)))
 
 
 def repeated(x: Any, rows: int) -> Any:

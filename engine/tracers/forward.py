@@ -11,7 +11,7 @@ from engine.core.masking import selects
 from engine.core.operation import Operation
 from engine.core.powers import POWERS, Power, is_differentiated, is_power, smooth_power
 from engine.core.table import CALLS
-from engine.core.tracer import Tracer, check_alive, concrete, differentiated, lowered, shown
+from engine.core.tracer import Tracer, as_strong, check_alive, concrete, differentiated, shown
 from engine.core.values import Shape, dtype_of, shape_of
 from engine.tracers.reverse import Tape
 
@@ -100,7 +100,7 @@ class Forward:
         """Run an operation on primals, and its jvp on tangents."""
         pairs = [self.parts(x) for x in args]
         primals = tuple(
-            lowered(p) if isinstance(x, Dual) else operand(op, p) for x, (p, _) in zip(args, pairs, strict=True)
+            as_strong(p) if isinstance(x, Dual) else operand(op, p) for x, (p, _) in zip(args, pairs, strict=True)
         )
         tangents = [t for _, t in pairs]
         self.has_choices = self.has_choices or selects(op)
@@ -140,7 +140,7 @@ def push(op: Operation | Power, xs: Sequence[Any], tangents: Sequence[Any], y: A
     is applied to the tangents; a bilinear row is applied with each operand in turn replaced by its tangent; for any
     other row, the vjp is transposed.
     """
-    tangents = [lowered(t) for t in tangents]
+    tangents = [as_strong(t) for t in tangents]
     moved = [i for i, t in enumerate(tangents) if t is not None and op.is_smooth(i)]
     if not moved or not op.is_differentiable or dtype_of(y).kind != "f":
         return None

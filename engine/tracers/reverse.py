@@ -12,7 +12,7 @@ from engine.core.config import off_since, records_since
 from engine.core.dispatch import apply, operand
 from engine.core.errors import StaleDataError
 from engine.core.operation import Operation
-from engine.core.tracer import Tracer, check_alive, concrete, differentiated, lowered, shown
+from engine.core.tracer import Tracer, as_strong, check_alive, concrete, differentiated, shown
 from engine.core.values import Shape, dtype_of, frozen, shape_of
 from engine.core.variable import Variable
 
@@ -91,7 +91,9 @@ class Tape:
     def record(self, op: Operation, args: tuple[Any, ...], attrs: Attributes, **extra: Any) -> Taped:
         """Run an operation on the data of this tape's values, and record it."""
         mine = tuple(x if isinstance(x, Taped) and x.recorder is self else None for x in args)
-        saved = tuple(self._constant(op, x) if t is None else lowered(t._data) for x, t in zip(args, mine, strict=True))
+        saved = tuple(
+            self._constant(op, x) if t is None else as_strong(t._data) for x, t in zip(args, mine, strict=True)
+        )
         y = Taped(apply(op, saved, attrs, **extra), self)
         generation = 1 + max(t.generation for t in mine if t is not None)
         if generation and op.is_differentiable and records_since(self._began) and y.dtype.kind == "f":

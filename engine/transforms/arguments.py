@@ -9,9 +9,9 @@ import numpy as np
 from engine.core import trees
 from engine.core.tracer import Symbol
 from engine.core.values import BOOL, FLOAT32, FLOAT64, INT64, Aval, DType, Value, as_raw
-from engine.plans.codegen.alternatives import Watched
 from engine.plans.codegen.code import INDENT, Code
 from engine.plans.codegen.emit import Emitter
+from engine.plans.codegen.finiteness import FinitenessGuard
 from engine.plans.codegen.kernel import is_finite_text
 from engine.plans.codegen.structure import Structure
 from engine.plans.plan import Plan
@@ -53,9 +53,9 @@ class Entry:
         self._leaves = [int(name[1:]) for name in plan.names]
         #: The containers of the result, without symbols, which would keep the trace.
         self._form = trees.filled(y, repeat(...))
-        watched = plan.watched
-        structure = watched.structure
-        self.function = self._written(structure, args, avals, watched)
+        guard = plan.guard
+        structure = guard.structure
+        self.function = self._written(structure, args, avals, guard)
         self.nbytes = plan.nbytes
 
     @property
@@ -68,7 +68,7 @@ class Entry:
         return trees.filled(self._form, iter(self._plan.fresh(*(values[k] for k in self._leaves))))
 
     def _written(
-        self, structure: Structure, args: tuple[Any, ...], avals: Sequence[Aval], watched: Watched
+        self, structure: Structure, args: tuple[Any, ...], avals: Sequence[Aval], guard: FinitenessGuard
     ) -> Function:
         emitter = Emitter(structure, is_guarded=False, buffers={})
         code = emitter.code
@@ -80,14 +80,14 @@ class Entry:
         for item, text in zip(args, parameters, strict=True):
             reader.read(item, text)
         given = ", ".join(f"x{k}" for k in range(len(structure.inputs)))
-        outputs = [f"y{k}" for k in range(watched.count)]
+        outputs = [f"y{k}" for k in range(guard.count)]
         kernel = self._plan.code.kernel
         if kernel.is_scalar and not kernel.is_long:
             body = [line for n in range(len(structure.steps)) for line, _ in emitter.emit(n)]
             outputs_text = [emitter.result(n) for n in structure.outputs]
             result = f"return {_packed(code, self._form, iter(outputs_text))}"
-            if watched.places:
-                result = f"if {is_finite_text(dict.fromkeys(outputs_text[k] for k in watched.places))}: {result}"
+            if guard.places:
+                result = f"if {is_finite_text(dict.fromkeys(outputs_text[k] for k in guard.places))}: {result}"
             for line in ["try:", *(INDENT + line for line in body), INDENT + result]:
                 code.add(INDENT + line)
             code.add(f"{INDENT}except (ArithmeticError, ValueError):")

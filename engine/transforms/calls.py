@@ -17,7 +17,7 @@ from engine.core.errors import (
     NotScalarError,
     ShapeMismatchError,
 )
-from engine.core.masking import everywhere, nonzero, settled, unmasked
+from engine.core.masking import full_support, nonzero, run_settled, unmasked
 from engine.core.table import CALLS
 from engine.core.tracer import Symbol, Tracer, end
 from engine.core.values import Aval, as_raw, canonical, dtype_of, shape_of
@@ -40,16 +40,16 @@ def next_level() -> int:
     return next(_levels)
 
 
-def answer(tree: Any, lowered: Callable[[Any], Any]) -> Any:
-    """Return the aux result of a transform that has ended, with `lowered` applied to its tracers.
+def answer(tree: Any, outside: Callable[[Any], Any]) -> Any:
+    """Return the aux result of a transform that has ended, with `outside` applied to its tracers.
 
-    lowered: returns the value of a tracer outside of the transform.
+    outside: returns the value of a tracer outside of the transform.
 
     Raises:
         LeakedValueError: a leaf belongs to a transform that ended before.
         InvalidValueError: see `check_hidden`.
     """
-    found = trees.mapped(lowered, tree)
+    found = trees.mapped(outside, tree)
     check_hidden(found)
     for leaf in trees.leaves(found):
         if isinstance(leaf, Tracer):
@@ -236,7 +236,7 @@ def _aval(x: Any) -> Aval:
     return Aval(shape_of(x), dtype_of(x))
 
 
-class Pushed(NamedTuple):
+class ForwardResult(NamedTuple):
     """Result of a call along tangents.
 
     y: the result. aux: the aux result.
@@ -256,8 +256,8 @@ def pushed(
     xs: Sequence[Any],
     tangents: Sequence[Any],
     transform: str,
-    wrap: Callable[[Any], Any] = everywhere,
-) -> Pushed:
+    wrap: Callable[[Any], Any] = full_support,
+) -> ForwardResult:
     """Call a function along tangents; if a tangent of the result is not finite, call it again with supports.
 
     call: takes values of the leaves of the arguments; returns the result and aux.
@@ -266,20 +266,20 @@ def pushed(
     transform: the name that users call it by.
     wrap: adds the supports to a tangent; `masking.nonzero` if its zeros are structural.
     """
-    calls: list[Pushed] = []
+    calls: list[ForwardResult] = []
 
     def run(is_masked: bool) -> list[Any]:
         calls.append(_called(call, xs, [wrap(t) if is_masked and t is not None else t for t in tangents], transform))
         return calls[-1].tangents
 
-    found = settled([*xs, *tangents], run, lambda: calls[-1].has_choices or wrap is nonzero)
+    found = run_settled([*xs, *tangents], run, lambda: calls[-1].has_choices or wrap is nonzero)
     # Supports change tangents only; primals and aux are those of the first call.
     return calls[0]._replace(tangents=found)
 
 
 def _called(
     call: Callable[[Sequence[Any]], tuple[Any, Any]], xs: Sequence[Any], tangents: Sequence[Any], transform: str
-) -> Pushed:
+) -> ForwardResult:
     forward = Forward(next_level(), transform)
     try:
         with np.errstate(all="ignore"):
@@ -289,7 +289,7 @@ def _called(
         end(forward)
     check_hidden(y)
     aux = answer(aux, lambda leaf: forward.parts(leaf)[0])
-    return Pushed(y, aux, [p for p, _ in pairs], [unmasked(t) for _, t in pairs], forward.has_choices)
+    return ForwardResult(y, aux, [p for p, _ in pairs], [unmasked(t) for _, t in pairs], forward.has_choices)
 
 
 def _along(

@@ -99,7 +99,7 @@ class _Forms(Generic[Code]):
     def get(self, tree: Any, avals: list[Aval], make: Callable[[], Code]) -> Code:
         """Return the code for arguments in these containers, of these shapes and dtypes; compile it on first use."""
         key = (_hashable(trees.form(tree)), *avals)
-        return self._made.found_or_made(key, make, lambda code: code.nbytes)
+        return self._made.get_or_make(key, make, lambda code: code.nbytes)
 
 
 class _Compiled:

@@ -113,7 +113,7 @@ def test_a_graph_is_registered(server: Server) -> None:
     assert server.evaluate(program="a_graph", inputs={"x": [1, 2]})["values"] == {"z": 618}
 
 
-# Running by id and by name
+# RunOptions by id and by name
 
 CALLS: list[tuple[str, dict[str, Any], str, Any]] = [
     ("evaluate", {"backward": True}, "grads", {"x": 60}),

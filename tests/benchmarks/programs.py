@@ -12,7 +12,7 @@ from engine.core.errors import Faults
 from engine.graph import Graph
 from engine.plans.plan import Plan
 from engine.programs import build, parse
-from engine.programs.call import apply_to
+from engine.programs.call import check_call
 from engine.programs.derivatives import hessian, hvp
 from engine.programs.evaluate import Backward, Evaluation, Prepared, prepare
 from engine.programs.function import ProgramFunction
@@ -115,7 +115,7 @@ def sum_growth(nodes: int) -> tuple[float, float, float]:
 
 def growth(graph: Graph, of: str) -> tuple[float, float, float]:
     """Return the seconds to trace a program with one input x, to differentiate and to schedule it."""
-    call = apply_to(graph, {"x": inputs.CHAIN_X}, Faults())
+    call = check_call(graph, {"x": inputs.CHAIN_X}, Faults())
     trace = call.trace()
     function = ProgramFunction(call, trace)
     start = time.perf_counter()

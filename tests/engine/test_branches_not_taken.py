@@ -15,7 +15,7 @@ from engine.core.masking import selects
 from engine.core.table import rows
 from engine.core.values import aval, canonical, dtype_of
 from engine.graph.limits import Limits
-from engine.plans.codegen.alternatives import Watched
+from engine.plans.codegen.finiteness import FinitenessGuard
 from engine.plans.trace import Trace
 from engine.programs import derivatives, parse, tracing
 from engine.programs.evaluate import Backward, prepare
@@ -319,6 +319,6 @@ def test_programs_without_a_choice_have_one_way() -> None:
             if not moved or dtype_of(op.run(tuple(xs), attrs)).kind != "f":
                 continue
             slopes = grad(lambda *xs, op=op, attrs=attrs: F.sum(op.run(xs, attrs)), moved)(*given)
-            if trace.alternatives or Watched(trace, slopes).places:
+            if trace.alternatives or FinitenessGuard(trace, slopes).places:
                 wrong.append(op.name)
     assert not wrong

@@ -1,4 +1,4 @@
-"""Running a trace: a result that is written over an operand changes no bit, and nothing of anybody else's."""
+"""RunOptions a trace: a result that is written over an operand changes no bit, and nothing of anybody else's."""
 
 import tracemalloc
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Ask: shared setup of the calls on programs: validation by name, one trace, and inputs for directions."""
+"""CallSetup: shared setup of the calls on programs: validation by name, one trace, and inputs for directions."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
@@ -22,14 +22,14 @@ from engine.graph.ir import Graph
 from engine.graph.limits import check_limit
 from engine.graph.names import quoted
 from engine.plans.cost import check_cost
-from engine.programs.call import Running, apply_to
+from engine.programs.call import RunOptions, check_call
 from engine.programs.executable import CheckedProgram, Direction, Executable, narrow_fault
 from engine.programs.function import ProgramFunction
 
 Result = TypeVar("Result")
 
 
-class Ask:
+class CallSetup:
     """One call on a program: its checks, its trace, and its directions.
 
     faults: the faults found so far.
@@ -37,9 +37,9 @@ class Ask:
     trace: the trace on which the call is recorded.
     """
 
-    def __init__(self, graph: Graph, inputs: Mapping[str, Value], running: Running) -> None:
+    def __init__(self, graph: Graph, inputs: Mapping[str, Value], running: RunOptions) -> None:
         self.faults = Faults()
-        self.call = apply_to(graph, inputs, self.faults, **running)
+        self.call = check_call(graph, inputs, self.faults, **running)
         self.trace = self.call.trace()
         self._function: ProgramFunction | None = None
         self._along: dict[str, tuple[Direction, Value]] = {}

@@ -13,7 +13,7 @@ from engine.plans.trace import Trace
 _BYTES_PER_STEP = 500
 
 
-class Watched:
+class FinitenessGuard:
     """Some values computed without supports, and the results that must be finite for the values to be right.
 
     structure: the steps; its outputs are the values, followed by derivatives that are checked only.
