@@ -9,9 +9,7 @@ variable(1.648721270700128) variable(3.297442541400256)
 """
 
 from engine import functions, transforms
-from engine.core import errors
-from engine.core.config import no_grad, test_mode
-from engine.core.variable import Variable
+from engine.core import Variable, errors, no_grad, test_mode
 from engine.nn import hooks, layers, models, optimizers
 from engine.nn.state import load, load_state_dict, save, state_dict
 from engine.programs.dot import dot

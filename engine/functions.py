@@ -9,8 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import engine.primitives  # noqa: F401 - fills the table
-from engine.core.messages import nearest
-from engine.core.table import CALLS
+from engine.core import CALLS, nearest
 
 # Plain module attributes: a lookup through `__getattr__` below would cost more than a scalar operation.
 globals().update(CALLS)

@@ -7,15 +7,32 @@ from typing import Any
 
 import numpy as np
 
-from engine.core.attributes import AXES, BOOL, Attribute
-from engine.core.dispatch import public_call, runner
-from engine.core.errors import BadAttributeError, InvalidValueError, ShapeMismatchError
-from engine.core.lowering import Lowering, of_floats
-from engine.core.operation import Operation, Vjp, ex
-from engine.core.table import register
+from engine.core import (
+    AXES,
+    FLOAT64,
+    INT64,
+    Attribute,
+    Aval,
+    BadAttributeError,
+    DType,
+    InvalidValueError,
+    Lowering,
+    Operation,
+    Shape,
+    ShapeMismatchError,
+    Vjp,
+    aval,
+    canonical_dtype,
+    ex,
+    of_floats,
+    public_call,
+    register,
+    runner,
+    shape_of,
+)
+from engine.core.attributes import BOOL
 from engine.core.values import BOOL as BOOL_DTYPE
-from engine.core.values import FLOAT64, INT64, Aval, DType, Shape, aval, canonical_dtype, shape_of
-from engine.tracers.batching import aligned, leading
+from engine.tracers import aligned, leading
 
 Domain = tuple[float, float]
 #: The function that users call; constructors return it.

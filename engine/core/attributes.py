@@ -366,7 +366,7 @@ INDEX = AttributeType(
     "index", 'a list of integers, {"start", "stop", "step"}, "newaxis", "..." and lists of integers', _index
 )
 RATIO = AttributeType("ratio", "a number from 0 to 1", _ratio)
-ORDER = AttributeType("order", '1, 2 or "inf"', _order)
+NORM_ORDER = AttributeType("order", '1, 2 or "inf"', _order)
 DEGREE = AttributeType("degree", f"an integer from 0 to {_MAX_DEGREE}", _degree)
 CONTRACTION = AttributeType(
     "contraction", "a non-negative integer, or two lists of as many axes (integers)", _contraction

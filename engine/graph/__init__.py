@@ -1,10 +1,14 @@
 """Programs as plain data: nodes, names and limits."""
 
+from engine.graph.generated_names import named
 from engine.graph.ir import Graph, Input, Literal, Node, Output
 from engine.graph.limits import Limits, check_limit
-from engine.graph.names import name_fault, normalized, quoted
+from engine.graph.names import CONSTANTS, LONGEST_NAME, is_generated, name_fault, normalized, quoted
+from engine.graph.order import cycle_text, cycles, in_order, reached
 
 __all__ = [
+    "CONSTANTS",
+    "LONGEST_NAME",
     "Graph",
     "Input",
     "Limits",
@@ -12,7 +16,13 @@ __all__ = [
     "Node",
     "Output",
     "check_limit",
+    "cycle_text",
+    "cycles",
+    "in_order",
+    "is_generated",
     "name_fault",
+    "named",
     "normalized",
     "quoted",
+    "reached",
 ]

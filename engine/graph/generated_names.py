@@ -17,7 +17,7 @@ def named(graph: Graph) -> Graph:
     A node stays unnamed if it can be written inside its only reader without changing the order of evaluation. Any other
     node gets the name of its output or alias, otherwise `t1, t2, ...`. Unnamed nodes are renumbered.
 
-    >>> from engine.programs.text.expression import parse
+    >>> from engine.programs.text.parser import parse
     >>> from engine.programs.text.write import as_text
     >>> graph = parse("h = sin(x); h * h + 1")
     >>> h, product, out = graph.nodes

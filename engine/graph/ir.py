@@ -2,10 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from engine.core.attributes import Attributes
-from engine.core.errors import Loc
-from engine.core.operation import Operation
-from engine.core.values import DType, Value
+from engine.core import Attributes, DType, Loc, Operation, Value
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from engine.core.errors import LimitExceededError
+from engine.core import LimitExceededError
 
 
 @dataclass(frozen=True, slots=True)

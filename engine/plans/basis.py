@@ -11,8 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from engine.core.table import CALLS
-from engine.core.values import Aval, DType, Shape, Value, canonical, dtype_of, shape_of
+from engine.core import CALLS, Aval, DType, Shape, Value, canonical, dtype_of, shape_of
 from engine.plans.sparsity import Coloured, Pattern, coloured
 from engine.plans.trace import Trace
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from engine.graph.limits import Limits, check_limit
+from engine.graph import Limits, check_limit
 from engine.plans.trace import Trace
 
 

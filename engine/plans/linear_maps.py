@@ -13,10 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from engine.core.attributes import Attributes
-from engine.core.backward import fitted
-from engine.core.operation import Operation
-from engine.core.values import FLOAT64, Array, Shape
+from engine.core import FLOAT64, Array, Attributes, Operation, Shape, fitted
 
 Ints = npt.NDArray[np.int64]
 Floats = Array

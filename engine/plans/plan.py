@@ -6,10 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from engine.core.caches import Lru
-from engine.core.masking import are_finite
-from engine.core.tracer import Symbol
-from engine.core.values import Value, aval, canonical
+from engine.core import Lru, Symbol, Value, are_finite, aval, canonical
 from engine.plans.codegen.buffers import is_fresh
 from engine.plans.codegen.finiteness import FinitenessGuard
 from engine.plans.codegen.forms import ARRAY, forms

@@ -3,8 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from engine.core.dispatch import operand
-from engine.core.tracer import Symbol
+from engine.core import Symbol, operand
 from engine.plans.trace import Trace
 
 

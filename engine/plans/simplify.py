@@ -9,12 +9,7 @@ from collections.abc import Callable
 from math import copysign, frexp
 from typing import Any
 
-from engine.core.attributes import Attributes
-from engine.core.dispatch import apply
-from engine.core.operation import Operation
-from engine.core.table import OPERATIONS
-from engine.core.tracer import Symbol
-from engine.core.values import FLOAT64, Aval, canonical
+from engine.core import FLOAT64, OPERATIONS, Attributes, Aval, Operation, Symbol, apply, canonical
 from engine.plans.slice_sums import slice_sum
 from engine.plans.step import Steps
 from engine.plans.views import reshaped, sliced, transposed

@@ -10,9 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from engine.core.table import CALLS
-from engine.core.tracer import Symbol
-from engine.core.values import FLOAT64, Shape
+from engine.core import CALLS, FLOAT64, Shape, Symbol
 from engine.plans.step import Step, Steps
 
 #: The most updates that are concatenated; bounds the search for each sum.

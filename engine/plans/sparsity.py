@@ -15,8 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from engine.core.tracer import Symbol
-from engine.core.values import FLOAT64, Aval, Shape, stand_in
+from engine.core import FLOAT64, Aval, Shape, Symbol, stand_in
 from engine.plans.linear_maps import Ints, Links, links
 from engine.plans.step import Step, Steps
 

@@ -6,11 +6,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from engine.core.attributes import Attributes
-from engine.core.lowering import Lowering
-from engine.core.operation import Operation
-from engine.core.tracer import Symbol
-from engine.core.values import Aval, Value
+from engine.core import Attributes, Aval, Lowering, Operation, Symbol, Value
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,18 +11,27 @@ from typing import Any
 
 import numpy as np
 
-from engine.core.attributes import Attributes
-from engine.core.dispatch import PROMOTING, apply, operand
-from engine.core.errors import InvalidValueError, NotSupportedError
-from engine.core.operation import Operation
-from engine.core.table import CALLS
-from engine.core.tracer import Symbol, Tracer
-from engine.core.values import FLOAT64, MAX_AXES, Aval, Value, as_raw, frozen
-from engine.core.values import aval as raw_aval
-from engine.core.variable import Variable
-from engine.graph.generated_names import named
-from engine.graph.ir import Graph, Input, Literal, Node, Output
-from engine.graph.limits import Limits, check_limit
+from engine.core import (
+    CALLS,
+    FLOAT64,
+    MAX_AXES,
+    PROMOTING,
+    Attributes,
+    Aval,
+    InvalidValueError,
+    NotSupportedError,
+    Operation,
+    Symbol,
+    Tracer,
+    Value,
+    Variable,
+    apply,
+    as_raw,
+    frozen,
+    operand,
+)
+from engine.core import aval as raw_aval
+from engine.graph import Graph, Input, Limits, Literal, Node, Output, check_limit, named
 from engine.plans.simplify import rewritten
 from engine.plans.step import Step, Stream
 

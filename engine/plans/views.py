@@ -2,10 +2,7 @@
 
 from typing import Any, NamedTuple
 
-from engine.core.attributes import Attributes
-from engine.core.table import CALLS
-from engine.core.tracer import Symbol
-from engine.core.values import Aval, Shape
+from engine.core import CALLS, Attributes, Aval, Shape, Symbol
 from engine.plans.step import Steps
 
 

@@ -6,15 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from engine.core.attributes import DTYPE, NUMBER, Attribute
-from engine.core.operation import ex
-from engine.core.operators import Operand
-from engine.core.table import CALLS
-from engine.core.values import DTYPES, Array, Aval
+from engine.core import CALLS, DTYPE, DTYPES, NUMBER, Array, Attribute, Aval, Operand, ex
 from engine.primitives.compare import greater, less, logical_and, where, zero_or_nan
 from engine.primitives.radial import radial
 from engine.rows import REAL, Domain, Row, binary, elementwise, primitive, unary
-from engine.tracers.batching import leading
+from engine.tracers import leading
 
 AWAY_FROM_ZERO: Domain = (0.4, 2.0)
 

@@ -6,10 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from engine.core.attributes import NUMBER, Attribute
-from engine.core.operation import ex
-from engine.core.operators import Operand
-from engine.core.values import Array
+from engine.core import NUMBER, Array, Attribute, Operand, ex
 from engine.rows import REAL, Row, binary, elementwise, unary
 
 equal = binary(

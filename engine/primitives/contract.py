@@ -8,11 +8,22 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from engine.core.attributes import CONTRACTION, SUBSCRIPTS, Attribute
-from engine.core.errors import ArityError, BadAttributeError, ShapeMismatchError
-from engine.core.operation import ex
-from engine.core.operators import Operand
-from engine.core.values import BOOL, INT64, Shape, canonical_dtype, dtype_of, shape_of
+from engine.core import (
+    CONTRACTION,
+    INT64,
+    SUBSCRIPTS,
+    ArityError,
+    Attribute,
+    BadAttributeError,
+    Operand,
+    Shape,
+    ShapeMismatchError,
+    canonical_dtype,
+    dtype_of,
+    ex,
+    shape_of,
+)
+from engine.core.values import BOOL
 from engine.primitives.arithmetic import astype
 from engine.primitives.compare import not_equal
 from engine.primitives.linalg import diagonal, matmul

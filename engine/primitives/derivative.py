@@ -2,16 +2,20 @@
 
 import numpy as np
 
-from engine.core.backward import gradients
-from engine.core.errors import NotDifferentiableError, NotScalarError
-from engine.core.operation import ex
-from engine.core.operators import Operand
-from engine.core.tracer import Symbol
-from engine.core.values import dtype_of, shape_of
-from engine.core.variable import Variable
+from engine.core import (
+    NotDifferentiableError,
+    NotScalarError,
+    Operand,
+    Symbol,
+    Variable,
+    dtype_of,
+    ex,
+    gradients,
+    shape_of,
+)
 from engine.primitives.arithmetic import ones_like, zeros_like
 from engine.rows import composite
-from engine.tracers.reverse import Taped
+from engine.tracers import Taped
 
 
 def _grad(y: Operand, x: Operand) -> Operand:

@@ -5,10 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from engine.core.errors import ShapeMismatchError
-from engine.core.operation import ex
-from engine.core.operators import Operand
-from engine.core.values import Array, Aval, Shape, shape_of
+from engine.core import Array, Aval, Operand, Shape, ShapeMismatchError, ex, shape_of
 from engine.primitives.arithmetic import zeros_like
 from engine.primitives.contract import einsum
 from engine.primitives.linalg import diagonal, matmul
@@ -16,7 +13,7 @@ from engine.primitives.reduce import sum
 from engine.primitives.shape import matrix_transpose, reshape
 from engine.primitives.solve import APART, STACKS, check_square, in_common_dtype, inv, where_possible
 from engine.rows import Row, composite, floating, primitive, promote
-from engine.tracers.batching import leading
+from engine.tracers import leading
 
 Function = Callable[..., Array]
 

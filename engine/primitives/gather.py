@@ -6,16 +6,28 @@ from typing import Any
 
 import numpy as np
 
-from engine.core.attributes import AXIS, INDICES, Attribute, Attributes
-from engine.core.errors import BadAttributeError, InvalidValueError, ShapeMismatchError
-from engine.core.layout import flat_view
-from engine.core.operation import Operation, ex
-from engine.core.operators import Operand
-from engine.core.values import INT64, Array, Aval, dtype_of, shape_of
+from engine.core import (
+    AXIS,
+    INDICES,
+    INT64,
+    Array,
+    Attribute,
+    Attributes,
+    Aval,
+    BadAttributeError,
+    InvalidValueError,
+    Operand,
+    Operation,
+    ShapeMismatchError,
+    dtype_of,
+    ex,
+    flat_view,
+    shape_of,
+)
 from engine.primitives.arithmetic import zeros_like
 from engine.primitives.index import add_at
 from engine.rows import Row, broadcast_shapes, composite, normalize_axis, primitive, promote
-from engine.tracers.batching import flattened, loop, permuted, raised, repeated, reshaped
+from engine.tracers import flattened, loop, permuted, raised, repeated, reshaped
 
 
 def _as_indices(name: str, indices: Any, length: int) -> Array:

@@ -6,15 +6,25 @@ from typing import Any
 
 import numpy as np
 
-from engine.core.attributes import INDEX, Attribute, Attributes
-from engine.core.errors import BadAttributeError, ShapeMismatchError
-from engine.core.layout import flat_view
-from engine.core.operation import Operation, ex
-from engine.core.operators import Operand
-from engine.core.values import Array, Aval, Shape, aval, shape_of
+from engine.core import (
+    INDEX,
+    Array,
+    Attribute,
+    Attributes,
+    Aval,
+    BadAttributeError,
+    Operand,
+    Operation,
+    Shape,
+    ShapeMismatchError,
+    aval,
+    ex,
+    flat_view,
+    shape_of,
+)
 from engine.primitives.arithmetic import zeros_like
 from engine.rows import Row, broadcast_shapes, primitive, promote
-from engine.tracers.batching import permuted, raised, repeated
+from engine.tracers import permuted, raised, repeated
 
 Index = tuple[Any, ...]
 #: Length of an item that was a mask: ("ints", Integers, length).

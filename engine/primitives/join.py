@@ -5,11 +5,19 @@ from typing import Any
 
 import numpy as np
 
-from engine.core.attributes import AXIS, COUNTS, REPEATS, SIZES, Attribute
-from engine.core.errors import BadAttributeError, ShapeMismatchError
-from engine.core.operation import ex
-from engine.core.operators import Operand
-from engine.core.values import Aval, shape_of
+from engine.core import (
+    AXIS,
+    COUNTS,
+    REPEATS,
+    SIZES,
+    Attribute,
+    Aval,
+    BadAttributeError,
+    Operand,
+    ShapeMismatchError,
+    ex,
+    shape_of,
+)
 from engine.primitives.index import slice as slice_
 from engine.primitives.shape import broadcast_to, no_flops, reshape, unsqueeze
 from engine.rows import OVER_AXES, composite, normalize_axes, normalize_axis, primitive, promote

@@ -6,16 +6,25 @@ from typing import Any
 
 import numpy as np
 
-from engine.core.attributes import AXIS, INT, Attribute, Attributes
-from engine.core.errors import BadAttributeError, ShapeMismatchError
-from engine.core.operation import Operation, ex
-from engine.core.operators import Operand
-from engine.core.values import Aval, dtype_of, shape_of
+from engine.core import (
+    AXIS,
+    INT,
+    Attribute,
+    Attributes,
+    Aval,
+    BadAttributeError,
+    Operand,
+    Operation,
+    ShapeMismatchError,
+    dtype_of,
+    ex,
+    shape_of,
+)
 from engine.primitives.index import slice as slice_
 from engine.primitives.reduce import sum
 from engine.primitives.shape import matrix_transpose, reshape, sum_to, transpose
 from engine.rows import Row, broadcast_shapes, composite, normalize_axis, primitive, promote
-from engine.tracers.batching import raised
+from engine.tracers import raised
 
 
 def _matmul_aval(a: Aval, b: Aval) -> Aval:

@@ -7,8 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import special
 
-from engine.core.operators import Operand
-from engine.core.values import Array
+from engine.core import Array, Operand
 from engine.primitives.arithmetic import clip, div
 from engine.primitives.compare import equal, isfinite, logical_and, logical_not, maximum, minimum, where
 from engine.primitives.radial import radial

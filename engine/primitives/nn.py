@@ -5,14 +5,29 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from engine.core.attributes import AXIS, INT, NATURAL, RATIO, Attribute, Attributes
-from engine.core.config import is_training
-from engine.core.errors import InvalidValueError, ShapeMismatchError
-from engine.core.layout import flat_view
-from engine.core.masking import taken
-from engine.core.operation import Operation, ex
-from engine.core.operators import Operand
-from engine.core.values import BOOL, FLOAT64, Array, Aval, Shape, dtype_of, shape_of
+from engine.core import (
+    AXIS,
+    FLOAT64,
+    INT,
+    NATURAL,
+    RATIO,
+    Array,
+    Attribute,
+    Attributes,
+    Aval,
+    InvalidValueError,
+    Operand,
+    Operation,
+    Shape,
+    ShapeMismatchError,
+    dtype_of,
+    ex,
+    flat_view,
+    is_training,
+    shape_of,
+    taken,
+)
+from engine.core.values import BOOL
 from engine.primitives.arithmetic import astype, div, square, stop_gradient
 from engine.primitives.compare import equal, maximum, not_equal, where
 from engine.primitives.math import exp
@@ -20,7 +35,7 @@ from engine.primitives.reduce import argmax, log_total, mean, sum
 from engine.primitives.shape import reshape
 from engine.random import generator
 from engine.rows import composite, floating, in_floating, normalize_axis, primitive
-from engine.tracers.batching import leading, repeated
+from engine.tracers import leading, repeated
 
 
 def _softmax(x: Array, axis: int) -> Array:

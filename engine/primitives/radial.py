@@ -3,8 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from engine.core.operators import Operand
-from engine.core.table import CALLS
+from engine.core import CALLS, Operand
 from engine.primitives.compare import equal, where
 
 

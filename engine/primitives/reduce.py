@@ -7,13 +7,24 @@ from typing import Any
 
 import numpy as np
 
-from engine.core.attributes import AXIS, ORDER, Attribute, Attributes
-from engine.core.attributes import INT as INT_ATTRIBUTE
-from engine.core.errors import BadAttributeError, ShapeMismatchError
-from engine.core.operation import Operation, ex
-from engine.core.operators import Operand
+from engine.core import (
+    AXIS,
+    INT64,
+    NORM_ORDER,
+    Array,
+    Attribute,
+    Attributes,
+    Aval,
+    BadAttributeError,
+    Operand,
+    Operation,
+    ShapeMismatchError,
+    dtype_of,
+    ex,
+    shape_of,
+)
+from engine.core import INT as INT_ATTRIBUTE
 from engine.core.values import BOOL as BOOL_DTYPE
-from engine.core.values import INT64, Array, Aval, dtype_of, shape_of
 from engine.primitives.arithmetic import abs as abs_
 from engine.primitives.arithmetic import astype, div, square
 from engine.primitives.compare import equal, greater, less, where, zero_or_nan
@@ -37,7 +48,7 @@ from engine.rows import (
     reduction,
     summed,
 )
-from engine.tracers.batching import flattened, leading
+from engine.tracers import flattened, leading
 
 
 def _spread(g: Operand, x: Operand, axes: Any) -> Operand:
@@ -280,7 +291,7 @@ norm = composite(
     "norm",
     ("x",),
     _norm,
-    attributes=(Attribute("ord", ORDER, None), OVER_AXES, KEEPDIMS),
+    attributes=(Attribute("ord", NORM_ORDER, None), OVER_AXES, KEEPDIMS),
     domain=(POSITIVE,),
     examples=(*_SPREAD_EXAMPLES, ex((3,), ord=1), ex((2, 3), ord="inf", axes=1), ex((3,), ord=2)),
     doc="Euclidean norm over axes, by default all; ord 1, 2 or inf along one axis. Where it is 0 the gradient is 0 and "

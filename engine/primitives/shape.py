@@ -7,11 +7,21 @@ from typing import Any
 
 import numpy as np
 
-from engine.core.attributes import AXES, SHAPE, Attribute, Attributes
-from engine.core.errors import BadAttributeError, ShapeMismatchError
-from engine.core.operation import Operation, ex
-from engine.core.operators import Operand
-from engine.core.values import Aval, Shape, dtype_of, shape_of
+from engine.core import (
+    AXES,
+    SHAPE,
+    Attribute,
+    Attributes,
+    Aval,
+    BadAttributeError,
+    Operand,
+    Operation,
+    Shape,
+    ShapeMismatchError,
+    dtype_of,
+    ex,
+    shape_of,
+)
 from engine.rows import (
     OVER_AXES,
     Row,
@@ -22,7 +32,7 @@ from engine.rows import (
     primitive,
     summed,
 )
-from engine.tracers.batching import raised
+from engine.tracers import raised
 
 
 def no_flops(*avals: Aval, out: Aval, **attrs: Any) -> int:

@@ -9,15 +9,24 @@ from typing import Any
 
 import numpy as np
 
-from engine.core.attributes import BOOL, Attribute, Attributes
-from engine.core.errors import ShapeMismatchError
-from engine.core.operation import Operation, ex
-from engine.core.operators import Operand
-from engine.core.values import Array, Aval, Shape, dtype_of, shape_of
+from engine.core import (
+    Array,
+    Attribute,
+    Attributes,
+    Aval,
+    Operand,
+    Operation,
+    Shape,
+    ShapeMismatchError,
+    dtype_of,
+    ex,
+    shape_of,
+)
+from engine.core.attributes import BOOL
 from engine.primitives.linalg import matmul, tril
 from engine.primitives.shape import matrix_transpose, reshape
 from engine.rows import Row, broadcast_shapes, floating, primitive, promote
-from engine.tracers.batching import leading, raised
+from engine.tracers import leading, raised
 
 Function = Callable[..., Array]
 

@@ -7,9 +7,7 @@ import numpy as np
 from numpy.polynomial import Polynomial
 from scipy import special
 
-from engine.core.attributes import DEGREE, Attribute
-from engine.core.operation import ex
-from engine.core.values import FLOAT64, Array
+from engine.core import DEGREE, FLOAT64, Array, Attribute, ex
 from engine.rows import POSITIVE, Row, elementwise, unary
 
 #: Cost of one element, in additions.

@@ -12,7 +12,7 @@ from engine.programs.gradient_check import Check, check
 from engine.programs.identity import program_id
 from engine.programs.interpreter import interpret
 from engine.programs.literals import WORDS, decode_value, described, strong_value
-from engine.programs.text.expression import parse
+from engine.programs.text.parser import parse
 from engine.programs.text.write import as_document, as_text
 
 __all__ = [

@@ -5,11 +5,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from engine.core.errors import Faults, InvalidValueError, UnknownNameError
-from engine.core.messages import listed, nearest
-from engine.core.values import Value, aval, canonical, frozen
-from engine.graph.ir import Graph
-from engine.graph.names import quoted
+from engine.core import Faults, InvalidValueError, UnknownNameError, Value, aval, canonical, frozen, listed, nearest
+from engine.graph import Graph, quoted
 from engine.programs.declarations import misfit
 
 
@@ -22,7 +19,7 @@ def bind(graph: Graph, values: Mapping[str, Value]) -> Graph:
         UnknownNameError: the program has no such input.
         InvalidValueError: an input is bound already, or a value does not fit its declaration.
 
-    >>> from engine.programs.text.expression import parse
+    >>> from engine.programs.text.parser import parse
     >>> bound = bind(parse("a * x"), {"a": 2.0})
     >>> [i.name for i in bound.inputs], bound.bound
     (['x'], {'a': 2.0})

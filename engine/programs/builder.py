@@ -5,22 +5,20 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
 
 import engine.primitives  # noqa: F401 - fills the table
-from engine.core.attributes import Attributes
-from engine.core.errors import (
+from engine.core import (
+    OPERATIONS,
     ArityError,
+    Attributes,
     AutogradError,
     BadAttributeError,
     Faults,
     InvalidValueError,
     Loc,
+    Operation,
     UnknownOperationError,
+    nearest,
 )
-from engine.core.messages import nearest
-from engine.core.operation import Operation
-from engine.core.table import OPERATIONS
-from engine.graph.ir import Graph, Input, Literal, Node, Output
-from engine.graph.limits import check_limit
-from engine.graph.names import LONGEST_NAME, name_fault, normalized, quoted
+from engine.graph import LONGEST_NAME, Graph, Input, Literal, Node, Output, check_limit, name_fault, normalized, quoted
 from engine.programs.literals import decode_value, described
 
 #: Default limits on nesting, low enough that Python's parser never reaches its own.

@@ -5,14 +5,20 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, TypedDict, Unpack
 
-from engine.core.config import test_mode
-from engine.core.errors import Faults, InvalidValueError, ShapeMismatchError, UnknownNameError
-from engine.core.messages import listed, nearest
-from engine.core.tracer import Symbol
-from engine.core.values import Value, aval, shape_of
-from engine.graph.ir import Graph
-from engine.graph.limits import Limits
-from engine.graph.names import quoted
+from engine.core import (
+    Faults,
+    InvalidValueError,
+    ShapeMismatchError,
+    Symbol,
+    UnknownNameError,
+    Value,
+    aval,
+    listed,
+    nearest,
+    shape_of,
+    test_mode,
+)
+from engine.graph import Graph, Limits, quoted
 from engine.plans.plan import Plan, Plans
 from engine.plans.trace import Trace
 from engine.programs.declarations import misfit

@@ -5,11 +5,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from engine.core.errors import Faults, InvalidValueError
-from engine.core.messages import listed, nearest
-from engine.core.values import DTYPES, MAX_AXES, Aval, DType
-from engine.graph.ir import Graph, Input
-from engine.graph.names import quoted
+from engine.core import DTYPES, MAX_AXES, Aval, DType, Faults, InvalidValueError, listed, nearest
+from engine.graph import Graph, Input, quoted
 from engine.programs.builder import GraphBuilder, Site
 from engine.programs.literals import described
 

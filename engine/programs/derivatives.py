@@ -9,13 +9,11 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any, Unpack
 
-from engine.core.errors import InvalidValueError, LimitExceededError
-from engine.core.values import Value
-from engine.graph.ir import Graph
-from engine.graph.names import quoted
+from engine.core import InvalidValueError, LimitExceededError, Value
+from engine.graph import Graph, quoted
 from engine.programs.call import RunOptions
+from engine.programs.call_setup import CallSetup
 from engine.programs.executable import CheckedProgram
-from engine.programs.setup import CallSetup
 from engine.transforms.derivatives import MODES, grad, vmap
 from engine.transforms.derivatives import jacobian as matrices
 from engine.transforms.derivatives import jvp as along

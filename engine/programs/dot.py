@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from engine.core.variable import Variable
+from engine.core import Variable
 
 #: The most elements that a label shows in full.
 _LARGEST_WHOLE = 16

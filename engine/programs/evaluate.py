@@ -7,17 +7,14 @@ from typing import Any, Unpack
 
 import numpy as np
 
-from engine.core.errors import Faults, InvalidValueError, NotSupportedError
-from engine.core.masking import full_support, unmasked
-from engine.core.tracer import Symbol
-from engine.core.values import Aval, Value
-from engine.graph.ir import Graph
+from engine.core import Aval, Faults, InvalidValueError, NotSupportedError, Symbol, Value, full_support, unmasked
+from engine.graph import Graph
 from engine.plans.replay import has_alternatives, replay
 from engine.plans.trace import Trace, as_graph
 from engine.programs.call import RunOptions
+from engine.programs.call_setup import CallSetup
 from engine.programs.executable import CheckedProgram
-from engine.programs.setup import CallSetup
-from engine.tracers.forward import Forward
+from engine.tracers import Forward
 from engine.transforms.calls import ReverseCall, next_level
 
 #: Derivatives of higher order take too many steps and are too inaccurate in floating point.

@@ -6,11 +6,8 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from engine.core.config import test_mode
-from engine.core.errors import InvalidValueError
-from engine.core.messages import nearest
-from engine.core.values import FLOAT32, FLOAT64, Value, aval
-from engine.graph.names import quoted
+from engine.core import FLOAT32, FLOAT64, InvalidValueError, Value, aval, nearest, test_mode
+from engine.graph import quoted
 from engine.plans.cost import Cost
 from engine.plans.plan import Plan
 from engine.programs.call import ProgramCall

@@ -3,14 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
-from engine.core.table import CALLS
-from engine.core.tracer import Symbol
-from engine.core.values import FLOAT64, Aval, Value, aval
+from engine.core import CALLS, FLOAT64, Aval, Symbol, Value, aval
 from engine.plans.step import Stream
 from engine.plans.trace import Trace
 from engine.programs.call import ProgramCall
 from engine.programs.interpreter import interpret
-from engine.tracers.reverse import Tape, Taped
+from engine.tracers import Tape, Taped
 from engine.transforms.calls import next_level
 from engine.transforms.derivatives import vmap
 

@@ -8,16 +8,25 @@ from typing import Any, Unpack
 
 import numpy as np
 
-from engine.core.errors import Faults, InvalidValueError, NotDifferentiableError
-from engine.core.tracer import Symbol
-from engine.core.values import FLOAT32, FLOAT64, Aval, Value, aval, canonical, dtype_of
-from engine.graph.ir import Graph
-from engine.graph.limits import check_limit
+from engine.core import (
+    FLOAT32,
+    FLOAT64,
+    Aval,
+    Faults,
+    InvalidValueError,
+    NotDifferentiableError,
+    Symbol,
+    Value,
+    aval,
+    canonical,
+    dtype_of,
+)
+from engine.graph import Graph, check_limit
 from engine.plans.cost import Cost, check_cost
 from engine.plans.plan import Plan
 from engine.programs.call import ProgramCall, RunOptions
+from engine.programs.call_setup import CallSetup
 from engine.programs.function import ProgramFunction
-from engine.programs.setup import CallSetup
 from engine.transforms.derivatives import jvp, vjp
 from engine.transforms.numerical import Comparison, Difference, Uncertain, central, random_weights
 

@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from engine.core.attributes import Integers
-from engine.core.values import DTYPES, Value
-from engine.graph.ir import Graph, Input, Literal, Node
+from engine.core import DTYPES, Integers, Value
+from engine.graph import Graph, Input, Literal, Node
 
 #: Prefix of the hashed bytes; it changes with the encoding.
 _TAG = b"pullback program 1\n"
@@ -29,7 +28,7 @@ def program_id(graph: Graph) -> str:
     Every item is encoded with a prefix of its type and length, numbers little-endian, floats as IEEE 754 with one NaN:
     the id is the same in every process, on every machine and with every version of Python and NumPy.
 
-    >>> from engine.programs.text.expression import parse
+    >>> from engine.programs.text.parser import parse
     >>> program_id(parse("square(exp(square(x)))"))
     'p_2fd0ea63ef3e6c9d30a3cddcd5a28ab2'
     """

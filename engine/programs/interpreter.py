@@ -5,10 +5,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from engine.core.errors import AutogradError, Faults, LimitExceededError
-from engine.core.values import FLOAT32, INT64, Value, dtype_of
-from engine.graph.ir import Graph, Literal, Node
-from engine.graph.names import is_generated
+from engine.core import FLOAT32, INT64, AutogradError, Faults, LimitExceededError, Value, dtype_of
+from engine.graph import Graph, Literal, Node, is_generated
 
 
 class Setting(Protocol):

@@ -15,11 +15,23 @@ from typing import Any, Never
 
 import numpy as np
 
-from engine.core.errors import InvalidValueError, Loc
-from engine.core.messages import nearest
-from engine.core.values import BOOL, DTYPES, FLOAT32, FLOAT64, INT64, MAX_AXES, Array, DType, Value, canonical, frozen
-from engine.graph.ir import Literal
-from engine.graph.names import quoted
+from engine.core import (
+    DTYPES,
+    FLOAT32,
+    FLOAT64,
+    INT64,
+    MAX_AXES,
+    Array,
+    DType,
+    InvalidValueError,
+    Loc,
+    Value,
+    canonical,
+    frozen,
+    nearest,
+)
+from engine.core.values import BOOL
+from engine.graph import Literal, quoted
 
 DType = DType
 

@@ -2,14 +2,11 @@
 
 import numpy as np
 
-from engine.core.errors import BadAttributeError
-from engine.core.values import FLOAT64, Aval, stand_in
-from engine.graph.ir import Graph, Literal
-from engine.graph.limits import Limits
-from engine.graph.names import is_generated
+from engine.core import FLOAT64, Aval, BadAttributeError, stand_in
+from engine.graph import Graph, Limits, Literal, is_generated
 from engine.programs.dot import escaped
 from engine.programs.evaluate import HIGHEST_ORDER, Backward, prepare
-from engine.programs.text.infix import literal
+from engine.programs.text.printer import literal
 
 #: A constant with more elements is shown by its shape.
 _LARGEST_SHOWN = 4
@@ -45,7 +42,7 @@ def dot(graph: Graph) -> str:
 
     Values are labelled with the names that the user gave, large constants with their dtype and shape.
 
-    >>> from engine.programs.text.expression import parse
+    >>> from engine.programs.text.parser import parse
     >>> print(dot(parse("y = 2 * x")))
     digraph g {
     "x" [label="x", color=orange, style=filled]

@@ -5,16 +5,10 @@ from collections.abc import Callable
 from itertools import count
 from typing import Any
 
-from engine.core import trees
-from engine.core.errors import InvalidValueError
-from engine.core.tracer import Symbol, Tracer, end
-from engine.core.values import as_raw, aval
-from engine.core.variable import Variable
-from engine.graph.ir import Graph
-from engine.graph.limits import Limits
-from engine.graph.names import name_fault, normalized
+from engine.core import InvalidValueError, Symbol, Tracer, Variable, as_raw, aval, end, trees
+from engine.graph import Graph, Limits, name_fault, normalized
 from engine.plans.trace import FOREIGN, Trace, as_graph
-from engine.tracers.reverse import Tape
+from engine.tracers import Tape
 from engine.transforms.calls import check_hidden
 
 _TAPE = 1

@@ -9,15 +9,28 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from engine.core.attributes import AXES, AXIS, Attribute, Attributes
-from engine.core.dispatch import apply, operand
-from engine.core.errors import InvalidValueError
-from engine.core.lost_derivatives import advice, place
-from engine.core.operation import Operation
-from engine.core.powers import is_differentiated
-from engine.core.table import CALLS
-from engine.core.tracer import Tracer, as_strong, check_alive
-from engine.core.values import Aval, Shape, aval, dtype_of, shape_of
+from engine.core import (
+    AXES,
+    AXIS,
+    CALLS,
+    Attribute,
+    Attributes,
+    Aval,
+    InvalidValueError,
+    Operation,
+    Shape,
+    Tracer,
+    advice,
+    apply,
+    as_strong,
+    aval,
+    check_alive,
+    dtype_of,
+    is_differentiated,
+    operand,
+    place,
+    shape_of,
+)
 
 #: (operation, number of rows, operands, a flag for each: is it batched, attributes) -> the batched result
 Rule = Callable[[Any, int, Sequence[Any], Sequence[bool], dict[str, Any]], Any]

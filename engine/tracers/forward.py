@@ -3,16 +3,32 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from engine.core.attributes import Attributes
-from engine.core.backward import fitted, gradients
-from engine.core.config import off_since, records_since
-from engine.core.dispatch import apply, operand
-from engine.core.masking import selects
-from engine.core.operation import Operation
-from engine.core.powers import POWERS, Power, is_differentiated, is_power, smooth_power
-from engine.core.table import CALLS
-from engine.core.tracer import Tracer, as_strong, check_alive, concrete, differentiated, shown
-from engine.core.values import Shape, dtype_of, shape_of
+from engine.core import (
+    CALLS,
+    POWERS,
+    Attributes,
+    Operation,
+    Power,
+    Shape,
+    Tracer,
+    apply,
+    as_strong,
+    check_alive,
+    concrete,
+    differentiated,
+    dtype_of,
+    fitted,
+    gradients,
+    is_differentiated,
+    is_power,
+    off_since,
+    operand,
+    records_since,
+    selects,
+    shape_of,
+    shown,
+    smooth_power,
+)
 from engine.tracers.reverse import Tape
 
 

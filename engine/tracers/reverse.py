@@ -7,14 +7,26 @@ from typing import Any
 
 import numpy as np
 
-from engine.core.attributes import Attributes
-from engine.core.config import off_since, records_since
-from engine.core.dispatch import apply, operand
-from engine.core.errors import StaleDataError
-from engine.core.operation import Operation
-from engine.core.tracer import Tracer, as_strong, check_alive, concrete, differentiated, shown
-from engine.core.values import Shape, dtype_of, frozen, shape_of
-from engine.core.variable import Variable
+from engine.core import (
+    Attributes,
+    Operation,
+    Shape,
+    StaleDataError,
+    Tracer,
+    Variable,
+    apply,
+    as_strong,
+    check_alive,
+    concrete,
+    differentiated,
+    dtype_of,
+    frozen,
+    off_since,
+    operand,
+    records_since,
+    shape_of,
+    shown,
+)
 
 
 class Taped(Tracer):

@@ -6,9 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from engine.core import trees
-from engine.core.tracer import Symbol
-from engine.core.values import BOOL, FLOAT32, FLOAT64, INT64, Aval, DType, Value, as_raw
+from engine.core import FLOAT32, FLOAT64, INT64, Aval, DType, Symbol, Value, as_raw, trees
+from engine.core.values import BOOL
 from engine.plans.codegen.code import INDENT, Code
 from engine.plans.codegen.emit import Emitter
 from engine.plans.codegen.finiteness import FinitenessGuard

@@ -3,11 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from engine.core import trees
-from engine.core.errors import BadAttributeError, ShapeMismatchError
-from engine.core.table import CALLS
-from engine.core.values import shape_of
-from engine.tracers.batching import Batch
+from engine.core import CALLS, BadAttributeError, ShapeMismatchError, shape_of, trees
+from engine.tracers import Batch
 
 
 def axes_of(name: str, axes: Any, tree: Any) -> list[int | None]:

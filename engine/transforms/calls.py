@@ -8,26 +8,33 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from engine.core import trees
-from engine.core.backward import gradients
-from engine.core.errors import (
+from engine.core import (
+    CALLS,
+    Aval,
     BadAttributeError,
     InvalidValueError,
     NotDifferentiableError,
     NotScalarError,
     ShapeMismatchError,
+    Symbol,
+    Tracer,
+    Variable,
+    as_raw,
+    canonical,
+    dtype_of,
+    end,
+    full_support,
+    gradients,
+    nonzero,
+    run_settled,
+    shape_of,
+    trees,
+    unmasked,
 )
-from engine.core.masking import full_support, nonzero, run_settled, unmasked
-from engine.core.table import CALLS
-from engine.core.tracer import Symbol, Tracer, end
-from engine.core.values import Aval, as_raw, canonical, dtype_of, shape_of
-from engine.core.variable import Variable
 from engine.plans.basis import Basis
 from engine.plans.sparsity import SMALLEST, pattern
 from engine.plans.trace import Trace
-from engine.tracers.batching import Batch, Batched
-from engine.tracers.forward import Forward
-from engine.tracers.reverse import Tape, Taped
+from engine.tracers import Batch, Batched, Forward, Tape, Taped
 
 Function = Callable[..., Any]
 

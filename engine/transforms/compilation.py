@@ -14,13 +14,23 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 
-from engine.core import trees
-from engine.core.attributes import NATURAL, NUMBER, Attribute
-from engine.core.caches import Lru
-from engine.core.errors import InvalidValueError
-from engine.core.tracer import Symbol, Tracer, end
-from engine.core.values import FLOAT64, Aval, Value, as_raw, aval
-from engine.core.variable import Variable
+from engine.core import (
+    FLOAT64,
+    NATURAL,
+    NUMBER,
+    Attribute,
+    Aval,
+    InvalidValueError,
+    Lru,
+    Symbol,
+    Tracer,
+    Value,
+    Variable,
+    as_raw,
+    aval,
+    end,
+    trees,
+)
 from engine.plans.codegen.code import defined
 from engine.plans.codegen.kernel import Kernel
 from engine.plans.plan import Plan

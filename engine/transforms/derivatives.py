@@ -17,13 +17,20 @@ from typing import Any
 
 import numpy as np
 
-from engine.core import trees
-from engine.core.errors import BadAttributeError
-from engine.core.table import CALLS
-from engine.core.tracer import Tracer, end
-from engine.core.values import FLOAT64, as_raw, canonical, dtype_of, shape_of
-from engine.core.variable import Variable
-from engine.tracers.batching import Batch
+from engine.core import (
+    CALLS,
+    FLOAT64,
+    BadAttributeError,
+    Tracer,
+    Variable,
+    as_raw,
+    canonical,
+    dtype_of,
+    end,
+    shape_of,
+    trees,
+)
+from engine.tracers import Batch
 from engine.transforms.axes import axes_of, count_rows, gathered, moved
 from engine.transforms.calls import (
     Function,

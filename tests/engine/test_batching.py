@@ -11,7 +11,7 @@ from engine.core.operation import Example, Operation
 from engine.core.values import FLOAT32, FLOAT64, INT64, canonical, dtype_of, shape_of
 from engine.programs.derivatives import hvp, jvp
 from engine.programs.evaluate import Backward, prepare
-from engine.programs.text.expression import parse
+from engine.programs.text.parser import parse
 from engine.transforms import vjp, vmap
 from tests.engine.cases import CASES, attributes, is_shape, moved, operands, outputs, weights
 

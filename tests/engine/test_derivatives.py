@@ -16,7 +16,7 @@ from engine.programs.derivatives import hessian, hvp, jacobian, jvp, vjp
 from engine.programs.evaluate import Backward, prepare
 from engine.programs.gradient_check import check
 from engine.programs.text import write
-from engine.programs.text.expression import parse
+from engine.programs.text.parser import parse
 from tests.engine.graphs import with_loss
 from tests.engine.programs import PROGRAMS, Program
 

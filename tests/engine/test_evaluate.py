@@ -21,7 +21,7 @@ from engine.graph.limits import Limits
 from engine.programs.binding import bind
 from engine.programs.derivatives import jvp
 from engine.programs.evaluate import Backward, Evaluation, prepare
-from engine.programs.text.expression import parse
+from engine.programs.text.parser import parse
 
 UNARY = ["sin", "cos", "tanh", "exp", "sigmoid", "relu", "abs", "square", "softplus", "erf", "neg", "gelu", "floor"]
 BINARY = ["maximum", "minimum", "hypot", "logaddexp", "add", "mul", "div", "pow"]

@@ -15,7 +15,7 @@ from engine import Variable, transforms
 from engine import functions as F
 from engine.programs import derivatives as programs
 from engine.programs.evaluate import Backward, prepare
-from engine.programs.text.expression import parse
+from engine.programs.text.parser import parse
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "conventions.md"
 NAMES = {name: getattr(F, name) for name in dir(F)} | {"inf": math.inf, "nan": math.nan}

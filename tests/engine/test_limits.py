@@ -19,7 +19,7 @@ from engine.plans.trace import Trace
 from engine.programs.derivatives import hvp, jacobian
 from engine.programs.document.build import build
 from engine.programs.evaluate import Backward, prepare
-from engine.programs.text.expression import parse
+from engine.programs.text.parser import parse
 
 #: More than the server allows a request.
 LARGE = stand_in(Aval((10_000_001,), FLOAT32))

@@ -16,7 +16,7 @@ from engine.plans.codegen.buffers import SMALLEST
 from engine.plans.plan import Plan
 from engine.plans.trace import Trace
 from engine.programs.evaluate import Backward, prepare
-from engine.programs.text.expression import parse
+from engine.programs.text.parser import parse
 from engine.transforms import grad, value_and_grad
 from engine.transforms.compilation import compile
 from tests.engine.programs import PROGRAMS, Program

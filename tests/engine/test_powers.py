@@ -13,7 +13,7 @@ from engine import Variable
 from engine import functions as F
 from engine.programs import derivatives as programs
 from engine.programs.evaluate import Backward, prepare
-from engine.programs.text.expression import parse
+from engine.programs.text.parser import parse
 from engine.transforms import grad, hessian, hvp, jacobian, jvp, vmap
 
 Way = Callable[[str, Any], Any]

@@ -16,7 +16,7 @@ from engine.plans.plan import Plan
 from engine.plans.step import Stream
 from engine.plans.trace import Trace
 from engine.programs.evaluate import Backward, prepare
-from engine.programs.text.expression import parse
+from engine.programs.text.parser import parse
 
 Array = npt.NDArray[Any]
 Function = Callable[..., Any]

@@ -18,7 +18,7 @@ from engine.plans import sparsity
 from engine.plans.sparsity import Pattern, coloured, pattern
 from engine.plans.trace import Trace
 from engine.programs.derivatives import hessian, jacobian
-from engine.programs.text.expression import parse
+from engine.programs.text.parser import parse
 from tests.engine.cases import CASES, attributes, moved, operands, outputs
 from tests.sampling import examples
 

@@ -18,7 +18,7 @@ from engine.programs.derivatives import hvp
 from engine.programs.document.build import build
 from engine.programs.evaluate import Backward, Evaluation, prepare
 from engine.programs.identity import program_id
-from engine.programs.text.expression import parse
+from engine.programs.text.parser import parse
 from engine.programs.text.write import as_document, as_text, declarations
 from tests.engine.graphs import shown, shown_inputs, shown_outputs, with_loss
 from tests.engine.programs import PROGRAMS, Program

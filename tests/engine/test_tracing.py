@@ -10,7 +10,7 @@ from engine import functions as F
 from engine.core.errors import AutogradError, InvalidValueError
 from engine.programs.evaluate import Backward, prepare
 from engine.programs.identity import program_id
-from engine.programs.text.expression import parse
+from engine.programs.text.parser import parse
 from engine.programs.text.write import as_text, declarations
 from engine.programs.tracing import read_tape, trace
 from tests.engine.programs import PROGRAMS, Program

@@ -8,7 +8,7 @@ import pytest
 from engine import Variable
 from engine import functions as F
 from engine.programs.evaluate import prepare
-from engine.programs.text.expression import parse
+from engine.programs.text.parser import parse
 from engine.transforms import check_grads, grad, hessian, hvp, jacobian, jvp, vjp, vmap
 from tests.engine.programs import PROGRAMS, Program
 

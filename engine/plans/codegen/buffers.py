@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from engine.core.values import FLOAT64, Array, Aval
+from engine.core import FLOAT64, Array, Aval
 from engine.plans.codegen.forms import writes_out
 from engine.plans.codegen.fuse import Group
 from engine.plans.codegen.joins import is_joined, parts

@@ -13,11 +13,7 @@ from typing import Any
 import numpy as np
 from scipy import special
 
-from engine.core.attributes import Attributes
-from engine.core.dispatch import apply
-from engine.core.operation import Operation
-from engine.core.table import CALLS
-from engine.core.values import FLOAT64, canonical
+from engine.core import CALLS, FLOAT64, Attributes, Operation, apply, canonical
 from engine.plans.codegen.code import Code, Line
 from engine.plans.codegen.forms import ARRAY, TRUTH, calls_ufunc, forms, on_numbers
 from engine.plans.codegen.fuse import Group

@@ -5,7 +5,7 @@ A trace holds both ways to such a derivative (see `masking`); each way is compil
 
 from collections.abc import Sequence
 
-from engine.core.tracer import Symbol
+from engine.core import Symbol
 from engine.plans.codegen.structure import Structure
 from engine.plans.trace import Trace
 

@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from engine.core.values import BOOL, FLOAT64, Aval
+from engine.core import FLOAT64, Aval
+from engine.core.values import BOOL
 from engine.plans.step import Step
 
 #: A Python float, a Python bool, or a NumPy array.

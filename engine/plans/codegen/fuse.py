@@ -6,8 +6,9 @@ A group holds elementwise steps on arrays of one shape, and full sums of such ar
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from engine.core.values import BOOL, FLOAT64, Aval, Shape
-from engine.graph.order import reached
+from engine.core import FLOAT64, Aval, Shape
+from engine.core.values import BOOL
+from engine.graph import reached
 from engine.plans.step import Step
 
 #: Elements of the smallest array that is tiled; smaller ones fit the cache.

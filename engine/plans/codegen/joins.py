@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
-from engine.core.values import FLOAT64
+from engine.core import FLOAT64
 from engine.plans.codegen.structure import Structure
 from engine.plans.step import Step
 

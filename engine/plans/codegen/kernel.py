@@ -13,9 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from engine.core.errors import InvalidValueError
-from engine.core.masking import LONG
-from engine.core.values import Aval, Value
+from engine.core import LONG, Aval, InvalidValueError, Value
 from engine.plans.codegen.buffers import Buffers, Order, last_reads
 from engine.plans.codegen.code import INDENT, Code, Line
 from engine.plans.codegen.emit import Emitter

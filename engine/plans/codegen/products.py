@@ -17,8 +17,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from engine.core.table import OPERATIONS
-from engine.core.values import FLOAT64, Aval
+from engine.core import FLOAT64, OPERATIONS, Aval
 from engine.plans.codegen.structure import Structure
 from engine.plans.step import Step
 

@@ -5,8 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from engine.core.layout import flat_view
-from engine.core.values import FLOAT64, Array
+from engine.core import FLOAT64, Array, flat_view
 from engine.plans.codegen import sincos
 from engine.plans.codegen.code import INDENT, defined
 from engine.plans.codegen.fuse import Group, operands_of_member

@@ -13,10 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from engine.core.dispatch import apply
-from engine.core.tracer import Symbol
-from engine.core.values import Aval, Value
-from engine.graph.order import reached
+from engine.core import Aval, Symbol, Value, apply
+from engine.graph import reached
 from engine.plans.step import Step
 from engine.plans.trace import Trace
 

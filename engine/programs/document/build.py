@@ -4,11 +4,8 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from engine.core.errors import ArityError, CycleError, Faults, InvalidValueError, UnknownNameError
-from engine.core.messages import nearest
-from engine.graph.ir import Graph
-from engine.graph.names import quoted
-from engine.graph.order import cycle_text, cycles, in_order
+from engine.core import ArityError, CycleError, Faults, InvalidValueError, UnknownNameError, nearest
+from engine.graph import Graph, cycle_text, cycles, in_order, quoted
 from engine.programs.builder import MAX_CHAIN, MAX_DEPTH, Draft, GraphBuilder, Ref, Site, fold
 from engine.programs.declarations import declare
 from engine.programs.literals import described

@@ -6,10 +6,8 @@ With a shape it is an array object like those of documents: `array([], shape=[0,
 
 from typing import Any
 
-from engine.core.errors import ArityError, BadAttributeError, InvalidValueError
-from engine.core.messages import nearest
-from engine.core.values import DTYPES
-from engine.graph.ir import Literal
+from engine.core import DTYPES, ArityError, BadAttributeError, InvalidValueError, nearest
+from engine.graph import Literal
 from engine.programs.builder import GraphBuilder, Mixed, Ref, Site
 from engine.programs.literals import decode_value, described, strong_value
 

@@ -2,9 +2,8 @@
 
 from typing import Any
 
-from engine.core.errors import LimitExceededError
-from engine.graph.ir import Graph
-from engine.graph.limits import check_limit
+from engine.core import LimitExceededError
+from engine.graph import Graph, check_limit
 from engine.programs.text.scan import Scanner
 from engine.programs.text.write import as_text
 

@@ -9,9 +9,8 @@ import unicodedata
 from dataclasses import dataclass
 from typing import Never
 
-from engine.core.errors import LimitExceededError, ProgramSyntaxError
-from engine.graph.limits import check_limit
-from engine.graph.names import CONSTANTS, name_fault, normalized, quoted
+from engine.core import LimitExceededError, ProgramSyntaxError
+from engine.graph import CONSTANTS, check_limit, name_fault, normalized, quoted
 from engine.programs.builder import MAX_NODES
 from engine.programs.text.tokens import (
     INSTEAD,

@@ -9,15 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from engine.core.attributes import INDEX, Integers
-from engine.core.errors import InvalidValueError
-from engine.core.values import Array, aval
-from engine.graph.ir import Graph, Input, Literal, Node
-from engine.graph.names import is_generated, quoted
+from engine.core import INDEX, Array, Integers, InvalidValueError, aval
+from engine.graph import Graph, Input, Literal, Node, is_generated, quoted
 from engine.programs.builder import MAX_CHAIN, MAX_DEPTH
 from engine.programs.declarations import declaration
 from engine.programs.identity import changed_attributes
-from engine.programs.text.infix import LARGEST_LIST, Piece, encoded, expression, literal
+from engine.programs.text.printer import LARGEST_LIST, Piece, encoded, expression, literal
 
 #: The deepest nesting of inline nodes in a document; deeper nodes are referred to by index.
 _TALLEST = 8
@@ -36,7 +33,7 @@ def as_document(graph: Graph) -> dict[str, Any]:
     separately and referred to by index, as {"node": 0}. A constant is a node {"id", "value"}, an alias a node
     {"id", "alias"}.
 
-    >>> from engine.programs.text.expression import parse
+    >>> from engine.programs.text.parser import parse
     >>> as_document(parse("y = 2 * sin(x)"))["nodes"]
     [{'id': 'y', 'op': 'mul', 'args': [2, {'op': 'sin', 'args': ['x']}]}]
     """
@@ -60,7 +57,7 @@ def as_document(graph: Graph) -> dict[str, Any]:
 def as_text(graph: Graph) -> str:
     """Return a program as infix text, one statement per line; `parse` reads it back, given its `declarations`.
 
-    >>> from engine.programs.text.expression import parse
+    >>> from engine.programs.text.parser import parse
     >>> print(as_text(parse("h = tanh(add(x @ w, b)); p, q = split(h[0], [1, 2]); mul(p, add(q, 1))")))
     h = tanh(x @ w + b)
     p, q = split(h[0], sizes=[1, 2])

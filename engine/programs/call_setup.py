@@ -4,8 +4,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
-from engine.core import trees
-from engine.core.errors import (
+from engine.core import (
+    FLOAT32,
+    Aval,
     Faults,
     InvalidValueError,
     LimitExceededError,
@@ -13,14 +14,16 @@ from engine.core.errors import (
     NotDifferentiableError,
     NotScalarError,
     ShapeMismatchError,
+    Symbol,
     UnknownNameError,
+    Value,
+    aval,
+    nearest,
+    shape_of,
+    trees,
 )
-from engine.core.messages import nearest
-from engine.core.tracer import Symbol
-from engine.core.values import BOOL, FLOAT32, Aval, Value, aval, shape_of
-from engine.graph.ir import Graph
-from engine.graph.limits import check_limit
-from engine.graph.names import quoted
+from engine.core.values import BOOL
+from engine.graph import Graph, check_limit, quoted
 from engine.plans.cost import check_cost
 from engine.programs.call import RunOptions, check_call
 from engine.programs.executable import CheckedProgram, Direction, Executable, narrow_fault

@@ -5,10 +5,8 @@ import math
 from collections.abc import Sequence
 from typing import Any, Never
 
-from engine.core.errors import BadAttributeError, Faults, LimitExceededError
-from engine.core.table import OPERATIONS, rows
-from engine.graph.ir import Graph, Literal
-from engine.graph.names import CONSTANTS, name_fault
+from engine.core import OPERATIONS, BadAttributeError, Faults, LimitExceededError, rows
+from engine.graph import CONSTANTS, Graph, Literal, name_fault
 from engine.programs.builder import MAX_CHAIN, MAX_DEPTH, Draft, GraphBuilder, Mixed, Ref, Site, fold
 from engine.programs.declarations import declare
 from engine.programs.text.arrays import typed_array

@@ -5,11 +5,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from engine.core.attributes import INDEX, Attribute, Attributes, Integers
-from engine.core.operation import Operation
-from engine.core.values import FLOAT32, FLOAT64, Array, Value
-from engine.graph.ir import Literal, Node
-from engine.graph.names import CONSTANTS
+from engine.core import FLOAT32, FLOAT64, INDEX, Array, Attribute, Attributes, Integers, Operation, Value
+from engine.graph import CONSTANTS, Literal, Node
 from engine.programs.builder import MAX_CHAIN
 from engine.programs.identity import changed_attributes
 
