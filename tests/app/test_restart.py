@@ -204,9 +204,7 @@ def test_what_was_deleted_is_gone(restarted: Restarted) -> None:
 
 _IDS = """
 import json
-from engine.graph.evaluate import Backward, prepare
-from engine.graph.expression import parse
-from engine.graph.identity import program_id
+from engine.programs import Backward, parse, prepare, program_id
 from tests.engine.programs import PROGRAMS
 found = {}
 for program in PROGRAMS:

@@ -452,11 +452,11 @@ def test_nothing_to_differentiate_with_respect_to_is_refused_by_every_call() -> 
             if name == "jvp" and not inputs:
                 continue
             try:
-                wrong.append((name, write.text(graph), call(graph, inputs)))
+                wrong.append((name, write.as_text(graph), call(graph, inputs)))
             except NotDifferentiableError as error:
                 told = [fault.msg for fault in error.faults]
                 if not all("floating" in msg or "no inputs" in msg for msg in told):
-                    wrong.append((name, write.text(graph), told))
+                    wrong.append((name, write.as_text(graph), told))
     assert wrong == []
     # A node may still be named.
     found = prepare(parse("h = sum(i) * 0.5; sin(h)"), {"i": np.array([1, 2])}, backward=Backward(wrt=("h",))).run()
