@@ -54,6 +54,7 @@ class Plan:
         self.cost = cost_of(guard.trace, guard.structure.places)
         self.names = guard.structure.names
         self.guard = guard
+        self._is_guarded = bool(guard.places)
         self._compiled = compiled
         self._source: tuple[Trace, Structure] | None = (guard.trace, guard.structure)
         self._made: _Code | None = None
@@ -99,7 +100,7 @@ class Plan:
         kernel = self.code.kernel
         if not kernel.is_scalar or kernel.arrays:
             return None
-        return self._values if self.guard.places else kernel
+        return self._values if self._is_guarded else kernel
 
     @property
     def is_random(self) -> bool:
@@ -112,10 +113,15 @@ class Plan:
         Raises:
             InvalidValueError: an operation is not defined on the data, such as labels out of range.
         """
-        code = self._made or self.code
+        kernel, constants, _ = self._made or self.code
         given = [inputs[name] for name in self.names]
-        values = self._values(given, *(seed,)[: code.kernel.is_random])
-        for k in code.kernel.arrays:
+        if self._is_guarded:
+            values = self._values(given, seed) if kernel.is_random else self._values(given)
+        else:
+            if constants or kernel.is_random:
+                given += constants + [seed][: kernel.is_random]
+            values = kernel(given)
+        for k in kernel.arrays:
             values[k] = _result(values[k])
         return values
 
@@ -140,7 +146,7 @@ class Plan:
         """Return the values, computed with supports if a derivative is not finite without, and the code that ran."""
         code = self._made or self.code
         values = code.kernel([*given, *code.constants, *further])
-        if not self.guard.places:
+        if not self._is_guarded:
             return code, values
         if self.guard.tells:
             with np.errstate(all="ignore"):
