@@ -1,6 +1,7 @@
 """Python's operators for variables and traced values, written once."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,9 @@ from engine.core.errors import InvalidValueError
 from engine.core.lost_derivatives import function_name, numpy_refusal, place
 from engine.core.table import CALLS
 from engine.core.values import Array, as_dtype
+
+#: A binary operator as a method.
+Method = Callable[[Any, Any], Any]
 
 
 def _mask(symbol: str, *masks: Any) -> Any:
@@ -59,6 +63,27 @@ _QUERIES: dict[Any, Any] = {
     np.ndim: lambda x: x.ndim,
     np.size: lambda x, axis=None: x.size if axis is None else x.shape[axis],
 }
+
+
+def _both_sides(name: str) -> tuple[Method, Method]:
+    """Return the method of a binary operator, and the one for a value on its right."""
+
+    def left(self: Any, other: Any) -> Any:
+        return CALLS[name](self, other)
+
+    def right(self: Any, other: Any) -> Any:
+        return CALLS[name](other, self)
+
+    return left, right
+
+
+def _of_masks(name: str, symbol: str) -> tuple[Method, Method]:
+    """Return the same for an operator that is for masks alone."""
+    left, right = _both_sides(name)
+    return (
+        lambda self, other: left(self, _mask(symbol, other, self)),
+        lambda self, other: right(self, _mask(symbol, other, self)),
+    )
 
 
 class Operators:
@@ -123,83 +148,19 @@ class Operators:
     def __abs__(self) -> Any:
         return CALLS["abs"](self)
 
-    def __add__(self, other: Any) -> Any:
-        return CALLS["add"](self, other)
-
-    def __radd__(self, other: Any) -> Any:
-        return CALLS["add"](other, self)
-
-    def __sub__(self, other: Any) -> Any:
-        return CALLS["sub"](self, other)
-
-    def __rsub__(self, other: Any) -> Any:
-        return CALLS["sub"](other, self)
-
-    def __mul__(self, other: Any) -> Any:
-        return CALLS["mul"](self, other)
-
-    def __rmul__(self, other: Any) -> Any:
-        return CALLS["mul"](other, self)
-
-    def __truediv__(self, other: Any) -> Any:
-        return CALLS["div"](self, other)
-
-    def __rtruediv__(self, other: Any) -> Any:
-        return CALLS["div"](other, self)
-
-    def __floordiv__(self, other: Any) -> Any:
-        return CALLS["floor_divide"](self, other)
-
-    def __rfloordiv__(self, other: Any) -> Any:
-        return CALLS["floor_divide"](other, self)
-
-    def __mod__(self, other: Any) -> Any:
-        return CALLS["remainder"](self, other)
-
-    def __rmod__(self, other: Any) -> Any:
-        return CALLS["remainder"](other, self)
-
-    def __pow__(self, other: Any) -> Any:
-        return CALLS["pow"](self, other)
-
-    def __rpow__(self, other: Any) -> Any:
-        return CALLS["pow"](other, self)
-
-    def __matmul__(self, other: Any) -> Any:
-        return CALLS["matmul"](self, other)
-
-    def __rmatmul__(self, other: Any) -> Any:
-        return CALLS["matmul"](other, self)
-
-    def __lt__(self, other: Any) -> Any:
-        return CALLS["less"](self, other)
-
-    def __le__(self, other: Any) -> Any:
-        return CALLS["less_equal"](self, other)
-
-    def __gt__(self, other: Any) -> Any:
-        return CALLS["greater"](self, other)
-
-    def __ge__(self, other: Any) -> Any:
-        return CALLS["greater_equal"](self, other)
-
-    def __and__(self, other: Any) -> Any:
-        return CALLS["logical_and"](self, _mask("&", other, self))
-
-    def __rand__(self, other: Any) -> Any:
-        return CALLS["logical_and"](_mask("&", other, self), self)
-
-    def __or__(self, other: Any) -> Any:
-        return CALLS["logical_or"](self, _mask("|", other, self))
-
-    def __ror__(self, other: Any) -> Any:
-        return CALLS["logical_or"](_mask("|", other, self), self)
-
-    def __xor__(self, other: Any) -> Any:
-        return CALLS["logical_xor"](self, _mask("^", other, self))
-
-    def __rxor__(self, other: Any) -> Any:
-        return CALLS["logical_xor"](_mask("^", other, self), self)
+    __add__, __radd__ = _both_sides("add")
+    __sub__, __rsub__ = _both_sides("sub")
+    __mul__, __rmul__ = _both_sides("mul")
+    __truediv__, __rtruediv__ = _both_sides("div")
+    __floordiv__, __rfloordiv__ = _both_sides("floor_divide")
+    __mod__, __rmod__ = _both_sides("remainder")
+    __pow__, __rpow__ = _both_sides("pow")
+    __matmul__, __rmatmul__ = _both_sides("matmul")
+    __lt__, __gt__ = _both_sides("less")[0], _both_sides("greater")[0]
+    __le__, __ge__ = _both_sides("less_equal")[0], _both_sides("greater_equal")[0]
+    __and__, __rand__ = _of_masks("logical_and", "&")
+    __or__, __ror__ = _of_masks("logical_or", "|")
+    __xor__, __rxor__ = _of_masks("logical_xor", "^")
 
     def __invert__(self) -> Any:
         return CALLS["logical_not"](_mask("~", self))
