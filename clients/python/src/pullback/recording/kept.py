@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import threading
-import weakref
 from collections import OrderedDict
 from collections.abc import Hashable
 from dataclasses import dataclass
@@ -130,7 +129,8 @@ class Traces:
         self._lock = threading.Lock()
         self._kept: OrderedDict[Hashable, tuple[Traced, int]] = OrderedDict()
         self._nbytes = 0
-        self._programs: weakref.WeakValueDictionary[bytes, Program] = weakref.WeakValueDictionary()
+        self._programs: OrderedDict[bytes, tuple[Program, int]] = OrderedDict()
+        self._program_bytes = 0
         #: Keys of functions that look at arguments which could be inputs.
         self._closed: OrderedDict[Hashable, None] = OrderedDict()
 
@@ -168,9 +168,17 @@ class Traces:
 
     def program(self, graph: dict[str, Any]) -> Program:
         """The program of a graph: the same one for equal graphs, so that it is registered once."""
-        key = hashlib.blake2b(repr(graph).encode()).digest()
+        text = repr(graph).encode()
+        key = hashlib.blake2b(text).digest()
         with self._lock:
-            return self._programs.setdefault(key, Program(graph))
+            found = self._programs.get(key)
+            if found is None:
+                found = self._programs[key] = Program(graph), len(text)
+                self._program_bytes += len(text)
+            self._programs.move_to_end(key)
+            while len(self._programs) > 1 and (len(self._programs) > _MOST or self._program_bytes > _MOST_BYTES):
+                self._program_bytes -= self._programs.popitem(last=False)[1][1]
+            return found[0]
 
     def is_closed(self, key: Hashable) -> bool:
         """Return whether functions of this key are traced with arguments as they are."""

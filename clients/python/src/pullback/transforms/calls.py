@@ -187,8 +187,8 @@ class Tracer:
 
     f: the function. tree: (args, keywords). chosen: places of the leaves that are symbols in any case; symbols: shape
     and dtype of each, to which others are added here. weak: those of them that are Python numbers, which adapt to
-    float32 where they stand as they are. others: whether other arrays and floats become symbols too, as long as the
-    function does not look at them.
+    float32 where they stand as they are. is_kept: whether a trace is kept for later calls, in which other arrays and
+    floats are symbols too, as long as the function does not look at them.
     """
 
     def __init__(
@@ -199,6 +199,8 @@ class Tracer:
         symbols: dict[int, Aval],
         has_aux: bool = False,
         weak: Iterable[int] = (),
+        *,
+        is_kept: bool = False,
     ) -> None:
         self.client = current().client
         self._f = f
@@ -210,7 +212,8 @@ class Tracer:
         self._weak = set(weak)
         #: Arguments beside the chosen ones that are inputs of the program, as long as the function allows it.
         self._open: dict[int, Value] = {}
-        for place, leaf in enumerate(self._leaves):
+        self._is_kept = is_kept
+        for place, leaf in enumerate(self._leaves) if is_kept else ():
             if place not in symbols and (isinstance(leaf, np.ndarray) or type(leaf) is float or _is_variable(leaf)):
                 raw = as_raw(leaf)
                 self._open[place] = raw
@@ -223,6 +226,9 @@ class Tracer:
         arguments: values of the chosen leaves by place.
         """
         traces = traces_of(self.client)
+        if not self._is_kept:
+            key, symbols = self._key(None, is_open=False)
+            return self._found(traces, key, symbols, None, arguments)
         environment = self._environment()
         base = None if environment is None else (environment.key, self._options())
         key, symbols = self._key(base, is_open=True)

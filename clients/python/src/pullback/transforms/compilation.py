@@ -22,8 +22,10 @@ def compile(f: Function) -> Function:
 
     f: takes numbers, arrays, and nested lists, tuples and dicts of them, and returns such. It is called once for each
         form of arguments (containers, shapes, dtypes) on symbols in place of all of them: it cannot branch on values.
-        Arrays, Variables and other things that it reads count as they are at each call, within the bounds that
-        `pullback.transforms.derivatives` documents; beyond them as they were when it was traced (JAX's rule of purity).
+        Arrays and Variables that it reads are inputs: their present values are sent with each call. Everything else
+        follows JAX's rule of purity: it counts as it was when the function was called. A change in the closure, the
+        globals, the containers or the instances that the function itself reads is noticed, and it is called again; one
+        behind methods, classes or modules, a clock, a file, an iterator or a random generator is not.
         Beside float32 a Python number stands in the program, which is then another one for each number.
     Returns a function of the same arguments. `f.source(*args)` is the program as text. Transforms may be inside
     (`compile(value_and_grad(loss))`) and outside.
@@ -69,7 +71,7 @@ def _traced(f: Function, args: tuple[Any, ...], keywords: dict[str, Any]) -> tup
     values = {place: _taken(leaf) for place, leaf in enumerate(leaves)}
     symbols = {place: (shape_of(x), dtype_of(x)) for place, x in values.items()}
     weak = [place for place, leaf in enumerate(leaves) if type(leaf) in (int, float)]
-    tracer = Tracer(f, (args, keywords), list(values), symbols, weak=weak)
+    tracer = Tracer(f, (args, keywords), list(values), symbols, weak=weak, is_kept=True)
     return tracer, *tracer.traced(values)
 
 

@@ -4,18 +4,11 @@ A function is called on symbols that stand for its arguments, and all that it do
 cannot branch on the values of symbols. Arguments and results are numbers, arrays and nested lists, tuples and dicts of
 them. Transforms may stand inside of functions that are transformed.
 
-The trace of a function is kept: it is called once for each form of its arguments (containers, shapes, dtypes), and
-later calls send values alone. Arguments that are not differentiated are inputs of the program as well if they are
-arrays or floats, unless the function looks at their values; it is then called for each value of theirs. Booleans,
-integers, texts and other objects reach the function as they are; it is called for each value of theirs.
-
-Arrays and Variables that a function reads from outside (closures, globals, attributes) are inputs of its program: their
-present values are sent with each call. No derivative reaches the tape of such a Variable, and its value or gradient
-cannot be looked at inside. A function is called again if something changes that it can read: a variable of a closure, a
-global, an element of a list, dict or array, an attribute of an object, in the function itself or in functions that
-these name. A function that changes such things itself, or that draws random numbers from NumPy's or Python's
-generators, is called each time. Everything else follows JAX's rule of purity: a clock, a file, an iterator or a global
-of an installed package counts as it was when the function was called, and a `print` is executed then alone.
+A function is called at each call of its transform, so it counts with all that it reads as that is now. What it does is
+sent as values alone where it does the same as before: a program that the server has is sent by its id. Arguments that
+are not differentiated reach the function as they are. Arrays and Variables that it reads from outside (closures,
+globals, attributes) are inputs of its program; no derivative reaches the tape of such a Variable, and its value or
+gradient cannot be looked at inside. `compile` calls a function once for each form of its arguments: see there.
 
 >>> from pullback import functions as F
 >>> grad(grad(F.sin))(1.0) == -F.sin(1.0)
