@@ -114,7 +114,8 @@ abs: Row = unary(
     flops=1,
     aliases=("absolute",),
     domain=(0.2, 2.0),
-    doc="Absolute value. At 0 the gradient and second derivatives are 0; those of abs(x)**p for p >= 2 are right.",
+    doc="Absolute value. At 0 the gradient and second derivatives are 0; those of abs(x)**p are right for numbers "
+    "p >= 2.",
 )
 sign: Row = unary(
     "sign",

@@ -290,7 +290,7 @@ hypot: Row = binary(
     is_long=True,
     is_commutative=True,
     doc="sqrt(x1**2 + x2**2) without overflow. Where it is 0 the gradient is 0, second derivatives are NaN; those of "
-    "hypot(x1, x2)**p for p >= 2 are right.",
+    "hypot(x1, x2)**p are right for a number p >= 2.",
 )
 atan2 = binary(
     "atan2",

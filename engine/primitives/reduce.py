@@ -269,7 +269,7 @@ _euclidean_norm: Row = reduction(
     flops=3,
     domain=POSITIVE,
     doc="Square root of the sum of squares over axes, without overflow. Where it is 0 the gradient is 0 and second "
-    "derivatives are NaN; those of its powers p >= 2 are right.",
+    "derivatives are NaN; those of its powers with a number p >= 2 are right.",
 )
 
 
@@ -295,8 +295,8 @@ norm = composite(
     domain=(POSITIVE,),
     examples=(*_SPREAD_EXAMPLES, ex((3,), ord=1), ex((2, 3), ord="inf", axes=1), ex((3,), ord=2)),
     doc="Euclidean norm over axes, by default all; ord 1, 2 or inf along one axis. Where it is 0 the gradient is 0 and "
-    "second derivatives are NaN; those of norm(x)**p for p >= 2 are right. Where one element is nearly the whole norm, "
-    "the second derivative along it is accurate only to rounding at 1.",
+    "second derivatives are NaN; those of norm(x)**p are right for a number p >= 2. Where one element is nearly the "
+    "whole norm, the second derivative along it is accurate only to rounding at 1.",
 )
 
 

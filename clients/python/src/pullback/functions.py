@@ -20,7 +20,7 @@ Result = Any
 
 
 def abs(x: Operand) -> Result:
-    """Absolute value. At 0 the gradient and second derivatives are 0; those of abs(x)**p for p >= 2 are right."""
+    """Absolute value. At 0 the gradient and second derivatives are 0; those of abs(x)**p are right for numbers p >= 2."""
     return apply("abs", (x,))
 
 
@@ -233,7 +233,7 @@ def erfc(x: Operand) -> Result:
 
 
 def euclidean_norm(x: Operand, axes: Axes = None, keepdims: bool = False, *, axis: Axes | None = None) -> Result:
-    """Square root of the sum of squares over axes, without overflow. Where it is 0 the gradient is 0 and second derivatives are NaN; those of its powers p >= 2 are right."""
+    """Square root of the sum of squares over axes, without overflow. Where it is 0 the gradient is 0 and second derivatives are NaN; those of its powers with a number p >= 2 are right."""
     return apply("euclidean_norm", (x,), {"axes": axes, "keepdims": keepdims, "axis": axis}, {"keepdims": False})
 
 
@@ -308,7 +308,7 @@ def greater_equal(x1: Operand, x2: Operand) -> Result:
 
 
 def hypot(x1: Operand, x2: Operand) -> Result:
-    """sqrt(x1**2 + x2**2) without overflow. Where it is 0 the gradient is 0, second derivatives are NaN; those of hypot(x1, x2)**p for p >= 2 are right."""
+    """sqrt(x1**2 + x2**2) without overflow. Where it is 0 the gradient is 0, second derivatives are NaN; those of hypot(x1, x2)**p are right for a number p >= 2."""
     return apply("hypot", (x1, x2))
 
 
@@ -475,7 +475,7 @@ def neg(x: Operand) -> Result:
 def norm(
     x: Operand, ord: float | str | None = None, axes: Axes = None, keepdims: bool = False, *, axis: Axes | None = None
 ) -> Result:
-    """Euclidean norm over axes, by default all; ord 1, 2 or inf along one axis. Where it is 0 the gradient is 0 and second derivatives are NaN; those of norm(x)**p for p >= 2 are right. Where one element is nearly the whole norm, the second derivative along it is accurate only to rounding at 1."""
+    """Euclidean norm over axes, by default all; ord 1, 2 or inf along one axis. Where it is 0 the gradient is 0 and second derivatives are NaN; those of norm(x)**p are right for a number p >= 2. Where one element is nearly the whole norm, the second derivative along it is accurate only to rounding at 1."""
     return apply("norm", (x,), {"ord": ord, "axes": axes, "keepdims": keepdims, "axis": axis}, {"keepdims": False})
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -106,7 +106,7 @@ class Traced:
         }
         return sum(x.nbytes for x in owners.values())
 
-    def bound(self, arguments: dict[int, Value]) -> dict[str, Value] | None:
+    def bound(self, arguments: Mapping[int, Value]) -> dict[str, Value] | None:
         """Return the inputs for these arguments, and for what the function reads as it is now.
 
         Returns None where that has another shape or dtype than when it was traced.
@@ -131,8 +131,6 @@ class Traces:
         self._nbytes = 0
         self._programs: OrderedDict[bytes, tuple[Program, int]] = OrderedDict()
         self._program_bytes = 0
-        #: Keys of functions that look at arguments which could be inputs.
-        self._closed: OrderedDict[Hashable, None] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -156,11 +154,6 @@ class Traces:
             while len(self._kept) > 1 and (len(self._kept) > _MOST or self._nbytes > _MOST_BYTES):
                 self._drop(next(iter(self._kept)))
 
-    def drop(self, key: Hashable) -> None:
-        """Forget the trace of a key."""
-        with self._lock:
-            self._drop(key)
-
     def _drop(self, key: Hashable) -> None:
         found = self._kept.pop(key, None)
         if found is not None:
@@ -179,17 +172,6 @@ class Traces:
             while len(self._programs) > 1 and (len(self._programs) > _MOST or self._program_bytes > _MOST_BYTES):
                 self._program_bytes -= self._programs.popitem(last=False)[1][1]
             return found[0]
-
-    def is_closed(self, key: Hashable) -> bool:
-        """Return whether functions of this key are traced with arguments as they are."""
-        return key in self._closed
-
-    def close(self, key: Hashable) -> None:
-        """Remember that a function looks at its arguments."""
-        with self._lock:
-            self._closed[key] = None
-            if len(self._closed) > _MOST:
-                self._closed.popitem(last=False)
 
 
 _lock = threading.Lock()

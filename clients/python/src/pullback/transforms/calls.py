@@ -1,4 +1,4 @@
-"""Calls of Python functions on symbols: traced once for each form of the arguments, run with their values."""
+"""Calls of Python functions on symbols: traced to a program, which runs on the values of the arguments."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ from pullback.errors import (
     NotScalarError,
     ShapeMismatchError,
 )
-from pullback.recording.constants import content_of
 from pullback.recording.environment import Environment, TooLargeError, draws
 from pullback.recording.kept import Result, Traced, Traces, traces_of
 from pullback.recording.trace import Argument, Symbol, Trace
@@ -55,7 +54,7 @@ class Inside:
 
 @dataclass
 class Call:
-    """Function called with values, of which a trace is kept."""
+    """Function called with values: its trace, and the inputs of its program."""
 
     traced: Traced
     client: Any
@@ -159,7 +158,7 @@ def called_inside(
 
 
 def called(f: Function, args: Sequence[Any], keywords: dict[str, Any], argnums: Any, has_aux: bool = False) -> Call:
-    """Trace a function of floating arguments, unless that was done for this form of them, and bind their values.
+    """Trace a function of floating arguments, and bind their values.
 
     Raises:
         NotDifferentiableError: a chosen argument is not floating.
@@ -185,10 +184,13 @@ def called(f: Function, args: Sequence[Any], keywords: dict[str, Any], argnums: 
 class Tracer:
     """One call of a function, from its arguments to a trace of it that fits them.
 
-    f: the function. tree: (args, keywords). chosen: places of the leaves that are symbols in any case; symbols: shape
-    and dtype of each, to which others are added here. weak: those of them that are Python numbers, which adapt to
-    float32 where they stand as they are. is_kept: whether a trace is kept for later calls, in which other arrays and
-    floats are symbols too, as long as the function does not look at them.
+    f: the function.
+    tree: (args, keywords).
+    chosen: places of the leaves that are differentiated.
+    symbols: shape and dtype of each leaf that is an input of the program, by place; other leaves reach the function as
+        they are.
+    weak: those of them that are Python numbers, which adapt to float32 where they stand as they are.
+    is_kept: whether the trace is kept for later calls, until something changes that the function is seen to read.
     """
 
     def __init__(
@@ -209,68 +211,45 @@ class Tracer:
         self._chosen = list(chosen)
         self._symbols = dict(symbols)
         self._has_aux = has_aux
-        self._weak = set(weak)
-        #: Arguments beside the chosen ones that are inputs of the program, as long as the function allows it.
-        self._open: dict[int, Value] = {}
         self._is_kept = is_kept
-        for place, leaf in enumerate(self._leaves) if is_kept else ():
-            if place not in symbols and (isinstance(leaf, np.ndarray) or type(leaf) is float or _is_variable(leaf)):
-                raw = as_raw(leaf)
-                self._open[place] = raw
-                if type(leaf) is float:
-                    self._weak.add(place)
+        self._weak: set[int] = set()
+        if any(dtype == FLOAT32 for _, dtype in symbols.values()):
+            # Beside float32 a Python number has no dtype of its own, which inputs have.
+            self._weak = set(weak)
+            self._symbols = {place: aval for place, aval in symbols.items() if place not in self._weak}
 
     def traced(self, arguments: Mapping[int, Value]) -> tuple[Traced, dict[str, Value]]:
-        """A trace that fits the arguments, and its inputs.
+        """Return a trace that fits the arguments, and its inputs.
 
-        arguments: values of the chosen leaves by place.
+        arguments: values of the symbols by place.
         """
         traces = traces_of(self.client)
-        if not self._is_kept:
-            key, symbols = self._key(None, is_open=False)
-            return self._found(traces, key, symbols, None, arguments)
-        environment = self._environment()
-        base = None if environment is None else (environment.key, self._options())
-        key, symbols = self._key(base, is_open=True)
-        if not self._open or not traces.is_closed(key):
-            try:
-                return self._found(traces, key, symbols, environment, arguments)
-            except Exception:
-                if not self._open:
-                    raise
-        # The function looks at an argument that is not differentiated: it is traced with that as it is.
-        closed, symbols = self._key(base, is_open=False)
-        found = self._found(traces, closed, symbols, environment, arguments)
-        traces.close(key)
-        return found
+        environment = self._environment() if self._is_kept else None
+        if environment is None:
+            return self._fitting(self._trace(traces, ()), arguments)
+        key = self._key(environment)
+        traced = traces.get(key)
+        inputs = None if traced is None else traced.bound(arguments)
+        if traced is not None and inputs is not None:
+            return traced, inputs
+        before = draws()
+        traced = self._trace(traces, environment.held)
+        now = self._environment()
+        # A function that changes what it reads, or draws random numbers, is called each time.
+        if now is not None and (now.key, draws()) == (environment.key, before):
+            traces.put(key, traced)
+        return self._fitting(traced, arguments)
 
-    def _found(
-        self,
-        traces: Traces,
-        key: Hashable,
-        symbols: dict[int, Aval],
-        environment: Environment | None,
-        arguments: Mapping[int, Value],
-    ) -> tuple[Traced, dict[str, Value]]:
-        given = {place: arguments[place] if place in arguments else self._open[place] for place in symbols}
-        traced = None if environment is None else traces.get(key)
-        inputs = None if traced is None else traced.bound(given)
-        if traced is None or inputs is None:
-            before = draws()
-            traced = self._trace(traces, symbols, () if environment is None else environment.held)
-            inputs = traced.bound(given)
-            assert inputs is not None
-            # A function that changes what it reads, or draws random numbers, is called each time.
-            now = self._environment()
-            if environment is not None and now is not None and (now.key, draws()) == (environment.key, before):
-                traces.put(key, traced)
+    def _fitting(self, traced: Traced, arguments: Mapping[int, Value]) -> tuple[Traced, dict[str, Value]]:
+        """A trace that was just made, and its inputs."""
+        inputs = traced.bound(arguments)
+        assert inputs is not None
         return traced, inputs
 
     def _environment(self) -> Environment | None:
-        """All that the function, and the arguments that are no values, can read; None where it is too much."""
-        others = [x for place, x in enumerate(self._leaves) if place not in self._symbols and place not in self._open]
+        """All that the function can be seen to read, None where it is too much."""
         try:
-            return Environment(self._f, others)
+            return Environment(self._f)
         except (TooLargeError, RecursionError):
             return None
 
@@ -283,23 +262,16 @@ class Tracer:
             is_training(),
         )
 
-    def _key(self, base: Hashable, is_open: bool) -> tuple[Hashable, dict[int, Aval]]:
-        """The key of a trace, and the leaves that are symbols in it."""
-        avals = dict(self._symbols)
-        if is_open:
-            avals |= {place: (shape_of(raw), dtype_of(raw)) for place, raw in self._open.items()}
-        if any(dtype == FLOAT32 for _, dtype in avals.values()):
-            # Beside float32 a Python number has no dtype of its own, which inputs have.
-            avals = {place: aval for place, aval in avals.items() if place not in self._weak}
-        fixed = [place for place in {*self._open, *self._symbols} if place not in avals]
-        values = tuple((place, _content(self._leaves[place])) for place in sorted(fixed))
-        shapes = tuple((place, shape, str(dtype)) for place, (shape, dtype) in sorted(avals.items()))
-        return (base, shapes, values), avals
+    def _key(self, environment: Environment) -> Hashable:
+        """The key of a trace."""
+        values = tuple((place, repr(self._leaves[place])) for place in sorted(self._weak))
+        shapes = tuple((place, shape, str(dtype)) for place, (shape, dtype) in sorted(self._symbols.items()))
+        return environment.key, self._options(), shapes, values
 
-    def _trace(self, traces: Traces, symbols: dict[int, Aval], held: Iterable[Any]) -> Traced:
+    def _trace(self, traces: Traces, held: Iterable[Any]) -> Traced:
         trace = Trace(self.client)
-        full = [_own(leaf) if place in self._open else leaf for place, leaf in enumerate(self._leaves)]
-        made = {place: trace.input(Argument(place), *symbols[place]) for place in sorted(symbols)}
+        full = list(self._leaves)
+        made = {place: trace.input(Argument(place), *aval) for place, aval in sorted(self._symbols.items())}
         for place, symbol in made.items():
             full[place] = symbol
         args, keywords = trees.filled(self._tree, iter(full))
@@ -402,25 +374,6 @@ def check_form(what: str, given: Any, expected: Any) -> None:
         shapes = [leaf.shape if type(leaf) is Symbol else shape_of(as_raw(leaf)) for leaf in (g, x)]
         if shapes[0] != shapes[1]:
             raise ShapeMismatchError(f"{what}: expected shape {shapes[1]}, got {shapes[0]}")
-
-
-def _own(leaf: Any) -> Any:
-    """A copy of an array, which nobody writes to; anything else as it is."""
-    if isinstance(leaf, np.ndarray):
-        leaf = leaf.copy()
-        leaf.flags.writeable = False
-    return leaf
-
-
-def _content(leaf: Any) -> Hashable:
-    """What an argument is known by that stands in a program as it is."""
-    if isinstance(leaf, np.ndarray) and leaf.dtype != object:
-        return content_of(leaf)
-    return (type(leaf), id(leaf)) if _is_variable(leaf) else (type(leaf), repr(leaf))
-
-
-def _is_variable(leaf: Any) -> bool:
-    return hasattr(type(leaf), "_recorder")
 
 
 def _result(leaf: Any) -> Any:
