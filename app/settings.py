@@ -71,7 +71,7 @@ class Settings(BaseSettings):
         _DEFAULTS.max_depth, ge=1, le=500, description="Nesting of documents, texts and inline nodes."
     )
     max_chain: int = Field(_DEFAULTS.max_chain, ge=1, le=2000, description="Operators in a row without parentheses.")
-    max_nodes: int = Field(int(_DEFAULTS.cost.max_nodes), ge=1, description="Operations of a program.")
+    max_nodes: int = Field(int(_DEFAULTS.cost.max_nodes), ge=1, description="Operations of a program and its gradient.")
     max_elements: int = Field(
         int(_DEFAULTS.cost.max_elements), ge=1, description="Elements of an array, and of an answer."
     )

@@ -61,7 +61,7 @@ from engine.core.lost_derivatives import advice, place
 from engine.core.lowering import Lowering, of_floats
 from engine.core.masking import LONG, are_finite, full_support, nonzero, run_settled, selects, taken, unmasked
 from engine.core.messages import listed, nearest
-from engine.core.operation import Operation, Vjp, ex
+from engine.core.operation import Operation, Vjp, ex, example_operands
 from engine.core.operators import Operand
 from engine.core.powers import POWERS, Power, is_differentiated, is_power, smooth_power
 from engine.core.table import CALLS, OPERATIONS, activations, lookup, register, rows
@@ -174,6 +174,7 @@ __all__ = [
     "end",
     "errors",
     "ex",
+    "example_operands",
     "fitted",
     "flat_view",
     "frozen",

@@ -12,17 +12,17 @@ see `run_settled`.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from math import isfinite, prod
+from math import isfinite
 from typing import Any
 
 import numpy as np
 
 from engine.core.attributes import Attributes
-from engine.core.operation import Operation
+from engine.core.operation import Operation, example_operands
 from engine.core.powers import is_differentiated
 from engine.core.table import CALLS
 from engine.core.tracer import Symbol, Tracer, as_strong, concrete, top
-from engine.core.values import Shape, canonical, dtype_of, shape_of
+from engine.core.values import Shape, dtype_of, shape_of
 
 #: True everywhere, False nowhere, or a mask that broadcasts to the value.
 Support = Any
@@ -145,21 +145,12 @@ def selects(op: Operation) -> bool:
 
 def _leaves_out(op: Operation, example: Any) -> bool:
     """Return whether the vjps of an operation, run on an example, make structural zeros."""
-    domains = op.domain * len(example.operands) if op.variadic else op.domain
-    xs = [_filled(given, domain) for given, domain in zip(example.operands, domains, strict=False)]
-    attrs = op.bind([0.0] * max(op.required, 1), dict(example.attrs))[1]
+    xs, attrs = example_operands(op, example)
     with np.errstate(all="ignore"):
         y = op.run(tuple(xs), attrs)
         g = Masked(CALLS["ones_like"](y), True, _PROBING)
         found = op.cotangents(g, y, xs, attrs)
     return any(isinstance(gx, Masked) and gx.support is not True for gx in found)
-
-
-def _filled(given: Any, domain: tuple[float, float]) -> Any:
-    if not isinstance(given, tuple):
-        return np.array(given) if isinstance(given, list) else float(given)
-    n = prod(given)
-    return canonical(np.linspace(*domain, n + 2)[1:-1].reshape(given))
 
 
 #: Result of `_lowest` for values on a tape or with a support.

@@ -7,13 +7,16 @@ terms of other operations instead.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from math import prod
 from typing import Any, NoReturn
+
+import numpy as np
 
 from engine.core.attributes import REQUIRED, Attribute, Attributes
 from engine.core.errors import ArityError, BadAttributeError
 from engine.core.lowering import Lowering
 from engine.core.messages import nearest
-from engine.core.values import Aval
+from engine.core.values import Aval, Value, canonical
 
 Vjp = Callable[..., Any]
 
@@ -29,6 +32,19 @@ class Example:
 def ex(*operands: Any, **attrs: Any) -> Example:
     """Shorthand for `Example`."""
     return Example(operands, attrs)
+
+
+def example_operands(op: "Operation", example: Example) -> tuple[list[Value], Attributes]:
+    """Return the values of an example's operands, spread over the domains of its row, and its attributes."""
+    domains = op.domain * len(example.operands) if op.variadic else op.domain
+    xs = [_spread(given, domain) for given, domain in zip(example.operands, domains, strict=False)]
+    return xs, op.bind([0.0] * max(op.required, 1), dict(example.attrs))[1]
+
+
+def _spread(given: Any, domain: tuple[float, float]) -> Value:
+    if not isinstance(given, tuple):
+        return np.array(given) if isinstance(given, list) else float(given)
+    return canonical(np.linspace(*domain, prod(given) + 2)[1:-1].reshape(given))
 
 
 def _of_composite(*_: Any, **__: Any) -> NoReturn:

@@ -1,6 +1,6 @@
 """CallSetup: shared setup of the calls on programs: validation by name, one trace, and inputs for directions."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -28,6 +28,7 @@ from engine.plans.cost import check_cost
 from engine.programs.call import RunOptions, check_call
 from engine.programs.executable import CheckedProgram, Direction, Executable, narrow_fault
 from engine.programs.function import ProgramFunction
+from engine.programs.gradient_size import check_gradient_size
 
 Result = TypeVar("Result")
 
@@ -203,6 +204,14 @@ class CallSetup:
         if not self.aval(i).is_floating:
             msg = f'{field}: "{name}" has dtype {self.aval(i).dtype}; expected a floating value'
             self.faults.add(NotDifferentiableError, msg, loc)
+
+    def check_gradient_size(self, of: Collection[str], wrt: Collection[str]) -> None:
+        """Refuse a long program whose gradient is too long, before it is traced.
+
+        Raises:
+            LimitExceededError: the program and its gradient have more nodes than the limit.
+        """
+        check_gradient_size(self.call.graph, of, wrt, self.call.limits)
 
     def check_matrices(self, above: Iterable[str], below: Iterable[str]) -> None:
         """Refuse matrices that are too large, before anything of their size is recorded.

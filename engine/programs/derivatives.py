@@ -55,6 +55,7 @@ def vjp(
     is_early = setup.call.rows is not None or bool(setup.faults)
     roots = setup.directions("cotangents", cotangents, many=many) if is_early else {}
     of = dict.fromkeys(setup.call.known[name] for name in cotangents)
+    setup.check_gradient_size(of, chosen.values())
     outputs = setup.outputs(None)
 
     def row(given: dict[str, Any], roots: Any) -> Any:
@@ -160,6 +161,7 @@ def hessian(
     setup.check_known("wrt", wrt or (), ("wrt",))
     setup.faults.check()
     chosen = setup.wrt(wrt)
+    setup.check_gradient_size([str(root)], chosen.values())
     if setup.faults:
         setup.one_element(root)
     with _suggesting("hvp gives its products with vectors"):
@@ -204,6 +206,7 @@ def hvp(
     setup.check_given("vectors", vectors)
     setup.faults.check()
     chosen = setup.wrt(wrt)
+    setup.check_gradient_size([str(root)], chosen.values())
     steps = setup.directions("vectors", vectors, many=many)
 
     def row(given: dict[str, Any], vectors: Any) -> Any:

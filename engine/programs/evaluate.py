@@ -131,6 +131,7 @@ def prepare(
 
 def _differentiated(setup: CallSetup, backward: Backward, names: Mapping[str, str], of: str) -> Prepared:
     chosen = setup.wrt(backward.wrt, ("backward", "wrt"))
+    setup.check_gradient_size([of], chosen.values())
     given_along = {}
     if backward.cotangent is not None:
         lead, loc = setup.rows(of, is_cotangent=True), ("backward", "cotangent")

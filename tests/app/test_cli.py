@@ -319,7 +319,9 @@ def test_settings_are_listed_with_their_values_and_meanings(
     assert main(["settings"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == len(Settings.model_fields)
-    assert re.fullmatch(r"PULLBACK_MAX_NODES=7 +Operations of a program\.", next(s for s in lines if "MAX_NODES" in s))
+    assert re.fullmatch(
+        r"PULLBACK_MAX_NODES=7 +Operations of a program and its gradient\.", next(s for s in lines if "MAX_NODES" in s)
+    )
     assert all(re.fullmatch(r"PULLBACK_[A-Z_]+=\S+ +\S.*\.", line) for line in lines)
 
 
