@@ -27,6 +27,7 @@ from engine.core import (
     of_floats,
     public_call,
     register,
+    row_call,
     runner,
     shape_of,
 )
@@ -35,7 +36,7 @@ from engine.core.values import BOOL as BOOL_DTYPE
 from engine.tracers import aligned, leading
 
 Domain = tuple[float, float]
-#: The function that users call; constructors return it.
+#: The function that other rows call, see `define`; constructors return it.
 Row = Callable[..., Any]
 #: Wide enough to see curvature, narrow enough for exp.
 REAL: Domain = (-2.0, 2.0)
@@ -60,7 +61,7 @@ _LOWERING = {each.name for each in dataclasses.fields(Lowering)}
 
 
 def define(*, operands: tuple[str, ...], symbol: str = "", **fields: Any) -> Row:
-    """Add an operation to the table; return the function that users call.
+    """Add an operation to the table; return the function that other rows call, with attributes in canonical form.
 
     The fields are those of `Operation` and of its `Lowering`; `scalar` may be an expression in terms of the operands.
     """
@@ -68,8 +69,9 @@ def define(*, operands: tuple[str, ...], symbol: str = "", **fields: Any) -> Row
     lowering |= of_floats(lowering.get("scalar"), operands, symbol)
     op = Operation(operands=operands, symbol=symbol, lowering=Lowering(**lowering), **fields)
     op.run = runner(op)
-    call = public_call(op)
-    register(op, call)
+    public = public_call(op)
+    call = row_call(op, public)
+    register(op, public, call)
     return call
 
 

@@ -28,11 +28,12 @@ from engine.core.attributes import (
     Attribute,
     Attributes,
     Integers,
+    slice_item,
 )
 from engine.core.backward import fitted, gradients
 from engine.core.caches import Lru
 from engine.core.config import is_training, no_grad, off_since, records_since, test_mode
-from engine.core.dispatch import PROMOTING, apply, operand, public_call, runner
+from engine.core.dispatch import PROMOTING, apply, operand, public_call, row_call, runner
 from engine.core.errors import (
     MAX_FAULTS,
     ORDER,
@@ -64,7 +65,7 @@ from engine.core.messages import listed, nearest
 from engine.core.operation import Operation, Vjp, ex, example_operands
 from engine.core.operators import Operand
 from engine.core.powers import POWERS, Power, is_differentiated, is_power, smooth_power
-from engine.core.table import CALLS, OPERATIONS, activations, lookup, register, rows
+from engine.core.table import CALLS, OPERATIONS, ROW_CALLS, activations, lookup, register, rows
 from engine.core.tracer import Symbol, Tracer, as_strong, check_alive, concrete, differentiated, end, shown
 from engine.core.values import (
     DTYPES,
@@ -117,6 +118,7 @@ __all__ = [
     "RATIO",
     "REPEATS",
     "REQUIRED",
+    "ROW_CALLS",
     "SHAPE",
     "SIZES",
     "SUBSCRIPTS",
@@ -195,12 +197,14 @@ __all__ = [
     "public_call",
     "records_since",
     "register",
+    "row_call",
     "rows",
     "run_settled",
     "runner",
     "selects",
     "shape_of",
     "shown",
+    "slice_item",
     "smooth_power",
     "stand_in",
     "taken",

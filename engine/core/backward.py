@@ -15,7 +15,7 @@ from engine.core.config import is_recording
 from engine.core.errors import NoGradError, NotDifferentiableError, ShapeMismatchError, StaleDataError
 from engine.core.masking import are_finite, full_support, nonzero, run_settled, selects, unmasked
 from engine.core.powers import POWERS, is_differentiated, smooth_power
-from engine.core.table import CALLS, OPERATIONS
+from engine.core.table import OPERATIONS, ROW_CALLS
 from engine.core.values import Value, as_raw, canonical, dtype_of, shape_of
 
 _generation = attrgetter("generation")
@@ -168,7 +168,7 @@ def _seed(root: Any, create_graph: bool, cotangent: Any) -> Value:
     if given.shape != root.shape:
         raise ShapeMismatchError(f"backward: cotangent of shape {given.shape} for a variable of shape {root.shape}")
     if given.dtype != root.dtype:
-        given = CALLS["astype"](given, str(root.dtype))
+        given = ROW_CALLS["astype"](given, str(root.dtype))
     return given if create_graph else given._data
 
 

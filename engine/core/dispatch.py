@@ -60,6 +60,23 @@ def public_call(op: Operation) -> Callable[..., Any]:
     return call
 
 
+def row_call(op: Operation, public: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the function that other rows and tracers call: operands, then attributes in their canonical form.
+
+    public: the function that users call. It serves where there is nothing to parse, and where operands and attributes
+        must be told apart.
+    """
+    n = len(op.operands)
+    if not op.attributes or op.variadic or op.random or op.required < n:
+        return public
+    names = [a.name for a in op.attributes]
+
+    def call(*args: Any, **attrs: Any) -> Any:
+        return op.run(args[:n], op._defaults | dict(zip(names, args[n:], strict=False)) | attrs)
+
+    return call
+
+
 def _general(op: Operation) -> Callable[..., Any]:
     n = len(op.operands)
     simple = not op.variadic and op.required == n

@@ -20,7 +20,7 @@ import numpy as np
 from engine.core.attributes import Attributes
 from engine.core.operation import Operation, example_operands
 from engine.core.powers import is_differentiated
-from engine.core.table import CALLS
+from engine.core.table import ROW_CALLS
 from engine.core.tracer import Symbol, Tracer, as_strong, concrete, top
 from engine.core.values import Shape, dtype_of, shape_of
 
@@ -113,7 +113,7 @@ def full_support(value: Any) -> Masked:
 
 def nonzero(value: Any) -> Masked:
     """Wrap a cotangent or tangent whose zeros are structural, like those of a basis."""
-    return Masked(value, _MASKING.merged(CALLS["not_equal"](value, 0.0)))
+    return Masked(value, _MASKING.merged(ROW_CALLS["not_equal"](value, 0.0)))
 
 
 def taken(g: Any, condition: Callable[[], Any]) -> Any:
@@ -122,7 +122,7 @@ def taken(g: Any, condition: Callable[[], Any]) -> Any:
     condition: return the mask; called only if `g` carries a support or is on a tape.
     """
     if isinstance(g, Masked) or getattr(g, "is_taped", False):
-        return CALLS["where"](condition(), g, 0.0)
+        return ROW_CALLS["where"](condition(), g, 0.0)
     return g
 
 
@@ -148,7 +148,7 @@ def _leaves_out(op: Operation, example: Any) -> bool:
     xs, attrs = example_operands(op, example)
     with np.errstate(all="ignore"):
         y = op.run(tuple(xs), attrs)
-        g = Masked(CALLS["ones_like"](y), True, _PROBING)
+        g = Masked(ROW_CALLS["ones_like"](y), True, _PROBING)
         found = op.cotangents(g, y, xs, attrs)
     return any(isinstance(gx, Masked) and gx.support is not True for gx in found)
 
@@ -227,7 +227,7 @@ def _either(plain: Any, masked: Any) -> Any:
     if plain is masked:
         return plain
     if plain is None or masked is None:
-        zeros = CALLS["zeros_like"](masked if plain is None else plain)
+        zeros = ROW_CALLS["zeros_like"](masked if plain is None else plain)
         plain, masked = (zeros, masked) if plain is None else (plain, zeros)
     if not isinstance(plain, Tracer) and not isinstance(masked, Tracer):
         return masked
@@ -242,19 +242,19 @@ def _either(plain: Any, masked: Any) -> Any:
 
 def _reset(support: Support, y: Any) -> Any:
     """Set a value to 0 outside its support; it stays on its tape even if it is 0 everywhere."""
-    return y if support is True else CALLS["where"](support, y, 0.0)
+    return y if support is True else ROW_CALLS["where"](support, y, 0.0)
 
 
 def _both(a: Support, b: Support) -> Support:
     if a is True or b is False:
         return b
-    return a if b is True or a is False else CALLS["logical_and"](a, b)
+    return a if b is True or a is False else ROW_CALLS["logical_and"](a, b)
 
 
 def _any(a: Support, b: Support) -> Support:
     if a is False or b is True:
         return b
-    return a if b is False or a is True else CALLS["logical_or"](a, b)
+    return a if b is False or a is True else ROW_CALLS["logical_or"](a, b)
 
 
 def _chosen(op: Operation, values: list[Any], supports: list[Support], attrs: Attributes) -> tuple[Any, Support]:
@@ -266,14 +266,14 @@ def _chosen(op: Operation, values: list[Any], supports: list[Support], attrs: At
         return y, True
     if first is second:
         return y, first
-    is_first = condition if dtype_of(condition).kind == "b" else CALLS["not_equal"](condition, 0.0)
+    is_first = condition if dtype_of(condition).kind == "b" else ROW_CALLS["not_equal"](condition, 0.0)
     if first is not None and second is not None:
-        return y, _any(_both(is_first, first), _both(CALLS["logical_not"](is_first), second))
+        return y, _any(_both(is_first, first), _both(ROW_CALLS["logical_not"](is_first), second))
     support, other = (first, branches[1]) if second is None else (second, branches[0])
-    mine = is_first if second is None else CALLS["logical_not"](is_first)
+    mine = is_first if second is None else ROW_CALLS["logical_not"](is_first)
     if type(other) in (float, int) and other == 0:
         return y, _both(support, mine)
-    support = _both(support, _any(mine, CALLS["not_equal"](other, 0.0)))
+    support = _both(support, _any(mine, ROW_CALLS["not_equal"](other, 0.0)))
     return _reset(support, y), support
 
 
@@ -308,12 +308,12 @@ def _moved(op: Operation, values: list[Any], supports: list[Support], attrs: Att
     ones = list(values)
     for i, s in zip(smooth, given, strict=True):
         ones[i] = _numbers(s, values[i])
-    return y, CALLS["not_equal"](op.run(tuple(ones), attrs), 0.0)
+    return y, ROW_CALLS["not_equal"](op.run(tuple(ones), attrs), 0.0)
 
 
 def _numbers(support: Support, like: Any) -> Any:
     """Convert a support to ones and zeros in the shape of a value."""
-    ones = CALLS["ones_like"](like)
+    ones = ROW_CALLS["ones_like"](like)
     return as_strong(_reset(support, ones))
 
 
@@ -332,13 +332,13 @@ def _contracted(op: Operation, values: list[Any], supports: list[Support], attrs
         return op.run(pair, attrs)
 
     weights = _numbers(support, values[i])
-    reached = CALLS["not_equal"](product(weights, CALLS["ones_like"](other)), 0.0)
-    is_finite = CALLS["isfinite"](other)
+    reached = ROW_CALLS["not_equal"](product(weights, ROW_CALLS["ones_like"](other)), 0.0)
+    is_finite = ROW_CALLS["isfinite"](other)
     if type(is_finite) is np.ndarray and is_finite.all():
         return y, reached
-    wild = product(weights, CALLS["where"](is_finite, 0.0, CALLS["ones_like"](other)))
-    tame = product(values[i], CALLS["where"](is_finite, other, 0.0))
-    return CALLS["where"](CALLS["not_equal"](wild, 0.0), y, tame), reached
+    wild = product(weights, ROW_CALLS["where"](is_finite, 0.0, ROW_CALLS["ones_like"](other)))
+    tame = product(values[i], ROW_CALLS["where"](is_finite, other, 0.0))
+    return ROW_CALLS["where"](ROW_CALLS["not_equal"](wild, 0.0), y, tame), reached
 
 
 def _nowhere(op: Operation, values: list[Any], supports: list[Support], attrs: Attributes) -> tuple[Any, Support]:

@@ -12,10 +12,14 @@ from engine.core.operation import Operation
 OPERATIONS: dict[str, Operation] = {}
 #: name or alias -> the function that users call
 CALLS: dict[str, Callable[..., Any]] = {}
+#: name or alias -> the function that other rows and tracers call, with attributes in their canonical form
+ROW_CALLS: dict[str, Callable[..., Any]] = {}
 
 
-def register(op: Operation, call: Callable[..., Any]) -> None:
-    """Add an operation and the function that users call under its name and aliases.
+def register(op: Operation, call: Callable[..., Any], row_call: Callable[..., Any]) -> None:
+    """Add an operation with the two functions that call it, under its name and aliases.
+
+    call: for users, see `CALLS`. row_call: for the engine, see `ROW_CALLS`.
 
     Raises:
         ValueError: one of the names is taken.
@@ -25,12 +29,13 @@ def register(op: Operation, call: Callable[..., Any]) -> None:
             raise ValueError(f'the table has an operation "{name}" already')
         OPERATIONS[name] = op
         CALLS[name] = call
+        ROW_CALLS[name] = row_call
 
 
 def unregister(op: Operation) -> None:
     """Remove a row."""
     for name in (op.name, *op.aliases):
-        del OPERATIONS[name], CALLS[name]
+        del OPERATIONS[name], CALLS[name], ROW_CALLS[name]
 
 
 def lookup(name: str) -> Operation:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from engine.core import CALLS, Aval, DType, Shape, Value, canonical, dtype_of, shape_of
+from engine.core import ROW_CALLS, Aval, DType, Shape, Value, canonical, dtype_of, shape_of
 from engine.plans.sparsity import Coloured, Pattern, coloured
 from engine.plans.trace import Trace
 
@@ -82,7 +82,7 @@ class Basis:
         if self.is_one:
             return [_shaped(found, (*shape_of(found), *self._avals[0].shape), self._avals[0].dtype)]
         shape: Shape = shape_of(found)[1:]
-        last = found if self._shared is not None else CALLS["transpose"](found, (*range(1, len(shape) + 1), 0))
+        last = found if self._shared is not None else ROW_CALLS["transpose"](found, (*range(1, len(shape) + 1), 0))
         blocks = []
         for k, known in enumerate(self._avals):
             if self._shared is not None:
@@ -123,12 +123,12 @@ class Basis:
         sources = shared.colours[columns] * height + rows
         columns = columns - own.start
         places = rows * width + columns if is_last else columns * height + rows
-        given = CALLS["take"](CALLS["reshape"](found, (self.count * height,)), sources, axis=0)
-        return CALLS["scatter_add"](zeros, places, given, axis=0)
+        given = ROW_CALLS["take"](ROW_CALLS["reshape"](found, (self.count * height,)), sources, axis=0)
+        return ROW_CALLS["scatter_add"](zeros, places, given, axis=0)
 
 
 def _shaped(x: Any, shape: Shape, dtype: DType) -> Any:
     """Reshape and cast a value if needed."""
     if shape_of(x) != shape:
-        x = CALLS["reshape"](x, shape)
-    return x if dtype_of(x) == dtype else CALLS["astype"](x, str(dtype))
+        x = ROW_CALLS["reshape"](x, shape)
+    return x if dtype_of(x) == dtype else ROW_CALLS["astype"](x, str(dtype))

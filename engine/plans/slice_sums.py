@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from engine.core import CALLS, FLOAT64, Shape, Symbol
+from engine.core import FLOAT64, ROW_CALLS, Shape, Symbol
 from engine.plans.step import Step, Steps
 
 #: The most updates that are concatenated; bounds the search for each sum.
@@ -34,7 +34,7 @@ def slice_sum(trace: Steps, x: Symbol, other: Symbol) -> Symbol | None:
     if updated == x.aval.size and x.dtype == FLOAT64:
         found = _side_by_side(trace, x, other)
     if found is None:
-        found = CALLS["slice_add"](x, updates, **attrs)
+        found = ROW_CALLS["slice_add"](x, updates, **attrs)
     trace.updated[found.place] = updated
     return found
 
@@ -86,7 +86,7 @@ def _side_by_side(trace: Steps, x: Symbol, other: Symbol) -> Symbol | None:
     follow = all(one[0] == two[0] and one[2] == two[1] for one, two in pairwise(parts))
     if missing or not follow or len(parts) < 2 or _slice_of_zeros(trace, last)[0] is None:
         return None
-    joined = CALLS["concat"](*(part[3] for part in parts), axis=parts[0][0])
+    joined = ROW_CALLS["concat"](*(part[3] for part in parts), axis=parts[0][0])
     found: Symbol = joined + 0.0
     return found
 

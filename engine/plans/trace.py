@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from engine.core import (
-    CALLS,
     FLOAT64,
     MAX_AXES,
     PROMOTING,
+    ROW_CALLS,
     Attributes,
     Aval,
     InvalidValueError,
@@ -106,7 +106,7 @@ class Trace:
     def filled(self, value: float, aval: Aval) -> Symbol:
         """Return `value` broadcast to the shape of `aval`, in its dtype."""
         number = self.constant(float(value) if aval.dtype == FLOAT64 else np.array(value, aval.dtype))
-        return CALLS["broadcast_to"](number, aval.shape) if aval.shape else number
+        return ROW_CALLS["broadcast_to"](number, aval.shape) if aval.shape else number
 
     def cut(self, symbol: Symbol) -> Symbol:
         """Add an identity step that is never merged, so that a value can be differentiated with respect to."""

@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple
 
-from engine.core import CALLS, Attributes, Aval, Shape, Symbol
+from engine.core import ROW_CALLS, Attributes, Aval, Shape, Symbol, slice_item
 from engine.plans.step import Steps
 
 
@@ -16,7 +16,7 @@ def transposed(trace: Steps, xs: list[Symbol], attrs: Attributes, out: Aval) -> 
     if not step.runs("transpose"):
         return None
     first = _order(step.attrs["axes"], x.ndim)
-    return _found(CALLS["transpose"](trace.symbol(step.args[0]), tuple(first[a] for a in order)))
+    return _found(ROW_CALLS["transpose"](trace.symbol(step.args[0]), tuple(first[a] for a in order)))
 
 
 def reshaped(trace: Steps, xs: list[Symbol], attrs: Attributes, out: Aval) -> Symbol | None:
@@ -32,7 +32,7 @@ def reshaped(trace: Steps, xs: list[Symbol], attrs: Attributes, out: Aval) -> Sy
         return None
     inner = trace.symbol(step.args[0])
     is_vector = sum(length != 1 for length in inner.shape) <= 1
-    return _found(CALLS["reshape"](inner, out.shape)) if is_vector else None
+    return _found(ROW_CALLS["reshape"](inner, out.shape)) if is_vector else None
 
 
 def sliced(trace: Steps, xs: list[Symbol], attrs: Attributes, out: Aval) -> Symbol | None:
@@ -48,7 +48,7 @@ def sliced(trace: Steps, xs: list[Symbol], attrs: Attributes, out: Aval) -> Symb
         return None
     later = iter(second)
     both = [span if isinstance(span, int) else _within(span, next(later)) for span in first]
-    return _found(CALLS["slice"](inner, tuple(map(_item, both))))
+    return _found(ROW_CALLS["slice"](inner, tuple(map(_item, both))))
 
 
 class _Span(NamedTuple):
@@ -87,9 +87,9 @@ def _item(span: _Span | int) -> Any:
     if isinstance(span, int):
         return span
     if not span.length:
-        return slice(0, 0)
+        return slice_item(0, 0)
     stop = span.start + span.step * span.length
-    return slice(span.start, stop if stop >= 0 else None, span.step)
+    return slice_item(span.start, stop if stop >= 0 else None, span.step)
 
 
 def _order(axes: Any, ndim: int) -> tuple[int, ...]:

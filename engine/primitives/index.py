@@ -100,7 +100,9 @@ def _index_shape(shape: Shape, index: Index) -> Shape:
             result.append(1)
             continue
         if isinstance(item, tuple) and item[0] == "slice":
-            result.append(len(range(*_PySlice(*item[1:]).indices(shape[axis]))))
+            # Not len(range(...)), which is limited to 63 bits; shapes that are only inferred are not.
+            start, stop, step = _PySlice(*item[1:]).indices(shape[axis])
+            result.append(max(0, -((start - stop) // step)))
         else:
             ints = item[1] if isinstance(item, tuple) else item
             _check_mask(item, shape[axis], axis)

@@ -17,6 +17,7 @@ from engine.core import (
     ShapeMismatchError,
     ex,
     shape_of,
+    slice_item,
 )
 from engine.primitives.index import slice as slice_
 from engine.primitives.shape import broadcast_to, no_flops, reshape, unsqueeze
@@ -35,7 +36,7 @@ def _concat_aval(*xs: Aval, axis: int) -> Aval:
 
 
 def _concat_vjp(g: Operand, y: Operand, *xs: Operand, axis: int) -> Any:
-    return split(g, [shape_of(x)[axis] for x in xs], axis=axis)
+    return split(g, tuple(shape_of(x)[axis] for x in xs), axis=axis)
 
 
 concat = primitive(
@@ -85,7 +86,7 @@ def _split(x: Operand, sizes: Any, axis: int) -> tuple[Any, ...]:
         raise ShapeMismatchError(f"split: sizes {list(sizes)} do not sum to the length {shape[a]} of axis {a}")
     ends = np.cumsum(sizes)
     return tuple(
-        slice_(x, (*[slice(None)] * a, slice(int(end) - n, int(end)))) for n, end in zip(sizes, ends, strict=True)
+        slice_(x, (*[slice_item()] * a, slice_item(int(end) - n, int(end)))) for n, end in zip(sizes, ends, strict=True)
     )
 
 
@@ -157,7 +158,7 @@ def _flip(x: Operand, axes: Any) -> Operand:
     over = normalize_axes("flip", axes, len(shape_of(x)))
     if not over:
         return reshape(x, shape_of(x))
-    return slice_(x, tuple(slice(None, None, -1 if i in over else 1) for i in range(len(shape_of(x)))))
+    return slice_(x, tuple(slice_item(None, None, -1 if i in over else 1) for i in range(len(shape_of(x)))))
 
 
 flip = composite(
@@ -183,8 +184,8 @@ def _roll(x: Operand, shift: Any, axes: Any) -> Operand:
         a = normalize_axis("roll", axis, len(shape))
         cut = -s % shape[a] if shape[a] else 0
         if cut:
-            lead = [slice(None)] * a
-            x = concat([slice_(x, (*lead, slice(cut, None))), slice_(x, (*lead, slice(None, cut)))], axis=a)
+            lead = [slice_item()] * a
+            x = concat([slice_(x, (*lead, slice_item(cut))), slice_(x, (*lead, slice_item(None, cut)))], axis=a)
     return reshape(x, shape)
 
 

@@ -19,6 +19,7 @@ from engine.core import (
     dtype_of,
     ex,
     shape_of,
+    slice_item,
 )
 from engine.primitives.index import slice as slice_
 from engine.primitives.reduce import sum
@@ -181,7 +182,7 @@ def _diagonal(x: Operand, offset: int, axis1: int, axis2: int) -> Operand:
     start = offset if offset >= 0 else -offset * m
     flat = reshape(transpose(x, (*rest, a, b)), (*(shape[i] for i in rest), n * m))
     stop = start + (count - 1) * (m + 1) + 1 if count else start
-    return slice_(flat, (..., slice(start, stop, m + 1)))
+    return slice_(flat, (..., slice_item(start, stop, m + 1)))
 
 
 diagonal = composite(

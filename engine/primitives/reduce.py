@@ -22,6 +22,7 @@ from engine.core import (
     dtype_of,
     ex,
     shape_of,
+    slice_item,
 )
 from engine.core import INT as INT_ATTRIBUTE
 from engine.core.values import BOOL as BOOL_DTYPE
@@ -157,8 +158,8 @@ def _prod(x: Operand, axes: Any, keepdims: bool) -> Operand:
     )
     while n > 1:
         half = n // 2
-        y = slice_(x, (..., slice(None, half))) * slice_(x, (..., slice(half, 2 * half)))
-        x = concat([y, slice_(x, (..., slice(2 * half, None)))], axis=-1) if n % 2 else y
+        y = slice_(x, (..., slice_item(None, half))) * slice_(x, (..., slice_item(half, 2 * half)))
+        x = concat([y, slice_(x, (..., slice_item(2 * half)))], axis=-1) if n % 2 else y
         n = half + n % 2
     return reshape(x, reduced_shape(shape, over, keepdims))
 

@@ -1,9 +1,10 @@
 """A program as a function of its inputs and of shifts of its nodes, on tracers of any kind."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
-from engine.core import CALLS, FLOAT64, Aval, Symbol, Value, aval
+from engine.core import FLOAT64, ROW_CALLS, Aval, Symbol, Value, aval
 from engine.plans.step import Stream
 from engine.plans.trace import Trace
 from engine.programs.call import ProgramCall
@@ -121,7 +122,8 @@ class _Setting:
     def random(self, place: int, args: tuple[Any, ...]) -> tuple[tuple[Any, ...], Stream]:
         """Return the operands, batched so that every row draws numbers of its own, and the stream of the node."""
         if self._each_row is not None:
-            args = tuple(x * CALLS["astype"](self._each_row, str(x.dtype)) if x.dtype.kind == "f" else x for x in args)
+            ones = partial(ROW_CALLS["astype"], self._each_row)
+            args = tuple(x * ones(str(x.dtype)) if x.dtype.kind == "f" else x for x in args)
         return args, Stream(place)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from engine.core import (
     AXES,
     AXIS,
-    CALLS,
+    ROW_CALLS,
     Attribute,
     Attributes,
     Aval,
@@ -104,7 +104,7 @@ class Batch:
         """Return a value with its batch axis; broadcast a value that is the same for all rows."""
         if self.holds(value):
             return value.value
-        return CALLS["broadcast_to"](as_strong(value), (self.rows, *shape_of(value)))
+        return ROW_CALLS["broadcast_to"](as_strong(value), (self.rows, *shape_of(value)))
 
     def parts(self, value: Any) -> tuple[Any]:
         """Return the value with its batch axis, as the only part."""
@@ -147,19 +147,19 @@ def loop(op: Operation, rows: int, xs: Sequence[Any], batched: Sequence[bool], a
         avals = [Aval(shape_of(x)[b:], dtype_of(x)) for x, b in zip(xs, batched, strict=True)]
         out = op.infer(*avals, **attrs)
         empty = reshaped(next(x for x, b in zip(xs, batched, strict=True) if b), (0,))
-        return reshaped(CALLS["astype"](empty, str(out.dtype)), (0, *out.shape))
+        return reshaped(ROW_CALLS["astype"](empty, str(out.dtype)), (0, *out.shape))
     operands = (tuple(row(x, i) if b else x for x, b in zip(xs, batched, strict=True)) for i in range(rows))
-    return CALLS["stack"]([apply(op, alone, attrs, **extra) for alone in operands])
+    return ROW_CALLS["stack"]([apply(op, alone, attrs, **extra) for alone in operands])
 
 
 def row(x: Any, i: int) -> Any:
     """Return row `i` of a batched operand."""
-    return as_strong(CALLS["slice"](x, (i,)))
+    return as_strong(ROW_CALLS["slice"](x, (i,)))
 
 
 def repeated(x: Any, rows: int) -> Any:
     """Broadcast an unbatched operand along a new batch axis."""
-    return CALLS["broadcast_to"](x, (rows, *shape_of(x)))
+    return ROW_CALLS["broadcast_to"](x, (rows, *shape_of(x)))
 
 
 def raised(x: Any, ndim: int) -> Any:
@@ -193,12 +193,12 @@ def _random(op: Operation, rows: int, xs: Sequence[Any], batched: Sequence[bool]
 
 def reshaped(x: Any, shape: Shape) -> Any:
     """Call the operation `reshape`; for batching rules in modules imported before `primitives.shape`."""
-    return CALLS["reshape"](x, shape)
+    return ROW_CALLS["reshape"](x, shape)
 
 
 def permuted(x: Any, axes: Shape) -> Any:
     """Call the operation `transpose`; see `reshaped`."""
-    return CALLS["transpose"](x, axes)
+    return ROW_CALLS["transpose"](x, axes)
 
 
 def flattened(x: Any, rows: int) -> Any:

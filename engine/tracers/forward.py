@@ -4,8 +4,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from engine.core import (
-    CALLS,
     POWERS,
+    ROW_CALLS,
     Attributes,
     Operation,
     Power,
@@ -162,7 +162,7 @@ def push(op: Operation | Power, xs: Sequence[Any], tangents: Sequence[Any], y: A
         return None
     if isinstance(op, Operation) and op.kind == "linear":
         full = [
-            x if not op.is_smooth(i) else CALLS["zeros_like"](x) if t is None else t
+            x if not op.is_smooth(i) else ROW_CALLS["zeros_like"](x) if t is None else t
             for i, (x, t) in enumerate(zip(xs, tangents, strict=True))
         ]
         return _like(apply(op, tuple(full), attrs), y)
@@ -184,7 +184,7 @@ def push(op: Operation | Power, xs: Sequence[Any], tangents: Sequence[Any], y: A
 def _transposed(op: Operation | Power, i: int, t: Any, xs: Sequence[Any], y: Any, attrs: Attributes) -> Any:
     """Return the jvp as the transpose of the vjp, which is linear in its cotangent: a backward pass over the vjp."""
     tape = Tape(_above([t, y, *xs]))
-    g = tape.leaf(CALLS["zeros_like"](y))
+    g = tape.leaf(ROW_CALLS["zeros_like"](y))
     gx = op.cotangent(i, g, y, xs, attrs)
     if tape.data(gx) is gx:
         return None
@@ -199,7 +199,7 @@ def _above(values: Sequence[Any]) -> int:
 def _like(tangent: Any, y: Any) -> Any:
     """Return a tangent in the shape and dtype of its primal."""
     if shape_of(tangent) != shape_of(y):
-        tangent = CALLS["broadcast_to"](tangent, shape_of(y))
+        tangent = ROW_CALLS["broadcast_to"](tangent, shape_of(y))
     if dtype_of(tangent) != dtype_of(y):
-        tangent = CALLS["astype"](tangent, str(dtype_of(y)))
+        tangent = ROW_CALLS["astype"](tangent, str(dtype_of(y)))
     return tangent

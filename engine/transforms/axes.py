@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from engine.core import CALLS, BadAttributeError, ShapeMismatchError, shape_of, trees
+from engine.core import ROW_CALLS, BadAttributeError, ShapeMismatchError, shape_of, trees
 from engine.tracers import Batch
 
 
@@ -74,4 +74,4 @@ def moved(x: Any, source: int, target: int) -> Any:
             raise ShapeMismatchError(f"vmap: there is no axis {axis} in a value of shape {shape_of(x)}")
     order = [a for a in range(ndim) if a != source % ndim]
     order.insert(target % ndim, source % ndim)
-    return CALLS["transpose"](x, tuple(order)) if order != list(range(ndim)) else x
+    return ROW_CALLS["transpose"](x, tuple(order)) if order != list(range(ndim)) else x

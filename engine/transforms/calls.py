@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from engine.core import (
-    CALLS,
+    ROW_CALLS,
     Aval,
     BadAttributeError,
     InvalidValueError,
@@ -482,13 +482,13 @@ def direction(noun: str, value: Any, x: Any) -> Any:
     if shape_of(value) != shape_of(x):
         raise ShapeMismatchError(f"{noun}: shape {shape_of(value)}; expected {shape_of(x)}")
     if dtype_of(x).kind == "f" and dtype_of(value) != dtype_of(x):
-        value = CALLS["astype"](value, str(dtype_of(x)))
+        value = ROW_CALLS["astype"](value, str(dtype_of(x)))
     return value
 
 
 def zeros(x: Any) -> Any:
     """Return zeros in the shape and dtype of a value."""
-    return CALLS["zeros_like"](x)
+    return ROW_CALLS["zeros_like"](x)
 
 
 def size(tree: Any) -> int:

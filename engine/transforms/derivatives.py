@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 
 from engine.core import (
-    CALLS,
     FLOAT64,
+    ROW_CALLS,
     BadAttributeError,
     Tracer,
     Variable,
@@ -61,7 +61,7 @@ def stop_gradient(x: Any) -> Any:
     >>> grad(lambda x: x * stop_gradient(x))(3.0)
     3.0
     """
-    return CALLS["stop_gradient"](x)
+    return ROW_CALLS["stop_gradient"](x)
 
 
 def grad(f: Function, argnums: int | Sequence[int] = 0, has_aux: bool = False) -> Function:
@@ -108,7 +108,7 @@ def _value_and_grad(f: Function, argnums: int | Sequence[int], has_aux: bool, tr
     def both(*args: Any, **keywords: Any) -> Any:
         run = ReverseCall(f, args, keywords, argnums, has_aux, transform)
         y = only_element(run.y)
-        found = run.back([(y, CALLS["ones_like"](run.tape.data(y)))])
+        found = run.back([(y, ROW_CALLS["ones_like"](run.tape.data(y)))])
         value = run.result(y)
         return ((value, run.aux), found) if has_aux else (value, found)
 

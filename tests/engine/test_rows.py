@@ -1,12 +1,13 @@
 """Every row of the table: derivatives against finite differences, inference against values, float32, documentation."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 import pytest
 
 from engine import Variable
+from engine.core.attributes import Attribute
 from engine.core.backward import gradients
 from engine.core.operation import Example, Operation
 from engine.core.table import CALLS, rows
@@ -16,7 +17,7 @@ from engine.plans.plan import Plan
 from engine.plans.step import Stream
 from engine.plans.trace import Trace
 from engine.tracers.reverse import Tape
-from engine.transforms import jvp, vjp
+from engine.transforms import jvp, vjp, vmap
 from engine.transforms.numerical import check_gradients
 from tests.engine.cases import CASES, attributes, extra, is_shape, moved, operands, outputs, weights
 
@@ -51,6 +52,48 @@ def test_gradients_agree_with_finite_differences_to_second_order(op: Operation, 
 
     found = check_gradients(f, *[values[i] for i in places], order=2)
     assert not found.differs, str(found)
+
+
+@pytest.mark.parametrize(("op", "example"), CASES)
+def test_rows_call_rows_with_attributes_in_canonical_form(
+    op: Operation, example: Example, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Calls between rows are not parsed: see `row_call`."""
+
+    def checked(other: Operation, run: Callable[..., Any]) -> Callable[..., Any]:
+        def call(args: Any, attrs: dict[str, Any], **more: Any) -> Any:
+            wrong = {a.name: attrs[a.name] for a in other.attributes if repr(attrs[a.name]) != _parsed(a, attrs)}
+            assert not wrong, f"{op.name} calls {other.name}"
+            return run(args, attrs, **more)
+
+        return call
+
+    for other in rows():
+        monkeypatch.setattr(other, "run", checked(other, other.run))
+    values, attrs, places = operands(op, example), attributes(op, example), moved(op, example)
+    random = {"rng": Stream(0)} if op.random else {}
+
+    def f(*xs: Any) -> Any:
+        full = list(values)
+        for i, x in zip(places, xs, strict=True):
+            full[i] = x
+        return [y for y in outputs(op.run(tuple(full), attrs, **random)) if dtype_of(y).kind == "f"]
+
+    def second(*xs: Any) -> Any:
+        ys, back = vjp(f, *xs)
+        return back([weights(y, k) for k, y in enumerate(ys)])
+
+    given = [values[i] for i in places]
+    if given:
+        trace = Trace()
+        xs = [trace.input(f"x{i}", known(x)) for i, x in enumerate(given)]
+        jvp(second, xs, xs)
+        rowed = [trace.input(f"rows of x{i}", Aval((3, *known(x).shape), known(x).dtype)) for i, x in enumerate(given)]
+        vmap(second)(*rowed)
+
+
+def _parsed(a: Attribute, attrs: dict[str, Any]) -> str:
+    return repr(a.parse(attrs[a.name], "row"))
 
 
 @pytest.mark.parametrize(("op", "example"), CASES)

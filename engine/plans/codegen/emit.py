@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from scipy import special
 
-from engine.core import CALLS, FLOAT64, Attributes, Operation, apply, canonical
+from engine.core import FLOAT64, ROW_CALLS, Attributes, Operation, apply, canonical
 from engine.plans.codegen.code import Code, Line
 from engine.plans.codegen.forms import ARRAY, TRUTH, calls_ufunc, forms, on_numbers
 from engine.plans.codegen.fuse import Group
@@ -153,7 +153,7 @@ class Emitter:
                 function = self.code.bound(op.name, partial(_guarded, op, step.attrs))
         else:
             function = op.name
-            self.code.names[function] = CALLS[op.name] if self.is_guarded else op.lowering.scalar
+            self.code.names[function] = ROW_CALLS[op.name] if self.is_guarded else op.lowering.scalar
         return f"{function}({', '.join(args)})"
 
     def _float(self, n: int) -> str:

@@ -284,6 +284,11 @@ def _index(value: Any) -> tuple[Any, ...]:
     return tuple(items)
 
 
+def slice_item(start: int | None = None, stop: int | None = None, step: int | None = None) -> tuple[Any, ...]:
+    """Return the canonical form of a slice in an index."""
+    return "slice", start, stop, step
+
+
 def _slice(*bounds: Any) -> tuple[int | None, ...]:
     if bounds[2] == 0:
         raise ValueError("a step of 0")
