@@ -1,6 +1,7 @@
 """Joining, splitting, repeating and reordering of arrays along axes."""
 
 import math
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from engine.core import (
     COUNTS,
     REPEATS,
     SIZES,
+    Array,
     Attribute,
     Aval,
     BadAttributeError,
@@ -38,11 +40,17 @@ def _concat_vjp(g: Operand, y: Operand, *xs: Operand, axis: int) -> Any:
     return split(g, [shape_of(x)[axis] for x in xs], axis=axis)
 
 
+def _concat(*xs: Any, axis: int, out: Array | None = None) -> Array:
+    """Concatenate in C order; by default NumPy follows the layout of the operands."""
+    return np.ascontiguousarray(np.concatenate(xs, axis=axis, out=out))
+
+
 concat = primitive(
     "concat",
     ("x",),
-    # In C order, as in plans; by default NumPy follows the layout of the operands.
-    lambda *xs, axis: np.ascontiguousarray(np.concatenate(xs, axis=axis)),
+    _concat,
+    emit=lambda *xs, axis: partial(_concat, axis=axis),
+    takes_out=True,
     kind="linear",
     is_fresh=True,
     variadic=True,

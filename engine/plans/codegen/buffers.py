@@ -7,7 +7,6 @@ import numpy as np
 from engine.core import FLOAT64, Array, Aval
 from engine.plans.codegen.forms import writes_out
 from engine.plans.codegen.fuse import Group
-from engine.plans.codegen.joins import is_joined, parts
 from engine.plans.codegen.structure import Structure
 from engine.plans.step import Step
 
@@ -77,37 +76,18 @@ class Buffers:
         self._expiring: dict[int, list[int]] = {}
         self._waiting: dict[Aval, list[int]] = {}
         is_c = _laid_out_in_c(self._steps)
-        single = [n for n in order if not isinstance(n, Group)]
-        written = {n for n in single if writes_out(self._steps[n], self._steps) and is_c[n]}
-        joined = [n for n in single if is_joined(self._steps[n]) and self._is_kept(n)]
-        self._parts = parts(structure, joined, {n for n in written if self._ends[n] <= self._last_place})
-        for a, part in self._parts.items():
-            self._ends[part.whole] = max(self._ends[part.whole], self._ends[a])
         for place, item in enumerate(order):
             self._release(place)
             if isinstance(item, Group):
                 for n in item.results:
                     self._assign(n, place, ())
-            elif item in self._parts:
-                self._place(item, place)
-            elif item in written:
+            elif writes_out(self._steps[item], self._steps) and is_c[item]:
                 self._assign(item, place, _may_overwrite(self._steps[item]))
-            elif is_joined(self._steps[item]):
-                self._assign(item, place, ())
-
-    def _is_kept(self, n: int) -> bool:
-        """Return whether a value may have a buffer: it is large, and not live at the end."""
-        return self._steps[n].aval.size >= SMALLEST and self._ends[n] <= self._last_place
-
-    def _place(self, n: int, place: int) -> None:
-        """Assign a part to its place in the buffer of the whole, which is assigned with its first part."""
-        part = self._parts[n]
-        self._assign(part.whole, place, ())
-        self.names[n] = self.names[part.whole] + part.span
 
     def _assign(self, n: int, place: int, over: Sequence[int]) -> None:
+        """Assign a value to a buffer if it is large, and not live at the end."""
         step = self._steps[n]
-        if n in self.names or not self._is_kept(n):
+        if step.aval.size < SMALLEST or self._ends[n] > self._last_place:
             return
         form = Aval(step.aval.shape, step.aval.dtype)
         buffer = self._free(form, place, over)
@@ -171,7 +151,7 @@ def _laid_out_in_c(steps: Sequence[Step]) -> list[bool]:
         elif _keeps_layout(step):
             found.append(all(found[a] for a in step.args if len(steps[a].aval.shape) > 1))
         else:
-            found.append(step.lowering.ufunc is not None or step.lowering.takes_out or is_joined(step))
+            found.append(step.lowering.ufunc is not None or step.lowering.takes_out)
     return found
 
 

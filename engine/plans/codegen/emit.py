@@ -17,7 +17,6 @@ from engine.core import CALLS, FLOAT64, Attributes, Operation, apply, canonical
 from engine.plans.codegen.code import Code, Line
 from engine.plans.codegen.forms import ARRAY, TRUTH, calls_ufunc, forms, on_numbers
 from engine.plans.codegen.fuse import Group
-from engine.plans.codegen.joins import is_joined, spans
 from engine.plans.codegen.region import Region
 from engine.plans.codegen.structure import Structure
 from engine.plans.step import Step
@@ -105,8 +104,6 @@ class Emitter:
             if n in self._inside and len(text) <= _LONGEST_INSIDE:
                 self._texts[n] = f"({text})"
                 return []
-        elif is_joined(step) and n in self._buffers:
-            text = self._joined(n, lines)
         elif calls_ufunc(step, self._steps):
             text = self._ufunc(step, self._buffers.get(n))
         else:
@@ -171,15 +168,6 @@ class Emitter:
         self.code.names[name] = _MODULES[name]
         return f"{name}.{ufunc.__name__}({', '.join(args)})"
 
-    def _joined(self, n: int, lines: list[Line]) -> str:
-        """Return the buffer of a step that concatenates; add lines that copy operands not computed in place."""
-        buffer = self._buffers[n]
-        for a, span in spans(self._structure, n):
-            if self._buffers.get(a) != buffer + span:
-                self.code.names["np"] = np
-                lines.append((f"np.copyto({buffer}{span}, {self._texts[a]})", "concat"))
-        return buffer
-
     def _begun(self, step: Step, args: list[str], lines: list[Line]) -> str:
         """Return the name of the common first part of operations on equal operands; add its line if it is new."""
         key = (step.lowering.begin, step.args, repr(step.attrs))
@@ -203,7 +191,7 @@ class Emitter:
                 op.name, op.lowering.emit(*(self._steps[a].aval for a in step.args), **step.attrs)
             )
             if op.lowering.takes_out and n in self._buffers:
-                args.append(self._buffers[n])
+                args.append(f"out={self._buffers[n]}")
         else:
             function = f"{op.name}_array"
             self.code.names[function] = op.forward

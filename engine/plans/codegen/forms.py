@@ -65,10 +65,8 @@ def is_scalar(steps: Sequence[Step]) -> bool:
 
 def writes_out(step: Step, steps: Sequence[Step]) -> bool:
     """Return whether the result of a step can be written to a given array."""
-    if calls_ufunc(step, steps):
-        return True
-    takes_out = step.op is not None and step.lowering.takes_out
-    return takes_out and step.aval.dtype == FLOAT64 and all(steps[a].aval == step.aval for a in step.args[:1])
+    takes_out = step.op is not None and step.lowering.takes_out and step.aval.dtype == FLOAT64
+    return takes_out or calls_ufunc(step, steps)
 
 
 def calls_ufunc(step: Step, steps: Sequence[Step]) -> bool:

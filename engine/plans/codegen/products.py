@@ -4,9 +4,8 @@
 
 The gradient of a weight that is used in every step of a recurrent network is such a sum. It is rewritten if the
 products that are saved have more elements than the operands: writing and adding products then takes most of the time.
-Operands are computed in place where the buffers allow it (see `parts`). The size of a concatenation is bounded, because
-operands that died one by one are then alive together. Operands that many sums share, such as the weights in
-`x @ u + h @ w` for each step, are concatenated once and count once.
+The size of a concatenation is bounded, because operands that died one by one are then alive together. Operands that
+many sums share, such as the weights in `x @ u + h @ w` for each step, are concatenated once and count once.
 
 A sum is a chain of additions of float64 matrices, each read only by the next one; its products are terms that nothing
 else reads. If most first operands are transposed, the concatenation is transposed instead, and likewise for the second.
