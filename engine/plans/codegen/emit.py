@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from scipy import special
 
-from engine.core import CALLS, FLOAT64, Attributes, Operation, apply, canonical
+from engine.core import CALLS, FLOAT64, Attributes, Operation, canonical
 from engine.plans.codegen.code import Code, Line
 from engine.plans.codegen.forms import ARRAY, TRUTH, calls_ufunc, forms, on_numbers
 from engine.plans.codegen.fuse import Group
@@ -114,10 +114,6 @@ class Emitter:
         """Return the line that deletes a value."""
         return [(f"del {self._texts[n]}", "")]
 
-    def text(self, n: int) -> str:
-        """Return the name, literal or inlined expression of a value."""
-        return self._texts[n]
-
     def result(self, n: int) -> str:
         """Return the expression that returns a value: a bool as an array, an int as a float."""
         step = self._steps[n]
@@ -142,12 +138,8 @@ class Emitter:
             self.code.names.update(op.lowering.inline_names)
             text: str = op.lowering.inline.format(*args)
             return text
-        if op.lowering.scalar is None:
+        if op.lowering.scalar is None or step.attrs:
             function = self.code.bound(op.name, partial(_of_floats, op, step.attrs))
-        elif step.attrs:
-            function = self.code.bound(op.name, partial(op.lowering.scalar, **step.attrs))
-            if self.is_guarded:
-                function = self.code.bound(op.name, partial(_guarded, op, step.attrs))
         else:
             function = op.name
             self.code.names[function] = CALLS[op.name] if self.is_guarded else op.lowering.scalar
@@ -214,13 +206,8 @@ class Emitter:
 
 
 def _of_floats(op: Operation, attrs: Attributes, *xs: float) -> Any:
-    """Run an operation that has no `Lowering.scalar` on floats."""
+    """Run an operation that has no `Lowering.scalar`, or has attributes, on floats."""
     return canonical(op.forward(*map(np.asarray, xs), **attrs))
-
-
-def _guarded(op: Operation, attrs: Attributes, *xs: float) -> Any:
-    """Run an operation with attributes on floats; return NumPy's result where Python's functions raise."""
-    return apply(op, xs, attrs)
 
 
 def _drawn(step: Step, seed: int, *xs: Any) -> Any:
