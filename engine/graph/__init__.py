@@ -3,7 +3,7 @@
 from engine.graph.generated_names import named
 from engine.graph.ir import Graph, Input, Literal, Node, Output
 from engine.graph.limits import Limits, check_limit
-from engine.graph.names import CONSTANTS, LONGEST_NAME, is_generated, name_fault, normalized, quoted
+from engine.graph.names import CONSTANTS, LONGEST_NAME, free_name, is_generated, name_fault, normalized, quoted
 from engine.graph.order import cycle_text, cycles, in_order, reached
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "check_limit",
     "cycle_text",
     "cycles",
+    "free_name",
     "in_order",
     "is_generated",
     "name_fault",

@@ -1,6 +1,6 @@
 """GraphBuilder: build graphs from documents and from infix text, with the checks that both share."""
 
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
 
@@ -18,7 +18,19 @@ from engine.core import (
     UnknownOperationError,
     nearest,
 )
-from engine.graph import LONGEST_NAME, Graph, Input, Literal, Node, Output, check_limit, name_fault, normalized, quoted
+from engine.graph import (
+    LONGEST_NAME,
+    Graph,
+    Input,
+    Literal,
+    Node,
+    Output,
+    check_limit,
+    free_name,
+    name_fault,
+    normalized,
+    quoted,
+)
 from engine.programs.literals import decode_value, described
 
 #: Default limits on nesting, low enough that Python's parser never reaches its own.
@@ -188,12 +200,9 @@ class GraphBuilder:
         draft.args = () if found is None else (found,)
         return Ref("a constant", draft)
 
-    def free_name(self, names: Container[str]) -> str:
-        """Return a name for an output without one: `out`, with underscores appended until it is free."""
-        name = "out"
-        while name in names or name in self.inputs:
-            name += "_"
-        return name
+    def output_name(self, names: Iterable[str]) -> str:
+        """Return a name for an output without one; `names` are those taken, besides the names of the inputs."""
+        return free_name("out", {*names, *self.inputs})
 
     def numbered_name(self, name: str, names: Container[str], counts: dict[str, int]) -> str:
         """Return a free name derived from another one: `y_1`, `y_2`, and so on; counts: the last number by name."""

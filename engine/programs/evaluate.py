@@ -1,6 +1,6 @@
 """Values and gradients of a program; it is checked and its cost is known before anything runs."""
 
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Unpack
@@ -8,7 +8,7 @@ from typing import Any, Unpack
 import numpy as np
 
 from engine.core import Aval, Faults, InvalidValueError, NotSupportedError, Symbol, Value, full_support, unmasked
-from engine.graph import Graph
+from engine.graph import Graph, free_name
 from engine.plans.replay import has_alternatives, replay
 from engine.plans.trace import Trace, as_graph
 from engine.programs.call import RunOptions
@@ -238,13 +238,6 @@ def _pushed(trace: Trace, y: Symbol, x: Symbol, ones: Symbol, *, is_masked: bool
         tangent = unmasked(forward.parts(replay(trace, y, [x], is_masked=is_masked)(moved))[1])
     has_choices = forward.has_choices or has_alternatives(trace, y)
     return trace.filled(0.0, y.aval) if tangent is None else tangent, has_choices
-
-
-def free_name(name: str, taken: Container[str]) -> str:
-    """Return the name with underscores appended until it is free."""
-    while name in taken:
-        name += "_"
-    return name
 
 
 def _grad_graph(setup: CallSetup, grads: Mapping[str, Symbol], is_masked: bool) -> Graph:

@@ -266,7 +266,7 @@ class _Reader:
             return []
         found = [(name, ref) for name, ref in self.names.items() if ref.draft is sinks[0]]
         if not found:
-            name, ref = self.builder.free_name({*self.names, *self.aliases}), Ref("", sinks[0])
+            name, ref = self.builder.output_name([*self.names, *self.aliases]), Ref("", sinks[0])
             self.names[name] = ref
             found = [(name, ref)]
         return found

@@ -105,7 +105,7 @@ class _Reader:
                 self._output_names([value])
             case ast.Expr(value=value) if is_last:
                 ref = self._value(value)
-                name = self._builder.free_name(self.names)
+                name = self._builder.output_name(self.names)
                 self.names[name] = ref
                 self.outputs = [(name, ref)]
             case ast.Expr(value=value):

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from engine.core import INDEX, Array, Integers, InvalidValueError, aval
-from engine.graph import Graph, Input, Literal, Node, is_generated, quoted
+from engine.graph import Graph, Input, Literal, Node, free_name, is_generated, quoted
 from engine.programs.builder import MAX_CHAIN, MAX_DEPTH
 from engine.programs.declarations import declaration
 from engine.programs.identity import changed_attributes
@@ -208,7 +208,4 @@ def _unnamed_output(graph: Graph) -> str:
     """Return the name that `parse` gives to an output that is not assigned."""
     taken = {i.name for i in graph.inputs} | {*graph.bound, *graph.aliases}
     taken |= {i for node in graph.nodes[:-1] for i in node.ids}
-    name = "out"
-    while name in taken:
-        name += "_"
-    return name
+    return free_name("out", taken)
