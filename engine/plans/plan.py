@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -191,11 +192,9 @@ class Plans:
 
     def program(self, structure: Structure) -> Kernel:
         """Return the kernel of a structure; of concurrent callers with one structure, one compiles and others wait."""
-        return self.programs.get_or_make(structure.key(), partial(Kernel, structure, threads=self._threads), _nbytes)
-
-
-def _nbytes(program: Kernel) -> int:
-    return program.nbytes
+        return self.programs.get_or_make(
+            structure.key(), partial(Kernel, structure, threads=self._threads), attrgetter("nbytes")
+        )
 
 
 def _result(value: Any) -> Value:

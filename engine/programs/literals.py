@@ -33,8 +33,6 @@ from engine.core import (
 from engine.core.values import BOOL
 from engine.graph import Literal, quoted
 
-DType = DType
-
 #: Numbers that JSON has no literal for.
 WORDS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 ARRAY_FIELDS = ("shape", "dtype", "data", "base64")
@@ -310,11 +308,7 @@ def _overflows(number: float) -> bool:
 
 def _index(i: int, shape: tuple[int, ...]) -> list[int]:
     """Return the multi-index of the i-th item in C order, in nested lists of that shape."""
-    index: list[int] = []
-    for length in reversed(shape):
-        i, rest = divmod(i, length)
-        index.insert(0, rest)
-    return index
+    return [int(n) for n in np.unravel_index(i, shape)]
 
 
 def _shown(items: Sequence[Any], i: int, shape: tuple[int, ...]) -> str:

@@ -27,7 +27,7 @@ _MOST = 2**25
 
 def with_products_joined(structure: Structure) -> Structure:
     """Return a structure of the same values in which sums of products are one product each. Takes linear time."""
-    if sum(_is_named(step, "matmul") for step in structure.steps) < 2:
+    if sum(step.runs("matmul") for step in structure.steps) < 2:
         return structure
     return _Joining(structure).result()
 
@@ -105,14 +105,14 @@ class _Joining:
 
     def _is_sum(self, n: int) -> bool:
         step = self._steps[n]
-        return _is_named(step, "add") and _is_matrix(step) and any(self._are_alike(a, n) for a in step.args)
+        return step.runs("add") and _is_matrix(step) and any(self._are_alike(a, n) for a in step.args)
 
     def _are_alike(self, a: int, n: int) -> bool:
         return self._steps[a].aval == self._steps[n].aval
 
     def _is_product(self, n: int) -> bool:
         step = self._steps[n]
-        return self._reads[n] == 1 and _is_named(step, "matmul") and all(_is_matrix(self._steps[a]) for a in step.args)
+        return self._reads[n] == 1 and step.runs("matmul") and all(_is_matrix(self._steps[a]) for a in step.args)
 
     def _join(self, found: Sum, chunks: Sequence[Sequence[int]]) -> None:
         """Add the replacement of a sum: a product for each chunk, plus the other terms."""
@@ -180,16 +180,12 @@ class _Joining:
         return len(self._steps) - 1
 
 
-def _is_named(step: Step, name: str) -> bool:
-    return step.runs(name)
-
-
 def _is_matrix(step: Step) -> bool:
     return len(step.aval.shape) == 2 and step.aval.dtype == FLOAT64
 
 
 def _is_transposed(step: Step) -> bool:
-    if not _is_named(step, "transpose"):
+    if not step.runs("transpose"):
         return False
     axes = step.attrs["axes"]
     return axes is None or [a % 2 for a in axes] == [1, 0]

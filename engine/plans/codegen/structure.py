@@ -108,9 +108,8 @@ class Structure:
     def constant_values(self, trace: Trace) -> list[Value]:
         """Return the values of the constants; `trace` is the one that the structure was built from."""
         values: dict[int, Any] = {}
-        needed = _needed(trace, [self.places[n] for n in self.constants])
         with np.errstate(all="ignore"):
-            for place in needed:
+            for place in trace.live([trace.symbol(self.places[n]) for n in self.constants]):
                 step = trace.steps[place]
                 given = [_operand(trace.steps[a].aval, values[a]) for a in step.args]
                 values[place] = apply(step.op, tuple(given), step.attrs) if step.op else _value(step, given)
@@ -141,10 +140,6 @@ def _known(trace: Trace, live: Sequence[int]) -> set[int]:
                 room -= size
                 found.add(place)
     return found
-
-
-def _needed(trace: Trace, places: Sequence[int]) -> list[int]:
-    return trace.live([trace.symbol(place) for place in places])
 
 
 def _operand(known: Aval, value: Value) -> Value:
