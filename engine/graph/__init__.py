@@ -4,7 +4,7 @@ from engine.graph.generated_names import named
 from engine.graph.ir import Graph, Input, Literal, Node, Output
 from engine.graph.limits import Limits, check_limit
 from engine.graph.names import CONSTANTS, LONGEST_NAME, free_name, is_generated, name_fault, normalized, quoted
-from engine.graph.order import cycle_text, cycles, in_order, reached
+from engine.graph.order import cycle_text, cycles, postorder, topological_order
 
 __all__ = [
     "CONSTANTS",
@@ -19,11 +19,11 @@ __all__ = [
     "cycle_text",
     "cycles",
     "free_name",
-    "in_order",
     "is_generated",
     "name_fault",
     "named",
     "normalized",
+    "postorder",
     "quoted",
-    "reached",
+    "topological_order",
 ]

@@ -56,7 +56,7 @@ class Basis:
             make = self._maker(k, known)
             wide = Aval((self.count, *known.shape), known.dtype)
             trace = self._trace if wide.size > _SMALL else None
-            found.append(make() if trace is None else trace.made(wide, make))
+            found.append(make() if trace is None else trace.lazy_constant(wide, make))
         return found
 
     def _maker(self, k: int, known: Aval) -> Callable[[], Value]:
@@ -112,7 +112,7 @@ class Basis:
         is_mine &= (own.start <= known.columns) & (known.columns < own.stop)
         rows, columns = known.rows[is_mine] - start, known.columns[is_mine]
         assert self._trace is not None
-        zeros = self._trace.filled(0.0, Aval((height * width,), dtype_of(found)))
+        zeros = self._trace.full(0.0, Aval((height * width,), dtype_of(found)))
         if not len(rows):
             return zeros
         sources = shared.colours[columns] * height + rows

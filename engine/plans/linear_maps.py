@@ -28,13 +28,13 @@ _CLOSE = {8: 1e-9, 4: 1e-5}
 class Links:
     """Links between the elements of the operands, flattened and concatenated, and those of the result, flattened.
 
-    taken: for each element of the result, the index of the one operand element that it depends on, or -1 for none;
+    sources: for each element of the result, the index of the one operand element that it depends on, or -1 for none;
         None if it may depend on several.
-    given: otherwise, for each operand element, the index of the one result element that depends on it, or -1.
+    targets: otherwise, for each operand element, the index of the one result element that depends on it, or -1.
     """
 
-    taken: Ints | None
-    given: Ints | None = None
+    sources: Ints | None
+    targets: Ints | None = None
 
 
 def links(op: Operation, moved: Sequence[int], xs: Sequence[Any], attrs: Attributes, out: Shape) -> Links | None:
@@ -51,13 +51,13 @@ def links(op: Operation, moved: Sequence[int], xs: Sequence[Any], attrs: Attribu
     if len(moved) > 1 and sum(sizes) > math.prod(out):
         return None
     with np.errstate(all="ignore"):
-        taken = _selected(lambda v: _result(op, moved, sizes, xs, attrs, v), sum(sizes))
-        if taken is not None:
-            return Links(taken)
+        sources = _selected(lambda v: _result(op, moved, sizes, xs, attrs, v), sum(sizes))
+        if sources is not None:
+            return Links(sources)
         if len(moved) == 1 and op.vjps:
             y = op.forward(*xs, **attrs)
-            given = _selected(lambda g: _cotangent(op, moved[0], xs, attrs, y, g), math.prod(out))
-            return None if given is None else Links(None, given)
+            targets = _selected(lambda g: _cotangent(op, moved[0], xs, attrs, y, g), math.prod(out))
+            return None if targets is None else Links(None, targets)
     return None
 
 

@@ -168,7 +168,7 @@ def _pow(trace: Steps, xs: list[Symbol], attrs: Attributes, out: Aval) -> Symbol
 
 def _filled(value: float) -> Rule:
     def rule(trace: Steps, xs: list[Symbol], attrs: Attributes, out: Aval) -> Symbol | None:
-        found: Symbol | None = trace.filled(value, out) if out.dtype.kind == "f" else None
+        found: Symbol | None = trace.full(value, out) if out.dtype.kind == "f" else None
         return found
 
     return rule

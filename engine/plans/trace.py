@@ -44,11 +44,11 @@ FOREIGN = "a variable, or a value of a function around it, that is no argument o
 
 
 class Trace:
-    """Linear record of steps; the place of a step is its index in `steps`.
+    """Linear record of steps; the index of a step is that in `steps`, and the `place` of its symbol.
 
-    alternatives: for each derivative recorded in two ways, its place -> the place of the way with supports; see
+    alternatives: for each derivative recorded in two ways, its index -> the index of the way with supports; see
         `codegen.finiteness`.
-    updated: for each sum of updates to slices of zeros, its place -> the number of elements updated; such a sum never
+    updated: for each sum of updates to slices of zeros, its index -> the number of elements updated; such a sum never
         holds -0.0.
 
     Args:
@@ -99,11 +99,11 @@ class Trace:
             _bits(value, known), lambda: self._add(Step(None, (), {}, self._checked(known, "a literal"), value=value))
         )
 
-    def made(self, aval: Aval, make: Callable[[], Value]) -> Symbol:
+    def lazy_constant(self, aval: Aval, make: Callable[[], Value]) -> Symbol:
         """Add a constant that `make` computes when the plan is compiled."""
         return self._add(Step(None, (), {}, self._checked(aval, "a constant"), value=make))
 
-    def filled(self, value: float, aval: Aval) -> Symbol:
+    def full(self, value: float, aval: Aval) -> Symbol:
         """Return `value` broadcast to the shape of `aval`, in its dtype."""
         number = self.constant(float(value) if aval.dtype == FLOAT64 else np.array(value, aval.dtype))
         return CALLS["broadcast_to"](number, aval.shape) if aval.shape else number
@@ -133,38 +133,38 @@ class Trace:
 
     def inputs(self) -> list[Symbol]:
         """Return all inputs, in the order in which they were added."""
-        return [self.symbol(place) for place, step in enumerate(self.steps) if step.name]
+        return [self.symbol(index) for index, step in enumerate(self.steps) if step.name]
 
-    def symbol(self, place: int) -> Symbol:
-        """Return the symbol of the step at `place`."""
-        return Symbol(self.steps[place].aval, self, place)
+    def symbol(self, index: int) -> Symbol:
+        """Return the symbol of the step at `index`."""
+        return Symbol(self.steps[index].aval, self, index)
 
     def live(self, outputs: Sequence[Symbol], *, is_masked: bool = False) -> list[int]:
-        """Return the places of the steps that `outputs` depend on, in order.
+        """Return the indices of the steps that `outputs` depend on, in order.
 
         is_masked: of two ways to a derivative, follow the one with supports.
         """
         needed = {x.place for x in outputs}
         others = self.alternatives if is_masked else {}
-        for place in range(max(needed, default=-1), -1, -1):
-            if place in needed:
-                needed.update((others[place],) if place in others else self.steps[place].args)
+        for index in range(max(needed, default=-1), -1, -1):
+            if index in needed:
+                needed.update((others[index],) if index in others else self.steps[index].args)
         return sorted(needed)
 
-    def operands(self, place: int, *, is_masked: bool) -> tuple[int, ...]:
-        """Return the places of a step's operands; for an alternative, the place of the plain or the masked way."""
-        return (self.alternatives[place],) if is_masked and place in self.alternatives else self.steps[place].args
+    def operands(self, index: int, *, is_masked: bool) -> tuple[int, ...]:
+        """Return the indices of a step's operands; for an alternative, the index of the plain or the masked way."""
+        return (self.alternatives[index],) if is_masked and index in self.alternatives else self.steps[index].args
 
     def resolved(self, *, is_masked: bool) -> "tuple[Trace, list[int]]":
-        """Return the trace with one way to each derivative, and for each place the place that replaces it."""
+        """Return the trace with one way to each derivative, and for each index the index that replaces it."""
         if not self.alternatives:
             return self, list(range(len(self.steps)))
         found = copy(self)
         found.steps = []
         stands: list[int] = []
-        for place, step in enumerate(self.steps):
-            args = tuple(stands[a] for a in self.operands(place, is_masked=is_masked))
-            stands.append(args[0] if place in self.alternatives else place)
+        for index, step in enumerate(self.steps):
+            args = tuple(stands[a] for a in self.operands(index, is_masked=is_masked))
+            stands.append(args[0] if index in self.alternatives else index)
             found.steps.append(step if args == step.args else replace(step, args=args))
         return found, stands
 
@@ -199,17 +199,17 @@ class Trace:
         found = None if stream else rewritten(self, op, symbols, attrs, out)
         if found is not None:
             return found
-        places = [x.place for x in symbols]
+        indices = [x.place for x in symbols]
         if op.lowering.is_commutative:
-            places.sort()
+            indices.sort()
         # A stream always draws the same values, so equal draws from one stream can be merged.
-        key = (op.name, stream, tuple(places), tuple((k, _attribute_bits(v)) for k, v in attrs.items()))
+        key = (op.name, stream, tuple(indices), tuple((k, _attribute_bits(v)) for k, v in attrs.items()))
         return self._once(key, lambda: self._append(op, symbols, attrs, out, stream))
 
     def _once(self, key: Any, write: Callable[[], Symbol]) -> Symbol:
-        place = self._seen.get(key)
-        if place is not None:
-            return self.symbol(place)
+        index = self._seen.get(key)
+        if index is not None:
+            return self.symbol(index)
         symbol = write()
         self._seen[key] = symbol.place
         return symbol
@@ -320,24 +320,24 @@ def as_graph(
     first = {symbol.place: name for name, symbol in reversed(list(outputs.items()))}
     ids: dict[int, str | Literal] = {}
     nodes = []
-    for place in trace.live(list(outputs.values())):
-        step = trace.steps[place]
+    for index in trace.live(list(outputs.values())):
+        step = trace.steps[index]
         if step.op is None and step.args:
-            ids[place] = ids[step.args[0]]
+            ids[index] = ids[step.args[0]]
         elif step.name:
-            ids[place] = step.name
-        elif step.op is None and place not in first:
-            ids[place] = _literal(step)
+            ids[index] = step.name
+        elif step.op is None and index not in first:
+            ids[index] = _literal(step)
         else:
-            name = first.get(place) or next(numbers)
+            name = first.get(index) or next(numbers)
             args = tuple(ids[a] for a in step.args) if step.op else (_literal(step),)
             attrs = (
                 {a.name: a.parse(step.attrs[a.name], step.operation.name) for a in step.op.attributes}
                 if step.op
                 else {}
             )
-            ids[place] = name
-            nodes.append(Node((name,), step.op, args, attrs, place in first, ()))
+            ids[index] = name
+            nodes.append(Node((name,), step.op, args, attrs, index in first, ()))
     found = {name: str(ids[symbol.place]) for name, symbol in outputs.items()}
     inputs = [Input(s.name, s.aval.shape, s.aval.dtype) for s in trace.steps if s.name and s.name not in bound]
     aliases = {name: i for name, i in found.items() if name != i}

@@ -164,7 +164,7 @@ def _differentiated(setup: CallSetup, backward: Backward, names: Mapping[str, st
 
         start = {i: inputs[i] if setup.is_input(i) else shifts[i] for i in (*chosen.values(), *others)}
         run = ReverseCall(f, (start,), {}, 0, True, "backward")
-        g = along["cotangent"] if along else setup.trace.filled(1.0, setup.aval(of)._replace(weak=None))
+        g = along["cotangent"] if along else setup.trace.full(1.0, setup.aval(of)._replace(weak=None))
         wanted = [*run.xs[: len(dict.fromkeys(chosen.values()))], *nodes.values()]
         found = run.cotangents([(run.y, g)], wanted, through_powers=is_higher or backward.create_graph)
         slopes = iter(found)
@@ -219,7 +219,7 @@ def derivatives(trace: Trace, first: Symbol, x: Symbol, order: int) -> list[Symb
     ones equals the gradient of the sum of the elements.
     """
     found = [first]
-    ones = trace.filled(1.0, x.aval._replace(weak=None))
+    ones = trace.full(1.0, x.aval._replace(weak=None))
     for _ in range(order - 1):
         tangent, has_choices = _pushed(trace, found[-1], x, ones, is_masked=False)
         if has_choices:
@@ -237,7 +237,7 @@ def _pushed(trace: Trace, y: Symbol, x: Symbol, ones: Symbol, *, is_masked: bool
     with np.errstate(all="ignore"):
         tangent = unmasked(forward.parts(replay(trace, y, [x], is_masked=is_masked)(moved))[1])
     has_choices = forward.has_choices or has_alternatives(trace, y)
-    return trace.filled(0.0, y.aval) if tangent is None else tangent, has_choices
+    return trace.full(0.0, y.aval) if tangent is None else tangent, has_choices
 
 
 def _grad_graph(setup: CallSetup, grads: Mapping[str, Symbol], is_masked: bool) -> Graph:

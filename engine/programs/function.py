@@ -69,7 +69,7 @@ class ProgramFunction:
             return f(inputs, *(tree for tree, _ in further))
         axes: dict[str, int | None] = {name: 0 if name in self._call.batched else None for name in inputs}
         if self._call.train and any(node.op is not None and node.op.random for node in self._call.graph.nodes):
-            inputs[_EACH_ROW] = self._trace.filled(1.0, Aval((rows,), FLOAT64))
+            inputs[_EACH_ROW] = self._trace.full(1.0, Aval((rows,), FLOAT64))
             axes[_EACH_ROW] = 0
         in_axes = (axes, *(axis for _, axis in further))
         return vmap(f, in_axes, out_axes)(inputs, *(tree for tree, _ in further))
@@ -79,7 +79,7 @@ class ProgramFunction:
 
         is_apart: make it a step of its own, with respect to which a derivative can be differentiated again.
         """
-        found = self._trace.filled(NO_SHIFT, self.avals[node]._replace(weak=None))
+        found = self._trace.full(NO_SHIFT, self.avals[node]._replace(weak=None))
         return self._trace.cut(found) if is_apart else found
 
 

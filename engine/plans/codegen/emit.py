@@ -15,9 +15,9 @@ from scipy import special
 
 from engine.core import CALLS, FLOAT64, Attributes, Operation, canonical
 from engine.plans.codegen.code import Code, Line
-from engine.plans.codegen.forms import ARRAY, TRUTH, calls_ufunc, forms, on_numbers
 from engine.plans.codegen.fuse import Group
 from engine.plans.codegen.region import Region
+from engine.plans.codegen.representations import ARRAY, TRUTH, calls_ufunc, on_numbers, representations
 from engine.plans.codegen.structure import Structure
 from engine.plans.step import Step
 
@@ -62,12 +62,12 @@ class Emitter:
         self.code = Code()
         self._structure = structure
         self._steps = structure.steps
-        self._forms = forms(structure.steps)
+        self._representations = representations(structure.steps)
         self.is_guarded = is_guarded
         self._buffers = buffers
         self._beginnings: dict[Any, str] = {}
         self.regions: list[str] = []
-        self._inside = _read_inside(structure, self._forms, named)
+        self._inside = _read_inside(structure, self._representations, named)
         self._texts = {n: f"x{k}" for k, n in enumerate(structure.inputs)}
         self._texts |= {n: f"c{k}" for k, n in enumerate(structure.constants)}
 
@@ -99,7 +99,7 @@ class Emitter:
         if step.stream is not None:
             function = self.code.bound(step.operation.name, partial(_drawn, step))
             text = f"{function}(seed, {', '.join(self._array(a) for a in step.args)})"
-        elif on_numbers(step, [self._forms[a] for a in step.args]):
+        elif on_numbers(step, [self._representations[a] for a in step.args]):
             text = self._scalar(step)
             if n in self._inside and len(text) <= _LONGEST_INSIDE:
                 self._texts[n] = f"({text})"
@@ -117,7 +117,7 @@ class Emitter:
     def result(self, n: int) -> str:
         """Return the expression that returns a value: a bool as an array, an int as a float."""
         step = self._steps[n]
-        if self._forms[n] == TRUTH:
+        if self._representations[n] == TRUTH:
             self.code.names["asarray"] = np.asarray
             return f"asarray({self._texts[n]})"
         return self._number(float(step.value)) if type(step.value) is int else self._texts[n]
@@ -149,7 +149,7 @@ class Emitter:
         value = self._steps[n].value
         if type(value) in (int, bool):
             return self._number(float(value))
-        return f"float({self._texts[n]})" if self._forms[n] == TRUTH else self._texts[n]
+        return f"float({self._texts[n]})" if self._representations[n] == TRUTH else self._texts[n]
 
     def _ufunc(self, step: Step, buffer: str | None) -> str:
         ufunc: Any = step.lowering.ufunc
@@ -178,7 +178,7 @@ class Emitter:
         if op.lowering.begin is not None:
             args = [self._begun(step, args, lines)]
             function = self.code.bound(op.name, op.lowering.finish)
-        elif op.lowering.emit is not None and all(self._forms[a] == ARRAY for a in step.args):
+        elif op.lowering.emit is not None and all(self._representations[a] == ARRAY for a in step.args):
             function = self.code.bound(
                 op.name, op.lowering.emit(*(self._steps[a].aval for a in step.args), **step.attrs)
             )
@@ -198,10 +198,10 @@ class Emitter:
     def _array(self, n: int) -> str:
         """Return the text of an operand for NumPy: a scalar that is not weak is converted, to keep its dtype."""
         step, text = self._steps[n], self._texts[n]
-        if step.aval.weak is not None or self._forms[n] == ARRAY:
+        if step.aval.weak is not None or self._representations[n] == ARRAY:
             return text
-        name = "asarray" if self._forms[n] == TRUTH else "float64"
-        self.code.names[name] = np.asarray if self._forms[n] == TRUTH else np.float64
+        name = "asarray" if self._representations[n] == TRUTH else "float64"
+        self.code.names[name] = np.asarray if self._representations[n] == TRUTH else np.float64
         return f"{name}({text})"
 
 
@@ -211,7 +211,7 @@ def _of_floats(op: Operation, attrs: Attributes, *xs: float) -> Any:
 
 
 def _drawn(step: Step, seed: int, *xs: Any) -> Any:
-    """Draw the random values of an operation from the stream of its place, and of each row of a batch."""
+    """Draw the random values of an operation from the stream of its node, and of each row of a batch."""
     op, attrs, stream = step.operation, step.attrs, step.stream
     assert stream is not None
     if stream.rows is None:

@@ -17,9 +17,9 @@ from engine.core import LONG, Aval, InvalidValueError, Value
 from engine.plans.codegen.buffers import Buffers, Order, last_reads
 from engine.plans.codegen.code import INDENT, Code, Line
 from engine.plans.codegen.emit import Emitter
-from engine.plans.codegen.forms import FLOAT, forms, is_scalar
 from engine.plans.codegen.fuse import Group, fused
 from engine.plans.codegen.products import with_products_joined
+from engine.plans.codegen.representations import FLOAT, is_scalar, representations
 from engine.plans.codegen.split import MOST_LINES, in_pieces
 from engine.plans.codegen.structure import Structure
 
@@ -65,7 +65,7 @@ class Kernel:
         self._structure = structure = with_products_joined(structure)
         self._carried = carried
         self._threads = threads
-        found = forms(structure.steps)
+        found = representations(structure.steps)
         self.is_scalar = not structure.constants and is_scalar(structure.steps)
         self.is_random = any(step.stream for step in structure.steps)
         self.arrays = [k for k, n in enumerate(structure.outputs[: structure.count]) if found[n] != FLOAT]
@@ -103,7 +103,7 @@ class Kernel:
         parameters = [f"x{k}" for k in range(len(structure.inputs))]
         parameters += [f"c{k}" for k in range(len(structure.constants))]
         parameters += ["seed"] * self.is_random + ["steps"] * bool(self._carried)
-        parameters += [f"b{k}" for k in range(len(buffers.forms))]
+        parameters += [f"b{k}" for k in range(len(buffers.avals))]
         code.add(f"def plan({', '.join(parameters)}):")
         body = self._loop(emitter) if self._carried else [*self._straight(emitter), *self._watching(emitter)]
         if body and not self.is_scalar:
@@ -120,9 +120,9 @@ class Kernel:
     def _straight(self, emitter: Emitter) -> list[Line]:
         done = self._forgotten()
         lines = []
-        for place, item in enumerate(self._order):
+        for position, item in enumerate(self._order):
             lines += emitter.emit(item)
-            for n in done.get(place, ()):
+            for n in done.get(position, ()):
                 lines += emitter.forget(n)
         if len(lines) > MOST_LINES:
             results = ", ".join(emitter.result(n) for n in self._structure.outputs)
@@ -184,13 +184,13 @@ class Kernel:
         return before, inside
 
     def _forgotten(self) -> dict[int, list[int]]:
-        """Return the large values without a buffer to delete, by the last place in the order that reads them."""
+        """Return the large values without a buffer to delete, by the last position in the order that reads them."""
         steps, ends = self._structure.steps, last_reads(self._structure, self._order, self._loop_begins)
         found: dict[int, list[int]] = {}
-        for place, item in enumerate(self._order):
+        for position, item in enumerate(self._order):
             for n in item.results if isinstance(item, Group) else (item,):
                 is_own = steps[n].op is not None and n not in self._buffers.names
-                if is_own and steps[n].aval.nbytes >= _SMALLEST_FORGOTTEN and place < ends[n] < len(self._order):
+                if is_own and steps[n].aval.nbytes >= _SMALLEST_FORGOTTEN and position < ends[n] < len(self._order):
                     found.setdefault(ends[n], []).append(n)
         return found
 

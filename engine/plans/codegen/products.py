@@ -140,9 +140,9 @@ class _Joining:
         self._room -= nbytes if chunks and len(chunks[-1]) > 1 else 0
         return chunks
 
-    def _size(self, places: Iterable[int]) -> int:
+    def _size(self, numbers: Iterable[int]) -> int:
         """Return the number of elements of some matrices."""
-        return sum(self._steps[a].aval.size for a in places)
+        return sum(self._steps[a].aval.size for a in numbers)
 
     def _joined(self, products: Sequence[int]) -> int:
         """Return the product of concatenated operands that equals the sum of `products`."""

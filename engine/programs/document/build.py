@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from engine.core import ArityError, CycleError, Faults, InvalidValueError, UnknownNameError, nearest
-from engine.graph import Graph, cycle_text, cycles, in_order, quoted
+from engine.graph import Graph, cycle_text, cycles, quoted, topological_order
 from engine.programs.builder import MAX_CHAIN, MAX_DEPTH, Draft, GraphBuilder, Ref, Site, fold
 from engine.programs.declarations import declare
 from engine.programs.literals import described
@@ -279,7 +279,7 @@ class _Reader:
             for x in (x for draft in group for x in draft.args if isinstance(x, Ref) and x.draft):
                 if place[id(x.draft)] != i or x.draft is group[-1]:
                     reads[i].add(place[id(x.draft)])
-        order, stuck = in_order(reads)
+        order, stuck = topological_order(reads)
         self.builder.drafts = [draft for i in order for draft in self.groups[i]]
         names: dict[int, str] = {}
         for name, ref in self.names.items():
