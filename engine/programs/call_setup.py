@@ -295,7 +295,7 @@ class CallSetup:
         check_cost(plan.cost, self.call.limits, who)
         # Several names of one value cost nothing in the plan, but count in the answer.
         check_limit("elements", sum(step.aval.size for step in steps), self.call.limits.max_elements, "the answer")
-        made: Any = partial(_filled, _form(answer)) if result is None else result
+        made: Any = partial(_with_leaves, _without_leaves(answer)) if result is None else result
         return CheckedProgram(self.call, Executable.of(plan, self.call, made, self._along))
 
     def symbol(self, leaf: Any) -> Symbol:
@@ -303,10 +303,10 @@ class CallSetup:
         return leaf if isinstance(leaf, Symbol) else self.trace.constant(leaf)
 
 
-def _form(tree: Any) -> Any:
+def _without_leaves(tree: Any) -> Any:
     """Return containers without their leaves, which would keep the trace alive."""
-    return {name: _form(x) for name, x in tree.items()} if isinstance(tree, dict) else ...
+    return {name: _without_leaves(x) for name, x in tree.items()} if isinstance(tree, dict) else ...
 
 
-def _filled(form: Any, values: Iterable[Value]) -> Any:
-    return trees.filled(form, iter(values))
+def _with_leaves(containers: Any, values: Iterable[Value]) -> Any:
+    return trees.filled(containers, iter(values))
