@@ -8,12 +8,11 @@ vector 1, 2, 3, ... shows which.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from engine.core import FLOAT64, Array, Attributes, Operation, Shape, fitted
+from engine.core import FLOAT64, Array, Attributes, Operation, Shape, Value, fitted
 
 Ints = npt.NDArray[np.int64]
 Floats = Array
@@ -37,7 +36,7 @@ class Links:
     targets: Ints | None = None
 
 
-def links(op: Operation, moved: Sequence[int], xs: Sequence[Any], attrs: Attributes, out: Shape) -> Links | None:
+def links(op: Operation, moved: Sequence[int], xs: Sequence[Value], attrs: Attributes, out: Shape) -> Links | None:
     """Return the links from some operands to the result; None if they could not be determined.
 
     Args:
@@ -62,7 +61,7 @@ def links(op: Operation, moved: Sequence[int], xs: Sequence[Any], attrs: Attribu
 
 
 def _result(
-    op: Operation, moved: Sequence[int], sizes: Sequence[int], xs: Sequence[Any], attrs: Attributes, v: Floats
+    op: Operation, moved: Sequence[int], sizes: Sequence[int], xs: Sequence[Value], attrs: Attributes, v: Floats
 ) -> Floats:
     """Return the result, flattened, for the moved operands with the elements of `v` and all others as given."""
     full = list(xs)
@@ -73,7 +72,7 @@ def _result(
     return np.ravel(op.forward(*full, **attrs))
 
 
-def _cotangent(op: Operation, i: int, xs: Sequence[Any], attrs: Attributes, y: Any, g: Floats) -> Floats:
+def _cotangent(op: Operation, i: int, xs: Sequence[Value], attrs: Attributes, y: Value, g: Floats) -> Floats:
     """Return the cotangent of operand `i`, flattened, for the cotangent `g` of the result."""
     return np.ravel(fitted(op.cotangent(i, g.reshape(np.shape(y)), y, xs, attrs), xs[i]))
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
 from operator import attrgetter
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -197,7 +197,7 @@ class Plans:
         )
 
 
-def _result(value: Any) -> Value:
+def _result(value: Value) -> Value:
     """Return a value for the caller, an array as a read-only view: it may share memory with another value."""
     value = canonical(value)
     if type(value) is np.ndarray:

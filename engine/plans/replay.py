@@ -1,20 +1,19 @@
 """Replay: run part of a trace again, as a function of some of its values."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
-from engine.core import Symbol, operand
+from engine.core import Symbol, Value, operand
 from engine.plans.trace import Trace
 
 
-def replay(trace: Trace, y: Symbol, xs: Sequence[Symbol], *, is_masked: bool = False) -> Callable[..., Any]:
+def replay(trace: Trace, y: Symbol, xs: Sequence[Symbol], *, is_masked: bool = False) -> Callable[..., Value]:
     """Return the function from `xs` to `y`: it runs the steps that depend on `xs` again, and reads all others.
 
     is_masked: of two ways to a derivative, run the one with supports.
     """
 
-    def f(*values: Any) -> Any:
-        found: dict[int, Any] = {x.place: value for x, value in zip(xs, values, strict=True)}
+    def f(*values: Value) -> Value:
+        found: dict[int, Value] = {x.place: value for x, value in zip(xs, values, strict=True)}
         for index in trace.live([y], is_masked=is_masked):
             args = trace.operands(index, is_masked=is_masked)
             if index in found or found.keys().isdisjoint(args):

@@ -6,11 +6,10 @@ a result changes.
 """
 
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 
-from engine.core import CALLS, FLOAT64, Shape, Symbol
+from engine.core import CALLS, FLOAT64, Attributes, Shape, Symbol
 from engine.plans.step import Step, Steps
 
 #: The most updates that are concatenated; bounds the search for each sum.
@@ -47,7 +46,7 @@ def _updated(trace: Steps, x: Symbol) -> int | None:
     return None if zeros is None else updates.aval.size
 
 
-def _slice_of_zeros(trace: Steps, x: Symbol) -> tuple[Symbol | None, Symbol, dict[str, Any]]:
+def _slice_of_zeros(trace: Steps, x: Symbol) -> tuple[Symbol | None, Symbol, Attributes]:
     """Return zeros, updates and attributes of `slice_add(zeros, updates)`; for any other step the zeros are None.
 
     The zeros are 0.0, not -0.0: a sum of 0.0 and anything is never -0.0.

@@ -10,7 +10,6 @@ What color is your Jacobian? (2005).
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -152,7 +151,7 @@ def _is_dense(bits: Bits) -> bool:
     return len(bits) > 0 and 2 * int(np.bitwise_count(bits[0]).sum()) > bits.shape[1] * _WORD_BITS
 
 
-def _either(bits: Any) -> Bits:
+def _either(bits: Sequence[Bits] | Bits) -> Bits:
     """Return the bitwise or of several arrays of bits."""
     found: Bits = np.bitwise_or.reduce(bits, axis=0)
     return found

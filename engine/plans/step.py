@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
@@ -44,7 +44,7 @@ class Step:
     args: tuple[int, ...]
     attrs: Attributes
     aval: Aval
-    value: Any = None
+    value: Value = None
     name: str = ""
     stream: Stream | None = None
 

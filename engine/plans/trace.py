@@ -2,7 +2,7 @@
 
 import math
 import struct
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import replace
@@ -72,11 +72,11 @@ class Trace:
         self.updated: dict[int, int] = {}
         #: Places, not symbols: a symbol refers to the trace, and the cycle would keep its constants until the next
         #: garbage collection.
-        self._seen: dict[Any, int] = {}
+        self._seen: dict[Hashable, int] = {}
         #: Writeable arrays by id, each with its frozen copy.
         self._copies: dict[int, tuple[Value, Value]] = {}
         self._takes_foreign = takes_foreign
-        self._held: list[Any] = []
+        self._held: list[Variable | Tracer] = []
 
     def input(self, name: str, aval: Aval) -> Symbol:
         """Add an input; its value is given when the trace is run.
@@ -112,7 +112,7 @@ class Trace:
         """Add an identity step that is never merged, so that a value can be differentiated with respect to."""
         return self._add(Step(None, (symbol.place,), {}, symbol.aval._replace(weak=None)))
 
-    def alternative(self, plain: Any, masked: Any) -> Symbol:
+    def alternative(self, plain: Value, masked: Value) -> Symbol:
         """Record two ways to one derivative: `plain`, and `masked` with supports for when `plain` is not finite."""
         one, other = (x if isinstance(x, Symbol) else self.constant(as_raw(x)) for x in (plain, masked))
         if one.place == other.place:
@@ -168,12 +168,12 @@ class Trace:
             found.steps.append(step if args == step.args else replace(step, args=args))
         return found, stands
 
-    def known(self, symbol: Symbol) -> Any:
+    def known(self, symbol: Symbol) -> Value:
         """Return the value of a constant; None for any other step, and for a constant not made yet."""
         step = self.steps[symbol.place]
         return None if step.op is not None or callable(step.value) else step.value
 
-    def record(self, op: Operation, args: tuple[Any, ...], attrs: Attributes, **extra: Any) -> Symbol:
+    def record(self, op: Operation, args: tuple[Value, ...], attrs: Attributes, **extra: Any) -> Symbol:
         """Return the step of an operation: an equal earlier step, a folded constant, a simpler step, or a new one.
 
         Raises:
@@ -206,7 +206,7 @@ class Trace:
         key = (op.name, stream, tuple(indices), tuple((k, _attribute_bits(v)) for k, v in attrs.items()))
         return self._once(key, lambda: self._append(op, symbols, attrs, out, stream))
 
-    def _once(self, key: Any, write: Callable[[], Symbol]) -> Symbol:
+    def _once(self, key: Hashable, write: Callable[[], Symbol]) -> Symbol:
         index = self._seen.get(key)
         if index is not None:
             return self.symbol(index)
@@ -214,7 +214,7 @@ class Trace:
         self._seen[key] = symbol.place
         return symbol
 
-    def _operand(self, op: Operation, x: Any) -> Symbol:
+    def _operand(self, op: Operation, x: Value) -> Symbol:
         if type(x) is Symbol and x.recorder is self and not (x.aval.weak is int and op.kind not in PROMOTING):
             return x
         x = operand(op, x)
@@ -232,7 +232,7 @@ class Trace:
             x = float(x)
         return self.constant(float(x) if type(x) is np.float64 else x, is_weak=type(x) in (float, int, bool))
 
-    def _foreign(self, x: Any) -> Symbol:
+    def _foreign(self, x: Value) -> Symbol:
         """Return the input that represents a variable or a value of another tracer; constants stay constants."""
         if type(x) is Symbol and x.recorder is self:
             return x
@@ -252,7 +252,9 @@ class Trace:
             self._copies[id(x)] = x, copy
         return copy
 
-    def _folded(self, op: Operation, symbols: list[Symbol], values: list[Any], attrs: Attributes, out: Aval) -> Symbol:
+    def _folded(
+        self, op: Operation, symbols: list[Symbol], values: list[Value], attrs: Attributes, out: Aval
+    ) -> Symbol:
         given = [
             np.float64(v) if type(v) is float and x.aval.weak is None else v
             for x, v in zip(symbols, values, strict=True)
@@ -280,13 +282,13 @@ class Trace:
         return aval
 
 
-def _stream(rng: Any) -> Stream:
+def _stream(rng: object) -> Stream:
     if not isinstance(rng, Stream):
         raise NotSupportedError("a function that is traced draws no random numbers; draw them before, as an argument")
     return rng
 
 
-def _bits(value: Any, aval: Aval) -> Any:
+def _bits(value: Value, aval: Aval) -> Hashable:
     """Return the key of a constant: its bits, because 0.0 == -0.0, 1 == True and NaN != NaN."""
     if isinstance(value, np.ndarray):
         small = value.size <= _LARGEST_FOLDED
@@ -294,7 +296,7 @@ def _bits(value: Any, aval: Aval) -> Any:
     return (aval.weak, type(value), struct.pack("<d", value) if type(value) is float else value)
 
 
-def _attribute_bits(value: Any) -> Any:
+def _attribute_bits(value: object) -> Hashable:
     if isinstance(value, tuple):
         return tuple(map(_attribute_bits, value))
     return (type(value), struct.pack("<d", value) if type(value) is float else value)

@@ -17,6 +17,7 @@ from engine.core import (
     Operation,
     Shape,
     ShapeMismatchError,
+    Value,
     aval,
     ex,
     flat_view,
@@ -51,7 +52,7 @@ def _sliced(x: Array, index: Index) -> Array:
     return _at(index)(np.asarray(x))
 
 
-def _at(index: Index) -> Callable[[Any], Any]:
+def _at(index: Index) -> Callable[[Array], Array]:
     """Return a function that indexes arrays; for a single list it uses `take`, which is twice as fast in C order."""
     found = operator.itemgetter(_numpy_index(index))
     if len(index) != 1 or not _has_lists(index):
@@ -127,14 +128,16 @@ def _split_lists(shape: Shape, index: Index) -> int:
     return len(np.broadcast_shapes(*map(np.shape, lists))) if lists and places[-1] - places[0] >= len(places) else 0
 
 
-def _slice_rows(op: Operation, rows: int, xs: Sequence[Operand], batched: Any, attrs: Attributes) -> Operand:
+def _slice_rows(op: Operation, rows: int, xs: Sequence[Operand], batched: Sequence[bool], attrs: Attributes) -> Operand:
     shape = shape_of(xs[0])[1:]
     y = slice(xs[0], (("slice", None, None, None), *_expanded(shape, attrs["index"])))
     first = _split_lists(shape, attrs["index"])
     return permuted(y, (first, *range(first), *range(first + 1, len(shape_of(y))))) if first else y
 
 
-def _slice_add_rows(op: Operation, rows: int, xs: Sequence[Operand], batched: Any, attrs: Attributes) -> Operand:
+def _slice_add_rows(
+    op: Operation, rows: int, xs: Sequence[Operand], batched: Sequence[bool], attrs: Attributes
+) -> Operand:
     x, updates = (v if b else repeated(v, rows) for v, b in zip(xs, batched, strict=True))
     shape = shape_of(x)[1:]
     updates = raised(updates, len(_index_shape(shape, attrs["index"])))
@@ -173,12 +176,12 @@ def _has_lists(index: Index) -> bool:
     return any(isinstance(item, tuple) and item[0] == "ints" for item in index)
 
 
-def _emitted_slice_add(x: Aval, updates: Aval, index: Index) -> Callable[..., Any]:
+def _emitted_slice_add(x: Aval, updates: Aval, index: Index) -> Callable[..., Array]:
     has_lists = _has_lists(index)
     place = _numpy_index(index if has_lists or Ellipsis in index else (*index, Ellipsis))
     dtype = promote((x, updates))
 
-    def add(x: Array, updates: Any, out: Any = None) -> Array:
+    def add(x: Array, updates: Value, out: Array | None = None) -> Array:
         if out is None:
             out = np.array(x, dtype=dtype, order="C")
         elif out is not x:
@@ -194,7 +197,7 @@ def _emitted_slice_add(x: Aval, updates: Aval, index: Index) -> Callable[..., An
     return add
 
 
-def add_at(y: Array, places: Any, updates: Any) -> None:
+def add_at(y: Array, places: Array, updates: Value) -> None:
     """Add updates at flat places of an array in C order; NumPy's add.at on several axes is slow, beyond 32 unsafe.
 
     Raises:

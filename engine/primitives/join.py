@@ -2,7 +2,6 @@
 
 import math
 from functools import partial
-from typing import Any
 
 import numpy as np
 
@@ -21,7 +20,7 @@ from engine.core import (
     shape_of,
 )
 from engine.primitives.index import slice as slice_
-from engine.primitives.shape import broadcast_to, no_flops, reshape, unsqueeze
+from engine.primitives.shape import Axes, broadcast_to, no_flops, reshape, unsqueeze
 from engine.rows import OVER_AXES, composite, normalize_axes, normalize_axis, primitive, promote
 
 
@@ -36,11 +35,11 @@ def _concat_aval(*xs: Aval, axis: int) -> Aval:
     return Aval((*first[:a], sum(x.shape[a] for x in xs), *first[a + 1 :]), promote(xs))
 
 
-def _concat_vjp(g: Operand, y: Operand, *xs: Operand, axis: int) -> Any:
+def _concat_vjp(g: Operand, y: Operand, *xs: Operand, axis: int) -> tuple[Operand, ...]:
     return split(g, [shape_of(x)[axis] for x in xs], axis=axis)
 
 
-def _concat(*xs: Any, axis: int, out: Array | None = None) -> Array:
+def _concat(*xs: Array, axis: int, out: Array | None = None) -> Array:
     """Concatenate in C order; by default NumPy follows the layout of the operands."""
     return np.ascontiguousarray(np.concatenate(xs, axis=axis, out=out))
 
@@ -82,7 +81,7 @@ stack = composite(
 )
 
 
-def _split(x: Operand, sizes: Any, axis: int) -> tuple[Any, ...]:
+def _split(x: Operand, sizes: tuple[int, ...] | int, axis: int) -> tuple[Operand, ...]:
     shape = shape_of(x)
     a = normalize_axis("split", axis, len(shape))
     if isinstance(sizes, int):
@@ -138,7 +137,7 @@ repeat = composite(
 )
 
 
-def _tile(x: Operand, reps: Any) -> Operand:
+def _tile(x: Operand, reps: tuple[int, ...] | int) -> Operand:
     reps = (reps,) if isinstance(reps, int) else reps
     if any(r < 0 for r in reps):
         raise BadAttributeError(f"tile: reps {list(reps)} has a negative number")
@@ -161,7 +160,7 @@ tile = composite(
 )
 
 
-def _flip(x: Operand, axes: Any) -> Operand:
+def _flip(x: Operand, axes: Axes) -> Operand:
     over = normalize_axes("flip", axes, len(shape_of(x)))
     if not over:
         return reshape(x, shape_of(x))
@@ -178,7 +177,7 @@ flip = composite(
 )
 
 
-def _roll(x: Operand, shift: Any, axes: Any) -> Operand:
+def _roll(x: Operand, shift: tuple[int, ...] | int, axes: Axes) -> Operand:
     shape = shape_of(x)
     if axes is None:
         flat = reshape(x, (math.prod(shape),))

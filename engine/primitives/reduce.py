@@ -3,7 +3,6 @@
 import math
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 import numpy as np
 
@@ -32,7 +31,7 @@ from engine.primitives.index import slice as slice_
 from engine.primitives.join import concat, flip
 from engine.primitives.math import exp
 from engine.primitives.radial import direction, radial
-from engine.primitives.shape import broadcast_to, reshape, transpose
+from engine.primitives.shape import Axes, broadcast_to, reshape, transpose
 from engine.rows import (
     KEEPDIMS,
     OVER_AXES,
@@ -51,7 +50,7 @@ from engine.rows import (
 from engine.tracers import flattened, leading
 
 
-def _spread(g: Operand, x: Operand, axes: Any) -> Operand:
+def _spread(g: Operand, x: Operand, axes: Axes) -> Operand:
     """Broadcast the cotangent of a reduction along the reduced axes."""
     shape = shape_of(x)
     return broadcast_to(reshape(g, kept_shape(x, axes)), shape) if shape else g
@@ -68,13 +67,13 @@ sum = reduction(
 )
 
 
-def _count(name: str, x: Operand, axes: Any) -> int:
+def _count(name: str, x: Operand, axes: Axes) -> int:
     shape = shape_of(x)
     return math.prod(shape[a] for a in normalize_axes(name, axes, len(shape)))
 
 
-def _mean(x: Array, axes: Any, keepdims: bool) -> Array:
-    total: Any = np.sum(x, axis=axes, keepdims=keepdims)
+def _mean(x: Array, axes: Axes, keepdims: bool) -> Array:
+    total: Array = np.sum(x, axis=axes, keepdims=keepdims)
     n = _count("mean", x, axes)
     return np.true_divide(total, n) if n else np.full(np.shape(total), np.nan, floating(x.dtype))
 
@@ -89,7 +88,7 @@ mean = reduction(
 )
 
 
-def _variance(x: Operand, axes: Any, keepdims: bool, correction: int) -> Operand:
+def _variance(x: Operand, axes: Axes, keepdims: bool, correction: int) -> Operand:
     n = _count("variance", x, axes) - correction
     return div(
         sum(square(x - mean(x, axes=axes, keepdims=True)), axes=axes, keepdims=keepdims), float(n if n > 0 else 0)
@@ -110,7 +109,7 @@ variance = composite(
 )
 
 
-def _extreme_vjp(is_beside: Any, g: Operand, y: Operand, x: Operand, axes: Any, keepdims: bool) -> Operand:
+def _extreme_vjp(is_beside: Row, g: Operand, y: Operand, x: Operand, axes: Axes, keepdims: bool) -> Operand:
     """Return the vjp of max or min: g is split evenly over ties; NaN if an element is NaN.
 
     is_beside: (x, y) -> mask of the elements that are not the extreme.
@@ -141,7 +140,7 @@ min = reduction(
 )
 
 
-def _prod(x: Operand, axes: Any, keepdims: bool) -> Operand:
+def _prod(x: Operand, axes: Axes, keepdims: bool) -> Operand:
     """Multiply halves pairwise: the gradient needs no division, so derivatives of any order are exact at zeros."""
     shape = shape_of(x)
     over = normalize_axes("prod", axes, len(shape))
@@ -185,7 +184,7 @@ prod = composite(
 _APART = 1.25
 
 
-def log_total(exps: Any, total: Any, axes: Any) -> Array:
+def log_total(exps: Array, total: Array, axes: Axes) -> Array:
     """Return the logarithm of a sum of numbers whose maximum is 1, accurate even if the others are tiny.
 
     exps: the numbers. total: their sum over `axes`, with keepdims.
@@ -198,7 +197,7 @@ def log_total(exps: Any, total: Any, axes: Any) -> Array:
     return y
 
 
-def _logsumexp(x: Array, axes: Any, keepdims: bool) -> Array:
+def _logsumexp(x: Array, axes: Axes, keepdims: bool) -> Array:
     top = np.max(x, axis=axes, keepdims=True, initial=-np.inf)
     top = np.where(np.isfinite(top), top, 0.0)
     exps = np.exp(x - top)
@@ -206,7 +205,7 @@ def _logsumexp(x: Array, axes: Any, keepdims: bool) -> Array:
     return y if keepdims else np.squeeze(y, axis=axes if axes is not None else tuple(range(np.ndim(x))))
 
 
-def _logsumexp_vjp(g: Operand, y: Operand, x: Operand, axes: Any, keepdims: bool) -> Operand:
+def _logsumexp_vjp(g: Operand, y: Operand, x: Operand, axes: Axes, keepdims: bool) -> Operand:
     y = _spread(y, x, axes)
     return _spread(g, x, axes) * exp(x - where(equal(y, -np.inf), 0.0, y))
 
@@ -222,7 +221,7 @@ logsumexp = reduction(
 )
 
 
-def _norm(x: Operand, ord: Any, axes: Any, keepdims: bool) -> Operand:
+def _norm(x: Operand, ord: float | None, axes: Axes, keepdims: bool) -> Operand:
     shape = shape_of(x)
     over = normalize_axes("norm", axes, len(shape))
     if ord is not None and len(over) > 1:
@@ -236,7 +235,7 @@ def _norm(x: Operand, ord: Any, axes: Any, keepdims: bool) -> Operand:
     return _euclidean_norm(x, axes=axes, keepdims=keepdims)
 
 
-def _euclidean(x: Array, axes: Any, keepdims: bool) -> Array:
+def _euclidean(x: Array, axes: Axes, keepdims: bool) -> Array:
     """Compute the Euclidean norm of elements scaled by the largest, so that squares neither overflow nor underflow."""
     size = np.absolute(x)
     top = np.max(size, axis=axes, keepdims=True, initial=0.0)
@@ -245,16 +244,16 @@ def _euclidean(x: Array, axes: Any, keepdims: bool) -> Array:
     return y if keepdims else np.squeeze(y, axis=axes if axes is not None else tuple(range(np.ndim(x))))
 
 
-def _euclidean_vjp(g: Operand, y: Operand, x: Operand, axes: Any, keepdims: bool) -> Operand:
+def _euclidean_vjp(g: Operand, y: Operand, x: Operand, axes: Axes, keepdims: bool) -> Operand:
     kept = kept_shape(x, axes)
     return reshape(g, kept) * direction(x, reshape(y, kept))
 
 
-def _euclidean_power_vjp(g: Operand, c: float, p: float, x: Operand, axes: Any, keepdims: bool) -> Operand:
+def _euclidean_power_vjp(g: Operand, c: float, p: float, x: Operand, axes: Axes, keepdims: bool) -> Operand:
     def length(x: Operand) -> Operand:
         return _euclidean_norm(x, axes=axes, keepdims=True)
 
-    def total(f: Any, x: Operand) -> Operand:
+    def total(f: Row, x: Operand) -> Operand:
         return sum(f(x), axes=axes, keepdims=True)
 
     return reshape(g, kept_shape(x, axes)) * (c * radial(p - 2, length, total, x))
@@ -273,7 +272,7 @@ _euclidean_norm: Row = reduction(
 )
 
 
-def _std(x: Operand, axes: Any, keepdims: bool, correction: int) -> Operand:
+def _std(x: Operand, axes: Axes, keepdims: bool, correction: int) -> Operand:
     n = _count("std", x, axes) - correction
     length = _euclidean_norm(x - mean(x, axes=axes, keepdims=True), axes=axes, keepdims=keepdims)
     return div(length, math.sqrt(n) if n > 0 else 0.0)
@@ -307,7 +306,7 @@ def _place_aval(name: str, x: Aval, axis: int | None, keepdims: bool) -> Aval:
     return Aval(reduced_shape(x.shape, over, keepdims), INT64)
 
 
-def _place_rows(op: Operation, rows: int, xs: Sequence[Operand], batched: Any, attrs: Attributes) -> Operand:
+def _place_rows(op: Operation, rows: int, xs: Sequence[Operand], batched: Sequence[bool], attrs: Attributes) -> Operand:
     if attrs["axis"] is not None:
         return leading(op, rows, xs, batched, attrs)
     place = op.run((flattened(xs[0], rows),), {**attrs, "axis": 1})

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, TypedDict, Unpack
+from typing import TypedDict, Unpack
 
 from engine.core import (
     Faults,
@@ -67,7 +67,7 @@ class ProgramCall:
         """Return `names` with those of the inputs."""
         return {i.name: i.name for i in self.graph.inputs} | self.names
 
-    def mode(self) -> AbstractContextManager[Any]:
+    def mode(self) -> AbstractContextManager[object]:
         """Return a context in which random operations are active or not, by `train`."""
         return nullcontext() if self.train else test_mode()
 

@@ -55,17 +55,17 @@ class CallSetup:
             self._function = ProgramFunction(self.call, self.trace)
         return self._function
 
-    def values(self) -> dict[str, Any]:
+    def values(self) -> dict[str, Value]:
         """Return the values of all inputs and nodes on the trace, with the axis of rows."""
-        found: dict[str, Any] = self.function.over_rows(self.function)
+        found: dict[str, Value] = self.function.over_rows(self.function)
         return found
 
-    def at(self, inputs: Mapping[str, Any], moved: Mapping[str, Any]) -> dict[str, Any]:
+    def at(self, inputs: Mapping[str, Value], moved: Mapping[str, Value]) -> dict[str, Value]:
         """Return the values of all inputs and nodes for one row; `moved` replaces inputs and shifts nodes."""
         others = {i: x for i, x in moved.items() if self.is_input(i)}
         return self.function({**inputs, **others}, {i: x for i, x in moved.items() if i not in others})
 
-    def start(self, inputs: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    def start(self, inputs: Mapping[str, Value], names: Iterable[str]) -> dict[str, Value]:
         """Return the point of differentiation: the values of inputs, and zero shifts of nodes."""
         return {i: inputs[i] if self.is_input(i) else self.function.shift(i) for i in names}
 
@@ -298,7 +298,7 @@ class CallSetup:
         made: Any = partial(_with_leaves, _without_leaves(answer)) if result is None else result
         return CheckedProgram(self.call, Executable.of(plan, self.call, made, self._along))
 
-    def symbol(self, leaf: Any) -> Symbol:
+    def symbol(self, leaf: Value) -> Symbol:
         """Return a value of an answer as a step of the trace."""
         return leaf if isinstance(leaf, Symbol) else self.trace.constant(leaf)
 

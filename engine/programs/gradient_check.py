@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Unpack
+from typing import Unpack
 
 import numpy as np
 
@@ -158,20 +158,20 @@ def _plans(
     def given(name: str, value: Value) -> Symbol:
         return trace.input(name, aval(value)._replace(weak=None))
 
-    def results(moved: Mapping[str, Any], names: Sequence[str]) -> list[Any]:
+    def results(moved: Mapping[str, Value], names: Sequence[str]) -> list[Value]:
         inputs = function.inputs | {i: x for i, x in moved.items() if i in function.inputs}
         shifts = {i: x for i, x in moved.items() if i not in inputs}
 
-        def row(inputs: Mapping[str, Any], shifts: Mapping[str, Any]) -> list[Any]:
+        def row(inputs: Mapping[str, Value], shifts: Mapping[str, Value]) -> list[Value]:
             found = function(inputs, shifts)
             return [found[i] for i in names]
 
-        found: list[Any] = function.over_rows(row, (shifts, 0), inputs=inputs)
+        found: list[Value] = function.over_rows(row, (shifts, 0), inputs=inputs)
         return found
 
-    def gradients(moved: Mapping[str, Any]) -> list[Any]:
+    def gradients(moved: Mapping[str, Value]) -> list[Value]:
         _, pullback = vjp(lambda moved: results(moved, smooth), moved)
-        found: list[Any] = list(pullback(seeds)[0].values())
+        found: list[Value] = list(pullback(seeds)[0].values())
         return found
 
     seeds = [given(f"weight {k}", w) for k, w in enumerate(weights)]

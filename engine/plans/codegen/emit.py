@@ -6,14 +6,14 @@ buffers `b0, ...`; numbers are written as Python prints them, and all other obje
 
 import math
 from collections import Counter
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Hashable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
 from scipy import special
 
-from engine.core import CALLS, FLOAT64, Attributes, Operation, canonical
+from engine.core import CALLS, FLOAT64, Attributes, Operation, Value, canonical
 from engine.plans.codegen.code import Code, Line
 from engine.plans.codegen.fuse import Group
 from engine.plans.codegen.region import Region
@@ -65,7 +65,7 @@ class Emitter:
         self._representations = representations(structure.steps)
         self.is_guarded = is_guarded
         self._buffers = buffers
-        self._beginnings: dict[Any, str] = {}
+        self._beginnings: dict[Hashable, str] = {}
         self.regions: list[str] = []
         self._inside = _read_inside(structure, self._representations, named)
         self._texts = {n: f"x{k}" for k, n in enumerate(structure.inputs)}
@@ -205,12 +205,12 @@ class Emitter:
         return f"{name}({text})"
 
 
-def _of_floats(op: Operation, attrs: Attributes, *xs: float) -> Any:
+def _of_floats(op: Operation, attrs: Attributes, *xs: float) -> Value:
     """Run an operation that has no `Lowering.scalar`, or has attributes, on floats."""
     return canonical(op.forward(*map(np.asarray, xs), **attrs))
 
 
-def _drawn(step: Step, seed: int, *xs: Any) -> Any:
+def _drawn(step: Step, seed: int, *xs: Value) -> Value:
     """Draw the random values of an operation from the stream of its node, and of each row of a batch."""
     op, attrs, stream = step.operation, step.attrs, step.stream
     assert stream is not None

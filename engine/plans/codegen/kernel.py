@@ -8,12 +8,11 @@ which write into buffers that the kernel keeps from one call to the next.
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from math import isfinite
-from types import TracebackType
-from typing import Any
+from types import FunctionType, TracebackType
 
 import numpy as np
 
-from engine.core import LONG, Aval, InvalidValueError, Value
+from engine.core import LONG, Array, Aval, InvalidValueError, Value
 from engine.plans.codegen.buffers import Buffers, Order, last_reads
 from engine.plans.codegen.code import INDENT, Code, Line
 from engine.plans.codegen.emit import Emitter
@@ -73,7 +72,7 @@ class Kernel:
         before, inside = self._divided(fused(structure.steps, needed))
         self._order, self._loop_begins = [*before, *inside], len(before)
         self._buffers = Buffers(structure, self._order, self._loop_begins)
-        self._kept: list[tuple[Any, ...]] = []
+        self._kept: list[tuple[Array, ...]] = []
         self._most_kept = min(_SETS_KEPT, _BYTES_KEPT // max(self._buffers.nbytes, 1))
         self.function, self.code, self._regions = self._compiled(is_guarded=not self.is_scalar)
         self.nbytes = _BYTES_PER_LINE * len(structure.steps) + self._most_kept * self._buffers.nbytes
@@ -89,11 +88,11 @@ class Kernel:
         return "\n".join([self.code.source, *self._regions])
 
     @cached_property
-    def guarded(self) -> Any:
+    def guarded(self) -> FunctionType:
         """Compile the function that returns NumPy's results where Python raises."""
         return self._compiled(is_guarded=True)[0]
 
-    def _compiled(self, *, is_guarded: bool) -> tuple[Any, Code, list[str]]:
+    def _compiled(self, *, is_guarded: bool) -> tuple[FunctionType, Code, list[str]]:
         structure, buffers = self._structure, self._buffers
         # Loop-invariant values must have names, or they would be inlined into the body.
         before = self._order[: self._loop_begins] if self._carried else ()
@@ -194,7 +193,7 @@ class Kernel:
                     found.setdefault(ends[n], []).append(n)
         return found
 
-    def __call__(self, given: Sequence[Any]) -> list[Value]:
+    def __call__(self, given: Sequence[Value]) -> list[Value]:
         """Run the code; return the values.
 
         given: the inputs and the constants in order, the seed if it is random, the number of steps if it is a loop.

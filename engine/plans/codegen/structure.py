@@ -9,7 +9,6 @@ import struct
 from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
@@ -107,7 +106,7 @@ class Structure:
 
     def constant_values(self, trace: Trace) -> list[Value]:
         """Return the values of the constants; `trace` is the one that the structure was built from."""
-        values: dict[int, Any] = {}
+        values: dict[int, Value] = {}
         with np.errstate(all="ignore"):
             for index in trace.live([trace.symbol(self.indices[n]) for n in self.constants]):
                 step = trace.steps[index]
