@@ -21,7 +21,7 @@ from engine.core import (
 from engine.graph import Graph, Limits, quoted
 from engine.plans.plan import Plan, Plans
 from engine.plans.trace import Trace
-from engine.programs.declarations import misfit
+from engine.programs.declarations import misfit, other_inputs
 
 
 class RunOptions(TypedDict, total=False):
@@ -106,8 +106,8 @@ def _check_inputs(graph: Graph, inputs: Mapping[str, Value], batched: Sequence[s
             msg = f"input {quoted(name)} is bound: its value is fixed and not given again"
             faults.add(InvalidValueError, msg, ("inputs", name))
         elif name not in wanted:
-            near = nearest(name, wanted) or f"; it has {listed(list(wanted)) or 'no inputs'}"
-            faults.add(InvalidValueError, f"input {quoted(name)} is not used by the program{near}", ("inputs", name))
+            msg = f"input {quoted(name)} is not used by the program{other_inputs(name, wanted)}"
+            faults.add(InvalidValueError, msg, ("inputs", name))
     for name in batched:
         if name not in wanted:
             faults.add(InvalidValueError, f'batched: "{name}" is no input{nearest(name, wanted)}', ("batched",))

@@ -37,8 +37,8 @@ def declare_further(graph: Graph, declarations: Mapping[str, Any]) -> Graph:
     known = {i.name: i for i in graph.inputs}
     for name, given in builder.inputs.items():
         if name not in known:
-            near = nearest(name, known) or f"; it has {listed(list(known)) or 'no inputs'}"
-            faults.add(InvalidValueError, f"the program has no input {quoted(name)}{near}", ("inputs", name))
+            msg = f"the program has no input {quoted(name)}{other_inputs(name, known)}"
+            faults.add(InvalidValueError, msg, ("inputs", name))
             continue
         own = known[name]
         known[name] = both = Input(name, own.shape if given.shape is None else given.shape, own.dtype or given.dtype)
@@ -47,6 +47,11 @@ def declare_further(graph: Graph, declarations: Mapping[str, Any]) -> Graph:
             faults.add(InvalidValueError, msg, ("inputs", name))
     faults.check()
     return replace(graph, inputs=tuple(known.values()))
+
+
+def other_inputs(name: str, inputs: Mapping[str, Input]) -> str:
+    """Return the inputs whose names are near to an unknown one, otherwise all of them, for a message."""
+    return nearest(name, inputs) or f"; it has {listed(list(inputs)) or 'no inputs'}"
 
 
 def misfit(declared: Input, known: Aval, is_batched: bool = False) -> str:
