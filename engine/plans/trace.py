@@ -218,14 +218,14 @@ class Trace:
         if type(x) is Symbol and x.recorder is self and not (x.aval.weak is int and op.kind not in PROMOTING):
             return x
         x = operand(op, x)
-        if self._takes_foreign and isinstance(x, Variable | Tracer):
-            return self._foreign(x)
-        if isinstance(x, Variable | Tracer) and not (type(x) is Symbol and x.recorder is self):
+        if type(x) is Symbol and x.recorder is self:
+            return x
+        if isinstance(x, Variable | Tracer):
+            if self._takes_foreign:
+                return self._foreign(x)
             if isinstance(x, Tracer):
                 x.check_alive()
             raise InvalidValueError(f"{op.name}: a function that is traced uses {FOREIGN}")
-        if type(x) is Symbol:
-            return x
         if type(x) is np.ndarray:
             return self.constant(self._as_it_is(x))
         if type(x) is int and op.kind not in PROMOTING:
@@ -234,8 +234,6 @@ class Trace:
 
     def _foreign(self, x: Value) -> Symbol:
         """Return the input that represents a variable or a value of another tracer; constants stay constants."""
-        if type(x) is Symbol and x.recorder is self:
-            return x
         known = x.recorder.known(x) if type(x) is Symbol else None
         if known is not None:
             return self.constant(known, x.aval.weak is not None)

@@ -172,7 +172,7 @@ class GraphBuilder:
         ]
         count = 1 if op.outputs is None else op.outputs(**attrs)
         if count != len(draft.ids):
-            msg = f"{op.name} has {_times(count, 'output')} here, not {len(draft.ids)}; it takes as many names"
+            msg = f"{op.name} has {count} output{'s' * (count != 1)} here, not {len(draft.ids)}; it takes as many names"
             self.fault(InvalidValueError, msg, site)
         draft.op, draft.attrs = op, attrs
         draft.args = tuple(x for x in found if x is not None)
@@ -261,10 +261,6 @@ def fold(root: T, children: Callable[[T], Sequence[T]], combine: Callable[[T, li
         first = len(values) - n
         values[first:] = [combine(item, values[first:])]
     return values[0]
-
-
-def _times(n: int, what: str) -> str:
-    return f"{n} {what}" if n == 1 else f"{n} {what}s"
 
 
 def _argument(arg: Ref | Literal) -> str | Literal:

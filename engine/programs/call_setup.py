@@ -1,7 +1,7 @@
 """CallSetup: shared setup of the calls on programs: validation by name, one trace, and inputs for directions."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, TypeVar
 
 from engine.core import (
@@ -45,15 +45,12 @@ class CallSetup:
         self.faults = Faults()
         self.call = check_call(graph, inputs, self.faults, **running)
         self.trace = self.call.trace()
-        self._function: ProgramFunction | None = None
         self._along: dict[str, tuple[Direction, Value]] = {}
 
-    @property
+    @cached_property
     def function(self) -> ProgramFunction:
         """Return the program as a function on the trace; call it only if the inputs are valid."""
-        if self._function is None:
-            self._function = ProgramFunction(self.call, self.trace)
-        return self._function
+        return ProgramFunction(self.call, self.trace)
 
     def values(self) -> dict[str, Value]:
         """Return the values of all inputs and nodes on the trace, with the axis of rows."""

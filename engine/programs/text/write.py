@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from engine.core import INDEX, Array, Integers, InvalidValueError, aval
+from engine.core import INDEX, Array, InvalidValueError, aval
 from engine.graph import Graph, Input, Literal, Node, free_name, is_generated, quoted
 from engine.programs.builder import MAX_CHAIN, MAX_DEPTH
 from engine.programs.declarations import declaration
 from engine.programs.identity import changed_attributes
-from engine.programs.text.printer import LARGEST_LIST, Piece, encoded, expression, literal
+from engine.programs.text.printer import LARGEST_LIST, Piece, as_lists, encoded, expression, literal
 
 #: The deepest nesting of inline nodes in a document; deeper nodes are referred to by index.
 _TALLEST = 8
@@ -125,7 +125,7 @@ def _document_node(node: Node, args: list[Any]) -> dict[str, Any]:
         return {**found, "value": args[0]}
     types = {a.name: a.type for a in node.op.attributes}
     attrs = {
-        name: [_document_index(item) for item in value] if types[name] is INDEX else _document_attribute(value)
+        name: [_document_index(item) for item in value] if types[name] is INDEX else _words(as_lists(value))
         for name, value in changed_attributes(node).items()
     }
     # A literal for an optional operand is read only if it is given by name.
@@ -138,21 +138,13 @@ def _document_node(node: Node, args: list[Any]) -> dict[str, Any]:
     return {**found, "attrs": attrs} if attrs else found
 
 
-def _document_attribute(value: Any) -> Any:
-    if isinstance(value, Integers):
-        return value.array.tolist()
-    if isinstance(value, tuple):
-        return [_document_attribute(item) for item in value]
-    return _number(value) if isinstance(value, float) else value
-
-
 def _document_index(item: Any) -> Any:
     if item is None or item is ...:
         return "newaxis" if item is None else "..."
     if not isinstance(item, tuple):
         return item
     if item[0] == "ints":
-        return _document_attribute(item[1])
+        return as_lists(item[1])
     return {key: bound for key, bound in zip(("start", "stop", "step"), item[1:], strict=True) if bound is not None}
 
 
@@ -174,7 +166,10 @@ def _numbers(array: Array) -> Any:
 
 
 def _words(items: Any) -> Any:
-    return [_words(item) for item in items] if isinstance(items, list) else _number(items)
+    """Replace the numbers in nested lists that JSON has no literal for by words."""
+    if isinstance(items, list):
+        return [_words(item) for item in items]
+    return _number(items) if isinstance(items, float) else items
 
 
 def _number(value: float) -> float | str:
