@@ -102,8 +102,8 @@ def _scatter_add_rows(
         return loop(op, rows, xs, batched, attrs)
     x, updates = (v if b else repeated(v, rows) for v, b in zip(xs[::2], batched[::2], strict=True))
     shape, axis = shape_of(x), attrs["axis"]
-    place = _take_aval(Aval(shape[1:], dtype_of(x)), Aval(shape_of(xs[1]), INT64), axis).shape
-    updates = raised(updates, len(place))
+    target = _take_aval(Aval(shape[1:], dtype_of(x)), Aval(shape_of(xs[1]), INT64), axis).shape
+    updates = raised(updates, len(target))
     if axis is None:
         return reshaped(scatter_add(flattened(x, rows), xs[1], updates, axis=1), shape)
     return scatter_add(x, xs[1], updates, axis=axis % (len(shape) - 1) + 1)
@@ -148,9 +148,9 @@ def _emitted_scatter_add(x: Aval, indices: Aval, updates: Aval, axis: int | None
 
 
 def _scatter_add_aval(x: Aval, indices: Aval, updates: Aval, axis: int | None) -> Aval:
-    place = _take_aval(x, indices, axis).shape
-    if broadcast_shapes("scatter_add", [place, updates.shape]) != place:
-        raise ShapeMismatchError(f"scatter_add: updates of shape {updates.shape} do not fit places of shape {place}")
+    target = _take_aval(x, indices, axis).shape
+    if broadcast_shapes("scatter_add", [target, updates.shape]) != target:
+        raise ShapeMismatchError(f"scatter_add: updates of shape {updates.shape} do not fit places of shape {target}")
     return Aval(x.shape, promote((x, updates)))
 
 

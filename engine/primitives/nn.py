@@ -176,20 +176,20 @@ class _Scores(NamedTuple):
     """Common part of the cross-entropy and its slope.
 
     shifted: scores minus the largest score of their row. exps: exp(shifted). totals: sums of exps over the classes.
-    places: places of the labels in the flat scores; class 0 for ignored labels.
+    indices: indices of the labels in the flat scores; class 0 for ignored labels.
     counts: mask of the labels that are not ignored; None if no label is.
     """
 
     shifted: Array
     exps: Array
     totals: Array
-    places: Array
+    indices: Array
     counts: Array | None
 
     @property
     def number(self) -> int:
         """Number of labels that are not ignored, at least 1 if `counts` is given."""
-        return self.places.size if self.counts is None else max(int(np.count_nonzero(self.counts)), 1)
+        return self.indices.size if self.counts is None else max(int(np.count_nonzero(self.counts)), 1)
 
 
 def _scores(x: Array, t: Array, ignore_index: int) -> _Scores:
@@ -205,8 +205,8 @@ def _scores(x: Array, t: Array, ignore_index: int) -> _Scores:
         labels = np.where(counts, labels, 0)
     shifted = x - _finite(np.maximum.reduce(x, axis=-1, keepdims=True, initial=-np.inf))
     exps = np.exp(shifted)
-    places = np.arange(0, labels.size * classes, classes or 1) + labels
-    return _Scores(shifted, exps, np.add.reduce(exps, axis=-1, keepdims=True), places, counts)
+    indices = np.arange(0, labels.size * classes, classes or 1) + labels
+    return _Scores(shifted, exps, np.add.reduce(exps, axis=-1, keepdims=True), indices, counts)
 
 
 _SMALL_LOSS = 0.25
@@ -223,7 +223,7 @@ def _loss(scores: _Scores) -> Operand:
 
 
 def _mean_loss(scores: _Scores, logs: Array) -> Array:
-    losses = logs.reshape(-1) - scores.shifted.reshape(-1)[scores.places]
+    losses = logs.reshape(-1) - scores.shifted.reshape(-1)[scores.indices]
     if scores.counts is not None:
         losses = np.where(scores.counts, losses, 0.0)
     return np.add.reduce(losses) / losses.dtype.type(scores.number or 1)
@@ -233,8 +233,8 @@ def _slope(scores: _Scores) -> Array:
     slope = np.divide(scores.exps, scores.totals, order="C")
     flat = flat_view(slope)
     # The probability minus 1, as minus the sum of the others: no cancellation.
-    flat[scores.places] = 0.0
-    flat[scores.places] = -np.add.reduce(slope, axis=-1).reshape(-1)
+    flat[scores.indices] = 0.0
+    flat[scores.indices] = -np.add.reduce(slope, axis=-1).reshape(-1)
     slope /= scores.number or 1
     if scores.counts is not None:
         slope[~scores.counts.reshape(slope.shape[:-1])] = 0.0

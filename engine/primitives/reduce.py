@@ -299,33 +299,33 @@ norm = composite(
 )
 
 
-def _place_aval(name: str, x: Aval, axis: int | None, keepdims: bool) -> Aval:
+def _index_aval(name: str, x: Aval, axis: int | None, keepdims: bool) -> Aval:
     over = normalize_axes(name, axis, len(x.shape))
     if 0 in [x.shape[a] for a in over]:
         raise ShapeMismatchError(f"{name}: nothing to look through: shape {x.shape} is empty along axes {list(over)}")
     return Aval(reduced_shape(x.shape, over, keepdims), INT64)
 
 
-def _place_rows(op: Operation, rows: int, xs: Sequence[Operand], batched: Sequence[bool], attrs: Attributes) -> Operand:
+def _index_rows(op: Operation, rows: int, xs: Sequence[Operand], batched: Sequence[bool], attrs: Attributes) -> Operand:
     if attrs["axis"] is not None:
         return leading(op, rows, xs, batched, attrs)
-    place = op.run((flattened(xs[0], rows),), {**attrs, "axis": 1})
+    index = op.run((flattened(xs[0], rows),), {**attrs, "axis": 1})
     return reshape(
-        place, (rows, *reduced_shape(shape_of(xs[0])[1:], tuple(range(len(shape_of(xs[0])) - 1)), attrs["keepdims"]))
+        index, (rows, *reduced_shape(shape_of(xs[0])[1:], tuple(range(len(shape_of(xs[0])) - 1)), attrs["keepdims"]))
     )
 
 
-_PLACES = (ex((3,)), ex((2, 3), axis=1), ex((2, 3), axis=-2, keepdims=True), ex(()))
+_INDEX_EXAMPLES = (ex((3,)), ex((2, 3), axis=1), ex((2, 3), axis=-2, keepdims=True), ex(()))
 
 argmax = primitive(
     "argmax",
     ("x",),
     lambda x, axis, keepdims: np.argmax(x, axis=axis, keepdims=keepdims),
     attributes=(Attribute("axis", AXIS, None, ("axes",)), KEEPDIMS),
-    batch=_place_rows,
+    batch=_index_rows,
     vjps=(None,),
-    infer=lambda x, axis, keepdims: _place_aval("argmax", x, axis, keepdims),
-    examples=_PLACES,
+    infer=lambda x, axis, keepdims: _index_aval("argmax", x, axis, keepdims),
+    examples=_INDEX_EXAMPLES,
     doc="Index of the first largest element along an axis, by default of the flattened array.",
 )
 argmin = primitive(
@@ -333,10 +333,10 @@ argmin = primitive(
     ("x",),
     lambda x, axis, keepdims: np.argmin(x, axis=axis, keepdims=keepdims),
     attributes=(Attribute("axis", AXIS, None, ("axes",)), KEEPDIMS),
-    batch=_place_rows,
+    batch=_index_rows,
     vjps=(None,),
-    infer=lambda x, axis, keepdims: _place_aval("argmin", x, axis, keepdims),
-    examples=_PLACES,
+    infer=lambda x, axis, keepdims: _index_aval("argmin", x, axis, keepdims),
+    examples=_INDEX_EXAMPLES,
     doc="Index of the first smallest element along an axis, by default of the flattened array.",
 )
 all = reduction(

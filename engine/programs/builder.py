@@ -232,10 +232,10 @@ class GraphBuilder:
         named = [any(draft.ids) for draft in self.drafts]
         number = 0
         for draft in self.drafts:
-            for place, name in enumerate(draft.ids):
+            for output, name in enumerate(draft.ids):
                 if not name:
                     number += 1
-                    draft.ids[place] = f"_{number}"
+                    draft.ids[output] = f"_{number}"
         nodes = tuple(
             Node(tuple(d.ids), d.op, tuple(map(_argument, d.args)), d.attrs, is_named, d.loc)
             for d, is_named in zip(self.drafts, named, strict=True)

@@ -92,12 +92,12 @@ class CallSetup:
     def check_known(self, field: str, names: Sequence[str], loc: Loc) -> None:
         """Check that names to differentiate with respect to are those of inputs or nodes."""
         known = self.call.known
-        for place, name in enumerate(names):
+        for index, name in enumerate(names):
             if name in self.call.graph.bound:
                 msg = f"{field}: {quoted(name)} is bound, and never differentiated"
-                self.faults.add(NotDifferentiableError, msg, (*loc, place))
+                self.faults.add(NotDifferentiableError, msg, (*loc, index))
             elif name not in known:
-                self._unknown(field, name, known, (*loc, place))
+                self._unknown(field, name, known, (*loc, index))
 
     def check_given(self, field: str, given: Mapping[str, Value]) -> None:
         """Check that at least one value is given, and that each has the name of an input or node."""
@@ -112,9 +112,9 @@ class CallSetup:
         if names is None:
             return {output.name: output.id for output in self.call.graph.outputs}
         known = self.call.known | {name: name for name in self.call.graph.bound}
-        for place, name in enumerate(names):
+        for index, name in enumerate(names):
             if name not in known:
-                self._unknown("outputs", name, known, ("outputs", place))
+                self._unknown("outputs", name, known, ("outputs", index))
         return {name: known[name] for name in names if name in known}
 
     def only_output(self, of: str | None, loc: Loc = ()) -> str | None:
@@ -154,14 +154,14 @@ class CallSetup:
                 self.faults.add(NotDifferentiableError, msg, loc)
             return floating
         known = self.call.known
-        for place, name in enumerate(names):
+        for index, name in enumerate(names):
             found = self.aval(known[name])
             if not found.is_floating:
                 msg = f'wrt: "{name}" has dtype {found.dtype}; expected a floating one'
-                self.faults.add(NotDifferentiableError, msg, (*loc, place))
+                self.faults.add(NotDifferentiableError, msg, (*loc, index))
             elif found.weak:
                 msg = f'wrt: "{name}" is made of literals alone; make it an input'
-                self.faults.add(NotDifferentiableError, msg, (*loc, place))
+                self.faults.add(NotDifferentiableError, msg, (*loc, index))
         return {name: known[name] for name in names}
 
     def smooth(self, names: Mapping[str, str], field: str, *, are_named: bool) -> dict[str, str]:
@@ -171,8 +171,8 @@ class CallSetup:
             AutogradError: there are faults, or no output is floating.
         """
         if are_named:
-            for place, (name, i) in enumerate(names.items()):
-                self.check_floating(field, name, i, (field,) if field == "of" else (field, place))
+            for index, (name, i) in enumerate(names.items()):
+                self.check_floating(field, name, i, (field,) if field == "of" else (field, index))
         found = {name: i for name, i in names.items() if self.aval(i).is_floating}
         if not found:
             listed = ", ".join(f"{name}: {self.aval(i).dtype}" for name, i in names.items())

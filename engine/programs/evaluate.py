@@ -277,12 +277,12 @@ def _tangent(trace: Trace, y: Symbol, x: Symbol, ones: Symbol, *, is_masked: boo
 
 def _grad_graph(setup: CallSetup, grads: Mapping[str, Symbol], is_masked: bool) -> Graph:
     trace = setup.trace
-    taken = {step.name for step in trace.steps if step.name}
+    names = {step.name for step in trace.steps if step.name}
     outputs = {}
     for name, step in grads.items():
-        output = free_name(f"grad_{name}", taken)
+        output = free_name(f"grad_{name}", names)
         outputs[output] = step
-        taken.add(output)
+        names.add(output)
     if setup.call.train and any(trace.steps[p].stream for p in trace.live(list(outputs.values()))):
         msg = "create_graph: a program of gradients draws random numbers of its own, not those of train: true here"
         raise NotSupportedError(msg, ("backward", "create_graph"))

@@ -121,11 +121,11 @@ class _Setting:
             value = self._on_tape(value)
         return value + self._shifts[name] if name in self._shifts else value
 
-    def random(self, place: int, args: tuple[Value, ...]) -> tuple[tuple[Value, ...], Stream]:
+    def random(self, index: int, args: tuple[Value, ...]) -> tuple[tuple[Value, ...], Stream]:
         """Return the operands, batched so that every row draws numbers of its own, and the stream of the node."""
         if self._each_row is not None:
             args = tuple(x * CALLS["astype"](self._each_row, str(x.dtype)) if x.dtype.kind == "f" else x for x in args)
-        return args, Stream(place)
+        return args, Stream(index)
 
 
 def _symbols(trace: Trace, values: Mapping[str, Value]) -> dict[str, Symbol]:

@@ -18,8 +18,8 @@ class Setting(Protocol):
     def result(self, name: str, value: Value) -> Value:
         """Return the tracer to use for an output of a node."""
 
-    def random(self, place: int, args: tuple[Value, ...]) -> tuple[tuple[Value, ...], object]:
-        """Return the operands and the random stream of a node; `place` is its index in the graph."""
+    def random(self, index: int, args: tuple[Value, ...]) -> tuple[tuple[Value, ...], object]:
+        """Return the operands and the random stream of a node; `index` is that in the graph."""
 
 
 def interpret(graph: Graph, inputs: Mapping[str, Value], setting: Setting) -> dict[str, Value]:
@@ -36,12 +36,12 @@ def interpret(graph: Graph, inputs: Mapping[str, Value], setting: Setting) -> di
     values = dict(inputs)
     faults = Faults()
     failed: set[str] = set()
-    for place, node in enumerate(graph.nodes):
+    for index, node in enumerate(graph.nodes):
         if failed and not failed.isdisjoint(x for x in node.args if isinstance(x, str)):
             failed.update(node.ids)
             continue
         try:
-            result = _run(node, place, values, setting)
+            result = _run(node, index, values, setting)
         except AutogradError as error:
             faults.take(_at(error, node))
             failed.update(node.ids)
@@ -55,13 +55,13 @@ def interpret(graph: Graph, inputs: Mapping[str, Value], setting: Setting) -> di
     return values
 
 
-def _run(node: Node, place: int, values: dict[str, Value], setting: Setting) -> Value:
+def _run(node: Node, index: int, values: dict[str, Value], setting: Setting) -> Value:
     args = tuple(_constant(x, node, values, setting) if isinstance(x, Literal) else values[x] for x in node.args)
     if node.op is None:
         return args[0]
     if not node.op.random:
         return node.op.run(args, node.attrs)
-    args, rng = setting.random(place, args)
+    args, rng = setting.random(index, args)
     return node.op.run(args, node.attrs, rng=rng)
 
 

@@ -233,17 +233,17 @@ def _array_object(value: dict[Any, Any], loc: Loc) -> Array:
     shape = _shape(value["shape"], DTYPES[name].itemsize, (*loc, "shape"))
     if "base64" in value:
         return _from_base64(value["base64"], DTYPES[name], shape, (*loc, "base64"))
-    data, place = value["data"], (*loc, "data")
+    data, data_loc = value["data"], (*loc, "data")
     if isinstance(data, _BYTES):
-        return _from_bytes(memoryview(data), "data", DTYPES[name], shape, place)
+        return _from_bytes(memoryview(data), "data", DTYPES[name], shape, data_loc)
     if not isinstance(data, list):
-        _fail(f"data is {described(data)}; expected a flat list", place)
+        _fail(f"data is {described(data)}; expected a flat list", data_loc)
     if len(data) != math.prod(shape):
-        _fail(f"data has {len(data)} elements; shape {list(shape)} has {math.prod(shape)}", place)
+        _fail(f"data has {len(data)} elements; shape {list(shape)} has {math.prod(shape)}", data_loc)
     kinds = set(map(type, data))
     if not (kinds <= {int, float} or kinds == {bool}):
-        data, kinds = _without_words(data, kinds, (len(data),), place)
-    return _array(data, kinds, DTYPES[name], (len(data),), place).reshape(shape)
+        data, kinds = _without_words(data, kinds, (len(data),), data_loc)
+    return _array(data, kinds, DTYPES[name], (len(data),), data_loc).reshape(shape)
 
 
 def _shape(given: Any, itemsize: int, loc: Loc) -> tuple[int, ...]:

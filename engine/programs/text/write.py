@@ -91,11 +91,11 @@ def _statements(graph: Graph) -> Iterator[list[Node]]:
     pending: list[str] = []
     for node in graph.nodes:
         inner = [x for x in node.args if isinstance(x, str) and is_generated(x)]
-        kept = len(pending) - len(inner)
+        outer = len(pending) - len(inner)
         found.append(node)
-        if pending[max(kept, 0) :] != inner or (node.is_named and (kept or any(map(is_generated, node.ids)))):
+        if pending[max(outer, 0) :] != inner or (node.is_named and (outer or any(map(is_generated, node.ids)))):
             raise InvalidValueError(f"the nodes before {quoted(node.ids[0])} need names to be written")
-        del pending[kept:]
+        del pending[outer:]
         if node.is_named:
             yield found
             found = []
@@ -108,12 +108,12 @@ def _statements(graph: Graph) -> Iterator[list[Node]]:
 def _arguments(node: Node, stack: list[tuple[dict[str, Any], int]]) -> tuple[list[Any], int]:
     """Return the arguments of a node, with inline ones taken from the stack, and the depth of these."""
     inner = sum(isinstance(x, str) and is_generated(x) for x in node.args)
-    taken = stack[len(stack) - inner :]
+    inline = stack[len(stack) - inner :]
     del stack[len(stack) - inner :]
-    height = max((n for _, n in taken), default=0)
-    inline = iter(taken)
+    height = max((n for _, n in inline), default=0)
+    nodes = (node for node, _ in inline)
     args = [
-        _document_literal(x) if isinstance(x, Literal) else next(inline)[0] if is_generated(x) else x for x in node.args
+        _document_literal(x) if isinstance(x, Literal) else next(nodes) if is_generated(x) else x for x in node.args
     ]
     return args, height
 
@@ -193,14 +193,14 @@ def _piece(statement: list[Node], is_deep: bool) -> Piece:
         operands = [
             literal(x) if isinstance(x, Literal) else Piece(x) if not is_generated(x) else None for x in node.args
         ]
-        for place in reversed(range(len(operands))):
-            operands[place] = operands[place] or stack.pop()
+        for index in reversed(range(len(operands))):
+            operands[index] = operands[index] or stack.pop()
         stack.append(expression(node, [x for x in operands if x], is_deep))
     return stack[0]
 
 
 def _unnamed_output(graph: Graph) -> str:
     """Return the name that `parse` gives to an output that is not assigned."""
-    taken = {i.name for i in graph.inputs} | {*graph.bound, *graph.aliases}
-    taken |= {i for node in graph.nodes[:-1] for i in node.ids}
-    return free_name("out", taken)
+    names = {i.name for i in graph.inputs} | {*graph.bound, *graph.aliases}
+    names |= {i for node in graph.nodes[:-1] for i in node.ids}
+    return free_name("out", names)
