@@ -1,7 +1,7 @@
 """Reductions: sums, products, extremes and their places, norms."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
@@ -315,29 +315,25 @@ def _index_rows(op: Operation, rows: int, xs: Sequence[Operand], batched: Sequen
     )
 
 
-_INDEX_EXAMPLES = (ex((3,)), ex((2, 3), axis=1), ex((2, 3), axis=-2, keepdims=True), ex(()))
+def _index_of(name: str, find: Callable[..., Array], doc: str) -> Row:
+    return primitive(
+        name,
+        ("x",),
+        lambda x, axis, keepdims: find(x, axis=axis, keepdims=keepdims),
+        attributes=(Attribute("axis", AXIS, None, ("axes",)), KEEPDIMS),
+        batch=_index_rows,
+        vjps=(None,),
+        infer=lambda x, axis, keepdims: _index_aval(name, x, axis, keepdims),
+        examples=(ex((3,)), ex((2, 3), axis=1), ex((2, 3), axis=-2, keepdims=True), ex(())),
+        doc=doc,
+    )
 
-argmax = primitive(
-    "argmax",
-    ("x",),
-    lambda x, axis, keepdims: np.argmax(x, axis=axis, keepdims=keepdims),
-    attributes=(Attribute("axis", AXIS, None, ("axes",)), KEEPDIMS),
-    batch=_index_rows,
-    vjps=(None,),
-    infer=lambda x, axis, keepdims: _index_aval("argmax", x, axis, keepdims),
-    examples=_INDEX_EXAMPLES,
-    doc="Index of the first largest element along an axis, by default of the flattened array.",
+
+argmax = _index_of(
+    "argmax", np.argmax, "Index of the first largest element along an axis, by default of the flattened array."
 )
-argmin = primitive(
-    "argmin",
-    ("x",),
-    lambda x, axis, keepdims: np.argmin(x, axis=axis, keepdims=keepdims),
-    attributes=(Attribute("axis", AXIS, None, ("axes",)), KEEPDIMS),
-    batch=_index_rows,
-    vjps=(None,),
-    infer=lambda x, axis, keepdims: _index_aval("argmin", x, axis, keepdims),
-    examples=_INDEX_EXAMPLES,
-    doc="Index of the first smallest element along an axis, by default of the flattened array.",
+argmin = _index_of(
+    "argmin", np.argmin, "Index of the first smallest element along an axis, by default of the flattened array."
 )
 all = reduction(
     "all",
