@@ -56,29 +56,29 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """A prepared check of gradients, with its cost."""
+    """A prepared check of gradients, with its cost.
+
+    _given: values of the plans' inputs other than those of the call. _moved: names of the inputs to move.
+    _weights: of the outputs, and of the gradients, in the sums whose differences are taken.
+    """
 
     call: ProgramCall
     cost: Cost
     _outputs: list[str]
     _names: list[str]
-    _start: dict[str, Value]
+    _given: dict[str, Value]
     _moved: list[str]
-    _weights: list[Value]
-    _directions: list[Value]
+    _weights: tuple[list[Value], list[Value]]
     _plans: list[Plan]
     _eps: float
 
     def run(self) -> Finding:
         """Compare the gradients with central differences."""
-        given = self.call.values() | self._start
-        given |= {f"weight {k}": w for k, w in enumerate(self._weights)}
-        given |= {f"direction {k}": w for k, w in enumerate(self._directions)}
+        given = self.call.values() | self._given
         seed = self.call.seed or 0
         comparison = Comparison(TOLERANCE, TOLERANCE)
         with self.call.mode():
             values = self._plans[0].run(given, seed)
-            weights = [self._weights, self._directions]
             for order in range(1, len(self._plans) - 1):
 
                 def outputs(moved: list[Value], plan: Plan = self._plans[order]) -> list[Value]:
@@ -86,7 +86,9 @@ class Check:
 
                 derivatives = partial(outputs, plan=self._plans[order + 1])
                 at = [given[name] for name in self._moved]
-                comparison.add(order, self._names, derivatives, at, central(outputs, weights[order - 1], at, self._eps))
+                comparison.add(
+                    order, self._names, derivatives, at, central(outputs, self._weights[order - 1], at, self._eps)
+                )
         found = comparison.result()
         outputs_by_name = dict(zip(self._outputs, values, strict=True))
         return Finding(outputs_by_name, found.ok, found.max_error, found.worst, found.uncertain)
@@ -138,7 +140,9 @@ def check(
     cost = Cost(*(sum(getattr(c, field) for c in costs) * runs for field in ("nodes", "bytes", "flops")))
     check_limit("nodes", cost.nodes, _RUNS * call.limits.max_nodes, f"a check of {runs} runs")
     check_cost(replace(cost, bytes=sum(c.bytes for c in costs)), call.limits, f"a check of {runs} runs")
-    return Check(call, cost, list(outputs), list(chosen), start, moved, weights, directions, plans, eps)
+    given = start | {f"weight {k}": w for k, w in enumerate(weights)}
+    given |= {f"direction {k}": w for k, w in enumerate(directions)}
+    return Check(call, cost, list(outputs), list(chosen), given, moved, (weights, directions), plans, eps)
 
 
 def _plans(
