@@ -11,7 +11,7 @@ from itertools import accumulate
 import numpy as np
 
 from engine.core import CALLS, Aval, DType, Shape, Value, canonical, dtype_of, shape_of
-from engine.plans.sparsity import Coloured, Pattern, coloured
+from engine.plans.sparsity import Colouring, Pattern, colouring
 from engine.plans.trace import Trace
 
 #: Directions of at most this many elements are ordinary constants, which can be folded; larger ones are made later.
@@ -33,7 +33,7 @@ class Basis:
         self._avals = avals
         self._trace = trace
         self._starts = [0, *accumulate(x.size for x in avals)]
-        self._shared = None if known is None else coloured(known)
+        self._shared = None if known is None else colouring(known)
         self.count = self._starts[-1] if self._shared is None else self._shared.count
 
     @property
@@ -104,7 +104,7 @@ class Basis:
     def _own(self, k: int) -> slice:
         return slice(self._starts[k], self._starts[k + 1])
 
-    def _scattered(self, found: Value, start: int, k: int, shared: Coloured, *, is_last: bool) -> Value:
+    def _scattered(self, found: Value, start: int, k: int, shared: Colouring, *, is_last: bool) -> Value:
         """Scatter the derivatives along shared directions into zeros; return the block of value `k`, flattened."""
         own, known = self._own(k), shared.pattern
         height, width = math.prod(shape_of(found)[1:]), self._avals[k].size

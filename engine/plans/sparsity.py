@@ -50,7 +50,7 @@ class Pattern:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Coloured:
+class Colouring:
     """A pattern with a colour for each column; columns of one colour share a direction.
 
     count: the number of colours.
@@ -209,7 +209,7 @@ def _gathered(given: Sequence[Bits], known: Links, size: int) -> Bits:
     return result
 
 
-def coloured(known: Pattern) -> Coloured | None:
+def colouring(known: Pattern) -> Colouring | None:
     """Colour the columns of a matrix so that no two of one colour have an entry in the same row.
 
     Greedy, in the order of the columns. None if there would be more than half as many colours as columns.
@@ -234,4 +234,4 @@ def coloured(known: Pattern) -> Coloured | None:
         colours.append(free.bit_length() - 1)
         start = end
     count = max(colours) + 1
-    return Coloured(known, np.array(colours), count) if 2 * count <= width else None
+    return Colouring(known, np.array(colours), count) if 2 * count <= width else None

@@ -23,8 +23,8 @@ from engine.plans.codegen.split import MOST_LINES, in_pieces
 from engine.plans.codegen.structure import Structure
 
 #: Buffers that a kernel keeps between calls: the most sets, and the most bytes of all sets.
-_SETS_KEPT = 2
-_BYTES_KEPT = 2**26
+_MOST_SETS = 2
+_MOST_BYTES = 2**26
 #: Bytes of the smallest array that is deleted as soon as it is dead.
 _SMALLEST_FORGOTTEN = 2**16
 #: Memory of a line of code with the values of its names, estimated.
@@ -72,10 +72,10 @@ class Kernel:
         before, inside = self._divided(fused(structure.steps, needed))
         self._order, self._loop_begins = [*before, *inside], len(before)
         self._buffers = Buffers(structure, self._order, self._loop_begins)
-        self._kept: list[tuple[Array, ...]] = []
-        self._most_kept = min(_SETS_KEPT, _BYTES_KEPT // max(self._buffers.nbytes, 1))
+        self._buffer_sets: list[tuple[Array, ...]] = []
+        self._most_sets = min(_MOST_SETS, _MOST_BYTES // max(self._buffers.nbytes, 1))
         self.function, self.code, self._regions = self._compiled(is_guarded=not self.is_scalar)
-        self.nbytes = _BYTES_PER_LINE * len(structure.steps) + self._most_kept * self._buffers.nbytes
+        self.nbytes = _BYTES_PER_LINE * len(structure.steps) + self._most_sets * self._buffers.nbytes
 
     @property
     def is_long(self) -> bool:
@@ -207,7 +207,7 @@ class Kernel:
             except (ArithmeticError, ValueError):
                 return list(self.guarded(*given))
         try:
-            buffers = self._kept.pop()
+            buffers = self._buffer_sets.pop()
         except IndexError:
             buffers = self._buffers.allocate()
         try:
@@ -215,8 +215,8 @@ class Kernel:
         except (ValueError, IndexError, ArithmeticError) as error:
             raise self._explained(error) from error
         finally:
-            if len(self._kept) < self._most_kept:
-                self._kept.append(buffers)
+            if len(self._buffer_sets) < self._most_sets:
+                self._buffer_sets.append(buffers)
 
     def _explained(self, error: Exception) -> InvalidValueError:
         """Return an error with the name of the operation that raised it, found by its line in the traceback."""

@@ -18,8 +18,8 @@ from engine.plans.step import Step
 from engine.plans.trace import Trace
 
 #: Constant folding: the most bytes of one folded constant, and of all together.
-_LARGEST_KEPT = 2**20
-_MOST_KEPT = 2**23
+_LARGEST_FOLDED = 2**20
+_MOST_FOLDED = 2**23
 
 
 class Structure:
@@ -126,7 +126,7 @@ def _known(trace: Trace, live: Sequence[int]) -> set[int]:
     A broadcast counts as no memory.
     """
     found: set[int] = set()
-    room = _MOST_KEPT
+    room = _MOST_FOLDED
     for index in live:
         step = trace.steps[index]
         if step.name or step.stream is not None:
@@ -135,7 +135,7 @@ def _known(trace: Trace, live: Sequence[int]) -> set[int]:
             found.add(index)
         elif found.issuperset(step.args):
             size = 0 if step.runs("broadcast_to") else step.aval.nbytes
-            if size <= min(_LARGEST_KEPT, room):
+            if size <= min(_LARGEST_FOLDED, room):
                 room -= size
                 found.add(index)
     return found
