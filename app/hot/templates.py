@@ -16,7 +16,7 @@ from app.hot.preparations import Found
 from app.wire.media import JSON
 from app.wire.values import dumps, encode
 from engine.core import Lru, Value
-from engine.programs import OfNumbers
+from engine.programs import ScalarFunction
 
 _INPUTS = b'"inputs"'
 #: A number as JSON has it, but for -0 as an integer, which is rare and read by `app.wire.document.loads`.
@@ -79,7 +79,7 @@ class Templates:
 
     def learn(self, endpoint: Endpoint, body: bytes, found: Found) -> None:
         """Keeps what is known of a JSON body with a program of its own, and of its answer as nested JSON."""
-        computed = found.kept.executable.of_numbers
+        computed = found.kept.executable.scalar_function
         # Without a backslash each quotation mark begins or ends a string: the only "inputs" is the field.
         is_plain = body.count(_INPUTS) == 1 and b"\\" not in body
         if computed is None or not is_plain or any(type(value) is not float for value in found.inputs.values()):
@@ -112,7 +112,7 @@ def _dumps(value: Value) -> bytes:
     return orjson.dumps(value if isfinite(value) else encode(value, "nested"))
 
 
-def _around_values(endpoint: Endpoint, found: Found, computed: OfNumbers) -> tuple[bytes, list[int]]:
+def _around_values(endpoint: Endpoint, found: Found, computed: ScalarFunction) -> tuple[bytes, list[int]]:
     """The text of an answer with places for values, and which values they are for."""
     names, compute = computed
     count = len(compute([1.0] * len(names)))

@@ -283,7 +283,9 @@ def _index(value: Any) -> tuple[Any, ...]:
     return tuple(items)
 
 
-def slice_item(start: int | None = None, stop: int | None = None, step: int | None = None) -> tuple[Any, ...]:
+def slice_item(
+    start: int | None = None, stop: int | None = None, step: int | None = None
+) -> tuple[str | int | None, ...]:
     """Return the canonical form of a slice in an index."""
     return "slice", start, stop, step
 

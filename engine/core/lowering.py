@@ -20,7 +20,7 @@ class Lowering:
             result may overwrite one of the operands.
         begin, finish: `forward` in two parts, which lets operations share the first: finish(begin(*operands, **attrs)).
         emit: (*avals, **attrs) -> a faster function, specialized to operands of these shapes and dtypes.
-        takes_out: the emitted function takes the output array as one more argument, which may be its first operand.
+        takes_out: the emitted function takes the output array as `out`, which may be its first operand.
         is_fresh: its result never shares memory with an operand.
         is_commutative: the result has the same bits if the operands are swapped.
         is_exact: IEEE 754 prescribes the result, so that scalar and array code round alike.

@@ -3,8 +3,8 @@
 from engine.graph.generated_names import named
 from engine.graph.ir import Graph, Input, Literal, Node, Output
 from engine.graph.limits import Limits, check_limit
-from engine.graph.names import CONSTANTS, LONGEST_NAME, is_generated, name_fault, normalized, quoted
-from engine.graph.order import cycle_text, cycles, in_order, reached
+from engine.graph.names import CONSTANTS, LONGEST_NAME, free_name, is_generated, name_fault, normalized, quoted
+from engine.graph.order import cycle_text, cycles, postorder, topological_order
 
 __all__ = [
     "CONSTANTS",
@@ -18,11 +18,12 @@ __all__ = [
     "check_limit",
     "cycle_text",
     "cycles",
-    "in_order",
+    "free_name",
     "is_generated",
     "name_fault",
     "named",
     "normalized",
+    "postorder",
     "quoted",
-    "reached",
+    "topological_order",
 ]

@@ -28,9 +28,9 @@ def named(graph: Graph) -> Graph:
     """
     inside = _inside(graph)
     wanted = {of: name for name, of in graph.aliases.items()} | {o.id: o.name for o in reversed(graph.outputs)}
-    taken = {i.name for i in graph.inputs} | {*graph.bound, *graph.aliases} | {o.name for o in graph.outputs}
-    taken |= {i for node in graph.nodes for i in node.ids}
-    fresh = (name for n in count(1) if (name := f"t{n}") not in taken)
+    used = {i.name for i in graph.inputs} | {*graph.bound, *graph.aliases} | {o.name for o in graph.outputs}
+    used |= {i for node in graph.nodes for i in node.ids}
+    fresh = (name for n in count(1) if (name := f"t{n}") not in used)
     numbers = count(1)
     names: dict[str, str] = {}
     for node in graph.nodes:
@@ -42,21 +42,21 @@ def named(graph: Graph) -> Graph:
 def _inside(graph: Graph) -> set[Node]:
     """Return the nodes that can be written inside their only reader."""
     reads = Counter(x for node in graph.nodes for x in node.args if isinstance(x, str))
-    kept = {output.id for output in graph.outputs} | set(graph.aliases.values())
+    public = {output.id for output in graph.outputs} | set(graph.aliases.values())
     inside: set[Node] = set()
     pending: list[tuple[Node, int]] = []
     for node in graph.nodes:
         waiting = {earlier.ids[0] for earlier, _ in pending[-len(node.args) :]}
         inner = [x for x in node.args if isinstance(x, str) and x in waiting]
-        taken = pending[len(pending) - len(inner) :]
-        if [earlier.ids[0] for earlier, _ in taken] != inner:
+        operands = pending[len(pending) - len(inner) :]
+        if [earlier.ids[0] for earlier, _ in operands] != inner:
             # Written as operands, they would be evaluated in another order.
-            taken, pending = [], []
-        del pending[len(pending) - len(taken) :]
-        inside |= {earlier for earlier, _ in taken}
-        height = 1 + max((n for _, n in taken), default=0)
+            operands, pending = [], []
+        del pending[len(pending) - len(operands) :]
+        inside |= {earlier for earlier, _ in operands}
+        height = 1 + max((n for _, n in operands), default=0)
         (only, *more) = node.ids
-        is_inner = is_generated(only) and not more and node.op is not None and reads[only] == 1 and only not in kept
+        is_inner = is_generated(only) and not more and node.op is not None and reads[only] == 1 and only not in public
         if is_inner and height < _TALLEST:
             pending.append((node, height))
         else:

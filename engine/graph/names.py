@@ -4,6 +4,7 @@ import keyword
 import math
 import re
 import unicodedata
+from collections.abc import Container
 
 #: Constants of infix text; their names are reserved.
 CONSTANTS = {"pi": math.pi, "e": math.e, "nan": math.nan, "inf": math.inf}
@@ -50,6 +51,17 @@ def is_generated(name: str) -> bool:
     (True, False)
     """
     return _GENERATED.fullmatch(name) is not None
+
+
+def free_name(name: str, names: Container[str]) -> str:
+    """Return a name with underscores appended until it is free, that is, not in `names`.
+
+    >>> free_name("out", {"out"})
+    'out_'
+    """
+    while name in names:
+        name += "_"
+    return name
 
 
 def quoted(text: object) -> str:

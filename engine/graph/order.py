@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 _LONGEST_CYCLE = 20
 
 
-def in_order(reads: Sequence[set[int]]) -> tuple[list[int], list[int]]:
-    """Return the places in topological order, and the places that have none because they depend on a cycle.
+def topological_order(reads: Sequence[set[int]]) -> tuple[list[int], list[int]]:
+    """Return nodes in topological order, and the nodes that have none because they depend on a cycle.
 
-    reads: for each place, the places that it reads. The given order is kept where possible: the next place is always
-        the earliest one that is ready.
+    reads: for each node, the indices of the nodes that it reads. The given order is kept where possible: the next node
+        is always the earliest one that is ready.
 
-    >>> in_order([{2}, set(), {1}]), in_order([{1}, {0}, set()])
+    >>> topological_order([{2}, set(), {1}]), topological_order([{1}, {0}, set()])
     (([1, 2, 0], []), ([2], [0, 1]))
     """
     readers: list[list[int]] = [[] for _ in reads]
@@ -33,30 +33,30 @@ def in_order(reads: Sequence[set[int]]) -> tuple[list[int], list[int]]:
     return order, [i for i, n in enumerate(waits) if n]
 
 
-def reached(outputs: Sequence[int], reads: Callable[[int], Iterable[int]]) -> list[int]:
-    """Return the places reachable from `outputs` in depth-first postorder: each after the places that it reads.
+def postorder(outputs: Sequence[int], reads: Callable[[int], Iterable[int]]) -> list[int]:
+    """Return the nodes reachable from `outputs` in depth-first postorder: each after the nodes that it reads.
 
-    >>> reached([3, 1], {3: [2, 0], 2: [], 1: [], 0: []}.__getitem__)
+    >>> postorder([3, 1], {3: [2, 0], 2: [], 1: [], 0: []}.__getitem__)
     [2, 0, 3, 1]
     """
     done: set[int] = set()
     order = []
-    pending = [(place, False) for place in reversed(outputs)]
+    pending = [(index, False) for index in reversed(outputs)]
     while pending:
-        place, is_ready = pending.pop()
-        if place in done:
+        index, is_ready = pending.pop()
+        if index in done:
             continue
         if is_ready:
-            done.add(place)
-            order.append(place)
+            done.add(index)
+            order.append(index)
             continue
-        pending.append((place, True))
-        pending += [(a, False) for a in reversed([*reads(place)]) if a not in done]
+        pending.append((index, True))
+        pending += [(a, False) for a in reversed([*reads(index)]) if a not in done]
     return order
 
 
 def cycles(reads: Sequence[set[int]], stuck: Sequence[int]) -> list[list[int]]:
-    """Return cycles found from places without an order; in a cycle, each place reads the one before it.
+    """Return cycles found from nodes without an order; in a cycle, each node reads the one before it.
 
     >>> cycles([{1}, {0}, {0}], [0, 1, 2])
     [[1, 0]]
@@ -76,13 +76,13 @@ def cycles(reads: Sequence[set[int]], stuck: Sequence[int]) -> list[list[int]]:
     return found
 
 
-def cycle_text(places: list[int], names: Mapping[int, str]) -> str:
+def cycle_text(indices: list[int], names: Mapping[int, str]) -> str:
     """Return the message for a cycle: names in the order of data flow, beginning with the node written first.
 
     >>> cycle_text([1, 0], {0: "a", 1: "b"})
     'nodes depend on themselves: a -> b -> a'
     """
-    first = places.index(min(places))
-    shown = [names.get(i, "...") for i in [*places[first:], *places[:first]]]
+    first = indices.index(min(indices))
+    shown = [names.get(i, "...") for i in [*indices[first:], *indices[:first]]]
     shortened = shown if len(shown) <= _LONGEST_CYCLE else [*shown[:_LONGEST_CYCLE], "..."]
     return f"nodes depend on themselves: {' -> '.join([*shortened, shown[0]])}"

@@ -7,12 +7,11 @@ scattered into zeros.
 import math
 from collections.abc import Callable, Sequence
 from itertools import accumulate
-from typing import Any
 
 import numpy as np
 
 from engine.core import ROW_CALLS, Aval, DType, Shape, Value, canonical, dtype_of, shape_of
-from engine.plans.sparsity import Coloured, Pattern, coloured
+from engine.plans.sparsity import Colouring, Pattern, colouring
 from engine.plans.trace import Trace
 
 #: Directions of at most this many elements are ordinary constants, which can be folded; larger ones are made later.
@@ -34,7 +33,7 @@ class Basis:
         self._avals = avals
         self._trace = trace
         self._starts = [0, *accumulate(x.size for x in avals)]
-        self._shared = None if known is None else coloured(known)
+        self._shared = None if known is None else colouring(known)
         self.count = self._starts[-1] if self._shared is None else self._shared.count
 
     @property
@@ -47,17 +46,17 @@ class Basis:
         """Return whether there is only one element, for which no value has an axis of directions."""
         return len(self._avals) == 1 and self._avals[0].size == 1
 
-    def directions(self) -> list[Any]:
+    def directions(self) -> list[Value]:
         """Return the directions for each value, of shape (count, *shape of the value); without `count` if `is_one`."""
         if self.is_one:
             [known] = self._avals
             return [canonical(np.ones(known.shape, known.dtype))]
-        found: list[Any] = []
+        found: list[Value] = []
         for k, known in enumerate(self._avals):
             make = self._maker(k, known)
             wide = Aval((self.count, *known.shape), known.dtype)
             trace = self._trace if wide.size > _SMALL else None
-            found.append(make() if trace is None else trace.made(wide, make))
+            found.append(make() if trace is None else trace.lazy_constant(wide, make))
         return found
 
     def _maker(self, k: int, known: Aval) -> Callable[[], Value]:
@@ -73,43 +72,39 @@ class Basis:
 
         return make
 
-    def columns(self, found: Any, start: int) -> list[Any]:
+    def columns(self, found: Value, start: int) -> list[Value]:
         """Return the blocks of the Jacobian for one result, by value, with the axes of the value last, in its dtype.
 
         found: the derivatives of the result along the directions, with shape (count, *shape of the result).
         start: the row of the pattern for the first element of the result.
         """
-        if self.is_one:
-            return [_shaped(found, (*shape_of(found), *self._avals[0].shape), self._avals[0].dtype)]
-        shape: Shape = shape_of(found)[1:]
-        last = found if self._shared is not None else ROW_CALLS["transpose"](found, (*range(1, len(shape) + 1), 0))
-        blocks = []
-        for k, known in enumerate(self._avals):
-            if self._shared is not None:
-                part = self._placed(found, start, k, self._shared, is_last=True)
-            else:
-                part = last if len(self._avals) == 1 else last[..., self._own(k)]
-            blocks.append(_shaped(part, (*shape, *known.shape), known.dtype))
-        return blocks
+        shape = self._result_shape(found)
+        blocks = zip(self._blocks(found, start, is_last=True), self._avals, strict=True)
+        return [_shaped(block, (*shape, *known.shape), known.dtype) for block, known in blocks]
 
-    def rows(self, found: Any, start: int) -> list[Any]:
+    def rows(self, found: Value, start: int) -> list[Value]:
         """Return the blocks as `columns` does, with the axes of the value first, in the dtype of the result."""
-        if self.is_one:
-            return [_shaped(found, (*self._avals[0].shape, *shape_of(found)), dtype_of(found))]
-        shape: Shape = shape_of(found)[1:]
-        blocks = []
-        for k, known in enumerate(self._avals):
-            if self._shared is not None:
-                part = self._placed(found, start, k, self._shared, is_last=False)
-            else:
-                part = found if len(self._avals) == 1 else found[self._own(k)]
-            blocks.append(_shaped(part, (*known.shape, *shape), dtype_of(found)))
-        return blocks
+        shape = self._result_shape(found)
+        blocks = zip(self._blocks(found, start, is_last=False), self._avals, strict=True)
+        return [_shaped(block, (*known.shape, *shape), dtype_of(found)) for block, known in blocks]
+
+    def _result_shape(self, found: Value) -> Shape:
+        return shape_of(found) if self.is_one else shape_of(found)[1:]
+
+    def _blocks(self, found: Value, start: int, *, is_last: bool) -> list[Value]:
+        """Return a block for each value, with the elements of the value along its last or first axis."""
+        if self._shared is not None:
+            return [self._scattered(found, start, k, self._shared, is_last=is_last) for k in range(len(self._avals))]
+        if is_last and not self.is_one:
+            found = ROW_CALLS["transpose"](found, (*range(1, len(shape_of(found))), 0))
+        if len(self._avals) == 1:
+            return [found]
+        return [found[(..., self._own(k)) if is_last else self._own(k)] for k in range(len(self._avals))]
 
     def _own(self, k: int) -> slice:
         return slice(self._starts[k], self._starts[k + 1])
 
-    def _placed(self, found: Any, start: int, k: int, shared: Coloured, *, is_last: bool) -> Any:
+    def _scattered(self, found: Value, start: int, k: int, shared: Colouring, *, is_last: bool) -> Value:
         """Scatter the derivatives along shared directions into zeros; return the block of value `k`, flattened."""
         own, known = self._own(k), shared.pattern
         height, width = math.prod(shape_of(found)[1:]), self._avals[k].size
@@ -117,7 +112,7 @@ class Basis:
         is_mine &= (own.start <= known.columns) & (known.columns < own.stop)
         rows, columns = known.rows[is_mine] - start, known.columns[is_mine]
         assert self._trace is not None
-        zeros = self._trace.filled(0.0, Aval((height * width,), dtype_of(found)))
+        zeros = self._trace.full(0.0, Aval((height * width,), dtype_of(found)))
         if not len(rows):
             return zeros
         sources = shared.colours[columns] * height + rows
@@ -127,7 +122,7 @@ class Basis:
         return ROW_CALLS["scatter_add"](zeros, places, given, axis=0)
 
 
-def _shaped(x: Any, shape: Shape, dtype: DType) -> Any:
+def _shaped(x: Value, shape: Shape, dtype: DType) -> Value:
     """Reshape and cast a value if needed."""
     if shape_of(x) != shape:
         x = ROW_CALLS["reshape"](x, shape)

@@ -19,9 +19,9 @@ class Cost:
     flops: int
 
 
-def cost_of(trace: Trace, places: Sequence[int]) -> Cost:
-    """Return the cost of the steps of a trace at some places."""
-    steps = [trace.steps[p] for p in places]
+def cost_of(trace: Trace, indices: Sequence[int]) -> Cost:
+    """Return the cost of the steps of a trace at some indices."""
+    steps = [trace.steps[p] for p in indices]
     flops = [
         step.op.flops(*(trace.steps[a].aval for a in step.args), out=step.aval, **step.attrs)
         for step in steps

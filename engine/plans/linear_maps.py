@@ -8,12 +8,11 @@ vector 1, 2, 3, ... shows which.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from engine.core import FLOAT64, Array, Attributes, Operation, Shape, fitted
+from engine.core import FLOAT64, Array, Attributes, Operation, Shape, Value, fitted
 
 Ints = npt.NDArray[np.int64]
 Floats = Array
@@ -28,16 +27,16 @@ _CLOSE = {8: 1e-9, 4: 1e-5}
 class Links:
     """Links between the elements of the operands, flattened and concatenated, and those of the result, flattened.
 
-    taken: for each element of the result, the index of the one operand element that it depends on, or -1 for none;
+    sources: for each element of the result, the index of the one operand element that it depends on, or -1 for none;
         None if it may depend on several.
-    given: otherwise, for each operand element, the index of the one result element that depends on it, or -1.
+    targets: otherwise, for each operand element, the index of the one result element that depends on it, or -1.
     """
 
-    taken: Ints | None
-    given: Ints | None = None
+    sources: Ints | None
+    targets: Ints | None = None
 
 
-def links(op: Operation, moved: Sequence[int], xs: Sequence[Any], attrs: Attributes, out: Shape) -> Links | None:
+def links(op: Operation, moved: Sequence[int], xs: Sequence[Value], attrs: Attributes, out: Shape) -> Links | None:
     """Return the links from some operands to the result; None if they could not be determined.
 
     Args:
@@ -51,18 +50,18 @@ def links(op: Operation, moved: Sequence[int], xs: Sequence[Any], attrs: Attribu
     if len(moved) > 1 and sum(sizes) > math.prod(out):
         return None
     with np.errstate(all="ignore"):
-        taken = _selected(lambda v: _result(op, moved, sizes, xs, attrs, v), sum(sizes))
-        if taken is not None:
-            return Links(taken)
+        sources = _selected(lambda v: _result(op, moved, sizes, xs, attrs, v), sum(sizes))
+        if sources is not None:
+            return Links(sources)
         if len(moved) == 1 and op.vjps:
             y = op.forward(*xs, **attrs)
-            given = _selected(lambda g: _cotangent(op, moved[0], xs, attrs, y, g), math.prod(out))
-            return None if given is None else Links(None, given)
+            targets = _selected(lambda g: _cotangent(op, moved[0], xs, attrs, y, g), math.prod(out))
+            return None if targets is None else Links(None, targets)
     return None
 
 
 def _result(
-    op: Operation, moved: Sequence[int], sizes: Sequence[int], xs: Sequence[Any], attrs: Attributes, v: Floats
+    op: Operation, moved: Sequence[int], sizes: Sequence[int], xs: Sequence[Value], attrs: Attributes, v: Floats
 ) -> Floats:
     """Return the result, flattened, for the moved operands with the elements of `v` and all others as given."""
     full = list(xs)
@@ -73,7 +72,7 @@ def _result(
     return np.ravel(op.forward(*full, **attrs))
 
 
-def _cotangent(op: Operation, i: int, xs: Sequence[Any], attrs: Attributes, y: Any, g: Floats) -> Floats:
+def _cotangent(op: Operation, i: int, xs: Sequence[Value], attrs: Attributes, y: Value, g: Floats) -> Floats:
     """Return the cotangent of operand `i`, flattened, for the cotangent `g` of the result."""
     return np.ravel(fitted(op.cotangent(i, g.reshape(np.shape(y)), y, xs, attrs), xs[i]))
 

@@ -2,15 +2,16 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
-from typing import Any, NamedTuple
+from operator import attrgetter
+from typing import NamedTuple
 
 import numpy as np
 
 from engine.core import Lru, Symbol, Value, are_finite, aval, canonical
 from engine.plans.codegen.buffers import is_fresh
 from engine.plans.codegen.finiteness import FinitenessGuard
-from engine.plans.codegen.forms import ARRAY, forms
 from engine.plans.codegen.kernel import Kernel
+from engine.plans.codegen.representations import ARRAY, representations
 from engine.plans.codegen.structure import Structure
 from engine.plans.cost import cost_of
 from engine.plans.trace import Trace
@@ -51,10 +52,10 @@ class Plan:
         tells: bool = False,
     ) -> None:
         guard = FinitenessGuard(trace, outputs, inputs, tells=tells)
-        self.cost = cost_of(guard.trace, guard.structure.places)
+        self.cost = cost_of(guard.trace, guard.structure.indices)
         self.names = guard.structure.names
         self.guard = guard
-        self._is_guarded = bool(guard.places)
+        self._is_guarded = bool(guard.watched)
         self._compiled = compiled
         self._source: tuple[Trace, Structure] | None = (guard.trace, guard.structure)
         self._made: _Code | None = None
@@ -72,7 +73,7 @@ class Plan:
 
     def _coded(self, trace: Trace, structure: Structure) -> _Code:
         kernel = self._compiled(structure)
-        found, numbers = forms(structure.steps), structure.outputs[: structure.count]
+        found, numbers = representations(structure.steps), structure.outputs[: structure.count]
         views = [
             k
             for k, n in enumerate(numbers)
@@ -92,7 +93,7 @@ class Plan:
         return code.kernel.nbytes + sum(aval(x).nbytes for x in code.constants) + self.guard.nbytes
 
     @property
-    def of_numbers(self) -> Callable[[Sequence[float]], list[Value]] | None:
+    def scalar_function(self) -> Callable[[Sequence[float]], list[Value]] | None:
         """Return the function that a plan of Python floats alone is, from inputs in the order of `names`.
 
         None if the plan has arrays.
@@ -172,7 +173,7 @@ class Plans:
     >>> plans = Plans(limit_entries=100, limit_bytes=2**20)
     >>> for text in ("b = sin(x); b * x", "sin(y) * y"):
     ...     found = prepare(parse(text), {text[-1]: 0.5}, plans=plans).run()
-    >>> len(plans.programs)
+    >>> len(plans.kernels)
     1
 
     Args:
@@ -183,22 +184,20 @@ class Plans:
 
     def __init__(self, limit_entries: int, limit_bytes: int, threads: int | None = None) -> None:
         self._threads = threads
-        self.programs: Lru[bytes, Kernel] = Lru(limit_entries, limit_bytes)
+        self.kernels: Lru[bytes, Kernel] = Lru(limit_entries, limit_bytes)
 
     def plan(self, trace: Trace, outputs: Sequence[Symbol]) -> Plan:
         """Return the plan of some values of a trace, with the cached kernel of its structure."""
-        return Plan(trace, outputs, self.program)
+        return Plan(trace, outputs, self.kernel)
 
-    def program(self, structure: Structure) -> Kernel:
+    def kernel(self, structure: Structure) -> Kernel:
         """Return the kernel of a structure; of concurrent callers with one structure, one compiles and others wait."""
-        return self.programs.get_or_make(structure.key(), partial(Kernel, structure, threads=self._threads), _nbytes)
+        return self.kernels.get_or_make(
+            structure.key(), partial(Kernel, structure, threads=self._threads), attrgetter("nbytes")
+        )
 
 
-def _nbytes(program: Kernel) -> int:
-    return program.nbytes
-
-
-def _result(value: Any) -> Value:
+def _result(value: Value) -> Value:
     """Return a value for the caller, an array as a read-only view: it may share memory with another value."""
     value = canonical(value)
     if type(value) is np.ndarray:

@@ -7,14 +7,13 @@ its sums. The trace itself folds constants and merges common subexpressions; dea
 
 from collections.abc import Callable
 from math import copysign, frexp
-from typing import Any
 
 from engine.core import FLOAT64, OPERATIONS, Attributes, Aval, Operation, Symbol, apply, canonical
 from engine.plans.slice_sums import slice_sum
 from engine.plans.step import Steps
 from engine.plans.views import reshaped, sliced, transposed
 
-Rule = Callable[[Steps, list[Symbol], dict[str, Any], Aval], Symbol | None]
+Rule = Callable[[Steps, list[Symbol], Attributes, Aval], Symbol | None]
 
 #: Bound on products of constants, so that they cannot overflow.
 _LARGE = 1e300
@@ -81,7 +80,7 @@ def _negated(trace: Steps, x: Symbol) -> Symbol | None:
     return trace.symbol(step.args[0]) if is_neg else None
 
 
-def _call(name: str, *args: Any, **attrs: Any) -> Symbol:
+def _call(name: str, *args: Symbol, **attrs: object) -> Symbol:
     found: Symbol = apply(OPERATIONS[name], args, attrs)
     return found
 
@@ -168,7 +167,7 @@ def _pow(trace: Steps, xs: list[Symbol], attrs: Attributes, out: Aval) -> Symbol
 
 def _filled(value: float) -> Rule:
     def rule(trace: Steps, xs: list[Symbol], attrs: Attributes, out: Aval) -> Symbol | None:
-        found: Symbol | None = trace.filled(value, out) if out.dtype.kind == "f" else None
+        found: Symbol | None = trace.full(value, out) if out.dtype.kind == "f" else None
         return found
 
     return rule

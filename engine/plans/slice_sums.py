@@ -6,11 +6,10 @@ a result changes.
 """
 
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 
-from engine.core import FLOAT64, ROW_CALLS, Shape, Symbol
+from engine.core import FLOAT64, ROW_CALLS, Attributes, Shape, Symbol
 from engine.plans.step import Step, Steps
 
 #: The most updates that are concatenated; bounds the search for each sum.
@@ -47,13 +46,13 @@ def _updated(trace: Steps, x: Symbol) -> int | None:
     return None if zeros is None else updates.aval.size
 
 
-def _slice_of_zeros(trace: Steps, x: Symbol) -> tuple[Symbol | None, Symbol, dict[str, Any]]:
+def _slice_of_zeros(trace: Steps, x: Symbol) -> tuple[Symbol | None, Symbol, Attributes]:
     """Return zeros, updates and attributes of `slice_add(zeros, updates)`; for any other step the zeros are None.
 
     The zeros are 0.0, not -0.0: a sum of 0.0 and anything is never -0.0.
     """
     step = trace.steps[x.place]
-    if not _is_slice_add(step):
+    if not step.runs("slice_add"):
         return None, x, {}
     zeros, updates = map(trace.symbol, step.args)
     base = trace.steps[zeros.place]
@@ -62,17 +61,13 @@ def _slice_of_zeros(trace: Steps, x: Symbol) -> tuple[Symbol | None, Symbol, dic
     return (zeros if is_zero else None), updates, step.attrs
 
 
-def _is_slice_add(step: Step) -> bool:
-    return bool(step.runs("slice_add"))
-
-
 def _side_by_side(trace: Steps, x: Symbol, other: Symbol) -> Symbol | None:
     """Return `x + other` as `concat(updates) + 0.0`; None unless the updates cover one axis, each element once."""
     parts: list[tuple[int, int, int, Symbol]] = []
     missing, link = x.aval.size, other
     while missing > 0:
         step = trace.steps[link.place]
-        span = _span(step, x.shape) if _is_slice_add(step) else None
+        span = _span(step, x.shape) if step.runs("slice_add") else None
         if span is None or len(parts) == _MOST_PARTS:
             return None
         axis, begin, end = span

@@ -10,7 +10,6 @@ What color is your Jacobian? (2005).
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -51,7 +50,7 @@ class Pattern:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Coloured:
+class Colouring:
     """A pattern with a colour for each column; columns of one colour share a direction.
 
     count: the number of colours.
@@ -80,10 +79,10 @@ def pattern(trace: Steps, outputs: Sequence[Symbol], inputs: Sequence[Symbol]) -
         found[x.place] = _own(x.aval.size, start, total)
         start += x.aval.size
     live = trace.live(outputs)
-    last_reader = {a: place for place in live for a in trace.steps[place].args}
+    last_reader = {a: index for index in live for a in trace.steps[index].args}
     last_reader |= {y.place: -1 for y in outputs}
-    for place in live:
-        step = trace.steps[place]
+    for index in live:
+        step = trace.steps[index]
         if found.keys().isdisjoint(step.args):
             continue
         room -= step.aval.size * width
@@ -91,17 +90,17 @@ def pattern(trace: Steps, outputs: Sequence[Symbol], inputs: Sequence[Symbol]) -
             return None
         bits = _reached(trace, step, found)
         if bits is not None:
-            found[place] = found[place] | bits if place in found else bits
+            found[index] = found[index] | bits if index in found else bits
         for a in step.args:
-            if last_reader[a] == place:
+            if last_reader[a] == index:
                 found.pop(a, None)
     whole = np.concatenate([found.get(y.place, np.zeros((y.aval.size, width), _WORD)) for y in outputs])
     if int(np.bitwise_count(whole).sum()) > _MOST_ENTRIES:
         return None
-    return Pattern(*_places(whole), (height, total))
+    return Pattern(*_entries(whole), (height, total))
 
 
-def _places(bits: Bits) -> tuple[Ints, Ints]:
+def _entries(bits: Bits) -> tuple[Ints, Ints]:
     """Return the row and column indices of all set bits, in row-major order."""
     rows, words = np.nonzero(bits)
     ones = np.unpackbits(bits[rows, words].view(np.uint8).reshape(-1, _WORD.itemsize), axis=1, bitorder="little")
@@ -152,7 +151,7 @@ def _is_dense(bits: Bits) -> bool:
     return len(bits) > 0 and 2 * int(np.bitwise_count(bits[0]).sum()) > bits.shape[1] * _WORD_BITS
 
 
-def _either(bits: Any) -> Bits:
+def _either(bits: Sequence[Bits] | Bits) -> Bits:
     """Return the bitwise or of several arrays of bits."""
     found: Bits = np.bitwise_or.reduce(bits, axis=0)
     return found
@@ -195,22 +194,22 @@ def _spread(trace: Steps, step: Step, moved: list[int], found: Mapping[int, Bits
 
 def _gathered(given: Sequence[Bits], known: Links, size: int) -> Bits:
     """Return the bits of a result of `size` elements, from those of the operands and the links between them."""
-    if known.taken is not None:
+    if known.sources is not None:
         none = np.zeros((1, given[0].shape[1]), _WORD)
         # Index -1, for no operand element, takes the last row, which has no bits.
-        return np.concatenate([*given, none])[known.taken]
-    assert known.given is not None
+        return np.concatenate([*given, none])[known.sources]
+    assert known.targets is not None
     (bits,) = given
-    order = np.argsort(known.given, kind="stable")[np.count_nonzero(known.given < 0) :]
-    places = known.given[order]
-    first = np.flatnonzero(np.diff(places, prepend=-1))
+    order = np.argsort(known.targets, kind="stable")[np.count_nonzero(known.targets < 0) :]
+    targets = known.targets[order]
+    first = np.flatnonzero(np.diff(targets, prepend=-1))
     result = np.zeros((size, bits.shape[1]), _WORD)
     if len(first):
-        result[places[first]] = np.bitwise_or.reduceat(bits[order], first, axis=0)
+        result[targets[first]] = np.bitwise_or.reduceat(bits[order], first, axis=0)
     return result
 
 
-def coloured(known: Pattern) -> Coloured | None:
+def colouring(known: Pattern) -> Colouring | None:
     """Colour the columns of a matrix so that no two of one colour have an entry in the same row.
 
     Greedy, in the order of the columns. None if there would be more than half as many colours as columns.
@@ -222,17 +221,17 @@ def coloured(known: Pattern) -> Coloured | None:
     rows = across.columns.tolist()
     ends = np.searchsorted(across.rows, np.arange(1, width + 1)).tolist()
     #: For each row the colours of its entries, as bits.
-    taken = [0] * height
+    used_by_row = [0] * height
     colours = []
     start = 0
     for end in ends:
         used = 0
         for row in rows[start:end]:
-            used |= taken[row]
+            used |= used_by_row[row]
         free = ~used & (used + 1)
         for row in rows[start:end]:
-            taken[row] |= free
+            used_by_row[row] |= free
         colours.append(free.bit_length() - 1)
         start = end
     count = max(colours) + 1
-    return Coloured(known, np.array(colours), count) if 2 * count <= width else None
+    return Colouring(known, np.array(colours), count) if 2 * count <= width else None

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
@@ -11,21 +11,22 @@ from engine.core import Attributes, Aval, Lowering, Operation, Symbol, Value
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """Random stream of an operation, by its place in the program; in a batch, each row has a stream of its own.
+    """Random stream of an operation; in a batch, each row has a stream of its own.
 
-    Source: NumPy's SeedSequence, with the place, and the row if any, as spawn key.
+    index: of its node in the program.
+    Source: NumPy's SeedSequence, with the index, and the row if any, as spawn key.
     """
 
-    place: int
+    index: int
     rows: int | None = None
 
     def by_row(self, rows: int) -> "Stream":
         """Return the streams of a batch of `rows` rows."""
-        return Stream(self.place, rows)
+        return Stream(self.index, rows)
 
     def generator(self, seed: int, *row: int) -> np.random.Generator:
         """Return the generator of one run, or of one row of its batch."""
-        return np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=(self.place, *row))))
+        return np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=(self.index, *row))))
 
 
 @dataclass(slots=True, eq=False)
@@ -33,7 +34,7 @@ class Step:
     """One value of a trace.
 
     op: the operation; None for an input, a constant or a `cut`.
-    args: places of the operands.
+    args: indices of the operands.
     value: of a constant: its value, or a function that returns it.
     name: of an input; empty otherwise.
     stream: of a random operation.
@@ -43,7 +44,7 @@ class Step:
     args: tuple[int, ...]
     attrs: Attributes
     aval: Aval
-    value: Any = None
+    value: Value = None
     name: str = ""
     stream: Stream | None = None
 
@@ -74,7 +75,7 @@ class Steps(Protocol):
     steps: list[Step]
     updated: dict[int, int]
 
-    def symbol(self, place: int) -> Symbol:
+    def symbol(self, index: int) -> Symbol:
         """See `Trace.symbol`."""
 
     def known(self, symbol: Symbol) -> Value:
@@ -83,8 +84,8 @@ class Steps(Protocol):
     def constant(self, value: Value, is_weak: bool = False) -> Symbol:
         """See `Trace.constant`."""
 
-    def filled(self, value: float, aval: Aval) -> Symbol:
-        """See `Trace.filled`."""
+    def full(self, value: float, aval: Aval) -> Symbol:
+        """See `Trace.full`."""
 
     def live(self, outputs: Sequence[Symbol], *, is_masked: bool = False) -> list[int]:
         """See `Trace.live`."""

@@ -2,7 +2,7 @@
 
 import math
 import struct
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import replace
@@ -44,11 +44,11 @@ FOREIGN = "a variable, or a value of a function around it, that is no argument o
 
 
 class Trace:
-    """Linear record of steps; the place of a step is its index in `steps`.
+    """Linear record of steps; the index of a step is that in `steps`, and the `place` of its symbol.
 
-    alternatives: for each derivative recorded in two ways, its place -> the place of the way with supports; see
+    alternatives: for each derivative recorded in two ways, its index -> the index of the way with supports; see
         `codegen.finiteness`.
-    updated: for each sum of updates to slices of zeros, its place -> the number of elements updated; such a sum never
+    updated: for each sum of updates to slices of zeros, its index -> the number of elements updated; such a sum never
         holds -0.0.
 
     Args:
@@ -72,11 +72,11 @@ class Trace:
         self.updated: dict[int, int] = {}
         #: Places, not symbols: a symbol refers to the trace, and the cycle would keep its constants until the next
         #: garbage collection.
-        self._seen: dict[Any, int] = {}
+        self._seen: dict[Hashable, int] = {}
         #: Writeable arrays by id, each with its frozen copy.
         self._copies: dict[int, tuple[Value, Value]] = {}
         self._takes_foreign = takes_foreign
-        self._held: list[Any] = []
+        self._held: list[Variable | Tracer] = []
 
     def input(self, name: str, aval: Aval) -> Symbol:
         """Add an input; its value is given when the trace is run.
@@ -99,11 +99,11 @@ class Trace:
             _bits(value, known), lambda: self._add(Step(None, (), {}, self._checked(known, "a literal"), value=value))
         )
 
-    def made(self, aval: Aval, make: Callable[[], Value]) -> Symbol:
+    def lazy_constant(self, aval: Aval, make: Callable[[], Value]) -> Symbol:
         """Add a constant that `make` computes when the plan is compiled."""
         return self._add(Step(None, (), {}, self._checked(aval, "a constant"), value=make))
 
-    def filled(self, value: float, aval: Aval) -> Symbol:
+    def full(self, value: float, aval: Aval) -> Symbol:
         """Return `value` broadcast to the shape of `aval`, in its dtype."""
         number = self.constant(float(value) if aval.dtype == FLOAT64 else np.array(value, aval.dtype))
         return ROW_CALLS["broadcast_to"](number, aval.shape) if aval.shape else number
@@ -112,7 +112,7 @@ class Trace:
         """Add an identity step that is never merged, so that a value can be differentiated with respect to."""
         return self._add(Step(None, (symbol.place,), {}, symbol.aval._replace(weak=None)))
 
-    def alternative(self, plain: Any, masked: Any) -> Symbol:
+    def alternative(self, plain: Value, masked: Value) -> Symbol:
         """Record two ways to one derivative: `plain`, and `masked` with supports for when `plain` is not finite."""
         one, other = (x if isinstance(x, Symbol) else self.constant(as_raw(x)) for x in (plain, masked))
         if one.place == other.place:
@@ -133,47 +133,47 @@ class Trace:
 
     def inputs(self) -> list[Symbol]:
         """Return all inputs, in the order in which they were added."""
-        return [self.symbol(place) for place, step in enumerate(self.steps) if step.name]
+        return [self.symbol(index) for index, step in enumerate(self.steps) if step.name]
 
-    def symbol(self, place: int) -> Symbol:
-        """Return the symbol of the step at `place`."""
-        return Symbol(self.steps[place].aval, self, place)
+    def symbol(self, index: int) -> Symbol:
+        """Return the symbol of the step at `index`."""
+        return Symbol(self.steps[index].aval, self, index)
 
     def live(self, outputs: Sequence[Symbol], *, is_masked: bool = False) -> list[int]:
-        """Return the places of the steps that `outputs` depend on, in order.
+        """Return the indices of the steps that `outputs` depend on, in order.
 
         is_masked: of two ways to a derivative, follow the one with supports.
         """
         needed = {x.place for x in outputs}
         others = self.alternatives if is_masked else {}
-        for place in range(max(needed, default=-1), -1, -1):
-            if place in needed:
-                needed.update((others[place],) if place in others else self.steps[place].args)
+        for index in range(max(needed, default=-1), -1, -1):
+            if index in needed:
+                needed.update((others[index],) if index in others else self.steps[index].args)
         return sorted(needed)
 
-    def operands(self, place: int, *, is_masked: bool) -> tuple[int, ...]:
-        """Return the places of a step's operands; for an alternative, the place of the plain or the masked way."""
-        return (self.alternatives[place],) if is_masked and place in self.alternatives else self.steps[place].args
+    def operands(self, index: int, *, is_masked: bool) -> tuple[int, ...]:
+        """Return the indices of a step's operands; for an alternative, the index of the plain or the masked way."""
+        return (self.alternatives[index],) if is_masked and index in self.alternatives else self.steps[index].args
 
     def resolved(self, *, is_masked: bool) -> "tuple[Trace, list[int]]":
-        """Return the trace with one way to each derivative, and for each place the place that replaces it."""
+        """Return the trace with one way to each derivative, and for each index the index that replaces it."""
         if not self.alternatives:
             return self, list(range(len(self.steps)))
         found = copy(self)
         found.steps = []
         stands: list[int] = []
-        for place, step in enumerate(self.steps):
-            args = tuple(stands[a] for a in self.operands(place, is_masked=is_masked))
-            stands.append(args[0] if place in self.alternatives else place)
+        for index, step in enumerate(self.steps):
+            args = tuple(stands[a] for a in self.operands(index, is_masked=is_masked))
+            stands.append(args[0] if index in self.alternatives else index)
             found.steps.append(step if args == step.args else replace(step, args=args))
         return found, stands
 
-    def known(self, symbol: Symbol) -> Any:
+    def known(self, symbol: Symbol) -> Value:
         """Return the value of a constant; None for any other step, and for a constant not made yet."""
         step = self.steps[symbol.place]
         return None if step.op is not None or callable(step.value) else step.value
 
-    def record(self, op: Operation, args: tuple[Any, ...], attrs: Attributes, **extra: Any) -> Symbol:
+    def record(self, op: Operation, args: tuple[Value, ...], attrs: Attributes, **extra: Any) -> Symbol:
         """Return the step of an operation: an equal earlier step, a folded constant, a simpler step, or a new one.
 
         Raises:
@@ -199,43 +199,41 @@ class Trace:
         found = None if stream else rewritten(self, op, symbols, attrs, out)
         if found is not None:
             return found
-        places = [x.place for x in symbols]
+        indices = [x.place for x in symbols]
         if op.lowering.is_commutative:
-            places.sort()
+            indices.sort()
         # A stream always draws the same values, so equal draws from one stream can be merged.
-        key = (op.name, stream, tuple(places), tuple((k, _attribute_bits(v)) for k, v in attrs.items()))
+        key = (op.name, stream, tuple(indices), tuple((k, _attribute_bits(v)) for k, v in attrs.items()))
         return self._once(key, lambda: self._append(op, symbols, attrs, out, stream))
 
-    def _once(self, key: Any, write: Callable[[], Symbol]) -> Symbol:
-        place = self._seen.get(key)
-        if place is not None:
-            return self.symbol(place)
+    def _once(self, key: Hashable, write: Callable[[], Symbol]) -> Symbol:
+        index = self._seen.get(key)
+        if index is not None:
+            return self.symbol(index)
         symbol = write()
         self._seen[key] = symbol.place
         return symbol
 
-    def _operand(self, op: Operation, x: Any) -> Symbol:
+    def _operand(self, op: Operation, x: Value) -> Symbol:
         if type(x) is Symbol and x.recorder is self and not (x.aval.weak is int and op.kind not in PROMOTING):
             return x
         x = operand(op, x)
-        if self._takes_foreign and isinstance(x, Variable | Tracer):
-            return self._foreign(x)
-        if isinstance(x, Variable | Tracer) and not (type(x) is Symbol and x.recorder is self):
+        if type(x) is Symbol and x.recorder is self:
+            return x
+        if isinstance(x, Variable | Tracer):
+            if self._takes_foreign:
+                return self._foreign(x)
             if isinstance(x, Tracer):
                 x.check_alive()
             raise InvalidValueError(f"{op.name}: a function that is traced uses {FOREIGN}")
-        if type(x) is Symbol:
-            return x
         if type(x) is np.ndarray:
             return self.constant(self._as_it_is(x))
         if type(x) is int and op.kind not in PROMOTING:
             x = float(x)
         return self.constant(float(x) if type(x) is np.float64 else x, is_weak=type(x) in (float, int, bool))
 
-    def _foreign(self, x: Any) -> Symbol:
+    def _foreign(self, x: Value) -> Symbol:
         """Return the input that represents a variable or a value of another tracer; constants stay constants."""
-        if type(x) is Symbol and x.recorder is self:
-            return x
         known = x.recorder.known(x) if type(x) is Symbol else None
         if known is not None:
             return self.constant(known, x.aval.weak is not None)
@@ -252,7 +250,9 @@ class Trace:
             self._copies[id(x)] = x, copy
         return copy
 
-    def _folded(self, op: Operation, symbols: list[Symbol], values: list[Any], attrs: Attributes, out: Aval) -> Symbol:
+    def _folded(
+        self, op: Operation, symbols: list[Symbol], values: list[Value], attrs: Attributes, out: Aval
+    ) -> Symbol:
         given = [
             np.float64(v) if type(v) is float and x.aval.weak is None else v
             for x, v in zip(symbols, values, strict=True)
@@ -280,13 +280,13 @@ class Trace:
         return aval
 
 
-def _stream(rng: Any) -> Stream:
+def _stream(rng: object) -> Stream:
     if not isinstance(rng, Stream):
         raise NotSupportedError("a function that is traced draws no random numbers; draw them before, as an argument")
     return rng
 
 
-def _bits(value: Any, aval: Aval) -> Any:
+def _bits(value: Value, aval: Aval) -> Hashable:
     """Return the key of a constant: its bits, because 0.0 == -0.0, 1 == True and NaN != NaN."""
     if isinstance(value, np.ndarray):
         small = value.size <= _LARGEST_FOLDED
@@ -294,7 +294,7 @@ def _bits(value: Any, aval: Aval) -> Any:
     return (aval.weak, type(value), struct.pack("<d", value) if type(value) is float else value)
 
 
-def _attribute_bits(value: Any) -> Any:
+def _attribute_bits(value: object) -> Hashable:
     if isinstance(value, tuple):
         return tuple(map(_attribute_bits, value))
     return (type(value), struct.pack("<d", value) if type(value) is float else value)
@@ -320,24 +320,24 @@ def as_graph(
     first = {symbol.place: name for name, symbol in reversed(list(outputs.items()))}
     ids: dict[int, str | Literal] = {}
     nodes = []
-    for place in trace.live(list(outputs.values())):
-        step = trace.steps[place]
+    for index in trace.live(list(outputs.values())):
+        step = trace.steps[index]
         if step.op is None and step.args:
-            ids[place] = ids[step.args[0]]
+            ids[index] = ids[step.args[0]]
         elif step.name:
-            ids[place] = step.name
-        elif step.op is None and place not in first:
-            ids[place] = _literal(step)
+            ids[index] = step.name
+        elif step.op is None and index not in first:
+            ids[index] = _literal(step)
         else:
-            name = first.get(place) or next(numbers)
+            name = first.get(index) or next(numbers)
             args = tuple(ids[a] for a in step.args) if step.op else (_literal(step),)
             attrs = (
                 {a.name: a.parse(step.attrs[a.name], step.operation.name) for a in step.op.attributes}
                 if step.op
                 else {}
             )
-            ids[place] = name
-            nodes.append(Node((name,), step.op, args, attrs, place in first, ()))
+            ids[index] = name
+            nodes.append(Node((name,), step.op, args, attrs, index in first, ()))
     found = {name: str(ids[symbol.place]) for name, symbol in outputs.items()}
     inputs = [Input(s.name, s.aval.shape, s.aval.dtype) for s in trace.steps if s.name and s.name not in bound]
     aliases = {name: i for name, i in found.items() if name != i}

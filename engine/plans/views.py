@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple
 
-from engine.core import ROW_CALLS, Attributes, Aval, Shape, Symbol, slice_item
+from engine.core import ROW_CALLS, Attributes, Aval, Shape, Symbol, Value, slice_item
 from engine.plans.step import Steps
 
 
@@ -83,7 +83,7 @@ def _within(span: _Span, later: _Span | int) -> _Span | int:
     return _Span(span.start + span.step * later.start, span.step * later.step, later.length)
 
 
-def _item(span: _Span | int) -> Any:
+def _item(span: _Span | int) -> int | tuple[str | int | None, ...]:
     if isinstance(span, int):
         return span
     if not span.length:
@@ -92,11 +92,11 @@ def _item(span: _Span | int) -> Any:
     return slice_item(span.start, stop if stop >= 0 else None, span.step)
 
 
-def _order(axes: Any, ndim: int) -> tuple[int, ...]:
+def _order(axes: tuple[int, ...] | int | None, ndim: int) -> tuple[int, ...]:
     given = tuple(reversed(range(ndim))) if axes is None else (axes,) if isinstance(axes, int) else axes
     return tuple(a % ndim for a in given)
 
 
-def _found(symbol: Any) -> Symbol:
+def _found(symbol: Value) -> Symbol:
     result: Symbol = symbol
     return result

@@ -2,7 +2,6 @@
 
 import math
 import operator
-from typing import Any
 
 import numpy as np
 
@@ -132,12 +131,12 @@ trunc = unary("trunc", np.trunc, None, flops=1, doc="x rounded towards 0, as a f
 round = unary("round", np.rint, None, flops=1, doc="Nearest integer, halves to even, as a float.")
 
 
-def _clip(x: Array, min: Any, max: Any) -> Array:
+def _clip(x: Array, min: float | None, max: float | None) -> Array:
     x = np.array(x) if min is None else np.maximum(x, min)
     return x if max is None else np.minimum(x, max)
 
 
-def _clip_vjp(g: Operand, y: Operand, x: Operand, min: Any, max: Any) -> Operand:
+def _clip_vjp(g: Operand, y: Operand, x: Operand, min: float | None, max: float | None) -> Operand:
     """Return the cotangent inside the bounds, 0 at and beyond them; an infinite bound counts as no bound."""
     above = None if min in (None, -math.inf) else greater(x, min)
     below = None if max in (None, math.inf) else less(x, max)

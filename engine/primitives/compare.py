@@ -2,7 +2,6 @@
 
 import math
 import operator
-from typing import Any
 
 import numpy as np
 
@@ -66,7 +65,7 @@ isclose = elementwise(
 )
 
 
-def _where(condition: Any, x: Any, y: Any) -> Array:
+def _where(condition: Array, x: float | Array, y: float | Array) -> Array:
     kinds = {type(x), type(y)}
     if kinds <= {int, float, bool} and kinds != {bool}:
         x, y = float(x), float(y)  # two Python numbers give float64
@@ -138,7 +137,7 @@ zero_or_nan = unary(
 )
 
 
-def _tied(g: Operand, y: Operand, mine: Any, other: Any, is_mine: Any) -> Operand:
+def _tied(g: Operand, y: Operand, mine: Operand, other: Operand, is_mine: Operand) -> Operand:
     """Return the cotangent of the operand `mine`: all of g if it is chosen, half in a tie, NaN where y is NaN."""
     return where(is_mine, g, where(mine == other, 0.5 * g, zero_or_nan(y)))
 

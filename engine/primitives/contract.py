@@ -4,7 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import combinations
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -72,7 +72,7 @@ def _product(a: _Factor, b: _Factor, kept: Iterable[str]) -> _Factor:
     return _Factor(_shaped(product, [lengths[name] for name in names]), names)
 
 
-def _tensordot(x1: Operand, x2: Operand, axes: Any) -> Operand:
+def _tensordot(x1: Operand, x2: Operand, axes: int | tuple[tuple[int, ...], tuple[int, ...]]) -> Operand:
     shape1, shape2 = shape_of(x1), shape_of(x2)
     if isinstance(axes, int):
         if axes > min(len(shape1), len(shape2)):

@@ -1,7 +1,6 @@
 """Determinants of stacks of matrices: signs, logarithms and gradients."""
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
@@ -151,10 +150,9 @@ def _cofactor_slope_vjp(h: Operand, y: Operand, g: Operand, x: Operand) -> Opera
     return _spread(det(x)) * matrix_transpose(along + across)
 
 
-def _trace(x: Any) -> Any:
+def _trace(x: Operand) -> Operand:
     """Return the trace of each matrix, with two unit axes, so that it broadcasts with the matrices."""
-    found: Any = sum(diagonal(x, axis1=-2, axis2=-1), axes=-1, keepdims=True)
-    return found[..., None]
+    return sum(diagonal(x, axis1=-2, axis2=-1), axes=-1, keepdims=True)[..., None]
 
 
 cofactor: Row = primitive(

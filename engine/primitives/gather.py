@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
 
 import numpy as np
 
@@ -19,6 +18,7 @@ from engine.core import (
     Operand,
     Operation,
     ShapeMismatchError,
+    Value,
     dtype_of,
     ex,
     flat_view,
@@ -30,7 +30,7 @@ from engine.rows import Row, broadcast_shapes, composite, normalize_axis, primit
 from engine.tracers import flattened, loop, permuted, raised, repeated, reshaped
 
 
-def _as_indices(name: str, indices: Any, length: int) -> Array:
+def _as_indices(name: str, indices: Value, length: int) -> Array:
     """Convert indices, integers or floats with integral values, to int64; check that they are in range.
 
     Raises:
@@ -46,14 +46,14 @@ def _as_indices(name: str, indices: Any, length: int) -> Array:
     return whole
 
 
-def _take(x: Array, indices: Any, axis: int | None) -> Array:
+def _take(x: Array, indices: Value, axis: int | None) -> Array:
     x = np.asarray(x)
     length = x.size if axis is None else x.shape[axis]
     return np.take(x, _as_indices("take", indices, length), axis=axis)
 
 
-def _emitted_take(x: Aval, indices: Aval, axis: int | None) -> Callable[..., Any]:
-    def found(x: Array, indices: Any) -> Array:
+def _emitted_take(x: Aval, indices: Aval, axis: int | None) -> Callable[..., Array]:
+    def found(x: Array, indices: Value) -> Array:
         try:
             return x.take(indices, axis)
         except IndexError:
@@ -80,7 +80,7 @@ _TAKE = (
 )
 
 
-def _take_rows(op: Operation, rows: int, xs: Sequence[Operand], batched: Any, attrs: Attributes) -> Operand:
+def _take_rows(op: Operation, rows: int, xs: Sequence[Operand], batched: Sequence[bool], attrs: Attributes) -> Operand:
     (x, indices), axis = xs, attrs["axis"]
     if all(batched):
         return loop(op, rows, xs, batched, attrs)
@@ -95,13 +95,15 @@ def _take_rows(op: Operation, rows: int, xs: Sequence[Operand], batched: Any, at
     return permuted(y, (a, *range(a), *range(a + 1, len(shape_of(y))))) if a else y
 
 
-def _scatter_add_rows(op: Operation, rows: int, xs: Sequence[Operand], batched: Any, attrs: Attributes) -> Operand:
+def _scatter_add_rows(
+    op: Operation, rows: int, xs: Sequence[Operand], batched: Sequence[bool], attrs: Attributes
+) -> Operand:
     if batched[1]:
         return loop(op, rows, xs, batched, attrs)
     x, updates = (v if b else repeated(v, rows) for v, b in zip(xs[::2], batched[::2], strict=True))
     shape, axis = shape_of(x), attrs["axis"]
-    place = _take_aval(Aval(shape[1:], dtype_of(x)), Aval(shape_of(xs[1]), INT64), axis).shape
-    updates = raised(updates, len(place))
+    target = _take_aval(Aval(shape[1:], dtype_of(x)), Aval(shape_of(xs[1]), INT64), axis).shape
+    updates = raised(updates, len(target))
     if axis is None:
         return reshaped(scatter_add(flattened(x, rows), xs[1], updates, axis=1), shape)
     return scatter_add(x, xs[1], updates, axis=axis % (len(shape) - 1) + 1)
@@ -122,7 +124,7 @@ take: Row = primitive(
 )
 
 
-def _scatter_add(x: Array, indices: Any, updates: Any, axis: int | None) -> Array:
+def _scatter_add(x: Array, indices: Value, updates: Value, axis: int | None) -> Array:
     x = np.asarray(x)
     y = np.array(x, dtype=np.result_type(x, updates), order="C")
     found = _as_indices("scatter_add", indices, y.size if axis is None else y.shape[axis])
@@ -130,10 +132,10 @@ def _scatter_add(x: Array, indices: Any, updates: Any, axis: int | None) -> Arra
     return y
 
 
-def _emitted_scatter_add(x: Aval, indices: Aval, updates: Aval, axis: int | None) -> Callable[..., Any]:
+def _emitted_scatter_add(x: Aval, indices: Aval, updates: Aval, axis: int | None) -> Callable[..., Array]:
     dtype = promote((x, updates))
 
-    def added(x: Array, indices: Any, updates: Any) -> Array:
+    def added(x: Array, indices: Value, updates: Value) -> Array:
         y = np.array(x, dtype=dtype, order="C")
         try:
             np.add.at(flat_view(y), indices, updates)
@@ -146,9 +148,9 @@ def _emitted_scatter_add(x: Aval, indices: Aval, updates: Aval, axis: int | None
 
 
 def _scatter_add_aval(x: Aval, indices: Aval, updates: Aval, axis: int | None) -> Aval:
-    place = _take_aval(x, indices, axis).shape
-    if broadcast_shapes("scatter_add", [place, updates.shape]) != place:
-        raise ShapeMismatchError(f"scatter_add: updates of shape {updates.shape} do not fit places of shape {place}")
+    target = _take_aval(x, indices, axis).shape
+    if broadcast_shapes("scatter_add", [target, updates.shape]) != target:
+        raise ShapeMismatchError(f"scatter_add: updates of shape {updates.shape} do not fit places of shape {target}")
     return Aval(x.shape, promote((x, updates)))
 
 
@@ -176,7 +178,7 @@ scatter_add: Row = primitive(
 )
 
 
-def _get_item(x: Operand, axis: int, indices: Any) -> Operand:
+def _get_item(x: Operand, axis: int, indices: Value) -> Operand:
     shape = shape_of(x)
     length = shape[normalize_axis("get_item", axis, len(shape))]
     found = np.array(indices, dtype=np.int64)

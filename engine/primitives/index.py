@@ -17,6 +17,7 @@ from engine.core import (
     Operation,
     Shape,
     ShapeMismatchError,
+    Value,
     aval,
     ex,
     flat_view,
@@ -51,13 +52,13 @@ def _sliced(x: Array, index: Index) -> Array:
     return _at(index)(np.asarray(x))
 
 
-def _at(index: Index) -> Callable[[Any], Any]:
+def _at(index: Index) -> Callable[[Array], Array]:
     """Return a function that indexes arrays; for a single list it uses `take`, which is twice as fast in C order."""
     found = operator.itemgetter(_numpy_index(index))
     if len(index) != 1 or not _has_lists(index):
         return found
-    taken = operator.methodcaller("take", _numpy_item(index[0]), 0)
-    return lambda x: taken(x) if x.flags.c_contiguous else found(x)
+    take_first = operator.methodcaller("take", _numpy_item(index[0]), 0)
+    return lambda x: take_first(x) if x.flags.c_contiguous else found(x)
 
 
 def _expanded(shape: Shape, index: Index) -> list[Any]:
@@ -92,7 +93,7 @@ def _index_shape(shape: Shape, index: Index) -> Shape:
     result: list[int] = []
     lists: list[Shape] = []
     where: list[int] = []  # places of the lists in the expanded index
-    place = 0
+    position = 0
     axis = 0
     advanced = any(isinstance(item, tuple) and item[0] == "ints" for item in index)
     for n, item in enumerate(_expanded(shape, index)):
@@ -109,13 +110,13 @@ def _index_shape(shape: Shape, index: Index) -> Shape:
             _check_bounds(ints, shape[axis], axis)
             if advanced:
                 if not where:
-                    place = len(result)
+                    position = len(result)
                 where.append(n)
                 lists.append(np.shape(ints))
         axis += 1
     if where and where[-1] - where[0] != len(where) - 1:
-        place = 0
-    result[place:place] = broadcast_shapes("slice", lists)
+        position = 0
+    result[position:position] = broadcast_shapes("slice", lists)
     return tuple(result)
 
 
@@ -123,20 +124,23 @@ def _split_lists(shape: Shape, index: Index) -> int:
     """Return the number of result axes from lists of integers that NumPy puts first; 0 if the lists are adjacent."""
     items = [item for item in _expanded(shape, index) if item is not None]
     lists = [item[1] for item in items if isinstance(item, tuple) and item[0] == "ints"]
-    places = [
+    positions = [
         n for n, item in enumerate(_expanded(shape, index)) if isinstance(item, int) or (item and item[0] == "ints")
     ]
-    return len(np.broadcast_shapes(*map(np.shape, lists))) if lists and places[-1] - places[0] >= len(places) else 0
+    is_split = lists and positions[-1] - positions[0] >= len(positions)
+    return len(np.broadcast_shapes(*map(np.shape, lists))) if is_split else 0
 
 
-def _slice_rows(op: Operation, rows: int, xs: Sequence[Operand], batched: Any, attrs: Attributes) -> Operand:
+def _slice_rows(op: Operation, rows: int, xs: Sequence[Operand], batched: Sequence[bool], attrs: Attributes) -> Operand:
     shape = shape_of(xs[0])[1:]
     y = slice(xs[0], (("slice", None, None, None), *_expanded(shape, attrs["index"])))
     first = _split_lists(shape, attrs["index"])
     return permuted(y, (first, *range(first), *range(first + 1, len(shape_of(y))))) if first else y
 
 
-def _slice_add_rows(op: Operation, rows: int, xs: Sequence[Operand], batched: Any, attrs: Attributes) -> Operand:
+def _slice_add_rows(
+    op: Operation, rows: int, xs: Sequence[Operand], batched: Sequence[bool], attrs: Attributes
+) -> Operand:
     x, updates = (v if b else repeated(v, rows) for v, b in zip(xs, batched, strict=True))
     shape = shape_of(x)[1:]
     updates = raised(updates, len(_index_shape(shape, attrs["index"])))
@@ -175,40 +179,40 @@ def _has_lists(index: Index) -> bool:
     return any(isinstance(item, tuple) and item[0] == "ints" for item in index)
 
 
-def _emitted_slice_add(x: Aval, updates: Aval, index: Index) -> Callable[..., Any]:
+def _emitted_slice_add(x: Aval, updates: Aval, index: Index) -> Callable[..., Array]:
     has_lists = _has_lists(index)
-    place = _numpy_index(index if has_lists or Ellipsis in index else (*index, Ellipsis))
+    key = _numpy_index(index if has_lists or Ellipsis in index else (*index, Ellipsis))
     dtype = promote((x, updates))
 
-    def add(x: Array, updates: Any, out: Any = None) -> Array:
+    def add(x: Array, updates: Value, out: Array | None = None) -> Array:
         if out is None:
             out = np.array(x, dtype=dtype, order="C")
         elif out is not x:
             np.copyto(out, x)
         if has_lists:
-            add_at(out, np.arange(out.size).reshape(out.shape)[place], updates)
+            add_at(out, np.arange(out.size).reshape(out.shape)[key], updates)
         else:
-            # With an ellipsis `part` is a view even of one element; `out[place] += updates` would write it twice.
-            part = out[place]
+            # With an ellipsis `part` is a view even of one element; `out[key] += updates` would write it twice.
+            part = out[key]
             part += updates
         return out
 
     return add
 
 
-def add_at(y: Array, places: Any, updates: Any) -> None:
-    """Add updates at flat places of an array in C order; NumPy's add.at on several axes is slow, beyond 32 unsafe.
+def add_at(y: Array, indices: Array, updates: Value) -> None:
+    """Add updates at flat indices of an array in C order; NumPy's add.at on several axes is slow, beyond 32 unsafe.
 
     Raises:
         ValueError: the array is not in C order.
     """
-    np.add.at(flat_view(y), np.ravel(places), np.ravel(np.broadcast_to(updates, np.shape(places))))
+    np.add.at(flat_view(y), np.ravel(indices), np.ravel(np.broadcast_to(updates, np.shape(indices))))
 
 
 def _slice_add_aval(x: Aval, updates: Aval, index: Index) -> Aval:
-    place = _index_shape(x.shape, index)
-    if broadcast_shapes("slice_add", [place, updates.shape]) != place:
-        raise ShapeMismatchError(f"slice_add: updates of shape {updates.shape} do not fit the slice of shape {place}")
+    target = _index_shape(x.shape, index)
+    if broadcast_shapes("slice_add", [target, updates.shape]) != target:
+        raise ShapeMismatchError(f"slice_add: updates of shape {updates.shape} do not fit the slice of shape {target}")
     return Aval(x.shape, promote((x, updates)))
 
 

@@ -1,7 +1,7 @@
 """Joining, splitting, repeating and reordering of arrays along axes."""
 
 import math
-from typing import Any
+from functools import partial
 
 import numpy as np
 
@@ -10,6 +10,7 @@ from engine.core import (
     COUNTS,
     REPEATS,
     SIZES,
+    Array,
     Attribute,
     Aval,
     BadAttributeError,
@@ -20,7 +21,7 @@ from engine.core import (
     slice_item,
 )
 from engine.primitives.index import slice as slice_
-from engine.primitives.shape import broadcast_to, no_flops, reshape, unsqueeze
+from engine.primitives.shape import Axes, broadcast_to, no_flops, reshape, unsqueeze
 from engine.rows import OVER_AXES, composite, normalize_axes, normalize_axis, primitive, promote
 
 
@@ -35,15 +36,21 @@ def _concat_aval(*xs: Aval, axis: int) -> Aval:
     return Aval((*first[:a], sum(x.shape[a] for x in xs), *first[a + 1 :]), promote(xs))
 
 
-def _concat_vjp(g: Operand, y: Operand, *xs: Operand, axis: int) -> Any:
+def _concat_vjp(g: Operand, y: Operand, *xs: Operand, axis: int) -> tuple[Operand, ...]:
     return split(g, tuple(shape_of(x)[axis] for x in xs), axis=axis)
+
+
+def _concat(*xs: Array, axis: int, out: Array | None = None) -> Array:
+    """Concatenate in C order; by default NumPy follows the layout of the operands."""
+    return np.ascontiguousarray(np.concatenate(xs, axis=axis, out=out))
 
 
 concat = primitive(
     "concat",
     ("x",),
-    # In C order, as in plans; by default NumPy follows the layout of the operands.
-    lambda *xs, axis: np.ascontiguousarray(np.concatenate(xs, axis=axis)),
+    _concat,
+    emit=lambda *xs, axis: partial(_concat, axis=axis),
+    takes_out=True,
     kind="linear",
     is_fresh=True,
     variadic=True,
@@ -75,7 +82,7 @@ stack = composite(
 )
 
 
-def _split(x: Operand, sizes: Any, axis: int) -> tuple[Any, ...]:
+def _split(x: Operand, sizes: tuple[int, ...] | int, axis: int) -> tuple[Operand, ...]:
     shape = shape_of(x)
     a = normalize_axis("split", axis, len(shape))
     if isinstance(sizes, int):
@@ -131,7 +138,7 @@ repeat = composite(
 )
 
 
-def _tile(x: Operand, reps: Any) -> Operand:
+def _tile(x: Operand, reps: tuple[int, ...] | int) -> Operand:
     reps = (reps,) if isinstance(reps, int) else reps
     if any(r < 0 for r in reps):
         raise BadAttributeError(f"tile: reps {list(reps)} has a negative number")
@@ -154,7 +161,7 @@ tile = composite(
 )
 
 
-def _flip(x: Operand, axes: Any) -> Operand:
+def _flip(x: Operand, axes: Axes) -> Operand:
     over = normalize_axes("flip", axes, len(shape_of(x)))
     if not over:
         return reshape(x, shape_of(x))
@@ -171,7 +178,7 @@ flip = composite(
 )
 
 
-def _roll(x: Operand, shift: Any, axes: Any) -> Operand:
+def _roll(x: Operand, shift: tuple[int, ...] | int, axes: Axes) -> Operand:
     shape = shape_of(x)
     if axes is None:
         flat = reshape(x, (math.prod(shape),))

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -40,7 +39,7 @@ def _matmul_aval(a: Aval, b: Aval) -> Aval:
     return Aval((*batch, *a.shape[-2:-1], *(b.shape[-1:] if len(b.shape) > 1 else ())), promote((a, b)))
 
 
-def _as_matrices(g: Operand, a: Operand, b: Operand) -> tuple[Any, Any, Any]:
+def _as_matrices(g: Operand, a: Operand, b: Operand) -> tuple[Operand, Operand, Operand]:
     """Reshape a left vector to a row, a right vector to a column, and the cotangent to match."""
     shape_a, shape_b, shape_g = shape_of(a), shape_of(b), shape_of(g)
     if len(shape_a) == 1:
@@ -70,7 +69,9 @@ def _matmul_flops(a: Aval, b: Aval, out: Aval) -> int:
     return 2 * out.size * a.shape[-1]
 
 
-def _matmul_rows(op: Operation, rows: int, xs: Sequence[Operand], batched: Any, attrs: Attributes) -> Operand:
+def _matmul_rows(
+    op: Operation, rows: int, xs: Sequence[Operand], batched: Sequence[bool], attrs: Attributes
+) -> Operand:
     """Batching rule of matmul: one large product if an operand is the same for all rows, otherwise a stack."""
     a, b = xs
     dims = len(shape_of(a)) - batched[0], len(shape_of(b)) - batched[1]

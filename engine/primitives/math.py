@@ -2,7 +2,7 @@
 
 import math
 import operator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from scipy import special
@@ -59,7 +59,7 @@ sqrt = unary(
 )
 
 
-def _power(x: Array, exponent: Any) -> Array:
+def _power(x: Array, exponent: float | Array) -> Array:
     """Return np.square(x) for a floating x and the literal exponent 2, otherwise np.power(x, exponent)."""
     if type(exponent) in (int, float) and exponent == 2 and np.asarray(x).dtype.kind == "f":
         return np.square(x)
@@ -74,7 +74,7 @@ def _power_of_floats(x: float, exponent: float) -> float:
     return math.pow(x, exponent)
 
 
-def _pow_x(g: Operand, y: Operand, x: Operand, exponent: Any) -> Operand:
+def _pow_x(g: Operand, y: Operand, x: Operand, exponent: Operand) -> Operand:
     """Return g d/dx x**c = g c x**(c-1); +0 for c = 0, also at x = 0, where polynomials need all derivatives."""
     if type(exponent) in (int, float):
         return g * 0.0 if exponent == 0 else g * (exponent * pow(x, exponent - 1))
@@ -85,7 +85,7 @@ def _pow_x(g: Operand, y: Operand, x: Operand, exponent: Any) -> Operand:
     return g * (slope + where(is_zero, 0.0, -0.0))
 
 
-def _pow_exponent(g: Operand, y: Operand, x: Operand, exponent: Any) -> Operand:
+def _pow_exponent(g: Operand, y: Operand, x: Operand, exponent: Operand) -> Operand:
     """Return g d/dc x**c = g x**c log(x); 0 at x = 0 for c >= 0."""
     return g * (y * log(where(equal(x, 0.0), 1.0, x)))
 
@@ -147,7 +147,7 @@ acos = unary(
 )
 
 
-def _atan_slope(x: Array, out: Any = None) -> Array:
+def _atan_slope(x: Array, out: Array | None = None) -> Array:
     y = np.asarray(np.square(x, out=out))
     np.add(y, 1.0, out=y)
     return np.divide(1.0, y, out=y)
@@ -177,7 +177,7 @@ cosh: Row = unary(
 )
 
 
-def _tanh_slope(x: Array, out: Any = None) -> Array:
+def _tanh_slope(x: Array, out: Array | None = None) -> Array:
     with np.errstate(over="ignore"):
         y = np.asarray(np.cosh(x, out=out))
     np.divide(1.0, y, out=y)
@@ -203,7 +203,7 @@ tanh: Row = unary(
 )
 
 
-def _asinh_slope(x: Array, out: Any = None) -> Array:
+def _asinh_slope(x: Array, out: Array | None = None) -> Array:
     y = np.asarray(np.hypot(x, 1.0, out=out))
     return np.divide(1.0, y, out=y)
 
@@ -307,7 +307,7 @@ atan2 = binary(
 )
 
 
-def _gaussian(x: Array, out: Any = None) -> Array:
+def _gaussian(x: Array, out: Array | None = None) -> Array:
     y = np.asarray(np.square(x, out=out))
     np.negative(y, out=y)
     return np.exp(y, out=y)
@@ -370,9 +370,9 @@ class _Sigmoid(NamedTuple):
     below: mask of the elements whose exp(-x) overflows, where y is exp(x); None if there are none.
     """
 
-    exp: Any
+    exp: Array
     y: Array
-    below: Any
+    below: Array | None
 
 
 #: Above these arguments exp overflows.

@@ -117,7 +117,7 @@ mean_squared_error = composite(
 )
 
 
-def _whole(name: str, labels: Any) -> Array:
+def _whole(name: str, labels: Array) -> Array:
     """Convert labels to int64.
 
     Raises:
@@ -131,7 +131,7 @@ def _whole(name: str, labels: Any) -> Array:
     return whole
 
 
-def _check_range(name: str, labels: Any, classes: int, ignore_index: int) -> None:
+def _check_range(name: str, labels: Array, classes: int, ignore_index: int) -> None:
     outside = (labels < 0) | (labels >= classes)
     if outside.any():
         wrong = labels[outside & (labels != ignore_index)]
@@ -139,7 +139,7 @@ def _check_range(name: str, labels: Any, classes: int, ignore_index: int) -> Non
             raise InvalidValueError(f"{name}: label {wrong.flat[0]:.0f} is out of range for {classes} classes")
 
 
-def _one_hot(labels: Any, classes: int, ignore_index: int) -> Array:
+def _one_hot(labels: Array, classes: int, ignore_index: int) -> Array:
     found = _whole("one_hot", np.asarray(labels))
     _check_range("one_hot", found, classes, ignore_index)
     return found[..., np.newaxis] == np.arange(classes)
@@ -176,20 +176,20 @@ class _Scores(NamedTuple):
     """Common part of the cross-entropy and its slope.
 
     shifted: scores minus the largest score of their row. exps: exp(shifted). totals: sums of exps over the classes.
-    places: places of the labels in the flat scores; class 0 for ignored labels.
+    indices: indices of the labels in the flat scores; class 0 for ignored labels.
     counts: mask of the labels that are not ignored; None if no label is.
     """
 
-    shifted: Any
-    exps: Any
-    totals: Any
-    places: Any
-    counts: Any
+    shifted: Array
+    exps: Array
+    totals: Array
+    indices: Array
+    counts: Array | None
 
     @property
     def number(self) -> int:
         """Number of labels that are not ignored, at least 1 if `counts` is given."""
-        return self.places.size if self.counts is None else max(int(np.count_nonzero(self.counts)), 1)
+        return self.indices.size if self.counts is None else max(int(np.count_nonzero(self.counts)), 1)
 
 
 def _scores(x: Array, t: Array, ignore_index: int) -> _Scores:
@@ -205,14 +205,14 @@ def _scores(x: Array, t: Array, ignore_index: int) -> _Scores:
         labels = np.where(counts, labels, 0)
     shifted = x - _finite(np.maximum.reduce(x, axis=-1, keepdims=True, initial=-np.inf))
     exps = np.exp(shifted)
-    places = np.arange(0, labels.size * classes, classes or 1) + labels
-    return _Scores(shifted, exps, np.add.reduce(exps, axis=-1, keepdims=True), places, counts)
+    indices = np.arange(0, labels.size * classes, classes or 1) + labels
+    return _Scores(shifted, exps, np.add.reduce(exps, axis=-1, keepdims=True), indices, counts)
 
 
 _SMALL_LOSS = 0.25
 
 
-def _finite(top: Any) -> Operand:
+def _finite(top: Array) -> Array:
     return top if np.isfinite(top).all() else np.where(np.isfinite(top), top, 0.0)
 
 
@@ -222,8 +222,8 @@ def _loss(scores: _Scores) -> Operand:
     return _mean_loss(scores, log_total(scores.exps, scores.totals, -1)) if loss < _SMALL_LOSS else loss
 
 
-def _mean_loss(scores: _Scores, logs: Any) -> Array:
-    losses = logs.reshape(-1) - scores.shifted.reshape(-1)[scores.places]
+def _mean_loss(scores: _Scores, logs: Array) -> Array:
+    losses = logs.reshape(-1) - scores.shifted.reshape(-1)[scores.indices]
     if scores.counts is not None:
         losses = np.where(scores.counts, losses, 0.0)
     return np.add.reduce(losses) / losses.dtype.type(scores.number or 1)
@@ -233,8 +233,8 @@ def _slope(scores: _Scores) -> Array:
     slope = np.divide(scores.exps, scores.totals, order="C")
     flat = flat_view(slope)
     # The probability minus 1, as minus the sum of the others: no cancellation.
-    flat[scores.places] = 0.0
-    flat[scores.places] = -np.add.reduce(slope, axis=-1).reshape(-1)
+    flat[scores.indices] = 0.0
+    flat[scores.indices] = -np.add.reduce(slope, axis=-1).reshape(-1)
     slope /= scores.number or 1
     if scores.counts is not None:
         slope[~scores.counts.reshape(slope.shape[:-1])] = 0.0
@@ -256,7 +256,9 @@ def _slope_vjp(g: Operand, y: Operand, x: Operand, t: Operand, ignore_index: int
     return div(where(counts, _softmax_vjp(g, softmax(x), x, -1), 0.0), maximum(sum(counts), 1))
 
 
-def _labelled_rows(xs: Sequence[Operand], batched: Any, rows: int, ignore_index: int) -> tuple[Any, Any, Any, Any]:
+def _labelled_rows(
+    xs: Sequence[Operand], batched: Sequence[bool], rows: int, ignore_index: int
+) -> tuple[Any, Any, Any, Any]:
     """Return batched scores, one-hot labels, the mask of labels that are not ignored, and their number per row."""
     x, t = (v if b else repeated(v, rows) for v, b in zip(xs, batched, strict=True))
     t = reshape(t, shape_of(x)[:-1])
@@ -266,13 +268,15 @@ def _labelled_rows(xs: Sequence[Operand], batched: Any, rows: int, ignore_index:
     return x, one_hot(t, shape_of(x)[-1], ignore_index), counts, astype(n, str(floating(dtype_of(x))))
 
 
-def _cross_entropy_rows(op: Operation, rows: int, xs: Sequence[Operand], batched: Any, attrs: Attributes) -> Operand:
+def _cross_entropy_rows(
+    op: Operation, rows: int, xs: Sequence[Operand], batched: Sequence[bool], attrs: Attributes
+) -> Operand:
     x, hot, counts, n = _labelled_rows(xs, batched, rows, attrs["ignore_index"])
     losses = where(counts, -sum(where(hot, log_softmax(x), 0.0), axes=-1), 0.0)
     return div(sum(losses, axes=tuple(range(1, len(shape_of(losses))))), n)
 
 
-def _slope_rows(op: Operation, rows: int, xs: Sequence[Operand], batched: Any, attrs: Attributes) -> Operand:
+def _slope_rows(op: Operation, rows: int, xs: Sequence[Operand], batched: Sequence[bool], attrs: Attributes) -> Operand:
     x, hot, counts, n = _labelled_rows(xs, batched, rows, attrs["ignore_index"])
     others = where(hot, 0.0, softmax(x))
     slopes = where(hot, -sum(others, axes=-1, keepdims=True), others)
@@ -348,7 +352,7 @@ accuracy = composite(
 )
 
 
-def _dropout_mask(x: Operand, ratio: float, rng: Any) -> Operand:
+def _dropout_mask(x: Operand, ratio: float, rng: object) -> Operand:
     x = np.asarray(x)
     mask = np.ones(x.shape)
     if is_training():
@@ -370,7 +374,7 @@ dropout_mask = primitive(
 )
 
 
-def _dropout(x: Operand, ratio: float, rng: Any) -> Operand:
+def _dropout(x: Operand, ratio: float, rng: object) -> Operand:
     mask = dropout_mask(x, ratio=ratio, rng=rng)
     return where(mask > 0.0, x * mask, 0.0)
 

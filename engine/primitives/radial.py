@@ -1,7 +1,6 @@
 """Shared derivatives of lengths and of powers of lengths, including points where the length is 0."""
 
 from collections.abc import Callable
-from typing import Any
 
 from engine.core import CALLS, Operand
 from engine.primitives.compare import equal, where
@@ -13,7 +12,7 @@ def direction(x: Operand, y: Operand) -> Operand:
     return CALLS["div"](x, where(equal(y, 0.0), CALLS["div"](1.0, y), y))
 
 
-def radial(q: float, length: Callable[..., Any], total: Callable[..., Any], *xs: Operand) -> Operand:
+def radial(q: float, length: Callable[..., Operand], total: Callable[..., Operand], *xs: Operand) -> Operand:
     """Return length(*xs)**q * xs[0] for a number q >= 0, with all derivatives that exist where the length is 0.
 
     It is the derivative of length**(q + 2) / (q + 2) along xs[0].

@@ -1,9 +1,8 @@
 """Reductions: sums, products, extremes and their places, norms."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
 
 import numpy as np
 
@@ -33,7 +32,7 @@ from engine.primitives.index import slice as slice_
 from engine.primitives.join import concat, flip
 from engine.primitives.math import exp
 from engine.primitives.radial import direction, radial
-from engine.primitives.shape import broadcast_to, reshape, transpose
+from engine.primitives.shape import Axes, broadcast_to, reshape, transpose
 from engine.rows import (
     KEEPDIMS,
     OVER_AXES,
@@ -52,7 +51,7 @@ from engine.rows import (
 from engine.tracers import flattened, leading
 
 
-def _spread(g: Operand, x: Operand, axes: Any) -> Operand:
+def _spread(g: Operand, x: Operand, axes: Axes) -> Operand:
     """Broadcast the cotangent of a reduction along the reduced axes."""
     shape = shape_of(x)
     return broadcast_to(reshape(g, kept_shape(x, axes)), shape) if shape else g
@@ -69,13 +68,13 @@ sum = reduction(
 )
 
 
-def _count(name: str, x: Operand, axes: Any) -> int:
+def _count(name: str, x: Operand, axes: Axes) -> int:
     shape = shape_of(x)
     return math.prod(shape[a] for a in normalize_axes(name, axes, len(shape)))
 
 
-def _mean(x: Array, axes: Any, keepdims: bool) -> Array:
-    total: Any = np.sum(x, axis=axes, keepdims=keepdims)
+def _mean(x: Array, axes: Axes, keepdims: bool) -> Array:
+    total: Array = np.sum(x, axis=axes, keepdims=keepdims)
     n = _count("mean", x, axes)
     return np.true_divide(total, n) if n else np.full(np.shape(total), np.nan, floating(x.dtype))
 
@@ -90,7 +89,7 @@ mean = reduction(
 )
 
 
-def _variance(x: Operand, axes: Any, keepdims: bool, correction: int) -> Operand:
+def _variance(x: Operand, axes: Axes, keepdims: bool, correction: int) -> Operand:
     n = _count("variance", x, axes) - correction
     return div(
         sum(square(x - mean(x, axes=axes, keepdims=True)), axes=axes, keepdims=keepdims), float(n if n > 0 else 0)
@@ -111,7 +110,7 @@ variance = composite(
 )
 
 
-def _extreme_vjp(is_beside: Any, g: Operand, y: Operand, x: Operand, axes: Any, keepdims: bool) -> Operand:
+def _extreme_vjp(is_beside: Row, g: Operand, y: Operand, x: Operand, axes: Axes, keepdims: bool) -> Operand:
     """Return the vjp of max or min: g is split evenly over ties; NaN if an element is NaN.
 
     is_beside: (x, y) -> mask of the elements that are not the extreme.
@@ -142,7 +141,7 @@ min = reduction(
 )
 
 
-def _prod(x: Operand, axes: Any, keepdims: bool) -> Operand:
+def _prod(x: Operand, axes: Axes, keepdims: bool) -> Operand:
     """Multiply halves pairwise: the gradient needs no division, so derivatives of any order are exact at zeros."""
     shape = shape_of(x)
     over = normalize_axes("prod", axes, len(shape))
@@ -186,7 +185,7 @@ prod = composite(
 _APART = 1.25
 
 
-def log_total(exps: Any, total: Any, axes: Any) -> Array:
+def log_total(exps: Array, total: Array, axes: Axes) -> Array:
     """Return the logarithm of a sum of numbers whose maximum is 1, accurate even if the others are tiny.
 
     exps: the numbers. total: their sum over `axes`, with keepdims.
@@ -199,7 +198,7 @@ def log_total(exps: Any, total: Any, axes: Any) -> Array:
     return y
 
 
-def _logsumexp(x: Array, axes: Any, keepdims: bool) -> Array:
+def _logsumexp(x: Array, axes: Axes, keepdims: bool) -> Array:
     top = np.max(x, axis=axes, keepdims=True, initial=-np.inf)
     top = np.where(np.isfinite(top), top, 0.0)
     exps = np.exp(x - top)
@@ -207,7 +206,7 @@ def _logsumexp(x: Array, axes: Any, keepdims: bool) -> Array:
     return y if keepdims else np.squeeze(y, axis=axes if axes is not None else tuple(range(np.ndim(x))))
 
 
-def _logsumexp_vjp(g: Operand, y: Operand, x: Operand, axes: Any, keepdims: bool) -> Operand:
+def _logsumexp_vjp(g: Operand, y: Operand, x: Operand, axes: Axes, keepdims: bool) -> Operand:
     y = _spread(y, x, axes)
     return _spread(g, x, axes) * exp(x - where(equal(y, -np.inf), 0.0, y))
 
@@ -223,7 +222,7 @@ logsumexp = reduction(
 )
 
 
-def _norm(x: Operand, ord: Any, axes: Any, keepdims: bool) -> Operand:
+def _norm(x: Operand, ord: float | None, axes: Axes, keepdims: bool) -> Operand:
     shape = shape_of(x)
     over = normalize_axes("norm", axes, len(shape))
     if ord is not None and len(over) > 1:
@@ -237,7 +236,7 @@ def _norm(x: Operand, ord: Any, axes: Any, keepdims: bool) -> Operand:
     return _euclidean_norm(x, axes=axes, keepdims=keepdims)
 
 
-def _euclidean(x: Array, axes: Any, keepdims: bool) -> Array:
+def _euclidean(x: Array, axes: Axes, keepdims: bool) -> Array:
     """Compute the Euclidean norm of elements scaled by the largest, so that squares neither overflow nor underflow."""
     size = np.absolute(x)
     top = np.max(size, axis=axes, keepdims=True, initial=0.0)
@@ -246,16 +245,16 @@ def _euclidean(x: Array, axes: Any, keepdims: bool) -> Array:
     return y if keepdims else np.squeeze(y, axis=axes if axes is not None else tuple(range(np.ndim(x))))
 
 
-def _euclidean_vjp(g: Operand, y: Operand, x: Operand, axes: Any, keepdims: bool) -> Operand:
+def _euclidean_vjp(g: Operand, y: Operand, x: Operand, axes: Axes, keepdims: bool) -> Operand:
     kept = kept_shape(x, axes)
     return reshape(g, kept) * direction(x, reshape(y, kept))
 
 
-def _euclidean_power_vjp(g: Operand, c: float, p: float, x: Operand, axes: Any, keepdims: bool) -> Operand:
+def _euclidean_power_vjp(g: Operand, c: float, p: float, x: Operand, axes: Axes, keepdims: bool) -> Operand:
     def length(x: Operand) -> Operand:
         return _euclidean_norm(x, axes=axes, keepdims=True)
 
-    def total(f: Any, x: Operand) -> Operand:
+    def total(f: Row, x: Operand) -> Operand:
         return sum(f(x), axes=axes, keepdims=True)
 
     return reshape(g, kept_shape(x, axes)) * (c * radial(p - 2, length, total, x))
@@ -274,7 +273,7 @@ _euclidean_norm: Row = reduction(
 )
 
 
-def _std(x: Operand, axes: Any, keepdims: bool, correction: int) -> Operand:
+def _std(x: Operand, axes: Axes, keepdims: bool, correction: int) -> Operand:
     n = _count("std", x, axes) - correction
     length = _euclidean_norm(x - mean(x, axes=axes, keepdims=True), axes=axes, keepdims=keepdims)
     return div(length, math.sqrt(n) if n > 0 else 0.0)
@@ -301,45 +300,41 @@ norm = composite(
 )
 
 
-def _place_aval(name: str, x: Aval, axis: int | None, keepdims: bool) -> Aval:
+def _index_aval(name: str, x: Aval, axis: int | None, keepdims: bool) -> Aval:
     over = normalize_axes(name, axis, len(x.shape))
     if 0 in [x.shape[a] for a in over]:
         raise ShapeMismatchError(f"{name}: nothing to look through: shape {x.shape} is empty along axes {list(over)}")
     return Aval(reduced_shape(x.shape, over, keepdims), INT64)
 
 
-def _place_rows(op: Operation, rows: int, xs: Sequence[Operand], batched: Any, attrs: Attributes) -> Operand:
+def _index_rows(op: Operation, rows: int, xs: Sequence[Operand], batched: Sequence[bool], attrs: Attributes) -> Operand:
     if attrs["axis"] is not None:
         return leading(op, rows, xs, batched, attrs)
-    place = op.run((flattened(xs[0], rows),), {**attrs, "axis": 1})
+    index = op.run((flattened(xs[0], rows),), {**attrs, "axis": 1})
     return reshape(
-        place, (rows, *reduced_shape(shape_of(xs[0])[1:], tuple(range(len(shape_of(xs[0])) - 1)), attrs["keepdims"]))
+        index, (rows, *reduced_shape(shape_of(xs[0])[1:], tuple(range(len(shape_of(xs[0])) - 1)), attrs["keepdims"]))
     )
 
 
-_PLACES = (ex((3,)), ex((2, 3), axis=1), ex((2, 3), axis=-2, keepdims=True), ex(()))
+def _index_of(name: str, find: Callable[..., Array], doc: str) -> Row:
+    return primitive(
+        name,
+        ("x",),
+        lambda x, axis, keepdims: find(x, axis=axis, keepdims=keepdims),
+        attributes=(Attribute("axis", AXIS, None, ("axes",)), KEEPDIMS),
+        batch=_index_rows,
+        vjps=(None,),
+        infer=lambda x, axis, keepdims: _index_aval(name, x, axis, keepdims),
+        examples=(ex((3,)), ex((2, 3), axis=1), ex((2, 3), axis=-2, keepdims=True), ex(())),
+        doc=doc,
+    )
 
-argmax = primitive(
-    "argmax",
-    ("x",),
-    lambda x, axis, keepdims: np.argmax(x, axis=axis, keepdims=keepdims),
-    attributes=(Attribute("axis", AXIS, None, ("axes",)), KEEPDIMS),
-    batch=_place_rows,
-    vjps=(None,),
-    infer=lambda x, axis, keepdims: _place_aval("argmax", x, axis, keepdims),
-    examples=_PLACES,
-    doc="Index of the first largest element along an axis, by default of the flattened array.",
+
+argmax = _index_of(
+    "argmax", np.argmax, "Index of the first largest element along an axis, by default of the flattened array."
 )
-argmin = primitive(
-    "argmin",
-    ("x",),
-    lambda x, axis, keepdims: np.argmin(x, axis=axis, keepdims=keepdims),
-    attributes=(Attribute("axis", AXIS, None, ("axes",)), KEEPDIMS),
-    batch=_place_rows,
-    vjps=(None,),
-    infer=lambda x, axis, keepdims: _place_aval("argmin", x, axis, keepdims),
-    examples=_PLACES,
-    doc="Index of the first smallest element along an axis, by default of the flattened array.",
+argmin = _index_of(
+    "argmin", np.argmin, "Index of the first smallest element along an axis, by default of the flattened array."
 )
 all = reduction(
     "all",
@@ -371,7 +366,7 @@ _cumulative: Row = primitive(
     vjps=(lambda g, y, x, axis: flip(_cumulative(flip(g, axis), axis), axis),),
     infer=_cumulative_sum_aval,
     examples=(ex((3,)), ex((2, 3), axis=1), ex((2, 3), axis=-2), ex((0,))),
-    doc="RunOptions sum along an axis.",
+    doc="Running sum along an axis.",
 )
 cumsum = composite(
     "cumsum",
@@ -380,5 +375,5 @@ cumsum = composite(
     attributes=(Attribute("axis", AXIS, None),),
     examples=(ex((2, 3)), ex((2, 3), axis=1), ex(())),
     alias_of="cumulative_sum",
-    doc="RunOptions sum along an axis, by default of the flattened array.",
+    doc="Running sum along an axis, by default of the flattened array.",
 )

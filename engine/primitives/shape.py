@@ -3,13 +3,13 @@
 import math
 import operator
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 
 from engine.core import (
     AXES,
     SHAPE,
+    Array,
     Attribute,
     Attributes,
     Aval,
@@ -34,8 +34,11 @@ from engine.rows import (
 )
 from engine.tracers import raised
 
+#: Axes of an operation: one, several, or None for all of them.
+Axes = tuple[int, ...] | int | None
 
-def no_flops(*avals: Aval, out: Aval, **attrs: Any) -> int:
+
+def no_flops(*avals: Aval, out: Aval, **attrs: object) -> int:
     """Return 0: moving elements takes no arithmetic."""
     return 0
 
@@ -51,7 +54,9 @@ def _resolved_shape(x: Aval, shape: Shape) -> Shape:
     return shape
 
 
-def _reshape_rows(op: Operation, rows: int, xs: Sequence[Operand], batched: Any, attrs: Attributes) -> Operand:
+def _reshape_rows(
+    op: Operation, rows: int, xs: Sequence[Operand], batched: Sequence[bool], attrs: Attributes
+) -> Operand:
     x = xs[0]
     return reshape(x, (rows, *_resolved_shape(Aval(shape_of(x)[1:], dtype_of(x)), attrs["shape"])))
 
@@ -72,7 +77,7 @@ reshape: Row = primitive(
 )
 
 
-def _permutation(ndim: int, axes: Any) -> tuple[int, ...]:
+def _permutation(ndim: int, axes: Axes) -> tuple[int, ...]:
     if axes is None:
         return tuple(reversed(range(ndim)))
     axes = (axes,) if isinstance(axes, int) else axes
@@ -82,7 +87,9 @@ def _permutation(ndim: int, axes: Any) -> tuple[int, ...]:
     return order
 
 
-def _transpose_rows(op: Operation, rows: int, xs: Sequence[Operand], batched: Any, attrs: Attributes) -> Operand:
+def _transpose_rows(
+    op: Operation, rows: int, xs: Sequence[Operand], batched: Sequence[bool], attrs: Attributes
+) -> Operand:
     return transpose(xs[0], (0, *(a + 1 for a in _permutation(len(shape_of(xs[0])) - 1, attrs["axes"]))))
 
 
@@ -120,7 +127,9 @@ matrix_transpose = composite(
 )
 
 
-def _broadcast_rows(op: Operation, rows: int, xs: Sequence[Operand], batched: Any, attrs: Attributes) -> Operand:
+def _broadcast_rows(
+    op: Operation, rows: int, xs: Sequence[Operand], batched: Sequence[bool], attrs: Attributes
+) -> Operand:
     return broadcast_to(raised(xs[0], len(attrs["shape"])), (rows, *attrs["shape"]))
 
 
@@ -146,7 +155,7 @@ def _target(name: str, small: Shape, large: Shape) -> Shape:
     return large
 
 
-def _sum_to(x: Operand, shape: Shape) -> Operand:
+def _sum_to(x: Array, shape: Shape) -> Array:
     x = np.asarray(x)
     x = x.astype(summed(x.dtype), copy=x.shape == shape)
     axes = _summed_axes(x.shape, shape)
@@ -158,7 +167,7 @@ def _summed_axes(large: Shape, small: Shape) -> tuple[int, ...]:
     return (*range(lead), *(i + lead for i, n in enumerate(small) if n == 1 and large[i + lead] != 1))
 
 
-def _emitted_sum_to(x: Aval, shape: Shape) -> Callable[[Any], Any]:
+def _emitted_sum_to(x: Aval, shape: Shape) -> Callable[[Array], Array]:
     axes = _summed_axes(x.shape, shape)
     if x.dtype.kind == "f" and axes == tuple(range(len(x.shape) - len(shape))):
         return lambda v: np.add.reduce(v, axes)
@@ -175,7 +184,7 @@ def _sum_to_aval(x: Aval, shape: Shape) -> Aval:
     return Aval(shape, summed(x.dtype))
 
 
-def _sum_rows(op: Operation, rows: int, xs: Sequence[Operand], batched: Any, attrs: Attributes) -> Operand:
+def _sum_rows(op: Operation, rows: int, xs: Sequence[Operand], batched: Sequence[bool], attrs: Attributes) -> Operand:
     shape = attrs["shape"]
     missing = len(shape_of(xs[0])) - 1 - len(shape)
     return reshape(sum_to(xs[0], (rows, *(1,) * missing, *shape)), (rows, *shape))
@@ -198,7 +207,7 @@ sum_to: Row = primitive(
 )
 
 
-def _squeeze(x: Operand, axes: Any) -> Operand:
+def _squeeze(x: Operand, axes: Axes) -> Operand:
     shape = shape_of(x)
     over = normalize_axes("squeeze", axes, len(shape))
     if axes is None:
@@ -219,7 +228,7 @@ squeeze = composite(
 )
 
 
-def _unsqueeze(x: Operand, axes: Any) -> Operand:
+def _unsqueeze(x: Operand, axes: tuple[int, ...] | int) -> Operand:
     shape = list(shape_of(x))
     for a in normalize_axes("unsqueeze", axes, len(shape) + (1 if isinstance(axes, int) else len(axes))):
         shape.insert(a, 1)

@@ -5,7 +5,6 @@ If LAPACK rejects a matrix (a singular one, or one that is not positive definite
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -121,7 +120,7 @@ def _solve_a(g: Operand, y: Operand, a: Operand, b: Operand) -> Operand:
     return -matmul(x, matrix_transpose(_as_columns(y, b)))
 
 
-def _solve_rows(op: Operation, rows: int, xs: Sequence[Operand], batched: Any, attrs: Attributes) -> Operand:
+def _solve_rows(op: Operation, rows: int, xs: Sequence[Operand], batched: Sequence[bool], attrs: Attributes) -> Operand:
     row = op.infer(*(Aval(shape_of(x)[m:], dtype_of(x)) for x, m in zip(xs, batched, strict=True)))
     a, b = xs
     if len(shape_of(b)) - batched[1] == 1:

@@ -6,7 +6,7 @@ from engine.programs.call import RunOptions, check_call
 from engine.programs.declarations import declaration, declare_further
 from engine.programs.document.build import build
 from engine.programs.evaluate import HIGHEST_ORDER, Backward, Evaluation, Prepared, prepare
-from engine.programs.executable import CheckedProgram, Executable, OfNumbers
+from engine.programs.executable import CheckedProgram, Executable, ScalarFunction
 from engine.programs.function import ProgramFunction
 from engine.programs.gradient_check import Check, check
 from engine.programs.identity import program_id
@@ -23,10 +23,10 @@ __all__ = [
     "CheckedProgram",
     "Evaluation",
     "Executable",
-    "OfNumbers",
     "Prepared",
     "ProgramFunction",
     "RunOptions",
+    "ScalarFunction",
     "as_document",
     "as_text",
     "bind",

@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from engine.core import Faults, InvalidValueError, UnknownNameError, Value, aval, canonical, frozen, listed, nearest
+from engine.core import Faults, InvalidValueError, UnknownNameError, Value, aval, canonical, frozen
 from engine.graph import Graph, quoted
-from engine.programs.declarations import misfit
+from engine.programs.declarations import misfit, other_inputs
 
 
 def bind(graph: Graph, values: Mapping[str, Value]) -> Graph:
@@ -31,8 +31,8 @@ def bind(graph: Graph, values: Mapping[str, Value]) -> Graph:
         if name in graph.bound:
             faults.add(InvalidValueError, f"bind: {quoted(name)} is bound already; its value is fixed for good", loc)
         elif name not in declared:
-            near = nearest(name, list(declared)) or f"; it has {listed(list(declared)) or 'no inputs'}"
-            faults.add(UnknownNameError, f"bind: the program has no input {quoted(name)}{near}", loc)
+            msg = f"bind: the program has no input {quoted(name)}{other_inputs(name, declared)}"
+            faults.add(UnknownNameError, msg, loc)
         elif fault := misfit(declared[name], aval(value)):
             faults.add(InvalidValueError, f"bind: {fault}", loc)
     faults.check()

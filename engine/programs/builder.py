@@ -1,6 +1,6 @@
 """GraphBuilder: build graphs from documents and from infix text, with the checks that both share."""
 
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
 
@@ -18,7 +18,19 @@ from engine.core import (
     UnknownOperationError,
     nearest,
 )
-from engine.graph import LONGEST_NAME, Graph, Input, Literal, Node, Output, check_limit, name_fault, normalized, quoted
+from engine.graph import (
+    LONGEST_NAME,
+    Graph,
+    Input,
+    Literal,
+    Node,
+    Output,
+    check_limit,
+    free_name,
+    name_fault,
+    normalized,
+    quoted,
+)
 from engine.programs.literals import decode_value, described
 
 #: Default limits on nesting, low enough that Python's parser never reaches its own.
@@ -160,7 +172,7 @@ class GraphBuilder:
         ]
         count = 1 if op.outputs is None else op.outputs(**attrs)
         if count != len(draft.ids):
-            msg = f"{op.name} has {_times(count, 'output')} here, not {len(draft.ids)}; it takes as many names"
+            msg = f"{op.name} has {count} output{'s' * (count != 1)} here, not {len(draft.ids)}; it takes as many names"
             self.fault(InvalidValueError, msg, site)
         draft.op, draft.attrs = op, attrs
         draft.args = tuple(x for x in found if x is not None)
@@ -188,12 +200,9 @@ class GraphBuilder:
         draft.args = () if found is None else (found,)
         return Ref("a constant", draft)
 
-    def free_name(self, names: Container[str]) -> str:
-        """Return a name for an output without one: `out`, with underscores appended until it is free."""
-        name = "out"
-        while name in names or name in self.inputs:
-            name += "_"
-        return name
+    def output_name(self, names: Iterable[str]) -> str:
+        """Return a name for an output without one; `names` are those taken, besides the names of the inputs."""
+        return free_name("out", {*names, *self.inputs})
 
     def numbered_name(self, name: str, names: Container[str], counts: dict[str, int]) -> str:
         """Return a free name derived from another one: `y_1`, `y_2`, and so on; counts: the last number by name."""
@@ -223,10 +232,10 @@ class GraphBuilder:
         named = [any(draft.ids) for draft in self.drafts]
         number = 0
         for draft in self.drafts:
-            for place, name in enumerate(draft.ids):
+            for output, name in enumerate(draft.ids):
                 if not name:
                     number += 1
-                    draft.ids[place] = f"_{number}"
+                    draft.ids[output] = f"_{number}"
         nodes = tuple(
             Node(tuple(d.ids), d.op, tuple(map(_argument, d.args)), d.attrs, is_named, d.loc)
             for d, is_named in zip(self.drafts, named, strict=True)
@@ -252,10 +261,6 @@ def fold(root: T, children: Callable[[T], Sequence[T]], combine: Callable[[T, li
         first = len(values) - n
         values[first:] = [combine(item, values[first:])]
     return values[0]
-
-
-def _times(n: int, what: str) -> str:
-    return f"{n} {what}" if n == 1 else f"{n} {what}s"
 
 
 def _argument(arg: Ref | Literal) -> str | Literal:

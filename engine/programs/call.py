@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, TypedDict, Unpack
+from typing import TypedDict, Unpack
 
 from engine.core import (
     Faults,
@@ -21,7 +21,7 @@ from engine.core import (
 from engine.graph import Graph, Limits, quoted
 from engine.plans.plan import Plan, Plans
 from engine.plans.trace import Trace
-from engine.programs.declarations import misfit
+from engine.programs.declarations import misfit, other_inputs
 
 
 class RunOptions(TypedDict, total=False):
@@ -67,7 +67,7 @@ class ProgramCall:
         """Return `names` with those of the inputs."""
         return {i.name: i.name for i in self.graph.inputs} | self.names
 
-    def mode(self) -> AbstractContextManager[Any]:
+    def mode(self) -> AbstractContextManager[object]:
         """Return a context in which random operations are active or not, by `train`."""
         return nullcontext() if self.train else test_mode()
 
@@ -106,8 +106,8 @@ def _check_inputs(graph: Graph, inputs: Mapping[str, Value], batched: Sequence[s
             msg = f"input {quoted(name)} is bound: its value is fixed and not given again"
             faults.add(InvalidValueError, msg, ("inputs", name))
         elif name not in wanted:
-            near = nearest(name, wanted) or f"; it has {listed(list(wanted)) or 'no inputs'}"
-            faults.add(InvalidValueError, f"input {quoted(name)} is not used by the program{near}", ("inputs", name))
+            msg = f"input {quoted(name)} is not used by the program{other_inputs(name, wanted)}"
+            faults.add(InvalidValueError, msg, ("inputs", name))
     for name in batched:
         if name not in wanted:
             faults.add(InvalidValueError, f'batched: "{name}" is no input{nearest(name, wanted)}', ("batched",))

@@ -1,7 +1,7 @@
 """CallSetup: shared setup of the calls on programs: validation by name, one trace, and inputs for directions."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, TypeVar
 
 from engine.core import (
@@ -45,27 +45,24 @@ class CallSetup:
         self.faults = Faults()
         self.call = check_call(graph, inputs, self.faults, **running)
         self.trace = self.call.trace()
-        self._function: ProgramFunction | None = None
         self._along: dict[str, tuple[Direction, Value]] = {}
 
-    @property
+    @cached_property
     def function(self) -> ProgramFunction:
         """Return the program as a function on the trace; call it only if the inputs are valid."""
-        if self._function is None:
-            self._function = ProgramFunction(self.call, self.trace)
-        return self._function
+        return ProgramFunction(self.call, self.trace)
 
-    def values(self) -> dict[str, Any]:
+    def values(self) -> dict[str, Value]:
         """Return the values of all inputs and nodes on the trace, with the axis of rows."""
-        found: dict[str, Any] = self.function.over_rows(self.function)
+        found: dict[str, Value] = self.function.over_rows(self.function)
         return found
 
-    def at(self, inputs: Mapping[str, Any], moved: Mapping[str, Any]) -> dict[str, Any]:
+    def at(self, inputs: Mapping[str, Value], moved: Mapping[str, Value]) -> dict[str, Value]:
         """Return the values of all inputs and nodes for one row; `moved` replaces inputs and shifts nodes."""
         others = {i: x for i, x in moved.items() if self.is_input(i)}
         return self.function({**inputs, **others}, {i: x for i, x in moved.items() if i not in others})
 
-    def start(self, inputs: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    def start(self, inputs: Mapping[str, Value], names: Iterable[str]) -> dict[str, Value]:
         """Return the point of differentiation: the values of inputs, and zero shifts of nodes."""
         return {i: inputs[i] if self.is_input(i) else self.function.shift(i) for i in names}
 
@@ -95,12 +92,12 @@ class CallSetup:
     def check_known(self, field: str, names: Sequence[str], loc: Loc) -> None:
         """Check that names to differentiate with respect to are those of inputs or nodes."""
         known = self.call.known
-        for place, name in enumerate(names):
+        for index, name in enumerate(names):
             if name in self.call.graph.bound:
                 msg = f"{field}: {quoted(name)} is bound, and never differentiated"
-                self.faults.add(NotDifferentiableError, msg, (*loc, place))
+                self.faults.add(NotDifferentiableError, msg, (*loc, index))
             elif name not in known:
-                self._unknown(field, name, known, (*loc, place))
+                self._unknown(field, name, known, (*loc, index))
 
     def check_given(self, field: str, given: Mapping[str, Value]) -> None:
         """Check that at least one value is given, and that each has the name of an input or node."""
@@ -115,9 +112,9 @@ class CallSetup:
         if names is None:
             return {output.name: output.id for output in self.call.graph.outputs}
         known = self.call.known | {name: name for name in self.call.graph.bound}
-        for place, name in enumerate(names):
+        for index, name in enumerate(names):
             if name not in known:
-                self._unknown("outputs", name, known, ("outputs", place))
+                self._unknown("outputs", name, known, ("outputs", index))
         return {name: known[name] for name in names if name in known}
 
     def only_output(self, of: str | None, loc: Loc = ()) -> str | None:
@@ -157,14 +154,14 @@ class CallSetup:
                 self.faults.add(NotDifferentiableError, msg, loc)
             return floating
         known = self.call.known
-        for place, name in enumerate(names):
+        for index, name in enumerate(names):
             found = self.aval(known[name])
             if not found.is_floating:
                 msg = f'wrt: "{name}" has dtype {found.dtype}; expected a floating one'
-                self.faults.add(NotDifferentiableError, msg, (*loc, place))
+                self.faults.add(NotDifferentiableError, msg, (*loc, index))
             elif found.weak:
                 msg = f'wrt: "{name}" is made of literals alone; make it an input'
-                self.faults.add(NotDifferentiableError, msg, (*loc, place))
+                self.faults.add(NotDifferentiableError, msg, (*loc, index))
         return {name: known[name] for name in names}
 
     def smooth(self, names: Mapping[str, str], field: str, *, are_named: bool) -> dict[str, str]:
@@ -174,8 +171,8 @@ class CallSetup:
             AutogradError: there are faults, or no output is floating.
         """
         if are_named:
-            for place, (name, i) in enumerate(names.items()):
-                self.check_floating(field, name, i, (field,) if field == "of" else (field, place))
+            for index, (name, i) in enumerate(names.items()):
+                self.check_floating(field, name, i, (field,) if field == "of" else (field, index))
         found = {name: i for name, i in names.items() if self.aval(i).is_floating}
         if not found:
             listed = ", ".join(f"{name}: {self.aval(i).dtype}" for name, i in names.items())
@@ -295,18 +292,18 @@ class CallSetup:
         check_cost(plan.cost, self.call.limits, who)
         # Several names of one value cost nothing in the plan, but count in the answer.
         check_limit("elements", sum(step.aval.size for step in steps), self.call.limits.max_elements, "the answer")
-        made: Any = partial(_filled, _form(answer)) if result is None else result
+        made: Any = partial(_with_leaves, _without_leaves(answer)) if result is None else result
         return CheckedProgram(self.call, Executable.of(plan, self.call, made, self._along))
 
-    def symbol(self, leaf: Any) -> Symbol:
+    def symbol(self, leaf: Value) -> Symbol:
         """Return a value of an answer as a step of the trace."""
         return leaf if isinstance(leaf, Symbol) else self.trace.constant(leaf)
 
 
-def _form(tree: Any) -> Any:
+def _without_leaves(tree: Any) -> Any:
     """Return containers without their leaves, which would keep the trace alive."""
-    return {name: _form(x) for name, x in tree.items()} if isinstance(tree, dict) else ...
+    return {name: _without_leaves(x) for name, x in tree.items()} if isinstance(tree, dict) else ...
 
 
-def _filled(form: Any, values: Iterable[Value]) -> Any:
-    return trees.filled(form, iter(values))
+def _with_leaves(containers: Any, values: Iterable[Value]) -> Any:
+    return trees.filled(containers, iter(values))

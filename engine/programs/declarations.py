@@ -16,12 +16,12 @@ def declare(builder: GraphBuilder, declarations: object, site: Site) -> None:
     if not isinstance(declarations, dict):
         return builder.fault(InvalidValueError, f"inputs is {described(declarations)}; expected an object", site)
     for given, fields in declarations.items():
-        place = site.part(str(given))._replace(where=f"input {quoted(given)}")
-        name = builder.name(given, place)
+        input_site = site.part(str(given))._replace(where=f"input {quoted(given)}")
+        name = builder.name(given, input_site)
         if name in builder.inputs:
-            builder.fault(InvalidValueError, "this name is declared twice", place)
-        elif name is not None and builder.check_fields(fields, ("shape", "dtype"), place):
-            builder.inputs[name] = Input(name, _shape(builder, fields, place), _dtype(builder, fields, place))
+            builder.fault(InvalidValueError, "this name is declared twice", input_site)
+        elif name is not None and builder.check_fields(fields, ("shape", "dtype"), input_site):
+            builder.inputs[name] = Input(name, _shape(builder, fields, input_site), _dtype(builder, fields, input_site))
     return None
 
 
@@ -37,8 +37,8 @@ def declare_further(graph: Graph, declarations: Mapping[str, Any]) -> Graph:
     known = {i.name: i for i in graph.inputs}
     for name, given in builder.inputs.items():
         if name not in known:
-            near = nearest(name, known) or f"; it has {listed(list(known)) or 'no inputs'}"
-            faults.add(InvalidValueError, f"the program has no input {quoted(name)}{near}", ("inputs", name))
+            msg = f"the program has no input {quoted(name)}{other_inputs(name, known)}"
+            faults.add(InvalidValueError, msg, ("inputs", name))
             continue
         own = known[name]
         known[name] = both = Input(name, own.shape if given.shape is None else given.shape, own.dtype or given.dtype)
@@ -47,6 +47,11 @@ def declare_further(graph: Graph, declarations: Mapping[str, Any]) -> Graph:
             faults.add(InvalidValueError, msg, ("inputs", name))
     faults.check()
     return replace(graph, inputs=tuple(known.values()))
+
+
+def other_inputs(name: str, inputs: Mapping[str, Input]) -> str:
+    """Return the inputs whose names are near to an unknown one, otherwise all of them, for a message."""
+    return nearest(name, inputs) or f"; it has {listed(list(inputs)) or 'no inputs'}"
 
 
 def misfit(declared: Input, known: Aval, is_batched: bool = False) -> str:
@@ -84,15 +89,15 @@ def _written(shape: tuple[int | None, ...]) -> list[int]:
 def _shape(builder: GraphBuilder, fields: dict[str, Any], site: Site) -> tuple[int | None, ...] | None:
     if fields.get("shape") is None:
         return None
-    shape, place = fields["shape"], site.part("shape")
+    shape, shape_site = fields["shape"], site.part("shape")
     if not isinstance(shape, list) or len(shape) > MAX_AXES:
         expected = f"expected a list of {MAX_AXES} lengths at most"
-        builder.fault(InvalidValueError, f"shape is {described(shape)}; {expected}", place)
+        builder.fault(InvalidValueError, f"shape is {described(shape)}; {expected}", shape_site)
         return None
     for axis, length in enumerate(shape):
         if length is not None and (type(length) is not int or not -1 <= length < 2**63):
             msg = f"length {described(length)} of axis {axis}; expected an integer from 0, or -1 or null for a free one"
-            builder.fault(InvalidValueError, msg, place.part(axis))
+            builder.fault(InvalidValueError, msg, shape_site.part(axis))
     return tuple(None if length == -1 else length for length in shape)
 
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any, Unpack
 
-from engine.core import InvalidValueError, LimitExceededError, Value
+from engine.core import InvalidValueError, LimitExceededError, Symbol, Value
 from engine.graph import Graph, quoted
 from engine.programs.call import RunOptions
 from engine.programs.call_setup import CallSetup
@@ -58,8 +58,8 @@ def vjp(
     setup.check_gradient_size(of, chosen.values())
     outputs = setup.outputs(None)
 
-    def row(given: dict[str, Any], roots: Any) -> Any:
-        def f(moved: Any) -> Any:
+    def row(given: Mapping[str, Value], roots: Mapping[str, Value]) -> Any:
+        def f(moved: Mapping[str, Value]) -> Any:
             found = setup.at(given, moved)
             return {i: found[i] for i in of}, {name: found[i] for name, i in outputs.items()}
 
@@ -93,8 +93,8 @@ def jvp(
     setup.faults.check()
     steps = setup.directions("tangents", tangents, many=many)
 
-    def row(given: dict[str, Any], tangents: Any) -> Any:
-        def f(moved: Any) -> Any:
+    def row(given: Mapping[str, Value], tangents: Mapping[str, Value]) -> Any:
+        def f(moved: Mapping[str, Value]) -> Any:
             found = setup.at(given, moved)
             smooth = setup.smooth(names, "outputs", are_named=outputs is not None)
             return {name: found[i] for name, i in smooth.items()}, {name: found[i] for name, i in names.items()}
@@ -135,8 +135,8 @@ def jacobian(
     with _suggesting("vjp gives its products from the left, jvp those from the right"):
         setup.check_matrices(smooth.values(), chosen.values())
 
-        def row(given: dict[str, Any]) -> Any:
-            def f(moved: Any) -> Any:
+        def row(given: Mapping[str, Value]) -> Any:
+            def f(moved: Mapping[str, Value]) -> Any:
                 found = setup.at(given, moved)
                 return {i: found[i] for i in smooth.values()}, {name: found[i] for name, i in names.items()}
 
@@ -167,10 +167,10 @@ def hessian(
     with _suggesting("hvp gives its products with vectors"):
         setup.check_matrices(chosen.values(), chosen.values())
 
-        def row(given: dict[str, Any]) -> Any:
+        def row(given: Mapping[str, Value]) -> Any:
             slopes = grad(partial(_root, setup, root, given), has_aux=True)
 
-            def beside(moved: Any) -> Any:
+            def beside(moved: Mapping[str, Value]) -> Any:
                 found, values = slopes(moved)
                 return found, (found, values)
 
@@ -209,11 +209,11 @@ def hvp(
     setup.check_gradient_size([str(root)], chosen.values())
     steps = setup.directions("vectors", vectors, many=many)
 
-    def row(given: dict[str, Any], vectors: Any) -> Any:
+    def row(given: Mapping[str, Value], vectors: Mapping[str, Value]) -> Any:
         start = setup.start(given, [*chosen.values(), *steps])
         moved = {i: start[i] for i in steps}
 
-        def slopes(moved: Any) -> Any:
+        def slopes(moved: dict[str, Value]) -> Any:
             at = start | moved
             own = grad(lambda part: _root(setup, root, given, at | part), has_aux=True)
             found, values = own({i: at[i] for i in chosen.values()})
@@ -230,8 +230,8 @@ def hvp(
 
 
 def _root(
-    setup: CallSetup, root: str | None, given: Mapping[str, Any], moved: Mapping[str, Any]
-) -> tuple[Any, dict[str, Any]]:
+    setup: CallSetup, root: str | None, given: Mapping[str, Value], moved: Mapping[str, Value]
+) -> tuple[Value, dict[str, Value]]:
     """Return the value `root`, which must have one element, and the outputs of the program."""
     found = setup.at(given, moved)
     setup.one_element(root)
@@ -244,7 +244,7 @@ def _many(many: bool, f: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 
 def _over_rows_along(
-    setup: CallSetup, row: Callable[..., Any], steps: Mapping[str, Any], many: bool, out_axes: Any
+    setup: CallSetup, row: Callable[..., Any], steps: Mapping[str, Symbol], many: bool, out_axes: Any
 ) -> Any:
     """Apply a function of the inputs and directions of one row to all rows; shared inputs have shared directions."""
     axes = {i: int(many) if setup.rows(i, is_cotangent=False) else None for i in steps}

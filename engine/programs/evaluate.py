@@ -1,14 +1,14 @@
 """Values and gradients of a program; it is checked and its cost is known before anything runs."""
 
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
-from typing import Any, Unpack
+from itertools import chain, islice
+from typing import Unpack
 
 import numpy as np
 
 from engine.core import Aval, Faults, InvalidValueError, NotSupportedError, Symbol, Value, full_support, unmasked
-from engine.graph import Graph
+from engine.graph import Graph, free_name
 from engine.plans.replay import has_alternatives, replay
 from engine.plans.trace import Trace, as_graph
 from engine.programs.call import RunOptions
@@ -126,75 +126,110 @@ def prepare(
         setup.faults.add(InvalidValueError, msg, ("backward", "order"))
     setup.check_known("wrt", backward.wrt or (), ("backward", "wrt"))
     setup.faults.check()
-    return _differentiated(setup, backward, names, str(of))
+    return _BackwardPass(setup, backward, names, str(of)).prepared()
 
 
-def _differentiated(setup: CallSetup, backward: Backward, names: Mapping[str, str], of: str) -> Prepared:
-    chosen = setup.wrt(backward.wrt, ("backward", "wrt"))
-    setup.check_gradient_size([of], chosen.values())
-    given_along = {}
-    if backward.cotangent is not None:
-        lead, loc = setup.rows(of, is_cotangent=True), ("backward", "cotangent")
-        key = free_name("cotangent", {*setup.call.known, *setup.call.graph.bound})
-        given_along = {"cotangent": setup.direction("cotangent", key, of, backward.cotangent, of, lead, loc)}
+class _BackwardPass:
+    """Backward pass of a program, recorded on the trace of a setup.
 
-    def check() -> None:
-        setup.check_floating("of", of, of, ("backward", "of"))
-        if chosen or backward.wrt is not None:
-            _check_order(backward, chosen, setup.faults)
-        setup.faults.check()
+    Args:
+        setup: the checked call.
+        options: of the backward pass.
+        names: the values to return, name -> id.
+        of: id of the value to differentiate.
+    """
 
-    if setup.faults:
-        check()
-    is_higher = backward.order > 1
-    retained: list[str] = []
-
-    def row(inputs: dict[str, Any], along: Mapping[str, Any]) -> Any:
-        nodes: dict[str, Any] = {}
-
-        def f(moved: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
-            found = setup.at(inputs, moved)
-            check()
-            if backward.retain_grad:
-                own = [i for node in setup.call.graph.nodes for i in node.ids]
-                # Floating nodes, except those on literals alone.
-                retained[:] = [i for i in own if setup.aval(i).is_floating and not setup.aval(i).weak]
-                nodes.update((i, found[i]) for i in retained)
-            return found[of], {name: found[i] for name, i in names.items()}
-
-        start = {i: inputs[i] if setup.is_input(i) else shifts[i] for i in (*chosen.values(), *others)}
-        run = ReverseCall(f, (start,), {}, 0, True, "backward")
-        g = along["cotangent"] if along else setup.trace.filled(1.0, setup.aval(of)._replace(weak=None))
-        wanted = [*run.xs[: len(dict.fromkeys(chosen.values()))], *nodes.values()]
-        found = run.cotangents([(run.y, g)], wanted, through_powers=is_higher or backward.create_graph)
-        slopes = iter(found)
-        return {
-            "values": run.aux,
-            "grads": {i: next(slopes) for i in dict.fromkeys(chosen.values())},
-            "nodes": {i: next(slopes) for i in nodes},
+    def __init__(self, setup: CallSetup, options: Backward, names: Mapping[str, str], of: str) -> None:
+        self._setup = setup
+        self._options = options
+        self._names = names
+        self._of = of
+        self._chosen = setup.wrt(options.wrt, ("backward", "wrt"))
+        setup.check_gradient_size([of], self._chosen.values())
+        self._cotangents = self._given_cotangent()
+        if setup.faults:
+            self._check()
+        #: Ids of the values on the tape; those to differentiate with respect to come first, each once.
+        self._wrt = list(dict.fromkeys(self._chosen.values()))
+        self._leaves = [*self._wrt, *(_sources(setup, self._wrt) if options.retain_grad else ())]
+        # The shift must be a step of its own, with respect to which the first derivative can be differentiated.
+        self._shifts = {
+            i: setup.function.shift(i, is_apart=options.order > 1) for i in self._leaves if not setup.is_input(i)
         }
 
-    others = _sources(setup, chosen.values()) if backward.retain_grad else []
-    # The shift must be a step of its own, with respect to which the first derivative can be differentiated.
-    shifts = {
-        i: setup.function.shift(i, is_apart=is_higher) for i in (*chosen.values(), *others) if not setup.is_input(i)
-    }
-    axes = dict.fromkeys(given_along, 0 if setup.call.rows is not None else None)
-    answer = setup.function.over_rows(row, (given_along, axes))
-    steps = list(answer["values"].values())
-    grads = {name: setup.symbol(answer["grads"][i]) for name, i in chosen.items()}
-    higher: dict[str, list[Symbol]] = {}
-    if is_higher:
-        [(name, i)] = chosen.items()
-        x = setup.function.inputs[i] if setup.is_input(i) else shifts[i]
-        higher[name] = derivatives(setup.trace, grads[name], x, backward.order)[1:]
-    steps += [*grads.values(), *(step for rest in higher.values() for step in rest), *answer["nodes"].values()]
-    counts = {name: len(rest) for name, rest in higher.items()}
-    made = _Names(tuple(names), tuple(grads), counts, tuple(retained) if backward.retain_grad else None)
-    last = {name: higher[name][-1] if name in higher else first for name, first in grads.items()}
-    grad_graph = _grad_graph(setup, last, backward.supports) if backward.create_graph else None
-    checked = setup.checked(steps, made.evaluation)
-    return Prepared(checked.call, checked.executable, setup.function.avals, grad_graph)
+    def prepared(self) -> Prepared:
+        """Record the pass; return the program with its gradients."""
+        setup, options = self._setup, self._options
+        axes = dict.fromkeys(self._cotangents, 0 if setup.call.rows is not None else None)
+        values, by_id, retained = setup.function.over_rows(self._row, (self._cotangents, axes))
+        grads = {name: setup.symbol(by_id[i]) for name, i in self._chosen.items()}
+        higher = self._higher(grads)
+        last = {name: higher[name][-1] if name in higher else first for name, first in grads.items()}
+        grad_graph = _grad_graph(setup, last, options.supports) if options.create_graph else None
+        counts = {name: len(rest) for name, rest in higher.items()}
+        names = _Names(tuple(self._names), tuple(grads), counts, tuple(retained) if options.retain_grad else None)
+        answer = [*values.values(), *grads.values(), *chain.from_iterable(higher.values()), *retained.values()]
+        checked = setup.checked(answer, names.evaluation)
+        return Prepared(checked.call, checked.executable, setup.function.avals, grad_graph)
+
+    def _given_cotangent(self) -> dict[str, Symbol]:
+        """Return the input of the trace for the cotangent of the value; empty if none is given."""
+        setup, of = self._setup, self._of
+        if self._options.cotangent is None:
+            return {}
+        lead, loc = setup.rows(of, is_cotangent=True), ("backward", "cotangent")
+        key = free_name("cotangent", {*setup.call.known, *setup.call.graph.bound})
+        return {"cotangent": setup.direction("cotangent", key, of, self._options.cotangent, of, lead, loc)}
+
+    def _check(self) -> None:
+        """Check what can be differentiated, as soon as shapes and dtypes are known.
+
+        Raises:
+            AutogradError: there are faults, those found before included.
+        """
+        self._setup.check_floating("of", self._of, self._of, ("backward", "of"))
+        if self._chosen or self._options.wrt is not None:
+            _check_order(self._options, self._chosen, self._setup.faults)
+        self._setup.faults.check()
+
+    def _row(
+        self, inputs: Mapping[str, Value], cotangents: Mapping[str, Value]
+    ) -> tuple[Value, dict[str, Value], dict[str, Value]]:
+        """Return for one row the values by name, the gradients by id, and the gradients of nodes to retain by id."""
+        setup, options = self._setup, self._options
+        nodes: dict[str, Value] = {}
+
+        def f(moved: Mapping[str, Value]) -> tuple[Value, dict[str, Value]]:
+            found = setup.at(inputs, moved)
+            self._check()
+            if options.retain_grad:
+                nodes.update((i, found[i]) for i in self._retained())
+            return found[self._of], {name: found[i] for name, i in self._names.items()}
+
+        start = {i: inputs[i] if setup.is_input(i) else self._shifts[i] for i in self._leaves}
+        run = ReverseCall(f, (start,), {}, 0, True, "backward")
+        g = cotangents["cotangent"] if cotangents else setup.trace.full(1.0, setup.aval(self._of)._replace(weak=None))
+        slopes = iter(
+            run.cotangents(
+                [(run.y, g)],
+                [*run.xs[: len(self._wrt)], *nodes.values()],
+                through_powers=options.order > 1 or options.create_graph,
+            )
+        )
+        return run.aux, {i: next(slopes) for i in self._wrt}, {i: next(slopes) for i in nodes}
+
+    def _retained(self) -> list[str]:
+        """Return the ids of the floating nodes, except those on literals alone."""
+        avals = {i: self._setup.aval(i) for node in self._setup.call.graph.nodes for i in node.ids}
+        return [i for i, known in avals.items() if known.is_floating and not known.weak]
+
+    def _higher(self, grads: Mapping[str, Symbol]) -> dict[str, list[Symbol]]:
+        """Return the derivatives of order 2 and above by the only name of `wrt`; empty if none are asked for."""
+        if self._options.order == 1:
+            return {}
+        [(name, i)] = self._chosen.items()
+        x = self._setup.function.inputs[i] if self._setup.is_input(i) else self._shifts[i]
+        return {name: derivatives(self._setup.trace, grads[name], x, self._options.order)[1:]}
 
 
 def _sources(setup: CallSetup, chosen: Iterable[str]) -> list[str]:
@@ -219,42 +254,35 @@ def derivatives(trace: Trace, first: Symbol, x: Symbol, order: int) -> list[Symb
     ones equals the gradient of the sum of the elements.
     """
     found = [first]
-    ones = trace.filled(1.0, x.aval._replace(weak=None))
+    ones = trace.full(1.0, x.aval._replace(weak=None))
     for _ in range(order - 1):
-        tangent, has_choices = _pushed(trace, found[-1], x, ones, is_masked=False)
+        tangent, has_choices = _tangent(trace, found[-1], x, ones, is_masked=False)
         if has_choices:
             with trace.uncounted():
-                masked, _ = _pushed(trace, found[-1], x, ones, is_masked=True)
+                masked, _ = _tangent(trace, found[-1], x, ones, is_masked=True)
             tangent = trace.alternative(tangent, masked)
         found.append(tangent)
     return found
 
 
-def _pushed(trace: Trace, y: Symbol, x: Symbol, ones: Symbol, *, is_masked: bool) -> tuple[Symbol, bool]:
+def _tangent(trace: Trace, y: Symbol, x: Symbol, ones: Symbol, *, is_masked: bool) -> tuple[Symbol, bool]:
     """Return the tangent of a step along ones, and whether it may differ with supports."""
     forward = Forward(next_level(), "order", through_powers=True)
     moved = forward.pair(x, full_support(ones) if is_masked else ones)
     with np.errstate(all="ignore"):
         tangent = unmasked(forward.parts(replay(trace, y, [x], is_masked=is_masked)(moved))[1])
     has_choices = forward.has_choices or has_alternatives(trace, y)
-    return trace.filled(0.0, y.aval) if tangent is None else tangent, has_choices
-
-
-def free_name(name: str, taken: Container[str]) -> str:
-    """Return the name with underscores appended until it is free."""
-    while name in taken:
-        name += "_"
-    return name
+    return trace.full(0.0, y.aval) if tangent is None else tangent, has_choices
 
 
 def _grad_graph(setup: CallSetup, grads: Mapping[str, Symbol], is_masked: bool) -> Graph:
     trace = setup.trace
-    taken = {step.name for step in trace.steps if step.name}
+    names = {step.name for step in trace.steps if step.name}
     outputs = {}
     for name, step in grads.items():
-        output = free_name(f"grad_{name}", taken)
+        output = free_name(f"grad_{name}", names)
         outputs[output] = step
-        taken.add(output)
+        names.add(output)
     if setup.call.train and any(trace.steps[p].stream for p in trace.live(list(outputs.values()))):
         msg = "create_graph: a program of gradients draws random numbers of its own, not those of train: true here"
         raise NotSupportedError(msg, ("backward", "create_graph"))

@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import numpy as np
 
-from engine.core import FLOAT32, FLOAT64, InvalidValueError, Value, aval, nearest, test_mode
+from engine.core import FLOAT32, FLOAT64, Aval, InvalidValueError, Value, aval, nearest, test_mode
 from engine.graph import quoted
 from engine.plans.cost import Cost
 from engine.plans.plan import Plan
@@ -14,7 +14,7 @@ from engine.programs.call import ProgramCall
 
 Result = TypeVar("Result")
 #: Names of inputs, and the function from floats in that order to all values.
-OfNumbers = tuple[Sequence[str], Callable[[Sequence[float]], list[Value]]]
+ScalarFunction = tuple[Sequence[str], Callable[[Sequence[float]], list[Value]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Executable(Generic[Result]):
     """A plan with its inputs: everything that a run needs, without the program.
 
     values: values of the plan's inputs by name; a run must give those that are missing.
-    forms: shapes and dtypes of the inputs that a run may give, by name.
+    avals: shapes and dtypes of the inputs that a run may give, by name.
     directions: the directions that a run may give as `along`, by name.
     result: builds the result from the values that the plan computes.
     train: whether random operations are active.
@@ -45,7 +45,7 @@ class Executable(Generic[Result]):
 
     plan: Plan
     values: dict[str, Value]
-    forms: dict[str, Any]
+    avals: dict[str, Aval]
     directions: dict[str, Direction]
     result: Callable[[Iterable[Value]], Result]
     train: bool
@@ -61,10 +61,9 @@ class Executable(Generic[Result]):
     ) -> "Executable[Result]":
         """Return the executable of a plan, with the inputs of a call and the values of directions."""
         given = call.inputs | {direction.key: value for direction, value in along.values()}
-        avals = {key: aval(value) for key, value in given.items()}
-        forms = {key: (known.shape, known.dtype) for key, known in avals.items()}
+        avals = {key: aval(value)._replace(weak=None) for key, value in given.items()}
         directions = {name: direction for name, (direction, _) in along.items()}
-        return cls(plan, call.graph.bound | given, forms, directions, result, call.train, call.seed or 0)
+        return cls(plan, call.graph.bound | given, avals, directions, result, call.train, call.seed or 0)
 
     @property
     def nbytes(self) -> int:
@@ -72,17 +71,17 @@ class Executable(Generic[Result]):
         return self.plan.nbytes + sum(aval(value).nbytes for value in self.values.values())
 
     @property
-    def of_numbers(self) -> OfNumbers | None:
+    def scalar_function(self) -> ScalarFunction | None:
         """Return the names of inputs and the function from their values to those that `result` takes.
 
         None if any value is not a float, or if there are directions.
         """
-        computed = self.plan.of_numbers
+        computed = self.plan.scalar_function
         return None if computed is None or self.directions else (self.plan.names, computed)
 
     def without_values(self) -> "Executable[Result]":
         """Return the executable without values of inputs and directions, which every run must then give."""
-        return replace(self, values={name: value for name, value in self.values.items() if name not in self.forms})
+        return replace(self, values={name: value for name, value in self.values.items() if name not in self.avals})
 
     def run(
         self,
@@ -106,11 +105,11 @@ class Executable(Generic[Result]):
         if inputs or along:
             values = values.copy()
             for name, value in (inputs or {}).items():
-                values[self._checked(name, value, name in self.forms)] = value
+                values[self._checked(name, value, name in self.avals)] = value
             for name, value in (along or {}).items():
                 values[self._directed(name, value)] = value
-        if not self.forms.keys() <= values.keys():
-            missing = next(name for name in self.forms if name not in values)
+        if not self.avals.keys() <= values.keys():
+            missing = next(name for name in self.avals if name not in values)
             raise InvalidValueError(f"{quoted(missing)} is missing: the program was prepared without values")
         number = self.seed if seed is None else seed
         if self.train or not self.plan.is_random:
@@ -129,8 +128,8 @@ class Executable(Generic[Result]):
 
     def _checked(self, name: str, value: Value, is_known: bool) -> str:
         if not is_known:
-            raise InvalidValueError(f"there is no input {quoted(name)}{nearest(name, list(self.forms))}")
-        shape, dtype = self.forms[name]
+            raise InvalidValueError(f"there is no input {quoted(name)}{nearest(name, list(self.avals))}")
+        shape, dtype, _ = self.avals[name]
         if type(value) is float and dtype is FLOAT64 and not shape:
             return name
         given = aval(value)

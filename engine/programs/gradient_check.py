@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Unpack
+from typing import Unpack
 
 import numpy as np
 
@@ -56,29 +56,29 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """A prepared check of gradients, with its cost."""
+    """A prepared check of gradients, with its cost.
+
+    _given: values of the plans' inputs other than those of the call. _moved: names of the inputs to move.
+    _weights: of the outputs, and of the gradients, in the sums whose differences are taken.
+    """
 
     call: ProgramCall
     cost: Cost
     _outputs: list[str]
     _names: list[str]
-    _start: dict[str, Value]
+    _given: dict[str, Value]
     _moved: list[str]
-    _weights: list[Value]
-    _directions: list[Value]
+    _weights: tuple[list[Value], list[Value]]
     _plans: list[Plan]
     _eps: float
 
     def run(self) -> Finding:
         """Compare the gradients with central differences."""
-        given = self.call.values() | self._start
-        given |= {f"weight {k}": w for k, w in enumerate(self._weights)}
-        given |= {f"direction {k}": w for k, w in enumerate(self._directions)}
+        given = self.call.values() | self._given
         seed = self.call.seed or 0
         comparison = Comparison(TOLERANCE, TOLERANCE)
         with self.call.mode():
             values = self._plans[0].run(given, seed)
-            weights = [self._weights, self._directions]
             for order in range(1, len(self._plans) - 1):
 
                 def outputs(moved: list[Value], plan: Plan = self._plans[order]) -> list[Value]:
@@ -86,7 +86,9 @@ class Check:
 
                 derivatives = partial(outputs, plan=self._plans[order + 1])
                 at = [given[name] for name in self._moved]
-                comparison.add(order, self._names, derivatives, at, central(outputs, weights[order - 1], at, self._eps))
+                comparison.add(
+                    order, self._names, derivatives, at, central(outputs, self._weights[order - 1], at, self._eps)
+                )
         found = comparison.result()
         outputs_by_name = dict(zip(self._outputs, values, strict=True))
         return Finding(outputs_by_name, found.ok, found.max_error, found.worst, found.uncertain)
@@ -138,7 +140,9 @@ def check(
     cost = Cost(*(sum(getattr(c, field) for c in costs) * runs for field in ("nodes", "bytes", "flops")))
     check_limit("nodes", cost.nodes, _RUNS * call.limits.max_nodes, f"a check of {runs} runs")
     check_cost(replace(cost, bytes=sum(c.bytes for c in costs)), call.limits, f"a check of {runs} runs")
-    return Check(call, cost, list(outputs), list(chosen), start, moved, weights, directions, plans, eps)
+    given = start | {f"weight {k}": w for k, w in enumerate(weights)}
+    given |= {f"direction {k}": w for k, w in enumerate(directions)}
+    return Check(call, cost, list(outputs), list(chosen), given, moved, (weights, directions), plans, eps)
 
 
 def _plans(
@@ -158,20 +162,20 @@ def _plans(
     def given(name: str, value: Value) -> Symbol:
         return trace.input(name, aval(value)._replace(weak=None))
 
-    def results(moved: Mapping[str, Any], names: Sequence[str]) -> list[Any]:
+    def results(moved: Mapping[str, Value], names: Sequence[str]) -> list[Value]:
         inputs = function.inputs | {i: x for i, x in moved.items() if i in function.inputs}
         shifts = {i: x for i, x in moved.items() if i not in inputs}
 
-        def row(inputs: Mapping[str, Any], shifts: Mapping[str, Any]) -> list[Any]:
+        def row(inputs: Mapping[str, Value], shifts: Mapping[str, Value]) -> list[Value]:
             found = function(inputs, shifts)
             return [found[i] for i in names]
 
-        found: list[Any] = function.over_rows(row, (shifts, 0), inputs=inputs)
+        found: list[Value] = function.over_rows(row, (shifts, 0), inputs=inputs)
         return found
 
-    def gradients(moved: Mapping[str, Any]) -> list[Any]:
+    def gradients(moved: Mapping[str, Value]) -> list[Value]:
         _, pullback = vjp(lambda moved: results(moved, smooth), moved)
-        found: list[Any] = list(pullback(seeds)[0].values())
+        found: list[Value] = list(pullback(seeds)[0].values())
         return found
 
     seeds = [given(f"weight {k}", w) for k, w in enumerate(weights)]

@@ -86,7 +86,7 @@ def _example_slope_size(op: Operation, n: int, i: int, is_constant: bool) -> tup
     with np.errstate(all="ignore"):
         y = op.run(tuple(xs), attrs)
         known = y.aval._replace(weak=None)
-        g = trace.filled(1.0, known) if is_constant else trace.input("g", known)
+        g = trace.full(1.0, known) if is_constant else trace.input("g", known)
         before = len(trace.steps)
         found = op.cotangent(min(i, len(xs) - 1), g, y, xs, attrs)
     if not isinstance(found, Symbol):

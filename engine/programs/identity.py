@@ -3,11 +3,10 @@
 import hashlib
 import struct
 from collections.abc import Iterable
-from typing import Any
 
 import numpy as np
 
-from engine.core import DTYPES, Integers, Value
+from engine.core import DTYPES, Attributes, Integers, Value
 from engine.graph import Graph, Input, Literal, Node
 
 #: Prefix of the hashed bytes; it changes with the encoding.
@@ -41,12 +40,12 @@ def program_id(graph: Graph) -> str:
     return "p_" + digest.hexdigest()[:_DIGITS]
 
 
-def sorted_items(named: dict[str, Any]) -> tuple[tuple[str, Any], ...]:
+def sorted_items(named: Attributes) -> tuple[tuple[str, Value], ...]:
     """Return the items of a dict, sorted by name."""
     return tuple(sorted(named.items(), key=lambda item: item[0]))
 
 
-def changed_attributes(node: Node) -> dict[str, Any]:
+def changed_attributes(node: Node) -> Attributes:
     """Return the attributes of a node that differ from their defaults; 0, 0.0, -0.0 and False are all different."""
     if node.op is None or not node.attrs:
         return {}
@@ -54,7 +53,7 @@ def changed_attributes(node: Node) -> dict[str, Any]:
     return {name: value for name, value in node.attrs.items() if not _is_same(value, defaults[name])}
 
 
-def _is_same(value: Any, default: Any) -> bool:
+def _is_same(value: object, default: object) -> bool:
     return value is default or (type(value) is type(default) and _plain(value) == _plain(default))
 
 
@@ -92,7 +91,7 @@ def _constant(value: Value) -> bytes:
     return _plain((str(array.dtype), array.shape)) + _sized(b"a", little.tobytes())
 
 
-def _plain(value: Any) -> bytes:
+def _plain(value: Value) -> bytes:
     """Encode None, bools, numbers, strings, the ellipsis and tuples of these, each distinct from every other.
 
     Arrays of integers are encoded as nested tuples.

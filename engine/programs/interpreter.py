@@ -1,7 +1,7 @@
 """Interpreter: run a graph node by node on tracers of any kind."""
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
@@ -12,17 +12,17 @@ from engine.graph import Graph, Literal, Node, is_generated
 class Setting(Protocol):
     """Setting of an interpretation: represents constants and results as tracers."""
 
-    def constant(self, value: Value, is_weak: bool) -> Any:
+    def constant(self, value: Value, is_weak: bool) -> Value:
         """Return the tracer of a constant; `is_weak` for a Python number, which takes the dtype of other operands."""
 
-    def result(self, name: str, value: Any) -> Any:
+    def result(self, name: str, value: Value) -> Value:
         """Return the tracer to use for an output of a node."""
 
-    def random(self, place: int, args: tuple[Any, ...]) -> tuple[tuple[Any, ...], Any]:
-        """Return the operands and the random stream of a node; `place` is its index in the graph."""
+    def random(self, index: int, args: tuple[Value, ...]) -> tuple[tuple[Value, ...], object]:
+        """Return the operands and the random stream of a node; `index` is that in the graph."""
 
 
-def interpret(graph: Graph, inputs: Mapping[str, Any], setting: Setting) -> dict[str, Any]:
+def interpret(graph: Graph, inputs: Mapping[str, Value], setting: Setting) -> dict[str, Value]:
     """Return the value of every input and node by name.
 
     Args:
@@ -36,12 +36,12 @@ def interpret(graph: Graph, inputs: Mapping[str, Any], setting: Setting) -> dict
     values = dict(inputs)
     faults = Faults()
     failed: set[str] = set()
-    for place, node in enumerate(graph.nodes):
+    for index, node in enumerate(graph.nodes):
         if failed and not failed.isdisjoint(x for x in node.args if isinstance(x, str)):
             failed.update(node.ids)
             continue
         try:
-            result = _run(node, place, values, setting)
+            result = _run(node, index, values, setting)
         except AutogradError as error:
             faults.take(_at(error, node))
             failed.update(node.ids)
@@ -55,17 +55,17 @@ def interpret(graph: Graph, inputs: Mapping[str, Any], setting: Setting) -> dict
     return values
 
 
-def _run(node: Node, place: int, values: dict[str, Any], setting: Setting) -> Any:
+def _run(node: Node, index: int, values: dict[str, Value], setting: Setting) -> Value:
     args = tuple(_constant(x, node, values, setting) if isinstance(x, Literal) else values[x] for x in node.args)
     if node.op is None:
         return args[0]
     if not node.op.random:
         return node.op.run(args, node.attrs)
-    args, rng = setting.random(place, args)
+    args, rng = setting.random(index, args)
     return node.op.run(args, node.attrs, rng=rng)
 
 
-def _constant(literal: Literal, node: Node, values: dict[str, Any], setting: Setting) -> Any:
+def _constant(literal: Literal, node: Node, values: dict[str, Value], setting: Setting) -> Value:
     value = literal.value
     if type(value) is not np.ndarray:
         return setting.constant(value, literal.is_weak)

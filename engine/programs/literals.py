@@ -33,8 +33,6 @@ from engine.core import (
 from engine.core.values import BOOL
 from engine.graph import Literal, quoted
 
-DType = DType
-
 #: Numbers that JSON has no literal for.
 WORDS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 ARRAY_FIELDS = ("shape", "dtype", "data", "base64")
@@ -235,17 +233,17 @@ def _array_object(value: dict[Any, Any], loc: Loc) -> Array:
     shape = _shape(value["shape"], DTYPES[name].itemsize, (*loc, "shape"))
     if "base64" in value:
         return _from_base64(value["base64"], DTYPES[name], shape, (*loc, "base64"))
-    data, place = value["data"], (*loc, "data")
+    data, data_loc = value["data"], (*loc, "data")
     if isinstance(data, _BYTES):
-        return _from_bytes(memoryview(data), "data", DTYPES[name], shape, place)
+        return _from_bytes(memoryview(data), "data", DTYPES[name], shape, data_loc)
     if not isinstance(data, list):
-        _fail(f"data is {described(data)}; expected a flat list", place)
+        _fail(f"data is {described(data)}; expected a flat list", data_loc)
     if len(data) != math.prod(shape):
-        _fail(f"data has {len(data)} elements; shape {list(shape)} has {math.prod(shape)}", place)
+        _fail(f"data has {len(data)} elements; shape {list(shape)} has {math.prod(shape)}", data_loc)
     kinds = set(map(type, data))
     if not (kinds <= {int, float} or kinds == {bool}):
-        data, kinds = _without_words(data, kinds, (len(data),), place)
-    return _array(data, kinds, DTYPES[name], (len(data),), place).reshape(shape)
+        data, kinds = _without_words(data, kinds, (len(data),), data_loc)
+    return _array(data, kinds, DTYPES[name], (len(data),), data_loc).reshape(shape)
 
 
 def _shape(given: Any, itemsize: int, loc: Loc) -> tuple[int, ...]:
@@ -310,11 +308,7 @@ def _overflows(number: float) -> bool:
 
 def _index(i: int, shape: tuple[int, ...]) -> list[int]:
     """Return the multi-index of the i-th item in C order, in nested lists of that shape."""
-    index: list[int] = []
-    for length in reversed(shape):
-        i, rest = divmod(i, length)
-        index.insert(0, rest)
-    return index
+    return [int(n) for n in np.unravel_index(i, shape)]
 
 
 def _shown(items: Sequence[Any], i: int, shape: tuple[int, ...]) -> str:

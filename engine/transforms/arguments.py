@@ -85,8 +85,8 @@ class Entry:
             body = [line for n in range(len(structure.steps)) for line, _ in emitter.emit(n)]
             outputs_text = [emitter.result(n) for n in structure.outputs]
             result = f"return {_packed(code, self._form, iter(outputs_text))}"
-            if guard.places:
-                result = f"if {is_finite_text(dict.fromkeys(outputs_text[k] for k in guard.places))}: {result}"
+            if guard.watched:
+                result = f"if {is_finite_text(dict.fromkeys(outputs_text[k] for k in guard.watched))}: {result}"
             for line in ["try:", *(INDENT + line for line in body), INDENT + result]:
                 code.add(INDENT + line)
             code.add(f"{INDENT}except (ArithmeticError, ValueError):")

@@ -121,7 +121,7 @@ def growth(graph: Graph, of: str) -> tuple[float, float, float]:
     start = time.perf_counter()
     run = ReverseCall(lambda x: function({"x": x})[of], (function.inputs["x"],), {}, 0, False, "grad")
     traced = time.perf_counter()
-    [gradient] = run.cotangents([(run.y, trace.filled(1.0, function.avals[of]))])
+    [gradient] = run.cotangents([(run.y, trace.full(1.0, function.avals[of]))])
     differentiated = time.perf_counter()
     Plan(trace, [run.result(run.y), gradient])
     scheduled = time.perf_counter()

@@ -48,7 +48,7 @@ def compiled(*texts: str, **options: Any) -> int:
         graph = parse(text)
         inputs = {i.name: np.linspace(0.1, 0.4, 4).reshape(2, 2) for i in graph.inputs}
         prepare(graph, inputs, train=True, seed=1, plans=plans, **options).run()
-    return len(plans.programs)
+    return len(plans.kernels)
 
 
 @pytest.mark.parametrize(("one", "other"), ALIKE.values(), ids=ALIKE)
@@ -68,7 +68,7 @@ def test_shapes_dtypes_and_what_is_asked_count() -> None:
         for backward in (None, Backward(cotangent=x), Backward(cotangent=x, order=2)):
             for _ in range(2):
                 prepare(parse("x * x * x"), {"x": x}, backward=backward, plans=plans).run()
-    assert len(plans.programs) == 3 * len(forms)
+    assert len(plans.kernels) == 3 * len(forms)
 
 
 def test_constants_and_names_are_not_shared() -> None:
@@ -78,7 +78,7 @@ def test_constants_and_names_are_not_shared() -> None:
         for name in ("x", "other"):
             prepared = prepare(parse(f"y{name} = {numbers} * {name}"), {name: np.ones(40)}, plans=plans)
             np.testing.assert_array_equal(prepared.run().values[f"y{name}"], numbers)
-    assert len(plans.programs) == 1
+    assert len(plans.kernels) == 1
 
 
 def test_many_who_ask_at_once_wait_for_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,7 +115,7 @@ def test_what_fails_to_compile_keeps_nobody_waiting(monkeypatch: pytest.MonkeyPa
         with pytest.raises(MemoryError):
             prepared.run()
     assert prepared.run().values["out"] == np.sin(0.5)
-    assert len(plans.programs) == 1
+    assert len(plans.kernels) == 1
 
 
 def test_one_at_a_time_also_where_nothing_can_be_kept(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,8 +143,8 @@ def test_bounded_in_entries_and_bytes() -> None:
         plans = Plans(*limits)
         for n in range(100):
             prepare(parse(f"x * {n}.5"), {"x": 0.5}, plans=plans).run()
-            assert 0 < len(plans.programs) <= limits[0]
-            assert plans.programs.nbytes <= limits[1]
+            assert 0 < len(plans.kernels) <= limits[0]
+            assert plans.kernels.nbytes <= limits[1]
 
 
 def test_a_fault_of_the_code_itself_is_not_put_down_to_the_data() -> None:

@@ -199,14 +199,6 @@ def test_gradients_of_weights_that_are_used_in_every_step() -> None:
         np.testing.assert_array_equal(one, other)
 
 
-def test_states_and_their_gradients_are_computed_in_place() -> None:
-    source = compile(RECURRENT).source(*GIVEN)
-    for k in range(7):
-        assert source.count(f"[{10 * k}:{10 * k + 10}])") == 2
-    for k in range(3):
-        assert source.count(f"[:, {40 * k}:{40 * k + 40}])") == 7
-
-
 def test_results_depend_on_no_number_of_threads() -> None:
     h = compile(RECURRENT)
     found = []

@@ -15,7 +15,7 @@ from engine import transforms
 from engine.core.operation import Example, Operation
 from engine.core.values import FLOAT64, Aval, aval, shape_of
 from engine.plans import sparsity
-from engine.plans.sparsity import Pattern, coloured, pattern
+from engine.plans.sparsity import Pattern, colouring, pattern
 from engine.plans.trace import Trace
 from engine.programs.derivatives import hessian, jacobian
 from engine.programs.text.parser import parse
@@ -172,7 +172,7 @@ def aval_of(y: Any) -> Aval:
 )
 def test_columns_of_one_colour_never_meet(entries: list[tuple[int, int]]) -> None:
     places = np.array(sorted(set(entries)), np.int64).reshape(-1, 2)
-    found = coloured(Pattern(places[:, 0], places[:, 1], (20, 40)))
+    found = colouring(Pattern(places[:, 0], places[:, 1], (20, 40)))
     if found is not None:
         assert found.count == found.colours.max() + 1 <= 20
         meetings = list(zip(places[:, 0].tolist(), found.colours[places[:, 1]].tolist(), strict=True))

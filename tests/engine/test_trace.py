@@ -175,7 +175,7 @@ def test_a_trace_as_a_program() -> None:
         "same": y,
         "x_again": x,
         "c": trace.constant(1.5),
-        "made": trace.made(Aval((3,), FLOAT64), lambda: np.arange(3.0)),
+        "made": trace.lazy_constant(Aval((3,), FLOAT64), lambda: np.arange(3.0)),
         "cut": trace.cut(y),
         "m": F.where(n > 1, n, True),
     }

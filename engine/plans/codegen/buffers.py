@@ -5,9 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from engine.core import FLOAT64, Array, Aval
-from engine.plans.codegen.forms import writes_out
 from engine.plans.codegen.fuse import Group
-from engine.plans.codegen.joins import is_joined, parts
+from engine.plans.codegen.representations import writes_out
 from engine.plans.codegen.structure import Structure
 from engine.plans.step import Step
 
@@ -22,27 +21,27 @@ Order = Sequence[int | Group]
 
 
 def last_reads(structure: Structure, order: Order, loop: int) -> list[int]:
-    """Return for each value the last place in `order` that reads its memory, directly or through a view of it.
+    """Return for each value the last position in `order` that reads its memory, directly or through a view of it.
 
-    A value is live to the end, place `len(order)`, if it is an output, or if it is computed before place `loop`, where
-    the body of a loop begins, and read in the body.
+    A value is live to the end, position `len(order)`, if it is an output, or if it is computed before position `loop`,
+    where the body of a loop begins, and read in the body.
     """
     steps = structure.steps
     ends = [-1] * len(steps)
-    for place, item in enumerate(order):
+    for position, item in enumerate(order):
         for n in item.members if isinstance(item, Group) else (item,):
-            ends[n] = place
+            ends[n] = position
     is_before = [end < loop for end in ends]
     for n in structure.outputs:
         ends[n] = len(order)
-    for place in reversed(range(len(order))):
-        item = order[place]
+    for position in reversed(range(len(order))):
+        item = order[position]
         if isinstance(item, Group):
-            end, operands = place, item.operands
+            end, operands = position, item.operands
         else:
-            end, operands = place if is_fresh(steps[item]) else ends[item], steps[item].args
+            end, operands = position if is_fresh(steps[item]) else ends[item], steps[item].args
         for a in operands:
-            ends[a] = len(order) if place >= loop and is_before[a] else max(ends[a], end)
+            ends[a] = len(order) if position >= loop and is_before[a] else max(ends[a], end)
     return ends
 
 
@@ -57,101 +56,84 @@ class Buffers:
     """Assignment of results to buffers.
 
     names: number of a step -> the name of the buffer for its result.
-    forms: shape and dtype of each buffer.
+    avals: shape and dtype of each buffer.
 
     Args:
         structure: the steps.
         order: the order in which they run.
-        loop: the place in `order` where the body of a loop begins.
+        loop: the position in `order` where the body of a loop begins.
     """
 
     def __init__(self, structure: Structure, order: Order, loop: int) -> None:
         self.names: dict[int, str] = {}
-        self.forms: list[Aval] = []
+        self.avals: list[Aval] = []
         self._steps = structure.steps
-        self._last_place = len(order) - 1
+        self._last_position = len(order) - 1
         self._ends = last_reads(structure, order, loop)
-        #: For each buffer the last place in the order that reads its content.
+        #: For each buffer the last position in the order that reads its content.
         self._until: list[int] = []
         self._held: dict[int, int] = {}
         self._expiring: dict[int, list[int]] = {}
         self._waiting: dict[Aval, list[int]] = {}
         is_c = _laid_out_in_c(self._steps)
-        single = [n for n in order if not isinstance(n, Group)]
-        written = {n for n in single if writes_out(self._steps[n], self._steps) and is_c[n]}
-        joined = [n for n in single if is_joined(self._steps[n]) and self._is_kept(n)]
-        self._parts = parts(structure, joined, {n for n in written if self._ends[n] <= self._last_place})
-        for a, part in self._parts.items():
-            self._ends[part.whole] = max(self._ends[part.whole], self._ends[a])
-        for place, item in enumerate(order):
-            self._release(place)
+        for position, item in enumerate(order):
+            self._release(position)
             if isinstance(item, Group):
                 for n in item.results:
-                    self._assign(n, place, ())
-            elif item in self._parts:
-                self._place(item, place)
-            elif item in written:
-                self._assign(item, place, _may_overwrite(self._steps[item]))
-            elif is_joined(self._steps[item]):
-                self._assign(item, place, ())
+                    self._assign(n, position, ())
+            elif writes_out(self._steps[item], self._steps) and is_c[item]:
+                self._assign(item, position, _may_overwrite(self._steps[item]))
 
-    def _is_kept(self, n: int) -> bool:
-        """Return whether a value may have a buffer: it is large, and not live at the end."""
-        return self._steps[n].aval.size >= SMALLEST and self._ends[n] <= self._last_place
-
-    def _place(self, n: int, place: int) -> None:
-        """Assign a part to its place in the buffer of the whole, which is assigned with its first part."""
-        part = self._parts[n]
-        self._assign(part.whole, place, ())
-        self.names[n] = self.names[part.whole] + part.span
-
-    def _assign(self, n: int, place: int, over: Sequence[int]) -> None:
+    def _assign(self, n: int, position: int, over: Sequence[int]) -> None:
+        """Assign a value to a buffer if it is large, and not live at the end."""
         step = self._steps[n]
-        if n in self.names or not self._is_kept(n):
+        if step.aval.size < SMALLEST or self._ends[n] > self._last_position:
             return
-        form = Aval(step.aval.shape, step.aval.dtype)
-        buffer = self._free(form, place, over)
+        aval = Aval(step.aval.shape, step.aval.dtype)
+        buffer = self._free(aval, position, over)
         if buffer is None:
-            buffer = len(self.forms)
-            self.forms.append(form)
-            self._until.append(place)
+            buffer = len(self.avals)
+            self.avals.append(aval)
+            self._until.append(position)
         self._until[buffer] = self._ends[n]
         self._expiring.setdefault(self._ends[n], []).append(buffer)
         self._held[n] = buffer
         self.names[n] = f"b{buffer}"
 
-    def _free(self, form: Aval, place: int, over: Sequence[int]) -> int | None:
-        """Return a buffer of that form that is free at `place`, or None; the last one released is still in the cache.
+    def _free(self, aval: Aval, position: int, over: Sequence[int]) -> int | None:
+        """Return a buffer of that shape and dtype that is free at `position`, or None.
 
-        over: operands whose buffers may be overwritten if nothing reads them after `place`.
+        The buffer that was released last is still in the cache.
+
+        over: operands whose buffers may be overwritten if nothing reads them after `position`.
         """
         for a in over:
-            if a in self._held and self.forms[self._held[a]] == form and self._until[self._held[a]] == place:
+            if a in self._held and self.avals[self._held[a]] == aval and self._until[self._held[a]] == position:
                 return self._held[a]
-        waiting = self._waiting.get(form, [])
+        waiting = self._waiting.get(aval, [])
         return waiting.pop() if waiting else None
 
-    def _release(self, place: int) -> None:
-        """Free the buffers that were read for the last time just before `place`."""
-        for buffer in self._expiring.pop(place - 1, ()):
-            if self._until[buffer] == place - 1:
-                self._waiting.setdefault(self.forms[buffer], []).append(buffer)
+    def _release(self, position: int) -> None:
+        """Free the buffers that were read for the last time just before `position`."""
+        for buffer in self._expiring.pop(position - 1, ()):
+            if self._until[buffer] == position - 1:
+                self._waiting.setdefault(self.avals[buffer], []).append(buffer)
 
     @property
     def nbytes(self) -> int:
         """Size of one set of buffers in bytes."""
-        return sum(form.nbytes for form in self.forms)
+        return sum(aval.nbytes for aval in self.avals)
 
     def allocate(self) -> tuple[Array, ...]:
         """Allocate one set of buffers, aligned for vector instructions."""
-        return tuple(aligned(form) for form in self.forms)
+        return tuple(aligned(aval) for aval in self.avals)
 
 
-def aligned(form: Aval) -> Array:
+def aligned(aval: Aval) -> Array:
     """Allocate an array of that shape and dtype at a multiple of ALIGNMENT."""
-    block = np.empty(form.nbytes + ALIGNMENT, np.uint8)
+    block = np.empty(aval.nbytes + ALIGNMENT, np.uint8)
     begin = -block.ctypes.data % ALIGNMENT
-    return block[begin : begin + form.nbytes].view(form.dtype).reshape(form.shape)
+    return block[begin : begin + aval.nbytes].view(aval.dtype).reshape(aval.shape)
 
 
 def _may_overwrite(step: Step) -> Sequence[int]:
@@ -171,7 +153,7 @@ def _laid_out_in_c(steps: Sequence[Step]) -> list[bool]:
         elif _keeps_layout(step):
             found.append(all(found[a] for a in step.args if len(steps[a].aval.shape) > 1))
         else:
-            found.append(step.lowering.ufunc is not None or step.lowering.takes_out or is_joined(step))
+            found.append(step.lowering.ufunc is not None or step.lowering.takes_out)
     return found
 
 

@@ -1,8 +1,8 @@
 """Code: generated lines of Python with the values of their names, and the function that they define."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import CodeType
-from typing import Any
+from types import CodeType, FunctionType
 
 INDENT = "    "
 #: A line of code, and the name of the operation that it computes.
@@ -21,7 +21,7 @@ class Code:
 
     lines: list[str] = field(default_factory=list)
     operations: list[str] = field(default_factory=list)
-    names: dict[str, Any] = field(default_factory=dict)
+    names: dict[str, object] = field(default_factory=dict)
     pieces: dict[CodeType, "Code"] = field(default_factory=dict)
 
     def add(self, line: str, operation: str = "") -> None:
@@ -34,28 +34,30 @@ class Code:
         """Return all lines as text."""
         return "\n".join(self.lines) + "\n"
 
-    def bound(self, prefix: str, value: Any) -> str:
+    def bound(self, prefix: str, value: object) -> str:
         """Bind a value to a new name that begins with `prefix`; return the name."""
         name = f"{prefix}_{len(self.names)}"
         self.names[name] = value
         return name
 
-    def function(self) -> Any:
+    def function(self) -> FunctionType:
         """Compile the lines; return the function that they define."""
         return defined(self.source, self.names)
 
-    def piece(self, code: "Code") -> Any:
+    def piece(self, code: "Code") -> FunctionType:
         """Compile other code, whose function the lines call; return that function."""
         function = code.function()
         self.pieces[function.__code__] = code
         return function
 
 
-def defined(source: str, names: dict[str, Any]) -> Any:
+def defined(source: str, names: Mapping[str, object]) -> FunctionType:
     """Compile code that defines one function, with `names` as its globals; return the function.
 
     Its globals don't contain the function, so that without a reference cycle it is freed with its last user.
     """
     space = dict(names)
     exec(compile(source, "<plan>", "exec"), space)
-    return space.popitem()[1]
+    function = space.popitem()[1]
+    assert isinstance(function, FunctionType)
+    return function

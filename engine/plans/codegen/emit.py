@@ -6,19 +6,18 @@ buffers `b0, ...`; numbers are written as Python prints them, and all other obje
 
 import math
 from collections import Counter
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Hashable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
 from scipy import special
 
-from engine.core import FLOAT64, ROW_CALLS, Attributes, Operation, apply, canonical
+from engine.core import FLOAT64, ROW_CALLS, Attributes, Operation, Value, canonical
 from engine.plans.codegen.code import Code, Line
-from engine.plans.codegen.forms import ARRAY, TRUTH, calls_ufunc, forms, on_numbers
 from engine.plans.codegen.fuse import Group
-from engine.plans.codegen.joins import is_joined, spans
 from engine.plans.codegen.region import Region
+from engine.plans.codegen.representations import ARRAY, TRUTH, calls_ufunc, on_numbers, representations
 from engine.plans.codegen.structure import Structure
 from engine.plans.step import Step
 
@@ -63,12 +62,12 @@ class Emitter:
         self.code = Code()
         self._structure = structure
         self._steps = structure.steps
-        self._forms = forms(structure.steps)
+        self._representations = representations(structure.steps)
         self.is_guarded = is_guarded
         self._buffers = buffers
-        self._beginnings: dict[Any, str] = {}
+        self._beginnings: dict[Hashable, str] = {}
         self.regions: list[str] = []
-        self._inside = _read_inside(structure, self._forms, named)
+        self._inside = _read_inside(structure, self._representations, named)
         self._texts = {n: f"x{k}" for k, n in enumerate(structure.inputs)}
         self._texts |= {n: f"c{k}" for k, n in enumerate(structure.constants)}
 
@@ -100,13 +99,11 @@ class Emitter:
         if step.stream is not None:
             function = self.code.bound(step.operation.name, partial(_drawn, step))
             text = f"{function}(seed, {', '.join(self._array(a) for a in step.args)})"
-        elif on_numbers(step, [self._forms[a] for a in step.args]):
+        elif on_numbers(step, [self._representations[a] for a in step.args]):
             text = self._scalar(step)
             if n in self._inside and len(text) <= _LONGEST_INSIDE:
                 self._texts[n] = f"({text})"
                 return []
-        elif is_joined(step) and n in self._buffers:
-            text = self._joined(n, lines)
         elif calls_ufunc(step, self._steps):
             text = self._ufunc(step, self._buffers.get(n))
         else:
@@ -117,14 +114,10 @@ class Emitter:
         """Return the line that deletes a value."""
         return [(f"del {self._texts[n]}", "")]
 
-    def text(self, n: int) -> str:
-        """Return the name, literal or inlined expression of a value."""
-        return self._texts[n]
-
     def result(self, n: int) -> str:
         """Return the expression that returns a value: a bool as an array, an int as a float."""
         step = self._steps[n]
-        if self._forms[n] == TRUTH:
+        if self._representations[n] == TRUTH:
             self.code.names["asarray"] = np.asarray
             return f"asarray({self._texts[n]})"
         return self._number(float(step.value)) if type(step.value) is int else self._texts[n]
@@ -145,12 +138,8 @@ class Emitter:
             self.code.names.update(op.lowering.inline_names)
             text: str = op.lowering.inline.format(*args)
             return text
-        if op.lowering.scalar is None:
+        if op.lowering.scalar is None or step.attrs:
             function = self.code.bound(op.name, partial(_of_floats, op, step.attrs))
-        elif step.attrs:
-            function = self.code.bound(op.name, partial(op.lowering.scalar, **step.attrs))
-            if self.is_guarded:
-                function = self.code.bound(op.name, partial(_guarded, op, step.attrs))
         else:
             function = op.name
             self.code.names[function] = ROW_CALLS[op.name] if self.is_guarded else op.lowering.scalar
@@ -160,7 +149,7 @@ class Emitter:
         value = self._steps[n].value
         if type(value) in (int, bool):
             return self._number(float(value))
-        return f"float({self._texts[n]})" if self._forms[n] == TRUTH else self._texts[n]
+        return f"float({self._texts[n]})" if self._representations[n] == TRUTH else self._texts[n]
 
     def _ufunc(self, step: Step, buffer: str | None) -> str:
         ufunc: Any = step.lowering.ufunc
@@ -170,15 +159,6 @@ class Emitter:
             return f"{self.code.bound(step.operation.name, ufunc)}({', '.join(args)})"
         self.code.names[name] = _MODULES[name]
         return f"{name}.{ufunc.__name__}({', '.join(args)})"
-
-    def _joined(self, n: int, lines: list[Line]) -> str:
-        """Return the buffer of a step that concatenates; add lines that copy operands not computed in place."""
-        buffer = self._buffers[n]
-        for a, span in spans(self._structure, n):
-            if self._buffers.get(a) != buffer + span:
-                self.code.names["np"] = np
-                lines.append((f"np.copyto({buffer}{span}, {self._texts[a]})", "concat"))
-        return buffer
 
     def _begun(self, step: Step, args: list[str], lines: list[Line]) -> str:
         """Return the name of the common first part of operations on equal operands; add its line if it is new."""
@@ -198,12 +178,12 @@ class Emitter:
         if op.lowering.begin is not None:
             args = [self._begun(step, args, lines)]
             function = self.code.bound(op.name, op.lowering.finish)
-        elif op.lowering.emit is not None and all(self._forms[a] == ARRAY for a in step.args):
+        elif op.lowering.emit is not None and all(self._representations[a] == ARRAY for a in step.args):
             function = self.code.bound(
                 op.name, op.lowering.emit(*(self._steps[a].aval for a in step.args), **step.attrs)
             )
             if op.lowering.takes_out and n in self._buffers:
-                args.append(self._buffers[n])
+                args.append(f"out={self._buffers[n]}")
         else:
             function = f"{op.name}_array"
             self.code.names[function] = op.forward
@@ -218,25 +198,20 @@ class Emitter:
     def _array(self, n: int) -> str:
         """Return the text of an operand for NumPy: a scalar that is not weak is converted, to keep its dtype."""
         step, text = self._steps[n], self._texts[n]
-        if step.aval.weak is not None or self._forms[n] == ARRAY:
+        if step.aval.weak is not None or self._representations[n] == ARRAY:
             return text
-        name = "asarray" if self._forms[n] == TRUTH else "float64"
-        self.code.names[name] = np.asarray if self._forms[n] == TRUTH else np.float64
+        name = "asarray" if self._representations[n] == TRUTH else "float64"
+        self.code.names[name] = np.asarray if self._representations[n] == TRUTH else np.float64
         return f"{name}({text})"
 
 
-def _of_floats(op: Operation, attrs: Attributes, *xs: float) -> Any:
-    """Run an operation that has no `Lowering.scalar` on floats."""
+def _of_floats(op: Operation, attrs: Attributes, *xs: float) -> Value:
+    """Run an operation that has no `Lowering.scalar`, or has attributes, on floats."""
     return canonical(op.forward(*map(np.asarray, xs), **attrs))
 
 
-def _guarded(op: Operation, attrs: Attributes, *xs: float) -> Any:
-    """Run an operation with attributes on floats; return NumPy's result where Python's functions raise."""
-    return apply(op, xs, attrs)
-
-
-def _drawn(step: Step, seed: int, *xs: Any) -> Any:
-    """Draw the random values of an operation from the stream of its place, and of each row of a batch."""
+def _drawn(step: Step, seed: int, *xs: Value) -> Value:
+    """Draw the random values of an operation from the stream of its node, and of each row of a batch."""
     op, attrs, stream = step.operation, step.attrs, step.stream
     assert stream is not None
     if stream.rows is None:

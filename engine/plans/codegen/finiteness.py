@@ -18,7 +18,7 @@ class FinitenessGuard:
 
     structure: the steps; its outputs are the values, followed by derivatives that are checked only.
     trace: the trace of the structure.
-    places: indices of the outputs to check; empty if no derivative has two ways.
+    watched: indices of the outputs to check; empty if no derivative has two ways.
     count: the number of values.
     tells: as given.
 
@@ -35,9 +35,9 @@ class FinitenessGuard:
         self.count = len(outputs)
         self.tells = tells
         both = trace.alternatives
-        alternatives = [place for place in trace.live(outputs) if place in both] if both else []
+        alternatives = [index for index in trace.live(outputs) if index in both] if both else []
         if not alternatives:
-            self.trace, self.places = trace, list[int]()
+            self.trace, self.watched = trace, list[int]()
             self.structure = Structure(trace, outputs, inputs)
             return
         # Both ways take the same inputs.
@@ -45,11 +45,11 @@ class FinitenessGuard:
         self.trace, stands = trace.resolved(is_masked=False)
         found = [stands[x.place] for x in outputs]
         if not tells:
-            found += dict.fromkeys(stands[place] for place in alternatives if stands[place] not in found)
-        self.places = list(range(self.count)) if tells else [found.index(stands[place]) for place in alternatives]
-        self.structure = Structure(self.trace, [self.trace.symbol(place) for place in found], inputs)
+            found += dict.fromkeys(stands[index] for index in alternatives if stands[index] not in found)
+        self.watched = list(range(self.count)) if tells else [found.index(stands[index]) for index in alternatives]
+        self.structure = Structure(self.trace, [self.trace.symbol(index) for index in found], inputs)
         if not tells:
-            self.structure.count, self.structure.watched = self.count, tuple(self.places)
+            self.structure.count, self.structure.watched = self.count, tuple(self.watched)
         self._other = trace, list(outputs), inputs
 
     def forget(self) -> None:
@@ -59,7 +59,7 @@ class FinitenessGuard:
     @property
     def nbytes(self) -> int:
         """Size in bytes of the trace that is kept for the other way, estimated."""
-        return _BYTES_PER_STEP * len(self._other[0].steps) if self.places else 0
+        return _BYTES_PER_STEP * len(self._other[0].steps) if self.watched else 0
 
     def other(self) -> tuple[Trace, Structure]:
         """Return the trace and the structure of the values with supports."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from engine.core import FLOAT64, Aval, Shape
 from engine.core.values import BOOL
-from engine.graph import reached
+from engine.graph import postorder
 from engine.plans.step import Step
 
 #: Elements of the smallest array that is tiled; smaller ones fit the cache.
@@ -152,10 +152,10 @@ def _group(steps: Sequence[Step], members: Sequence[int], read: set[int], shape:
 def _order(steps: Sequence[Step], outputs: Sequence[int], group_of: dict[int, Group]) -> list[int | Group]:
     """Return the live steps and groups in topological order."""
     # A group takes the number of its first member.
-    place = {n: group.members[0] for n, group in group_of.items()}
+    number = {n: group.members[0] for n, group in group_of.items()}
 
     def read(n: int) -> list[int]:
         args = group_of[n].operands if n in group_of else steps[n].args
-        return [place.get(a, a) for a in args]
+        return [number.get(a, a) for a in args]
 
-    return [group_of.get(n, n) for n in reached([place.get(n, n) for n in outputs], read)]
+    return [group_of.get(n, n) for n in postorder([number.get(n, n) for n in outputs], read)]

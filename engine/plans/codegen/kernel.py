@@ -8,24 +8,23 @@ which write into buffers that the kernel keeps from one call to the next.
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from math import isfinite
-from types import TracebackType
-from typing import Any
+from types import FunctionType, TracebackType
 
 import numpy as np
 
-from engine.core import LONG, Aval, InvalidValueError, Value
+from engine.core import LONG, Array, Aval, InvalidValueError, Value
 from engine.plans.codegen.buffers import Buffers, Order, last_reads
 from engine.plans.codegen.code import INDENT, Code, Line
 from engine.plans.codegen.emit import Emitter
-from engine.plans.codegen.forms import FLOAT, forms, is_scalar
 from engine.plans.codegen.fuse import Group, fused
 from engine.plans.codegen.products import with_products_joined
+from engine.plans.codegen.representations import FLOAT, is_scalar, representations
 from engine.plans.codegen.split import MOST_LINES, in_pieces
 from engine.plans.codegen.structure import Structure
 
 #: Buffers that a kernel keeps between calls: the most sets, and the most bytes of all sets.
-_SETS_KEPT = 2
-_BYTES_KEPT = 2**26
+_MOST_SETS = 2
+_MOST_BYTES = 2**26
 #: Bytes of the smallest array that is deleted as soon as it is dead.
 _SMALLEST_FORGOTTEN = 2**16
 #: Memory of a line of code with the values of its names, estimated.
@@ -65,7 +64,7 @@ class Kernel:
         self._structure = structure = with_products_joined(structure)
         self._carried = carried
         self._threads = threads
-        found = forms(structure.steps)
+        found = representations(structure.steps)
         self.is_scalar = not structure.constants and is_scalar(structure.steps)
         self.is_random = any(step.stream for step in structure.steps)
         self.arrays = [k for k, n in enumerate(structure.outputs[: structure.count]) if found[n] != FLOAT]
@@ -73,10 +72,10 @@ class Kernel:
         before, inside = self._divided(fused(structure.steps, needed))
         self._order, self._loop_begins = [*before, *inside], len(before)
         self._buffers = Buffers(structure, self._order, self._loop_begins)
-        self._kept: list[tuple[Any, ...]] = []
-        self._most_kept = min(_SETS_KEPT, _BYTES_KEPT // max(self._buffers.nbytes, 1))
+        self._buffer_sets: list[tuple[Array, ...]] = []
+        self._most_sets = min(_MOST_SETS, _MOST_BYTES // max(self._buffers.nbytes, 1))
         self.function, self.code, self._regions = self._compiled(is_guarded=not self.is_scalar)
-        self.nbytes = _BYTES_PER_LINE * len(structure.steps) + self._most_kept * self._buffers.nbytes
+        self.nbytes = _BYTES_PER_LINE * len(structure.steps) + self._most_sets * self._buffers.nbytes
 
     @property
     def is_long(self) -> bool:
@@ -89,11 +88,11 @@ class Kernel:
         return "\n".join([self.code.source, *self._regions])
 
     @cached_property
-    def guarded(self) -> Any:
+    def guarded(self) -> FunctionType:
         """Compile the function that returns NumPy's results where Python raises."""
         return self._compiled(is_guarded=True)[0]
 
-    def _compiled(self, *, is_guarded: bool) -> tuple[Any, Code, list[str]]:
+    def _compiled(self, *, is_guarded: bool) -> tuple[FunctionType, Code, list[str]]:
         structure, buffers = self._structure, self._buffers
         # Loop-invariant values must have names, or they would be inlined into the body.
         before = self._order[: self._loop_begins] if self._carried else ()
@@ -103,7 +102,7 @@ class Kernel:
         parameters = [f"x{k}" for k in range(len(structure.inputs))]
         parameters += [f"c{k}" for k in range(len(structure.constants))]
         parameters += ["seed"] * self.is_random + ["steps"] * bool(self._carried)
-        parameters += [f"b{k}" for k in range(len(buffers.forms))]
+        parameters += [f"b{k}" for k in range(len(buffers.avals))]
         code.add(f"def plan({', '.join(parameters)}):")
         body = self._loop(emitter) if self._carried else [*self._straight(emitter), *self._watching(emitter)]
         if body and not self.is_scalar:
@@ -120,9 +119,9 @@ class Kernel:
     def _straight(self, emitter: Emitter) -> list[Line]:
         done = self._forgotten()
         lines = []
-        for place, item in enumerate(self._order):
+        for position, item in enumerate(self._order):
             lines += emitter.emit(item)
-            for n in done.get(place, ()):
+            for n in done.get(position, ()):
                 lines += emitter.forget(n)
         if len(lines) > MOST_LINES:
             results = ", ".join(emitter.result(n) for n in self._structure.outputs)
@@ -184,17 +183,17 @@ class Kernel:
         return before, inside
 
     def _forgotten(self) -> dict[int, list[int]]:
-        """Return the large values without a buffer to delete, by the last place in the order that reads them."""
+        """Return the large values without a buffer to delete, by the last position in the order that reads them."""
         steps, ends = self._structure.steps, last_reads(self._structure, self._order, self._loop_begins)
         found: dict[int, list[int]] = {}
-        for place, item in enumerate(self._order):
+        for position, item in enumerate(self._order):
             for n in item.results if isinstance(item, Group) else (item,):
                 is_own = steps[n].op is not None and n not in self._buffers.names
-                if is_own and steps[n].aval.nbytes >= _SMALLEST_FORGOTTEN and place < ends[n] < len(self._order):
+                if is_own and steps[n].aval.nbytes >= _SMALLEST_FORGOTTEN and position < ends[n] < len(self._order):
                     found.setdefault(ends[n], []).append(n)
         return found
 
-    def __call__(self, given: Sequence[Any]) -> list[Value]:
+    def __call__(self, given: Sequence[Value]) -> list[Value]:
         """Run the code; return the values.
 
         given: the inputs and the constants in order, the seed if it is random, the number of steps if it is a loop.
@@ -208,7 +207,7 @@ class Kernel:
             except (ArithmeticError, ValueError):
                 return list(self.guarded(*given))
         try:
-            buffers = self._kept.pop()
+            buffers = self._buffer_sets.pop()
         except IndexError:
             buffers = self._buffers.allocate()
         try:
@@ -216,8 +215,8 @@ class Kernel:
         except (ValueError, IndexError, ArithmeticError) as error:
             raise self._explained(error) from error
         finally:
-            if len(self._kept) < self._most_kept:
-                self._kept.append(buffers)
+            if len(self._buffer_sets) < self._most_sets:
+                self._buffer_sets.append(buffers)
 
     def _explained(self, error: Exception) -> InvalidValueError:
         """Return an error with the name of the operation that raised it, found by its line in the traceback."""

@@ -4,9 +4,8 @@
 
 The gradient of a weight that is used in every step of a recurrent network is such a sum. It is rewritten if the
 products that are saved have more elements than the operands: writing and adding products then takes most of the time.
-Operands are computed in place where the buffers allow it (see `parts`). The size of a concatenation is bounded, because
-operands that died one by one are then alive together. Operands that many sums share, such as the weights in
-`x @ u + h @ w` for each step, are concatenated once and count once.
+The size of a concatenation is bounded, because operands that died one by one are then alive together. Operands that
+many sums share, such as the weights in `x @ u + h @ w` for each step, are concatenated once and count once.
 
 A sum is a chain of additions of float64 matrices, each read only by the next one; its products are terms that nothing
 else reads. If most first operands are transposed, the concatenation is transposed instead, and likewise for the second.
@@ -28,7 +27,7 @@ _MOST = 2**25
 
 def with_products_joined(structure: Structure) -> Structure:
     """Return a structure of the same values in which sums of products are one product each. Takes linear time."""
-    if sum(_is_named(step, "matmul") for step in structure.steps) < 2:
+    if sum(step.runs("matmul") for step in structure.steps) < 2:
         return structure
     return _Joining(structure).result()
 
@@ -106,14 +105,14 @@ class _Joining:
 
     def _is_sum(self, n: int) -> bool:
         step = self._steps[n]
-        return _is_named(step, "add") and _is_matrix(step) and any(self._are_alike(a, n) for a in step.args)
+        return step.runs("add") and _is_matrix(step) and any(self._are_alike(a, n) for a in step.args)
 
     def _are_alike(self, a: int, n: int) -> bool:
         return self._steps[a].aval == self._steps[n].aval
 
     def _is_product(self, n: int) -> bool:
         step = self._steps[n]
-        return self._reads[n] == 1 and _is_named(step, "matmul") and all(_is_matrix(self._steps[a]) for a in step.args)
+        return self._reads[n] == 1 and step.runs("matmul") and all(_is_matrix(self._steps[a]) for a in step.args)
 
     def _join(self, found: Sum, chunks: Sequence[Sequence[int]]) -> None:
         """Add the replacement of a sum: a product for each chunk, plus the other terms."""
@@ -141,9 +140,9 @@ class _Joining:
         self._room -= nbytes if chunks and len(chunks[-1]) > 1 else 0
         return chunks
 
-    def _size(self, places: Iterable[int]) -> int:
+    def _size(self, numbers: Iterable[int]) -> int:
         """Return the number of elements of some matrices."""
-        return sum(self._steps[a].aval.size for a in places)
+        return sum(self._steps[a].aval.size for a in numbers)
 
     def _joined(self, products: Sequence[int]) -> int:
         """Return the product of concatenated operands that equals the sum of `products`."""
@@ -181,16 +180,12 @@ class _Joining:
         return len(self._steps) - 1
 
 
-def _is_named(step: Step, name: str) -> bool:
-    return step.runs(name)
-
-
 def _is_matrix(step: Step) -> bool:
     return len(step.aval.shape) == 2 and step.aval.dtype == FLOAT64
 
 
 def _is_transposed(step: Step) -> bool:
-    if not _is_named(step, "transpose"):
+    if not step.runs("transpose"):
         return False
     axes = step.attrs["axes"]
     return axes is None or [a % 2 for a in axes] == [1, 0]

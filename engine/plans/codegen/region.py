@@ -1,11 +1,10 @@
 """Region: a group of fused steps as one generated Python function, which works on one tile."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
-from engine.core import FLOAT64, Array, flat_view
+from engine.core import FLOAT64, Array, Value, flat_view
 from engine.plans.codegen import sincos
 from engine.plans.codegen.code import INDENT, defined
 from engine.plans.codegen.fuse import Group, operands_of_member
@@ -45,7 +44,7 @@ class Region:
         self._threads = threads if is_long else 1
         self._tile = defined(self.source, writer.names)
 
-    def run(self, values: Sequence[Any], out: Sequence[Array | None] | None = None) -> list[Any]:
+    def run(self, values: Sequence[Value], out: Sequence[Array | None] | None = None) -> list[Value]:
         """Run the group on the values of its operands; return its results, both in the order of the group.
 
         Args:
@@ -62,7 +61,7 @@ class Region:
         results = [flat_view(array) for array in arrays if array is not None]
         tile = self._tile
 
-        def run_tile(start: int, stop: int, scratch: list[Array]) -> tuple[Any, ...]:
+        def run_tile(start: int, stop: int, scratch: list[Array]) -> tuple[float, ...]:
             return tile(start, stop, operands, results, scratch)  # type: ignore[no-any-return]
 
         parts = run_tiles(run_tile, self._size, self._scratch, self._threads)
@@ -86,7 +85,7 @@ class _Writer:
     def __init__(self, steps: Sequence[Step], group: Group) -> None:
         self._steps = steps
         self._group = group
-        self.names: dict[str, Any] = {"sum_of": np.add.reduce}
+        self.names: dict[str, object] = {"sum_of": np.add.reduce}
         self.scratch = 0
         self._free: list[int] = []
         self._rows: dict[int, int] = {}

@@ -9,18 +9,17 @@ import struct
 from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
 from engine.core import Aval, Symbol, Value, apply
-from engine.graph import reached
+from engine.graph import postorder
 from engine.plans.step import Step
 from engine.plans.trace import Trace
 
 #: Constant folding: the most bytes of one folded constant, and of all together.
-_LARGEST_KEPT = 2**20
-_MOST_KEPT = 2**23
+_LARGEST_FOLDED = 2**20
+_MOST_FOLDED = 2**23
 
 
 class Structure:
@@ -33,7 +32,7 @@ class Structure:
     outputs: numbers of the values.
     watched: indices of the outputs to check for being finite. If there are any, only the first `count` outputs are
         values, and the kernel returns a flag after them: whether all watched outputs are finite.
-    places: for each step its place in the trace.
+    indices: for each step its index in `Trace.steps`.
 
     Args:
         trace: the steps.
@@ -44,21 +43,21 @@ class Structure:
     def __init__(self, trace: Trace, outputs: Sequence[Symbol], inputs: Sequence[Symbol] = ()) -> None:
         live = trace.live(outputs)
         known = _known(trace, live)
-        self.places = reached(
-            [x.place for x in (*inputs, *outputs)], lambda place: () if place in known else trace.steps[place].args
+        self.indices = postorder(
+            [x.place for x in (*inputs, *outputs)], lambda index: () if index in known else trace.steps[index].args
         )
-        numbers = {place: n for n, place in enumerate(self.places)}
+        numbers = {index: n for n, index in enumerate(self.indices)}
         self.steps: list[Step] = []
         self.inputs: list[int] = []
         self.constants: list[int] = []
         self.names: list[str] = []
-        for n, place in enumerate(self.places):
-            step = trace.steps[place]
+        for n, index in enumerate(self.indices):
+            step = trace.steps[index]
             if step.name:
                 self.inputs.append(n)
                 self.names.append(step.name)
                 step = Step(None, (), {}, step.aval)
-            elif place in known:
+            elif index in known:
                 if _is_array(step):
                     self.constants.append(n)
                     step = Step(None, (), {}, step.aval)
@@ -71,7 +70,7 @@ class Structure:
         self.count = len(outputs)
 
     def replaced(self, steps: Sequence[Step], stand_for: Mapping[int, int]) -> "Structure":
-        """Return a structure of the same values with some steps replaced; it has no `places` in a trace.
+        """Return a structure of the same values with some steps replaced; it has no `indices` in a trace.
 
         steps: the steps of this structure, followed by new ones, whose operands may be any of these.
         stand_for: number of a step -> number of its replacement.
@@ -81,10 +80,10 @@ class Structure:
             return tuple(stand_for.get(a, a) for a in steps[n].args)
 
         outputs = [stand_for.get(n, n) for n in self.outputs]
-        order = reached([*self.inputs, *self.constants, *outputs], args)
+        order = postorder([*self.inputs, *self.constants, *outputs], args)
         numbers = {old: n for n, old in enumerate(order)}
         found = copy(self)
-        found.places = []
+        found.indices = []
         found.steps = [replace(steps[old], args=tuple(numbers[a] for a in args(old))) for old in order]
         found.inputs = [numbers[n] for n in self.inputs]
         found.constants = [numbers[n] for n in self.constants]
@@ -97,7 +96,7 @@ class Structure:
         inputs, constants = set(self.inputs), set(self.constants)
         for n, step in enumerate(self.steps):
             kind = "x" if n in inputs else "c" if n in constants else step.operation.name if step.op else ""
-            stream = step.stream and (step.stream.place, step.stream.rows)
+            stream = step.stream and (step.stream.index, step.stream.rows)
             number = struct.pack("<d", step.value) if type(step.value) is float else step.value
             weak = step.aval.weak and step.aval.weak.__name__
             about = (kind, step.args, step.attrs, step.aval.shape, step.aval.dtype.str, weak, number, stream)
@@ -107,14 +106,13 @@ class Structure:
 
     def constant_values(self, trace: Trace) -> list[Value]:
         """Return the values of the constants; `trace` is the one that the structure was built from."""
-        values: dict[int, Any] = {}
-        needed = _needed(trace, [self.places[n] for n in self.constants])
+        values: dict[int, Value] = {}
         with np.errstate(all="ignore"):
-            for place in needed:
-                step = trace.steps[place]
+            for index in trace.live([trace.symbol(self.indices[n]) for n in self.constants]):
+                step = trace.steps[index]
                 given = [_operand(trace.steps[a].aval, values[a]) for a in step.args]
-                values[place] = apply(step.op, tuple(given), step.attrs) if step.op else _value(step, given)
-        return [values[self.places[n]] for n in self.constants]
+                values[index] = apply(step.op, tuple(given), step.attrs) if step.op else _value(step, given)
+        return [values[self.indices[n]] for n in self.constants]
 
 
 def _is_array(step: Step) -> bool:
@@ -123,28 +121,24 @@ def _is_array(step: Step) -> bool:
 
 
 def _known(trace: Trace, live: Sequence[int]) -> set[int]:
-    """Return the places of the constants and of the steps to fold: those on constants alone, within the limits of size.
+    """Return the indices of constants and of steps to fold: those on constants alone, within the limits of size.
 
     A broadcast counts as no memory.
     """
     found: set[int] = set()
-    room = _MOST_KEPT
-    for place in live:
-        step = trace.steps[place]
+    room = _MOST_FOLDED
+    for index in live:
+        step = trace.steps[index]
         if step.name or step.stream is not None:
             continue
         if step.op is None and not step.args:
-            found.add(place)
+            found.add(index)
         elif found.issuperset(step.args):
             size = 0 if step.runs("broadcast_to") else step.aval.nbytes
-            if size <= min(_LARGEST_KEPT, room):
+            if size <= min(_LARGEST_FOLDED, room):
                 room -= size
-                found.add(place)
+                found.add(index)
     return found
-
-
-def _needed(trace: Trace, places: Sequence[int]) -> list[int]:
-    return trace.live([trace.symbol(place) for place in places])
 
 
 def _operand(known: Aval, value: Value) -> Value:

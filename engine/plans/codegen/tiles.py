@@ -11,14 +11,13 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[np.float64]
 #: Function of `start`, `stop` and scratch arrays of that length; computes these elements and returns sums over them.
-Tile = Callable[[int, int, list[Array]], tuple[Any, ...]]
+Tile = Callable[[int, int, list[Array]], tuple[float, ...]]
 
 #: Elements of a tile: half a dozen arrays of them fit the second-level cache, and a call costs less than its work.
 LENGTH = 16384
@@ -28,7 +27,7 @@ _FEWEST_PER_THREAD = 4
 _ALIGNMENT = 64
 
 
-def run_tiles(tile: Tile, size: int, scratch: int, threads: int | None = None) -> list[tuple[Any, ...]]:
+def run_tiles(tile: Tile, size: int, scratch: int, threads: int | None = None) -> list[tuple[float, ...]]:
     """Run a function on all tiles of arrays of `size` elements.
 
     Args:
@@ -44,7 +43,7 @@ def run_tiles(tile: Tile, size: int, scratch: int, threads: int | None = None) -
         Exception: `tile` raised it; no further tiles are started.
     """
     count = -(-size // LENGTH)
-    found: list[tuple[Any, ...]] = [()] * count
+    found: list[tuple[float, ...]] = [()] * count
     # Shared by all threads: taking the next number from the iterator is atomic.
     numbers = iter(range(count))
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from engine.core import ArityError, CycleError, Faults, InvalidValueError, UnknownNameError, nearest
-from engine.graph import Graph, cycle_text, cycles, in_order, quoted
+from engine.graph import Graph, cycle_text, cycles, quoted, topological_order
 from engine.programs.builder import MAX_CHAIN, MAX_DEPTH, Draft, GraphBuilder, Ref, Site, fold
 from engine.programs.declarations import declare
 from engine.programs.literals import described
@@ -43,7 +43,7 @@ def build(
     check_depth(document, max_depth)
     reader = _Reader(GraphBuilder(Faults() if faults is None else faults, max_nodes))
     graph = reader.graph(document)
-    if reader.by_place:
+    if reader.by_index:
         check_as_text(graph, max_depth, max_chain, max_nodes)
     return graph
 
@@ -70,7 +70,7 @@ class _Reader:
         self.aliases: dict[str, str] = {}
         self.roots: list[_Item | None] = []
         # Indices of nodes that are referred to by index, and of those not read so far.
-        self.by_place: set[int] = set()
+        self.by_index: set[int] = set()
         self.unread: set[int] = set()
         # For each listed node, its inline nodes followed by itself.
         self.groups: list[list[Draft]] = []
@@ -82,10 +82,10 @@ class _Reader:
         if "inputs" in document:
             declare(self.builder, document["inputs"], site.part("inputs"))
         self._list_roots(document.get("nodes"), site.part("nodes"))
-        self.by_place = _read_by_place(self.roots)
-        self.unread = set(self.by_place)
+        self.by_index = _read_by_index(self.roots)
+        self.unread = set(self.by_index)
         for i, item in enumerate(self.roots):
-            if item and i not in self.by_place:
+            if item and i not in self.by_index:
                 start = len(self.builder.drafts)
                 fold(item, self._children, self._read)
                 self.groups.append(self.builder.drafts[start:])
@@ -102,25 +102,27 @@ class _Reader:
         if not isinstance(nodes, list):
             return self._fault(f"nodes is {described(nodes)}; expected a list of nodes", site)
         for i, node in enumerate(nodes):
-            place = site.part(i)._replace(where=f"nodes[{i}]")
+            node_site = site.part(i)._replace(where=f"nodes[{i}]")
             if not isinstance(node, dict):
-                self._fault(f"a node is {described(node)}; expected an object with {', '.join(_NODE_FIELDS)}", place)
+                self._fault(
+                    f"a node is {described(node)}; expected an object with {', '.join(_NODE_FIELDS)}", node_site
+                )
                 self.roots.append(None)
                 continue
             given = node.get("id")
             ids = given if isinstance(given, list) else [given]
             if isinstance(given, str | list) and given:
-                place = place._replace(where=f"node {', '.join(map(described, ids))}")
+                node_site = node_site._replace(where=f"node {', '.join(map(described, ids))}")
             if not ids:
-                self._fault("id is an empty list; expected a name for each output", place.part("id"))
-            draft = None if "alias" in node else Draft([""] * (len(ids) or 1), place.loc)
+                self._fault("id is an empty list; expected a name for each output", node_site.part("id"))
+            draft = None if "alias" in node else Draft([""] * (len(ids) or 1), node_site.loc)
             if draft is None:
-                self._alias(node, place)
+                self._alias(node, node_site)
             for output, name in enumerate(ids if draft and "id" in node else []):
-                found = self._new_name(name, place.part("id"))
+                found = self._new_name(name, node_site.part("id"))
                 if found is not None:
                     self.names[found] = Ref(str(name), draft, output)
-            self.roots.append(_Item(node, place, draft) if draft else None)
+            self.roots.append(_Item(node, node_site, draft) if draft else None)
         return None
 
     def _new_name(self, given: Any, site: Site) -> str | None:
@@ -163,7 +165,7 @@ class _Reader:
             if is_inline or not isinstance(arg, dict):
                 children.append(_Item(arg, site, Draft([""], site.loc) if is_inline else None, is_inline=True))
             elif "node" in arg:
-                children.append(self._at_place(arg, site))
+                children.append(self._at_index(arg, site))
             elif "value" in arg:
                 self.builder.check_fields(arg, ("value",), site)
                 children.append(_Item(self.builder.operand(arg["value"], site.part("value")) or Ref(""), site))
@@ -171,7 +173,7 @@ class _Reader:
                 children.append(_Item(arg, site))
         return children
 
-    def _at_place(self, arg: dict[str, Any], site: Site) -> _Item:
+    def _at_index(self, arg: dict[str, Any], site: Site) -> _Item:
         """Return the node that an argument refers to by index."""
         self.builder.check_fields(arg, ("node",), site)
         i = arg["node"]
@@ -181,7 +183,7 @@ class _Reader:
             return item
         if item is None:
             self._fault(f"node is {described(i)}; expected the place of a node without an id, from 0", site)
-        elif i in self.by_place:
+        elif i in self.by_index:
             self._fault(f"nodes[{i}] is read twice; give it an id", site)
         else:
             self._fault(f"nodes[{i}] has an id; write that in place of its place", site)
@@ -233,7 +235,7 @@ class _Reader:
         if "outputs" not in document:
             return self._only_sink(site)
         for i, item in enumerate(self.roots):
-            if item and "id" not in item.value and i not in self.by_place:
+            if item and "id" not in item.value and i not in self.by_index:
                 self._fault("nothing reads this node; give it an id", item.site)
         given = document["outputs"]
         if not isinstance(given, list) or not given:
@@ -241,18 +243,18 @@ class _Reader:
             return []
         found: dict[str, Ref] = {}
         for i, item in enumerate(given):
-            place = site.part(i)
-            name = self.builder.name(item, place)
+            name_site = site.part(i)
+            name = self.builder.name(item, name_site)
             if name is None:
                 continue
             if name in found:
-                self._fault(f'outputs: "{name}" is named twice', place)
+                self._fault(f'outputs: "{name}" is named twice', name_site)
             elif name in self.names or name in self.aliases or name in self.builder.inputs:
                 found[name] = self._ref(name)
             else:
                 near = nearest(name, [*self.names, *self.aliases, *self.builder.inputs])
                 msg = f"outputs: {quoted(name)} is neither a node nor an input{near}"
-                self.builder.fault(UnknownNameError, msg, place)
+                self.builder.fault(UnknownNameError, msg, name_site)
         return list(found.items())
 
     def _only_sink(self, site: Site) -> list[tuple[str, Ref]]:
@@ -266,24 +268,24 @@ class _Reader:
             return []
         found = [(name, ref) for name, ref in self.names.items() if ref.draft is sinks[0]]
         if not found:
-            name, ref = self.builder.free_name({*self.names, *self.aliases}), Ref("", sinks[0])
+            name, ref = self.builder.output_name([*self.names, *self.aliases]), Ref("", sinks[0])
             self.names[name] = ref
             found = [(name, ref)]
         return found
 
     def _sort(self) -> None:
         """Sort nodes topologically, each together with its inline nodes."""
-        place = {id(draft): i for i, group in enumerate(self.groups) for draft in group}
+        group_of = {id(draft): i for i, group in enumerate(self.groups) for draft in group}
         reads: list[set[int]] = [set() for _ in self.groups]
         for i, group in enumerate(self.groups):
             for x in (x for draft in group for x in draft.args if isinstance(x, Ref) and x.draft):
-                if place[id(x.draft)] != i or x.draft is group[-1]:
-                    reads[i].add(place[id(x.draft)])
-        order, stuck = in_order(reads)
+                if group_of[id(x.draft)] != i or x.draft is group[-1]:
+                    reads[i].add(group_of[id(x.draft)])
+        order, stuck = topological_order(reads)
         self.builder.drafts = [draft for i in order for draft in self.groups[i]]
         names: dict[int, str] = {}
         for name, ref in self.names.items():
-            names.setdefault(place.get(id(ref.draft), -1), name)
+            names.setdefault(group_of.get(id(ref.draft), -1), name)
         for cycle in cycles(reads, stuck):
             before = self.groups[cycle[-2 % len(cycle)]][-1]
             first = next(draft for draft in self.groups[cycle[-1]] if _reads(draft, before))
@@ -297,7 +299,7 @@ def _reads(draft: Draft, other: Draft) -> bool:
     return any(isinstance(x, Ref) and x.draft is other for x in draft.args)
 
 
-def _read_by_place(roots: list[_Item | None]) -> set[int]:
+def _read_by_index(roots: list[_Item | None]) -> set[int]:
     """Return the indices of nodes without an id that arguments refer to by index."""
     pending = [arg for item in roots if item for arg in item.args() if isinstance(arg, dict)]
     named = set()

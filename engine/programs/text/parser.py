@@ -105,7 +105,7 @@ class _Reader:
                 self._output_names([value])
             case ast.Expr(value=value) if is_last:
                 ref = self._value(value)
-                name = self._builder.free_name(self.names)
+                name = self._builder.output_name(self.names)
                 self.names[name] = ref
                 self.outputs = [(name, ref)]
             case ast.Expr(value=value):
@@ -130,13 +130,13 @@ class _Reader:
             ) from None
 
     def _fail(self, detail: str, node: ast.AST) -> Never:
-        self._scanner.fail(detail, *self._place(node))
+        self._scanner.fail(detail, *self._position(node))
 
-    def _place(self, node: Any) -> tuple[int, int]:
-        return self._statement.place(node.lineno, node.col_offset)
+    def _position(self, node: Any) -> tuple[int, int]:
+        return self._statement.position(node.lineno, node.col_offset)
 
     def _site(self, node: ast.AST) -> Site:
-        line, column = self._place(node)
+        line, column = self._position(node)
         return Site(("expr", line, column), f"line {line}, column {column}")
 
     def _targets(self, target: ast.expr) -> list[ast.Name]:
@@ -176,8 +176,8 @@ class _Reader:
         """Name the nodes whose only names were assigned again: `y_1`, `y_2`, and so on."""
         named = {(id(ref.draft), ref.output) for ref in self.names.values()}
         counts: dict[str, int] = {}
-        for place, (name, ref) in self._assigned.items():
-            if place not in named:
+        for key, (name, ref) in self._assigned.items():
+            if key not in named:
                 self.names[self._builder.numbered_name(name, self.names, counts)] = ref
 
     def _output_names(self, names: list[ast.expr]) -> None:
@@ -251,7 +251,7 @@ class _Reader:
         if name in self.names:
             return self.names[name]
         if name not in self._builder.inputs:
-            self._read_at[name] = "read at line {}, column {}".format(*self._place(node))
+            self._read_at[name] = "read at line {}, column {}".format(*self._position(node))
         return self._builder.read(name)
 
     def _signed(self, node: ast.UnaryOp, value: Any) -> Any:
@@ -297,7 +297,7 @@ def _keywords(call: ast.Call) -> list[ast.keyword]:
     op = OPERATIONS.get(call.func.id) if isinstance(call.func, ast.Name) else None
     if op is None or len(call.keywords) < 2:
         return call.keywords
-    order = {name: place for place, name in enumerate(op.operands)}
+    order = {name: index for index, name in enumerate(op.operands)}
     return sorted(call.keywords, key=lambda keyword: order.get(str(keyword.arg), len(order)))
 
 

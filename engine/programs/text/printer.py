@@ -141,15 +141,16 @@ def _index_item(item: Any) -> str:
     if not isinstance(item, tuple):
         return str(item)
     if item[0] == "ints":
-        return _list(_lists(item[1]))
+        return _list(as_lists(item[1]))
     parts = ["" if bound is None else str(bound) for bound in item[1:]]
     return ":".join(parts if parts[2] else parts[:2])
 
 
-def _lists(items: Any) -> Any:
+def as_lists(items: Any) -> Any:
+    """Return nested tuples and arrays of integers as nested lists, any other attribute as it is."""
     if isinstance(items, Integers):
         return items.array.tolist()
-    return [_lists(item) for item in items] if isinstance(items, tuple) else items
+    return [as_lists(item) for item in items] if isinstance(items, tuple) else items
 
 
 def _call(op: Operation, node: Node, operands: list[Piece], attrs: Attributes) -> Piece:
@@ -179,7 +180,7 @@ def _attribute(attribute: Attribute, value: Any) -> str:
         return f"[{', '.join(parts)}]"
     if isinstance(value, str):
         return f"'{value}'" if '"' in value else f'"{value}"'
-    return _list(_lists(value))
+    return _list(as_lists(value))
 
 
 def _nesting(value: Any) -> int:

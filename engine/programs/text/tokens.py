@@ -74,7 +74,7 @@ class Statement:
     column: int
     counts: tuple[npt.NDArray[np.int_], ...] = ()
 
-    def place(self, line: int, offset: int) -> tuple[int, int]:
+    def position(self, line: int, offset: int) -> tuple[int, int]:
         """Return line and column in the text, from a line (from 1) and a byte offset in the statement's syntax tree."""
         if self.counts and offset:
             offset = int(self.counts[line - 1][offset - 1])

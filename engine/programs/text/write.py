@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from engine.core import INDEX, Array, Integers, InvalidValueError, aval
-from engine.graph import Graph, Input, Literal, Node, is_generated, quoted
+from engine.core import INDEX, Array, InvalidValueError, aval
+from engine.graph import Graph, Input, Literal, Node, free_name, is_generated, quoted
 from engine.programs.builder import MAX_CHAIN, MAX_DEPTH
 from engine.programs.declarations import declaration
 from engine.programs.identity import changed_attributes
-from engine.programs.text.printer import LARGEST_LIST, Piece, encoded, expression, literal
+from engine.programs.text.printer import LARGEST_LIST, Piece, as_lists, encoded, expression, literal
 
 #: The deepest nesting of inline nodes in a document; deeper nodes are referred to by index.
 _TALLEST = 8
@@ -91,11 +91,11 @@ def _statements(graph: Graph) -> Iterator[list[Node]]:
     pending: list[str] = []
     for node in graph.nodes:
         inner = [x for x in node.args if isinstance(x, str) and is_generated(x)]
-        kept = len(pending) - len(inner)
+        outer = len(pending) - len(inner)
         found.append(node)
-        if pending[max(kept, 0) :] != inner or (node.is_named and (kept or any(map(is_generated, node.ids)))):
+        if pending[max(outer, 0) :] != inner or (node.is_named and (outer or any(map(is_generated, node.ids)))):
             raise InvalidValueError(f"the nodes before {quoted(node.ids[0])} need names to be written")
-        del pending[kept:]
+        del pending[outer:]
         if node.is_named:
             yield found
             found = []
@@ -108,12 +108,12 @@ def _statements(graph: Graph) -> Iterator[list[Node]]:
 def _arguments(node: Node, stack: list[tuple[dict[str, Any], int]]) -> tuple[list[Any], int]:
     """Return the arguments of a node, with inline ones taken from the stack, and the depth of these."""
     inner = sum(isinstance(x, str) and is_generated(x) for x in node.args)
-    taken = stack[len(stack) - inner :]
+    inline = stack[len(stack) - inner :]
     del stack[len(stack) - inner :]
-    height = max((n for _, n in taken), default=0)
-    inline = iter(taken)
+    height = max((n for _, n in inline), default=0)
+    nodes = (node for node, _ in inline)
     args = [
-        _document_literal(x) if isinstance(x, Literal) else next(inline)[0] if is_generated(x) else x for x in node.args
+        _document_literal(x) if isinstance(x, Literal) else next(nodes) if is_generated(x) else x for x in node.args
     ]
     return args, height
 
@@ -125,7 +125,7 @@ def _document_node(node: Node, args: list[Any]) -> dict[str, Any]:
         return {**found, "value": args[0]}
     types = {a.name: a.type for a in node.op.attributes}
     attrs = {
-        name: [_document_index(item) for item in value] if types[name] is INDEX else _document_attribute(value)
+        name: [_document_index(item) for item in value] if types[name] is INDEX else _words(as_lists(value))
         for name, value in changed_attributes(node).items()
     }
     # A literal for an optional operand is read only if it is given by name.
@@ -138,21 +138,13 @@ def _document_node(node: Node, args: list[Any]) -> dict[str, Any]:
     return {**found, "attrs": attrs} if attrs else found
 
 
-def _document_attribute(value: Any) -> Any:
-    if isinstance(value, Integers):
-        return value.array.tolist()
-    if isinstance(value, tuple):
-        return [_document_attribute(item) for item in value]
-    return _number(value) if isinstance(value, float) else value
-
-
 def _document_index(item: Any) -> Any:
     if item is None or item is ...:
         return "newaxis" if item is None else "..."
     if not isinstance(item, tuple):
         return item
     if item[0] == "ints":
-        return _document_attribute(item[1])
+        return as_lists(item[1])
     return {key: bound for key, bound in zip(("start", "stop", "step"), item[1:], strict=True) if bound is not None}
 
 
@@ -174,7 +166,10 @@ def _numbers(array: Array) -> Any:
 
 
 def _words(items: Any) -> Any:
-    return [_words(item) for item in items] if isinstance(items, list) else _number(items)
+    """Replace the numbers in nested lists that JSON has no literal for by words."""
+    if isinstance(items, list):
+        return [_words(item) for item in items]
+    return _number(items) if isinstance(items, float) else items
 
 
 def _number(value: float) -> float | str:
@@ -198,17 +193,14 @@ def _piece(statement: list[Node], is_deep: bool) -> Piece:
         operands = [
             literal(x) if isinstance(x, Literal) else Piece(x) if not is_generated(x) else None for x in node.args
         ]
-        for place in reversed(range(len(operands))):
-            operands[place] = operands[place] or stack.pop()
+        for index in reversed(range(len(operands))):
+            operands[index] = operands[index] or stack.pop()
         stack.append(expression(node, [x for x in operands if x], is_deep))
     return stack[0]
 
 
 def _unnamed_output(graph: Graph) -> str:
     """Return the name that `parse` gives to an output that is not assigned."""
-    taken = {i.name for i in graph.inputs} | {*graph.bound, *graph.aliases}
-    taken |= {i for node in graph.nodes[:-1] for i in node.ids}
-    name = "out"
-    while name in taken:
-        name += "_"
-    return name
+    names = {i.name for i in graph.inputs} | {*graph.bound, *graph.aliases}
+    names |= {i for node in graph.nodes[:-1] for i in node.ids}
+    return free_name("out", names)

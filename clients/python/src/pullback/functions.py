@@ -160,12 +160,12 @@ def cross_entropy_slope(x: Operand, t: Operand, ignore_index: int = -100) -> Res
 
 
 def cumsum(x: Operand, axis: int | None = None) -> Result:
-    """RunOptions sum along an axis, by default of the flattened array."""
+    """Running sum along an axis, by default of the flattened array."""
     return apply("cumsum", (x,), {"axis": axis}, {})
 
 
 def cumulative_sum(x: Operand, axis: int = 0) -> Result:
-    """RunOptions sum along an axis."""
+    """Running sum along an axis."""
     return apply("cumulative_sum", (x,), {"axis": axis}, {"axis": 0})
 
 

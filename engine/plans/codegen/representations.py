@@ -1,4 +1,4 @@
-"""Forms: the Python type of each value in generated code, and the functions that can compute it."""
+"""Representations: the Python type of each value in generated code, and the functions that can compute it."""
 
 from collections.abc import Sequence
 
@@ -12,21 +12,21 @@ FLOAT, TRUTH, ARRAY = "float", "truth", "array"
 _EXACT = ("+", "-", "*", "/")
 
 
-def forms(steps: Sequence[Step]) -> list[str]:
-    """Return the form of each step's value in generated code: FLOAT, TRUTH or ARRAY."""
+def representations(steps: Sequence[Step]) -> list[str]:
+    """Return the representation of each step's value in generated code: FLOAT, TRUTH or ARRAY."""
     found: list[str] = []
     for step in steps:
         if step.op is None:
-            form = found[step.args[0]] if step.args else _form(step.aval)
+            representation = found[step.args[0]] if step.args else _representation(step.aval)
         elif step.aval.dtype == BOOL and on_numbers(step, [found[a] for a in step.args]):
-            form = TRUTH
+            representation = TRUTH
         else:
-            form = FLOAT if _is_float(step.aval) else ARRAY
-        found.append(form)
+            representation = FLOAT if _is_float(step.aval) else ARRAY
+        found.append(representation)
     return found
 
 
-def _form(aval: Aval) -> str:
+def _representation(aval: Aval) -> str:
     if aval.weak is bool:
         return TRUTH
     return FLOAT if _is_float(aval) else ARRAY
@@ -37,7 +37,7 @@ def _is_float(aval: Aval) -> bool:
 
 
 def on_numbers(step: Step, given: Sequence[str]) -> bool:
-    """Return whether a step is computed on Python numbers; `given` are the forms of its operands."""
+    """Return whether a step is computed on Python numbers; `given` are the representations of its operands."""
     if step.aval.shape or step.stream is not None or ARRAY in given:
         return False
     if FLOAT not in given:
@@ -55,7 +55,7 @@ def on_numbers(step: Step, given: Sequence[str]) -> bool:
 
 def is_scalar(steps: Sequence[Step]) -> bool:
     """Return whether all steps are computed on Python numbers, by functions of floats (`Lowering.scalar`)."""
-    found = forms(steps)
+    found = representations(steps)
     return ARRAY not in found and all(
         on_numbers(step, [found[a] for a in step.args]) and step.lowering.scalar is not None
         for step in steps
@@ -65,10 +65,8 @@ def is_scalar(steps: Sequence[Step]) -> bool:
 
 def writes_out(step: Step, steps: Sequence[Step]) -> bool:
     """Return whether the result of a step can be written to a given array."""
-    if calls_ufunc(step, steps):
-        return True
-    takes_out = step.op is not None and step.lowering.takes_out
-    return takes_out and step.aval.dtype == FLOAT64 and all(steps[a].aval == step.aval for a in step.args[:1])
+    takes_out = step.op is not None and step.lowering.takes_out and step.aval.dtype == FLOAT64
+    return takes_out or calls_ufunc(step, steps)
 
 
 def calls_ufunc(step: Step, steps: Sequence[Step]) -> bool:
