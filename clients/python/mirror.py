@@ -1,13 +1,7 @@
-"""Writes the modules of the package that follow from the engine and the server: `make mirror`.
-
-Layers, models, operators and what they stand on are the engine's own code, which runs on any variables: they are
-copied, with imports from here. The functions are made of the server's list of operations. A test compares both with
-what is there.
-"""
+"""Write the functions of the package from the server's list of operations: `make mirror`."""
 
 from __future__ import annotations
 
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -17,24 +11,6 @@ from app.catalog import describe_all
 
 HERE = Path(__file__).parent
 PACKAGE = HERE / "src" / "pullback"
-ENGINE = HERE.parents[1] / "engine"
-#: What is the engine's own.
-MIRRORED = (
-    "core/attributes",
-    "core/config",
-    "core/lost_derivatives",
-    "core/messages",
-    "core/operators",
-    "core/trees",
-    "core/values",
-    "nn/layers",
-    "nn/models",
-    "nn/reprs",
-    "nn/state",
-    "random",
-    "transforms/numerical",
-)
-_ROOMS = re.compile(r"\bfrom engine(?:\.(?:core|nn|transforms)\b)?")
 _ROW = 120
 
 #: How attributes of each type are written in Python.
@@ -70,7 +46,7 @@ from __future__ import annotations
 from typing import Any
 
 from pullback.recording.operations import apply, apply_random, apply_several, spread
-from pullback.table import fill
+from pullback.core.table import fill
 
 Axes = int | list[int] | tuple[int, ...] | None
 Ints = int | list[int] | tuple[int, ...]
@@ -83,17 +59,7 @@ Result = Any
 
 def modules() -> dict[str, str]:
     """The text of every module that is written here, by its path."""
-    found = {f"{Path(name).name}.py": mirrored(name) for name in MIRRORED}
-    found["functions.py"] = functions(describe_all()["operations"])
-    return {name: formatted(text) for name, text in found.items()}
-
-
-def mirrored(name: str) -> str:
-    """A module of the engine with its imports from here."""
-    text = (ENGINE / f"{name}.py").read_text()
-    text = _ROOMS.sub("from pullback", text)
-    note = f"# The engine's own code, from engine/{name}.py by `make mirror`: do not edit.\n"
-    return f"{note}{text}"
+    return {"functions.py": formatted(functions(describe_all()["operations"]))}
 
 
 def functions(operations: list[dict[str, Any]]) -> str:

@@ -69,7 +69,6 @@ class _Off:
 class no_grad(_Off):  # noqa: N801 - reads as a keyword, as in every library of the field
     """Do not record operations inside: they run faster, and their results have no gradient.
 
-    >>> from engine import Variable, functions as F
     >>> with no_grad():
     ...     y = F.exp(Variable(0.0))
     >>> y.creator is None
@@ -96,7 +95,6 @@ def records_since(began: Any) -> bool:
 class test_mode(_Off):  # noqa: N801
     """Run operations inside as in inference, not as in training: dropout passes its input through.
 
-    >>> from engine import Variable, functions as F
     >>> with test_mode():
     ...     print(F.dropout(Variable(2.0), ratio=0.9))
     variable(2.0)

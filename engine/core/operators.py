@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from engine.core.errors import InvalidValueError
-from engine.core.lost_derivatives import function_name, numpy_refusal, place
-from engine.core.table import CALLS
-from engine.core.values import Array, as_dtype
+from .errors import InvalidValueError
+from .lost_derivatives import function_name, numpy_refusal, place
+from .table import CALLS
+from .values import Array, as_dtype
 
 #: A binary operator as a method.
 Method = Callable[[Any, Any], Any]

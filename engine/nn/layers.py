@@ -10,15 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from engine import functions as F
-from engine.core.attributes import BOOL, NATURAL, Attribute
-from engine.core.errors import ShapeMismatchError
-from engine.core.values import Shape, as_raw, shape_of
-from engine.core.variable import Variable
-from engine.nn.known import known_shape
-from engine.nn.memory import check_batch
-from engine.nn.reprs import Described
-from engine.random import Rng, randn, seeded, zeros
+from .. import functions as F
+from ..core.attributes import BOOL, NATURAL, Attribute
+from ..core.errors import ShapeMismatchError
+from ..core.values import Shape, as_raw, shape_of
+from ..core.variable import Variable
+from ..random import Rng, randn, seeded, zeros
+from .known import known_shape
+from .memory import check_batch
+from .reprs import Described
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,13 +3,13 @@
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from engine.core.errors import BadAttributeError
-from engine.core.messages import nearest
-from engine.core.table import activations
-from engine.nn import layers
-from engine.nn.layers import Layer as Model
-from engine.nn.layers import Linear, units
-from engine.random import Rng, seeded
+from ..core.errors import BadAttributeError
+from ..core.messages import nearest
+from ..core.table import activations
+from ..random import Rng, seeded
+from . import layers
+from .layers import Layer as Model
+from .layers import Linear, units
 
 Activation = Callable[[Any], Any]
 
@@ -27,7 +27,6 @@ class MLP(Model):
 
     Source: Rumelhart, Hinton and Williams, Learning representations by back-propagating errors (1986).
 
-    >>> from engine import Variable
     >>> mlp = MLP([10, 1], activation="relu", rng=0)
     >>> mlp(Variable([[1.0, 2.0]])).shape, sorted(mlp.params())
     ((1, 1), ['linear[0].b', 'linear[0].w', 'linear[1].b', 'linear[1].w'])
@@ -69,7 +68,6 @@ class LSTM(Model):
         out_size: length of the last axis of what it returns.
         rng: a seed or generator for the weights; left out, a seed is drawn (`seed`).
 
-    >>> from engine import Variable
     >>> model = LSTM(hidden_size=4, out_size=1, rng=0)
     >>> model(Variable([[0.5]])).shape
     (1, 1)

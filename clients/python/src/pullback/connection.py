@@ -12,7 +12,9 @@ from typing import Any
 
 import httpx
 
-from pullback import current
+from pullback.core import current
+from pullback.core.messages import nearest
+from pullback.core.variable import Variable
 from pullback.errors import (
     ExpiredSessionError,
     NotConnectedError,
@@ -21,11 +23,9 @@ from pullback.errors import (
     UnknownVariableError,
     UnreachableError,
 )
-from pullback.messages import nearest
 from pullback.recording.recorder import Recorder
 from pullback.remote.client import Client
 from pullback.remote.session import Session
-from pullback.variable import Variable
 
 #: How long the end of a process waits for the end of its sessions.
 _HANG_UP_S = 2.0

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from pullback.core.table import fill
 from pullback.recording.operations import apply, apply_random, apply_several, spread
-from pullback.table import fill
 
 Axes = int | list[int] | tuple[int, ...] | None
 Ints = int | list[int] | tuple[int, ...]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pullback.variable import Variable
+from pullback.core.variable import Variable
 
 
 def dot(v: Variable, verbose: bool = False) -> str:

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pullback.core.values import Shape, Value, dtype_of, shape_of
 from pullback.errors import ProblemError, UnknownProgramError
 from pullback.recording.trace import Argument, Held, Source
-from pullback.values import Shape, Value, dtype_of, shape_of
 
 if TYPE_CHECKING:
     from pullback.remote.client import Client

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from pullback.config import is_training
-from pullback.current import current, tracing
+from pullback.core.config import is_training
+from pullback.core.current import current, tracing
+from pullback.core.variable import Variable
 from pullback.errors import BadAttributeError, NotSupportedError
 from pullback.recording import trace
-from pullback.variable import Variable
 
 _LARGEST_INT = 2**63
 

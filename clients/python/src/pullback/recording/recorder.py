@@ -10,7 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from pullback.config import is_recording, is_training
+from pullback.core.config import is_recording, is_training
+from pullback.core.values import Value, as_raw, canonical, dtype_of, shape_of
+from pullback.core.variable import Variable, problem_of, unshown
 from pullback.errors import (
     InvalidValueError,
     LimitExceededError,
@@ -25,8 +27,6 @@ from pullback.recording.constants import Constants
 from pullback.recording.entries import Entry
 from pullback.recording.outbox import Outbox, again, copied
 from pullback.remote.session import Session
-from pullback.values import Value, as_raw, canonical, dtype_of, shape_of
-from pullback.variable import Variable, problem_of, unshown
 
 #: What has up to so many bytes is fetched with another thing that is looked at, and so many bytes in all.
 _SMALL_BYTES, _FETCHED_BYTES = 2**16, 2**20

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pullback.current import tracing
+from pullback.core.current import tracing
+from pullback.core.lost_derivatives import advice, place
+from pullback.core.operators import Operators
+from pullback.core.table import CALLS
+from pullback.core.values import Shape, Value, as_raw, dtype_of, shape_of
 from pullback.errors import InvalidValueError, TraceError
-from pullback.lost_derivatives import advice, place
-from pullback.operators import Operators
 from pullback.recording.constants import content_of
 from pullback.remote.documents import JSON
-from pullback.table import CALLS
-from pullback.values import Shape, Value, as_raw, dtype_of, shape_of
 
 if TYPE_CHECKING:
     from pullback.remote.client import Client

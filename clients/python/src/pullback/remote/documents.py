@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from pullback.core.values import canonical_dtype
 from pullback.errors import InvalidValueError
-from pullback.values import canonical_dtype
 
 JSON, MSGPACK = "application/json", "application/msgpack"
 #: How the arrays of an answer travel: bit for bit in both.

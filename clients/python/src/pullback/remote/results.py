@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from pullback.values import DTYPES, Value, canonical
+from pullback.core.values import DTYPES, Value, canonical
 
 T = TypeVar("T")
 Values = dict[str, Value]

@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from pullback import trees
-from pullback.current import tracing
+from pullback.core import trees
+from pullback.core.current import tracing
+from pullback.core.table import CALLS
+from pullback.core.values import Shape, Value, as_raw, canonical, dtype_of, shape_of
 from pullback.errors import BadAttributeError, NotSupportedError, ShapeMismatchError
 from pullback.recording.kept import Result
 from pullback.recording.trace import Argument, Symbol, Trace, dependents
-from pullback.table import CALLS
 from pullback.transforms.calls import Function, Tracer, as_node
-from pullback.values import Shape, Value, as_raw, canonical, dtype_of, shape_of
 
 #: Nodes that a vmap inside of a traced function is written out as.
 _MOST_NODES = 50_000

@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from pullback import trees
-from pullback.config import is_recording, is_training
-from pullback.current import current, tracing
+from pullback.core import trees
+from pullback.core.config import is_recording, is_training
+from pullback.core.current import current, tracing
+from pullback.core.values import FLOAT32, Shape, Value, as_raw, canonical, dtype_of, shape_of
 from pullback.errors import (
     BadAttributeError,
     NotDifferentiableError,
@@ -22,7 +23,6 @@ from pullback.errors import (
 from pullback.recording.environment import Environment, TooLargeError, draws
 from pullback.recording.kept import Result, Traced, Traces, traces_of
 from pullback.recording.trace import Argument, Symbol, Trace
-from pullback.values import FLOAT32, Shape, Value, as_raw, canonical, dtype_of, shape_of
 
 Function = Callable[..., Any]
 Aval = tuple[Shape, np.dtype[Any]]

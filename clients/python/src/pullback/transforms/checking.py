@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from pullback import trees
-from pullback.numerical import Comparison, Differences, GradientCheck, check_gradients
+from pullback.core import trees
+from pullback.core.values import FLOAT64, as_raw, canonical, dtype_of, shape_of
 from pullback.transforms.calls import Function
 from pullback.transforms.compilation import compile
 from pullback.transforms.derivatives import jvp
-from pullback.values import FLOAT64, as_raw, canonical, dtype_of, shape_of
+from pullback.transforms.numerical import Comparison, Differences, GradientCheck, check_gradients
 
 
 def check_grads(

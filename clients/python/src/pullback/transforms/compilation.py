@@ -5,13 +5,13 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-from pullback import trees
-from pullback.attributes import NATURAL, NUMBER, Attribute
+from pullback.core import trees
+from pullback.core.attributes import NATURAL, NUMBER, Attribute
+from pullback.core.values import Value, as_raw, dtype_of, shape_of
 from pullback.errors import InvalidValueError
 from pullback.recording.kept import Traced
 from pullback.transforms.calls import Function, Tracer, is_inside, picked, places_of
 from pullback.transforms.derivatives import grad
-from pullback.values import Value, as_raw, dtype_of, shape_of
 
 #: Nodes of a program that makes several steps of a descent, and the most steps.
 _STEP_NODES, _MOST_STEPS = 128, 8

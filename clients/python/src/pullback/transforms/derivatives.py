@@ -23,10 +23,11 @@ from typing import Any
 
 import numpy as np
 
-from pullback import trees
+from pullback.core import trees
+from pullback.core.table import CALLS
+from pullback.core.values import as_raw, canonical, shape_of
 from pullback.errors import BadAttributeError, NotDifferentiableError, NotSupportedError
 from pullback.recording.trace import Constant, Symbol
-from pullback.table import CALLS
 from pullback.transforms.calls import (
     Function,
     called,
@@ -36,7 +37,6 @@ from pullback.transforms.calls import (
     is_inside,
     only_leaf,
 )
-from pullback.values import as_raw, canonical, shape_of
 
 #: Gradients that a Jacobian inside of a traced function is written out as.
 _MOST_ROWS = 1000

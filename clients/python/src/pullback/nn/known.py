@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from pullback.values import Shape, shape_of
-from pullback.variable import Variable
+from pullback.core.values import Shape, shape_of
+from pullback.core.variable import Variable
 
 
 def known_shape(p: Variable) -> Shape | None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from pullback.core.table import CALLS
 from pullback.recording.entries import hinted
-from pullback.table import CALLS
 
 
 def check_batch(layer: str, a: Any, h: Any) -> None:

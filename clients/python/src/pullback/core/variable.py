@@ -11,13 +11,13 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from pullback.config import is_recording
-from pullback.current import Recorder, current, tracing
+from pullback.core.config import is_recording
+from pullback.core.current import Recorder, current, tracing
+from pullback.core.lost_derivatives import advice, place, warn_lost
+from pullback.core.operators import Operators
+from pullback.core.table import CALLS
+from pullback.core.values import Shape, Value, as_raw, dtype_of, shape_of
 from pullback.errors import InvalidValueError, NotScalarError, ShapeMismatchError, TraceError
-from pullback.lost_derivatives import advice, place, warn_lost
-from pullback.operators import Operators
-from pullback.table import CALLS
-from pullback.values import Shape, Value, as_raw, dtype_of, shape_of
 
 
 class Creator:

@@ -1,0 +1,62 @@
+"""Hooks: what an optimizer does to all gradients together before it updates the parameters, on the server."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from pullback.core.attributes import NUMBER, Attribute
+from pullback.nn.reprs import Described
+
+
+class Hook(Described):
+    """Base: `kind` says what the server is to do, the attribute of that name how much of it."""
+
+    kind: str
+    _field: str
+
+    def document(self) -> dict[str, Any]:
+        """As it stands in a command, from what it is by now."""
+        value = Attribute(self._field, NUMBER).parse(getattr(self, self._field), self.kind)
+        return {"kind": self.kind, self._field: value}
+
+    def _arguments(self) -> Iterator[tuple[str, Any]]:
+        yield self._field, getattr(self, self._field)
+
+
+class WeightDecay(Hook):
+    """Adds rate * parameter to each gradient: the derivative of a penalty rate / 2 * parameter**2.
+
+    >>> WeightDecay(0.5)
+    WeightDecay(rate=0.5)
+
+    Raises:
+        BadAttributeError: a rate that is no number.
+    """
+
+    kind = "weight_decay"
+    _field = "rate"
+
+    def __init__(self, rate: float) -> None:
+        self.rate: float = Attribute("rate", NUMBER).parse(rate, self.kind)
+
+
+class ClipGrad(Hook):
+    """Scales all gradients by one factor where their common norm is above `max`; below it they stay as they are.
+
+    The factor is max / (norm + 1e-6).
+    Source: Pascanu, Mikolov and Bengio, On the difficulty of training recurrent neural networks (2013).
+
+    Raises:
+        BadAttributeError: a `max` that is no number.
+    """
+
+    kind = "clip_grad"
+    _field = "max"
+
+    def __init__(self, max: float) -> None:
+        self.max: float = Attribute("max", NUMBER).parse(max, self.kind)
+
+
+#: kind -> hook, as documents name them
+HOOKS: dict[str, Callable[..., Hook]] = {"weight_decay": WeightDecay, "clip_grad": ClipGrad}
