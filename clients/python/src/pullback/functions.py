@@ -1,7 +1,7 @@
-"""The public functions `F.*`: every operation of the server, by name and alias.
+"""The public functions `F.*`: every operation, by name and alias.
 
-Made from the server's list of operations by `make mirror`: do not edit. What is given is a variable, a number, an array
-or a list; what is returned a variable, or a value where no variable was given.
+Written from `operations.json` by `make mirror`: do not edit. An operand is a variable, a number, an array or a list;
+the result is a variable, or a value if no operand is one.
 """
 
 from __future__ import annotations

@@ -1,0 +1,94 @@
+"""Write the table of operations as data for the SDK: `python -m tools.operations`.
+
+The document has what a function of the SDK is made of, for each operation: names, operands, attributes, and the type of
+the result. `tools.functions` reads it.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import engine.primitives  # noqa: F401 - fills the table
+from engine.core import REQUIRED, SIZES, Attribute, AutogradError, Operation, activations, example_operands, rows
+
+ROOT = Path(__file__).parents[1]
+DOCUMENT = ROOT / "clients" / "python" / "operations.json"
+#: Operations whose result may be a float or an array by their attributes, although none of their examples shows it.
+_BY_ATTRIBUTES = {"astype", "broadcast_to", "reshape", "squeeze", "sum_to"}
+
+
+def main() -> None:
+    """Write the document."""
+    DOCUMENT.write_text(text(), encoding="utf-8")
+
+
+def text() -> str:
+    """Return the document, one operation on each line."""
+    lines = ",\n".join(json.dumps(described(op), ensure_ascii=False, allow_nan=False) for op in rows())
+    return f"[\n{lines}\n]\n"
+
+
+def described(op: Operation) -> dict[str, Any]:
+    """Return what a function needs to know about an operation."""
+    return {
+        "name": op.name,
+        "aliases": list(op.aliases),
+        "doc": op.doc,
+        "operands": list(op.operands),
+        "required": op.required,
+        "variadic": op.variadic,
+        "attributes": [described_attribute(attribute) for attribute in op.attributes],
+        "outputs": outputs(op),
+        "random": op.random,
+        "is_activation": op.name in activations(),
+        "result": result(op),
+    }
+
+
+def described_attribute(attribute: Attribute) -> dict[str, Any]:
+    """Return name, spellings, type and default of an attribute; one without a default is required."""
+    document = {
+        "name": attribute.name,
+        "spellings": list(attribute.spellings),
+        "type": attribute.type.name,
+        "leads": attribute.leads,
+    }
+    return document if attribute.default is REQUIRED else document | {"default": attribute.default}
+
+
+def outputs(op: Operation) -> int | str:
+    """Return the number of results, or the name of the attribute that determines it."""
+    if op.outputs is None:
+        return 1
+    return next((a.name for a in op.attributes if a.type is SIZES), None) or op.outputs()
+
+
+def result(op: Operation) -> str:
+    """Return the type of the result for operands that are no variables, as the examples of the row show it.
+
+    like: a float for floats, an array for arrays. array: an array for both. value: a float or an array, by shapes.
+    """
+    if op.name in _BY_ATTRIBUTES:
+        return "value"
+    given = [example_operands(op, example) for example in op.examples]
+    floats = [([0.5] * len(xs), attrs) for xs, attrs in given[:1]] if not op.variadic else []
+    found: dict[bool, set[bool]] = {True: set(), False: set()}
+    for xs, attrs in [*given, *floats]:
+        try:
+            y = op.run(xs, attrs, **({"rng": np.random.default_rng(0)} if op.random else {}))
+        except AutogradError:
+            # A float is refused where an axis is needed.
+            continue
+        ys = y if isinstance(y, tuple) else (y,)
+        found[all(isinstance(x, float) for x in xs)].update(isinstance(y, float) for y in ys)
+    if True in found[False]:
+        return "value"
+    return "like" if found[True] == {True} else "array"
+
+
+if __name__ == "__main__":
+    main()
