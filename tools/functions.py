@@ -1,4 +1,7 @@
-"""Write the functions of the SDK from the document of operations: `python -m tools.functions`."""
+"""Write the functions of the SDK, and the types of the engine's: `python -m tools.functions`.
+
+Both follow from the document of operations alone.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-PROJECT = Path(__file__).parents[1] / "clients" / "python"
+ROOT = Path(__file__).parents[1]
+PROJECT = ROOT / "clients" / "python"
 DOCUMENT = PROJECT / "operations.json"
 FUNCTIONS = PROJECT / "src" / "pullback" / "functions.py"
+STUB = ROOT / "engine" / "functions.pyi"
 
 #: How attributes of each type are written in Python.
 _TYPES = {
@@ -20,7 +25,7 @@ _TYPES = {
     "contraction": "Contraction",
     "counts": "Ints",
     "degree": "int",
-    "dtype": "Dtype",
+    "dtype": "DTypeLike",
     "index": "Any",
     "indices": "Any",
     "int": "int",
@@ -34,7 +39,16 @@ _TYPES = {
     "subscripts": "str",
 }
 
-_HEAD = '''"""The public functions `F.*`: every operation, by name and alias.
+_ALIASES = """
+Axes = int | list[int] | tuple[int, ...] | None
+Ints = int | list[int] | tuple[int, ...]
+Contraction = int | tuple[Any, Any] | list[Any]
+#: The decorators say which operands a function takes, and what it returns.
+Operand = Any
+Result = Any
+"""
+
+_MODULE = '''"""The public functions `F.*`: every operation, by name and alias.
 
 Written from `operations.json` by `make mirror`: do not edit. An operand is a variable, a number, an array or a list;
 the result is a variable, or a value if no operand is one.
@@ -44,51 +58,103 @@ from __future__ import annotations
 
 from typing import Any
 
-from pullback.recording.operations import apply, apply_random, apply_several, spread
+from numpy.typing import DTypeLike
+from pullback.core.signatures import {decorators}
 from pullback.core.table import fill
+from pullback.recording.operations import apply, apply_random, apply_several, spread
+'''
 
-Axes = int | list[int] | tuple[int, ...] | None
-Ints = int | list[int] | tuple[int, ...]
-Contraction = int | tuple[Any, Any] | list[Any]
-Dtype = Any
-Operand = Any
-Result = Any
+_STUB = '''"""Types of the functions `F.*`, which `functions.py` takes from the table of operations.
+
+Written from the table by `make mirror`: do not edit.
+"""
+
+from typing import Any
+
+from numpy.typing import DTypeLike
+from engine.core.signatures import {decorators}
+from engine.random import Rng
 '''
 
 
 def main() -> None:
-    """Write the module."""
+    """Write the module of the SDK, and the stub of the engine's."""
     FUNCTIONS.write_text(text(), encoding="utf-8")
+    STUB.write_text(stub(), encoding="utf-8")
 
 
 def text() -> str:
-    """Return the text of the module of all functions."""
-    operations = [op for op in json.loads(DOCUMENT.read_text(encoding="utf-8")) if op["name"] != "grad"]
+    """Return the text of the SDK's module of all functions."""
+    # In a trace it is an operation, but what users call is transforms.grad.
+    operations = [op for op in documents() if op["name"] != "grad"]
     names = sorted(name for op in operations for name in (op["name"], *op["aliases"]))
     active = sorted(name for op in operations if op["is_activation"] for name in (op["name"], *op["aliases"]))
     table = "".join(f'"{name}": {name}, ' for name in names)
     parts = [
-        _HEAD,
-        *map(function, operations),
-        *(f"{alias} = {op['name']}\n" for op in operations for alias in op["aliases"]),
+        head(_MODULE, operations),
+        *(f"{declaration(op, 'int | None')}    return {call(op)}\n" for op in operations),
+        *aliases(operations),
         f"fill({{{table}}}, {{{', '.join(map(repr, active))}}})\n",
     ]
-    return formatted("\n\n".join(parts))
+    return formatted("\n\n".join(parts), FUNCTIONS)
 
 
-def function(op: dict[str, Any]) -> str:
-    """Return the definition of one function."""
+def stub() -> str:
+    """Return the text of the stub of the engine's functions."""
+    operations = documents()
+    parts = [
+        head(_STUB, operations),
+        *(declaration(op, "Rng | None") for op in operations),
+        *aliases(operations),
+    ]
+    return formatted("\n\n".join(parts), STUB)
+
+
+def documents() -> list[dict[str, Any]]:
+    """Return the documents of all operations."""
+    found: list[dict[str, Any]] = json.loads(DOCUMENT.read_text(encoding="utf-8"))
+    return found
+
+
+def head(template: str, operations: list[dict[str, Any]]) -> str:
+    """Return the head of a module, with the imports of the decorators that the operations need."""
+    return template.replace("{decorators}", ", ".join({decorator(op) for op in operations})) + _ALIASES
+
+
+def aliases(operations: list[dict[str, Any]]) -> list[str]:
+    """Return the assignments of other names."""
+    return [f"{alias} = {op['name']}\n" for op in operations for alias in op["aliases"]]
+
+
+def declaration(op: dict[str, Any], rng: str) -> str:
+    """Return a function as far as its docstring; rng: the type of the seed of random functions."""
     seeded = "\n\n    rng: a seed of its own; left out, the session's generator goes on.\n    " if op["random"] else ""
-    head = f"def {op['name']}({parameters(op)}) -> {'Result' if op['outputs'] == 1 else 'Any'}:"
-    return f'{head}\n    """{op["doc"]}{seeded}"""\n    return {call(op)}\n'
+    lines = [
+        f"@{decorator(op)}",
+        f"def {op['name']}({parameters(op, rng)}) -> Result:",
+        f'    """{op["doc"]}{seeded}"""',
+    ]
+    return "\n".join([*lines, ""])
 
 
-def parameters(op: dict[str, Any]) -> str:
+def decorator(op: dict[str, Any]) -> str:
+    """Return the name of the decorator in `core.signatures` that gives a function its type."""
+    if op["outputs"] != 1:
+        return "several_of_one"
+    if op["variadic"]:
+        return "of_subscripts" if op["attributes"][0]["leads"] else "of_many"
+    numbers = ("one", "two", "three")
+    if op["required"] < len(op["operands"]):
+        return f"{op['result']}_of_{numbers[op['required'] - 1]}_or_{numbers[op['required']]}"
+    return f"{op['result']}_of_{numbers[op['required'] - 1]}"
+
+
+def parameters(op: dict[str, Any], rng: str) -> str:
     """Return the parameters of a function: operands, attributes, other spellings of these, and a seed."""
     operands, attributes = op["operands"], op["attributes"]
     spellings = [f"{other}: {_TYPES[a['type']]} | None = None" for a in attributes for other in a["spellings"]]
     if op["random"]:
-        spellings.append("rng: int | None = None")
+        spellings.append(f"rng: {rng} = None")
     if op["variadic"]:
         leading = [parameter(a) for a in attributes if a["leads"]]
         others = [parameter(a) for a in attributes if not a["leads"]]
@@ -106,7 +172,7 @@ def parameter(attribute: dict[str, Any]) -> str:
         return f"{attribute['name']}: {kind}"
     # Where another spelling may stand in its place, the server says what is missing.
     default = attribute.get("default")
-    optional = " | None" if default is None and kind not in ("Any", "Axes", "Dtype") else ""
+    optional = " | None" if default is None and kind not in ("Any", "Axes") else ""
     return f"{attribute['name']}: {kind}{optional} = {default!r}"
 
 
@@ -140,10 +206,10 @@ def as_tuple(names: list[str]) -> str:
     return f"({', '.join(names)}{',' if len(names) == 1 else ''})"
 
 
-def formatted(text: str) -> str:
-    """Return a module's text with its imports in order, as the project's formatter writes it."""
+def formatted(text: str, path: Path) -> str:
+    """Return the text of a file with its imports in order, as the project's formatter writes it."""
     for command in (["check", "--quiet", "--select", "I", "--fix"], ["format"]):
-        words = [sys.executable, "-m", "ruff", *command, "--stdin-filename", str(FUNCTIONS), "-"]
+        words = [sys.executable, "-m", "ruff", *command, "--stdin-filename", str(path), "-"]
         text = subprocess.run(words, input=text, capture_output=True, encoding="utf-8", check=True).stdout
     return text
 

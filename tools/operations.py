@@ -17,8 +17,8 @@ from engine.core import REQUIRED, SIZES, Attribute, AutogradError, Operation, ac
 
 ROOT = Path(__file__).parents[1]
 DOCUMENT = ROOT / "clients" / "python" / "operations.json"
-#: Operations whose result may be a float or an array by their attributes, although none of their examples shows it.
-_BY_ATTRIBUTES = {"astype", "broadcast_to", "reshape", "squeeze", "sum_to"}
+#: Operations that give a float for certain arrays and attributes, although none of their examples shows it.
+_MAY_GIVE_FLOATS = {"astype", "broadcast_to", "get_item", "linear", "reshape", "squeeze", "sum_to"}
 
 
 def main() -> None:
@@ -72,10 +72,10 @@ def result(op: Operation) -> str:
 
     like: a float for floats, an array for arrays. array: an array for both. value: a float or an array, by shapes.
     """
-    if op.name in _BY_ATTRIBUTES:
+    if op.name in _MAY_GIVE_FLOATS:
         return "value"
     given = [example_operands(op, example) for example in op.examples]
-    floats = [([0.5] * len(xs), attrs) for xs, attrs in given[:1]] if not op.variadic else []
+    floats = [([0.5] * len(xs), attrs) for xs, attrs in given] if not op.variadic else []
     found: dict[bool, set[bool]] = {True: set(), False: set()}
     for xs, attrs in [*given, *floats]:
         try:

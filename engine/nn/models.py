@@ -5,7 +5,9 @@ from typing import Any
 
 from ..core.errors import BadAttributeError
 from ..core.messages import nearest
+from ..core.signatures import Argument
 from ..core.table import activations
+from ..core.variable import Variable
 from ..random import Rng, seeded
 from . import layers
 from .layers import Layer as Model
@@ -52,7 +54,7 @@ class MLP(Model):
         yield "activation", self._given
         yield from self._seed_argument()
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x: Argument) -> Variable:
         """x: (..., in_size). Returns (..., out_sizes[-1])."""
         *hidden, last = self.linear
         for linear in hidden:
@@ -90,7 +92,7 @@ class LSTM(Model):
         yield "out_size", self.linear._out_size
         yield from self._seed_argument()
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x: Argument) -> Variable:
         """x: (batch, in_size). Returns (batch, out_size)."""
         return self.linear(self.lstm(x))
 

@@ -24,6 +24,7 @@ def test_the_document_of_operations() -> None:
 
 def test_functions() -> None:
     assert functions.FUNCTIONS.read_text() == functions.text(), "run make mirror"
+    assert functions.STUB.read_text() == functions.stub(), "run make mirror"
 
 
 def test_functions_are_written_without_server_and_engine() -> None:

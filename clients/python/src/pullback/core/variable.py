@@ -205,9 +205,10 @@ class Variable(Operators):
             self._known = tuple(found["shape"]), np.dtype(found["dtype"])
         return self._known
 
-    def __getitem__(self, index: Any) -> Any:
+    def __getitem__(self, index: Any) -> Variable:
         items = index if isinstance(index, tuple) else (index,)
-        return CALLS["slice"](self, tuple(item.data if type(item) is Variable else item for item in items))
+        found: Variable = CALLS["slice"](self, tuple(item.data if type(item) is Variable else item for item in items))
+        return found
 
     def __bool__(self) -> bool:
         return bool(self.item())
@@ -215,7 +216,8 @@ class Variable(Operators):
     def __format__(self, spec: str) -> str:
         return format(self.item(), spec) if spec else str(self)
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> object:
+        # To type checkers it is no array: `array + variable` is a variable, and NumPy's functions do not take it.
         if self.dtype.kind == "f":
             raise InvalidValueError(
                 f"a NumPy function would lose the tape{advice() or '; use the functions of F'}, "
