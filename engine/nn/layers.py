@@ -16,7 +16,7 @@ from ..core.errors import ShapeMismatchError
 from ..core.signatures import Argument
 from ..core.values import Shape, as_raw, shape_of
 from ..core.variable import Variable
-from ..random import Rng, randn, seeded, zeros
+from ..random import Rng, seeded, zeros
 from .known import known_shape
 from .memory import check_batch
 from .reprs import Described
@@ -199,8 +199,9 @@ class Linear(Layer):
         yield from super()._arguments()
 
     def _weights(self, in_size: int) -> Variable:
-        w = randn((in_size, self._out_size), rng=self._rng)
-        return Variable(w.data / np.sqrt(max(1, in_size)), name="w")
+        # Drawn as an array: the SDK has no value of a variable while a function is traced.
+        drawn = self._rng.standard_normal((in_size, self._out_size))
+        return Variable(drawn / np.sqrt(max(1, in_size)), name="w")
 
     def forward(self, x: Argument) -> Variable:
         """x: (..., in_size). Returns (..., out_size)."""
