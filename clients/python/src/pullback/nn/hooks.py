@@ -1,4 +1,4 @@
-"""Hooks: what an optimizer does to all gradients together before it updates the parameters, on the server."""
+"""Hooks: changes that an optimizer makes to all gradients before it updates the parameters, on the server."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from pullback.nn.reprs import Described
 
 
 class Hook(Described):
-    """Base: `kind` says what the server is to do, the attribute of that name how much of it."""
+    """Base of hooks: `kind` is the name of the hook on the server, `_field` that of its only attribute."""
 
     kind: str
     _field: str
 
     def document(self) -> dict[str, Any]:
-        """As it stands in a command, from what it is by now."""
+        """Return the hook as part of a command, with the present value of its attribute."""
         value = Attribute(self._field, NUMBER).parse(getattr(self, self._field), self.kind)
         return {"kind": self.kind, self._field: value}
 
@@ -25,13 +25,13 @@ class Hook(Described):
 
 
 class WeightDecay(Hook):
-    """Adds rate * parameter to each gradient: the derivative of a penalty rate / 2 * parameter**2.
+    """Add rate * parameter to each gradient: the derivative of a penalty rate / 2 * parameter**2.
 
     >>> WeightDecay(0.5)
     WeightDecay(rate=0.5)
 
     Raises:
-        BadAttributeError: a rate that is no number.
+        BadAttributeError: `rate` is not a number.
     """
 
     kind = "weight_decay"
@@ -42,13 +42,13 @@ class WeightDecay(Hook):
 
 
 class ClipGrad(Hook):
-    """Scales all gradients by one factor where their common norm is above `max`; below it they stay as they are.
+    """Scale all gradients by one factor if their common norm is above `max`.
 
     The factor is max / (norm + 1e-6).
     Source: Pascanu, Mikolov and Bengio, On the difficulty of training recurrent neural networks (2013).
 
     Raises:
-        BadAttributeError: a `max` that is no number.
+        BadAttributeError: `max` is not a number.
     """
 
     kind = "clip_grad"

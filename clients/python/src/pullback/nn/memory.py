@@ -1,4 +1,4 @@
-"""What recurrent layers remember has to fit what comes next: the server looks, with the rest of the run."""
+"""Check of the state of recurrent layers against the next batch; the server does it, as part of the run."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import re
 from typing import Any
 
 from pullback.core.table import CALLS
-from pullback.recording.entries import hinted
+from pullback.recording.entries import hint_scope
 
 
 def check_batch(layer: str, a: Any, h: Any) -> None:
-    """Makes sure that a layer's next state has the shape of the one before; else it would be broadcast.
+    """Check that the next state `a` of a layer has the shape of its state `h`; otherwise it would be broadcast.
 
-    Nothing is looked at here: only what has one shape can be stacked.
+    The check is a recorded `stack`, which requires equal shapes, so that it takes no request of its own.
 
-    Raises (where a value is looked at):
-        ShapeMismatchError: it has another one.
+    Raises (when a value is read):
+        ShapeMismatchError: the shapes differ.
     """
 
-    def told(detail: str) -> str:
+    def explain(detail: str) -> str:
         shapes = re.findall(r"\([\d, ]*\)", detail)
         if len(shapes) != 2:
             return detail
@@ -27,5 +27,5 @@ def check_batch(layer: str, a: Any, h: Any) -> None:
             "call reset_state() before another batch"
         )
 
-    with hinted(told):
+    with hint_scope(explain):
         CALLS["stack"](a, h)

@@ -1,4 +1,4 @@
-"""Optimizers: their steps happen on the server, in the run that computed the gradients."""
+"""Optimizers: their steps run on the server, in the run that computes the gradients."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pullback.errors import BadAttributeError, NotSupportedError, WrongConnectio
 from pullback.nn.hooks import Hook
 from pullback.nn.layers import Layer
 from pullback.nn.reprs import Described
-from pullback.recording.entries import hinted
+from pullback.recording.entries import hint_scope
 from pullback.recording.recorder import Recorder
 
 Params = Layer | Mapping[str, Variable] | Sequence[Variable]
@@ -25,11 +25,11 @@ Array = np.ndarray[Any, Any]
 
 
 class Optimizer(Described):
-    """Base: subclasses say of which `kind` they are on the server, and which attributes configure them.
+    """Base of optimizers: a subclass has its `kind` on the server, and in `_fields` a parser for each attribute.
 
     Args:
-        params: a layer or model, whose parameters are looked up at each step; or variables by name, or in a list, which
-            are then named by position.
+        params: a layer or model, whose parameters are looked up at each step; or variables by name; or a list of
+            variables, whose names are their positions.
         hooks: applied in order before each step.
     """
 
@@ -40,7 +40,7 @@ class Optimizer(Described):
         self._source = params
         self.hooks = list(hooks)
         self._config()
-        self._made: _Made | None = None
+        self._remote: _RemoteOptimizer | None = None
 
     def _arguments(self) -> Iterator[tuple[str, Any]]:
         """The number of parameters, made or not, the public attributes, and the hooks."""
@@ -50,7 +50,7 @@ class Optimizer(Described):
             yield "hooks", self.hooks
 
     def params(self) -> dict[str, Variable]:
-        """The parameters by name."""
+        """Return the parameters by name."""
         if isinstance(self._source, Layer):
             return self._source.params()
         if isinstance(self._source, Mapping):
@@ -58,35 +58,35 @@ class Optimizer(Described):
         return {str(i): p for i, p in enumerate(self._source)}
 
     def step(self) -> None:
-        """Updates every parameter that has a gradient.
+        """Update every parameter that has a gradient.
 
-        Raises (where a value is looked at):
-            InvalidValueError: a parameter that was computed: only leaves can be updated. Nothing is changed then.
+        Raises (when a value is read):
+            InvalidValueError: a parameter is not a leaf; no parameter is updated.
         """
         params = self.params()
-        made = self._there(params)
-        made.step(self._config(), list(params.values()))
+        remote = self._on_server(params)
+        remote.step(self._config(), list(params.values()))
 
     def state_dict(self) -> dict[str, Array]:
-        """What is kept, by name: `t`, the number of steps, and such as `velocity.linear[0].w`."""
-        if self._made is None or not self._made.is_there():
+        """Return the state by name: `t`, the number of steps, and arrays such as `velocity.linear[0].w`."""
+        if self._remote is None or not self._remote.exists():
             return {"t": np.asarray(0)}
-        return self._made.state()
+        return self._remote.state()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Takes over what `state_dict` gave, all of it or nothing; load a model's own state first.
+        """Replace the state by one from `state_dict`, all of it or nothing; load the model's own state first.
 
         Raises:
-            UnknownNameError: names that are missing or that this optimizer does not have.
-            ShapeMismatchError: a value that has not the shape of its parameter.
-            BadAttributeError: a `t` that is no non-negative integer.
+            UnknownNameError: a name is missing or unknown.
+            ShapeMismatchError: a value has another shape than its parameter.
+            BadAttributeError: `t` is not a non-negative integer.
         """
-        made = self._there(self.params())
-        made.load(state)
-        made.recorder.outbox.flush()
+        remote = self._on_server(self.params())
+        remote.load(state)
+        remote.recorder.outbox.flush()
 
     def _config(self) -> dict[str, Any]:
-        """What it is configured with by now: attributes may have changed since the last step."""
+        """Return the configuration for a command, from the present values of attributes and hooks."""
         for hook in self.hooks:
             if not isinstance(hook, Hook):
                 raise NotSupportedError(
@@ -96,70 +96,70 @@ class Optimizer(Described):
         config = {name: parse(self.kind, name, getattr(self, name)) for name, parse in self._fields.items()}
         return {"config": config, "hooks": [hook.document() for hook in self.hooks]}
 
-    def _there(self, params: dict[str, Variable]) -> _Made:
-        """What it is on the server: made now, where it is not there or has other parameters by now."""
+    def _on_server(self, params: dict[str, Variable]) -> _RemoteOptimizer:
+        """Return the optimizer on the server; make one if there is none or the parameters have changed."""
         recorder = next((p._recorder for p in params.values()), None) or current()
         for name, p in params.items():
             if p._recorder is not recorder:
                 raise WrongConnectionError(f"{self.kind}: parameter {name} belongs to another connection than others")
         ids = {recorder.id_of(p): name for name, p in params.items()}
-        made = self._made
-        is_there = made is not None and made.recorder is recorder and made.is_there()
-        if made is not None and is_there and made.names == ids:
-            return made
-        state = made.state() if made is not None and is_there else {}
-        after = _Made(self.kind, recorder, ids, self._config())
+        before = self._remote
+        exists = before is not None and before.recorder is recorder and before.exists()
+        if before is not None and exists and before.names == ids:
+            return before
+        state = before.state() if before is not None and exists else {}
+        after = _RemoteOptimizer(self.kind, recorder, ids, self._config())
         kept = {key: value for key, value in state.items() if key == "t" or key.partition(".")[2] in params}
         if kept:
             after.load(kept)
-        self._made = after
+        self._remote = after
         return after
 
 
-class _Made:
-    """An optimizer on the server; `names`: of its parameters by their ids."""
+class _RemoteOptimizer:
+    """Optimizer on the server; names: the names of its parameters by their ids."""
 
     def __init__(self, kind: str, recorder: Recorder, names: dict[str, str], config: dict[str, Any]) -> None:
         self.recorder, self.names = recorder, names
         self.id = recorder.outbox.new_id()
         command = {"do": "optimizer", "id": self.id, "kind": kind, "params": list(names), **config}
         self._entry = recorder.outbox.record(command)
-        #: How it was configured, and by what: a step that was refused has configured nothing.
+        #: Configurations and the commands that set them: a step that is refused leaves the one before it.
         self._configured = [(config, self._entry)]
 
-    def is_there(self) -> bool:
-        """Whether it came to be, as far as is known."""
+    def exists(self) -> bool:
+        """Return whether the command that made it has not been refused."""
         return self._entry.error is None
 
     def step(self, config: dict[str, Any], params: Sequence[Variable]) -> None:
-        """Records a step, and with it how it is configured, if that has changed."""
+        """Record a step, with the configuration if that has changed."""
         while self._configured[-1][1].error is not None:
             self._configured.pop()
         is_new = config != self._configured[-1][0]
-        with hinted(self.named):
+        with hint_scope(self.named):
             command = {"do": "step", "id": self.id, **(config if is_new else {})}
             entry = self.recorder.step(command, params, bool(config["hooks"]))
         if is_new:
             self._configured = [*self._configured[-1:], (config, entry)]
 
     def state(self) -> dict[str, Array]:
-        """What it keeps, by names of parameters."""
+        """Return the state, with the names of parameters."""
         found = self.recorder.outbox.flush([self.id])[self.id]["state"]
         return {key: np.asarray(value) for key, value in _renamed(found, self.names).items()}
 
     def load(self, state: Mapping[str, Any]) -> None:
-        """Gives it a state."""
+        """Record a command that replaces the state."""
         ids = {name: each for each, name in self.names.items()}
         raws = {key: as_raw(value) for key, value in state.items()}
-        with hinted(self.named):
+        with hint_scope(self.named):
             self.recorder.outbox.record({"do": "load", "id": self.id, "state": _renamed(raws, ids)})
 
     def named(self, text: str) -> str:
-        """What the server says, with names in place of ids."""
+        """Return a message of the server with the names of parameters in place of their ids."""
         return _ID.sub(lambda found: self.names.get(found[0], found[0]), text)
 
     def __del__(self) -> None:
-        # One that could not be recorded has nothing on the server.
+        # If the command could not be recorded, there is nothing on the server.
         if hasattr(self, "_entry"):
             self.recorder.outbox.forget(self.id, self._entry)
 
@@ -168,7 +168,7 @@ _ID = re.compile(r"[A-Za-z_]\w*")
 
 
 def _renamed(state: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
-    """A state whose parameters are called otherwise: `velocity.w` as `velocity.v7`."""
+    """Return a state with other names of parameters, such as `velocity.v7` for `velocity.w`."""
     found = {}
     for key, value in state.items():
         what, dot, name = key.partition(".")
@@ -199,7 +199,7 @@ class SGD(Optimizer):
     variable(0.8) SGD(params=1, learning_rate=0.1)
 
     Raises:
-        BadAttributeError: a learning rate that is no number.
+        BadAttributeError: the learning rate is not a number.
     """
 
     kind = "sgd"
@@ -216,7 +216,7 @@ class Momentum(Optimizer):
     Source: Polyak, Some methods of speeding up the convergence of iteration methods (1964).
 
     Raises:
-        BadAttributeError: an argument that is no number.
+        BadAttributeError: an argument is not a number.
     """
 
     kind = "momentum"
@@ -236,7 +236,7 @@ class Adam(Optimizer):
     Source: Kingma and Ba, Adam (2015), section 2.
 
     Raises:
-        BadAttributeError: an argument that is no number; a beta that is not in [0, 1).
+        BadAttributeError: an argument is not a number, or a beta is not in [0, 1).
     """
 
     kind = "adam"
@@ -258,12 +258,12 @@ class Adam(Optimizer):
 
 
 class AdamW(Optimizer):
-    """Adam, and then p *= 1 - alpha_t * weight_decay: the decay is not mixed into the gradient.
+    """Adam, followed by p *= 1 - alpha_t * weight_decay: the decay is not added to the gradient.
 
     Source: Loshchilov and Hutter, Decoupled weight decay regularization (2019), algorithm 2.
 
     Raises:
-        BadAttributeError: an argument that is no number; a beta that is not in [0, 1).
+        BadAttributeError: an argument is not a number, or a beta is not in [0, 1).
     """
 
     kind = "adamw"

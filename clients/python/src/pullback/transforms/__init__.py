@@ -1,4 +1,4 @@
-"""Transforms: functions of functions, from their derivatives to compiled programs."""
+"""Transforms of functions: derivatives, vectorization, compilation and numerical checks."""
 
 from pullback.transforms import numerical
 from pullback.transforms.batching import vmap
