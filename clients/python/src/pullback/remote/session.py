@@ -90,58 +90,54 @@ def _is_same(first: Call[Any], second: Call[Any]) -> bool:
     ) and encode(first.document, MSGPACK) == encode(second.document, MSGPACK)
 
 
-class Query(Generic[P, R]):
-    """Descriptor of a method made from a call that does not change a session."""
+class Method(Generic[P, R]):
+    """Descriptor of a method made from a call; subclasses say what they pass to `build` before the arguments."""
+
+    def __init__(self, build: Callable[..., Call[R]], left_out: int) -> None:
+        self._build = build
+        self.__doc__ = build.__doc__
+        self._signature = signature_of(build, left_out=left_out)
+
+    def _call(self, instance: Any, *args: P.args, **keywords: P.kwargs) -> Any:
+        raise NotImplementedError
+
+    @overload
+    def __get__(self, instance: Blocking, owner: Any = None) -> Callable[P, R]: ...
+    @overload
+    def __get__(self, instance: Awaiting, owner: Any = None) -> Callable[P, Awaitable[R]]: ...
+    @overload
+    def __get__(self, instance: None, owner: Any = None) -> Method[P, R]: ...
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        if instance is None:
+            return self
+
+        @functools.wraps(self._build)
+        def method(*args: P.args, **keywords: P.kwargs) -> Any:
+            return self._call(instance, *args, **keywords)
+
+        method.__signature__ = self._signature  # type: ignore[attr-defined]
+        return method
+
+
+class Query(Method[P, R]):
+    """Method made from a call that does not change a session."""
 
     def __init__(self, build: Callable[Concatenate[str, P], Call[R]]) -> None:
-        self._build = build
-        self.__doc__ = build.__doc__
-        self._signature = signature_of(build, left_out=1)
+        super().__init__(build, left_out=1)
 
-    @overload
-    def __get__(self, instance: Blocking, owner: Any = None) -> Callable[P, R]: ...
-    @overload
-    def __get__(self, instance: Awaiting, owner: Any = None) -> Callable[P, Awaitable[R]]: ...
-    @overload
-    def __get__(self, instance: None, owner: Any = None) -> Query[P, R]: ...
-
-    def __get__(self, instance: Any, owner: Any = None) -> Any:
-        if instance is None:
-            return self
-
-        @functools.wraps(self._build)
-        def method(*args: P.args, **keywords: P.kwargs) -> Any:
-            return instance._do(self._build(instance.id, *args, **keywords))
-
-        method.__signature__ = self._signature  # type: ignore[attr-defined]
-        return method
+    def _call(self, instance: Any, *args: P.args, **keywords: P.kwargs) -> Any:
+        return instance._do(self._build(instance.id, *args, **keywords))
 
 
-class Change(Generic[P, R]):
-    """Descriptor of a method made from a call that changes a session, and so has a number."""
+class Change(Method[P, R]):
+    """Method made from a call that changes a session, and so has a number."""
 
     def __init__(self, build: Callable[Concatenate[str, int, P], Call[R]]) -> None:
-        self._build = build
-        self.__doc__ = build.__doc__
-        self._signature = signature_of(build, left_out=2)
+        super().__init__(build, left_out=2)
 
-    @overload
-    def __get__(self, instance: Blocking, owner: Any = None) -> Callable[P, R]: ...
-    @overload
-    def __get__(self, instance: Awaiting, owner: Any = None) -> Callable[P, Awaitable[R]]: ...
-    @overload
-    def __get__(self, instance: None, owner: Any = None) -> Change[P, R]: ...
-
-    def __get__(self, instance: Any, owner: Any = None) -> Any:
-        if instance is None:
-            return self
-
-        @functools.wraps(self._build)
-        def method(*args: P.args, **keywords: P.kwargs) -> Any:
-            return instance._do_numbered(lambda seq: self._build(instance.id, seq, *args, **keywords))
-
-        method.__signature__ = self._signature  # type: ignore[attr-defined]
-        return method
+    def _call(self, instance: Any, *args: P.args, **keywords: P.kwargs) -> Any:
+        return instance._do_numbered(lambda seq: self._build(instance.id, seq, *args, **keywords))
 
 
 class _Calls:
