@@ -43,9 +43,9 @@ def _check_untraced(what: str) -> None:
     """
     if tracing.get() is not None:
         raise TraceError(
-            f"the {what} of a Variable was looked at inside of a function that is traced, where it would stay as it is "
-            "now. Compute with the Variable itself, whose value is sent with each call, or take the value as an "
-            f"argument{place()}"
+            f"the {what} of a Variable was read inside of a function that is traced, and would become a constant of "
+            "its program. Compute with the Variable itself, whose value is sent with each call, or pass the value as "
+            f"an argument{place()}"
         )
 
 

@@ -84,8 +84,8 @@ class Recorder:
         if isinstance(error, SequenceConflictError):
             return with_text(
                 error,
-                f"somebody else uses this session ({error.detail}), so that it is not known what its variables are by "
-                f"now; take it up as it is with connect({self._url!r}, session=...), or connect anew",
+                f"another client changed this session ({error.detail}), so that the values of its variables are not "
+                f"known here; take it up as it is with connect({self._url!r}, session=...), or connect anew",
             )
         named = sorted({v.name for v in self._leaves.values() if v.name})
         more = ", ..." if len(named) > _MOST_NAMED else ""

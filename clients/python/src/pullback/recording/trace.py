@@ -83,9 +83,9 @@ class Symbol(Operators):
 
     def _refuse(self, *_: Any) -> Any:
         raise TraceError(
-            "a value was looked at inside of a function that is traced, where there is none yet. Compute with it "
-            "instead (functions.where in place of if, and in place of a mask x[condition]), take what decides as "
-            f"another argument, or look at it outside{advice()}{place()}"
+            "the value of a symbol was read inside of a function that is traced, when it has none yet. Compute with "
+            "the symbol (functions.where in place of `if` and of a mask x[condition]), pass the value that decides as "
+            f"another argument, or read it outside{advice()}{place()}"
         )
 
     data = grad = creator = property(_refuse)
@@ -196,7 +196,9 @@ class Trace:
             TraceError: it belongs to another one.
         """
         if x.trace is not self:
-            raise TraceError(f"{op}: a symbol of a function that was traced before is of no use any more{place()}")
+            raise TraceError(
+                f"{op}: a symbol of a function that was traced before cannot be used in another one{place()}"
+            )
 
     def _is_written(self, x: float) -> bool:
         """Return whether a float can be a literal in a graph; in JSON, NaN and infinity are texts, like names."""
