@@ -28,11 +28,11 @@ def main() -> None:
 
 def text() -> str:
     """Return the document, one operation on each line."""
-    lines = ",\n".join(json.dumps(described(op), ensure_ascii=False, allow_nan=False) for op in rows())
+    lines = ",\n".join(json.dumps(describe(op), ensure_ascii=False, allow_nan=False) for op in rows())
     return f"[\n{lines}\n]\n"
 
 
-def described(op: Operation) -> dict[str, Any]:
+def describe(op: Operation) -> dict[str, Any]:
     """Return what a function needs to know about an operation."""
     return {
         "name": op.name,
@@ -41,7 +41,7 @@ def described(op: Operation) -> dict[str, Any]:
         "operands": list(op.operands),
         "required": op.required,
         "variadic": op.variadic,
-        "attributes": [described_attribute(attribute) for attribute in op.attributes],
+        "attributes": [describe_attribute(attribute) for attribute in op.attributes],
         "outputs": outputs(op),
         "random": op.random,
         "is_activation": op.name in activations(),
@@ -49,7 +49,7 @@ def described(op: Operation) -> dict[str, Any]:
     }
 
 
-def described_attribute(attribute: Attribute) -> dict[str, Any]:
+def describe_attribute(attribute: Attribute) -> dict[str, Any]:
     """Return name, spellings, type and default of an attribute; one without a default is required."""
     document = {
         "name": attribute.name,
@@ -68,26 +68,28 @@ def outputs(op: Operation) -> int | str:
 
 
 def result(op: Operation) -> str:
-    """Return the type of the result for operands that are no variables, as the examples of the row show it.
+    """Return the kind of result for operands that are not variables, as the examples of the row show it.
 
-    like: a float for floats, an array for arrays. array: an array for both. value: a float or an array, by shapes.
+    like: a float for floats, otherwise an array. array: always an array. value: a float or an array, by shapes.
     """
     if op.name in _MAY_GIVE_FLOATS:
         return "value"
-    given = [example_operands(op, example) for example in op.examples]
-    floats = [([0.5] * len(xs), attrs) for xs, attrs in given] if not op.variadic else []
-    found: dict[bool, set[bool]] = {True: set(), False: set()}
-    for xs, attrs in [*given, *floats]:
+    calls = [example_operands(op, example) for example in op.examples]
+    if not op.variadic:
+        calls += [([0.5] * len(xs), attrs) for xs, attrs in calls]
+    # Whether results are floats, for floats and for operands with an array.
+    of_floats, of_arrays = set[bool](), set[bool]()
+    for xs, attrs in calls:
         try:
             y = op.run(xs, attrs, **({"rng": np.random.default_rng(0)} if op.random else {}))
         except AutogradError:
-            # A float is refused where an axis is needed.
+            # The operation needs an axis, which a float does not have.
             continue
-        ys = y if isinstance(y, tuple) else (y,)
-        found[all(isinstance(x, float) for x in xs)].update(isinstance(y, float) for y in ys)
-    if True in found[False]:
+        are_floats = {isinstance(part, float) for part in (y if isinstance(y, tuple) else (y,))}
+        (of_floats if all(isinstance(x, float) for x in xs) else of_arrays).update(are_floats)
+    if True in of_arrays:
         return "value"
-    return "like" if found[True] == {True} else "array"
+    return "like" if of_floats == {True} else "array"
 
 
 if __name__ == "__main__":

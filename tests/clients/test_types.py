@@ -29,7 +29,7 @@ from typing import Any, assert_type
 import numpy as np
 import numpy.typing as npt
 
-from PACKAGE import Variable, functions as F, layers, models
+from PACKAGE import Variable, functions as F, layers, models, no_grad
 
 Array = npt.NDArray[Any]
 x, m = Variable([0.5, 0.25]), Variable([[1.0, 2.0], [3.0, 4.0]])
@@ -114,6 +114,14 @@ assert_type(Scale()(x), Variable)
 assert_type(Scale()(x, times=2), Variable)
 assert_type(Both()(x), tuple[Variable, float])
 assert_type(Scale().params(), dict[str, Variable])
+
+
+@no_grad()
+def doubled(x: Variable) -> Variable:
+    return x * 2
+
+
+assert_type(doubled(x), Variable)
 """
 #: Mistakes, and the rules of mypy and of pyright that find them.
 MISTAKES = """
