@@ -174,14 +174,14 @@ def div(x1: Operand, x2: Operand) -> Result:
 def dropout(x: Operand, ratio: float = 0.5, *, rng: Rng | None = None) -> Result:
     """In training, elements set to 0 with probability `ratio`, others scaled by 1 / (1 - ratio); in test mode, x.
 
-    rng: a seed of its own; left out, the session's generator goes on.
+    rng: a seed or a generator, which is required in training.
     """
 
 @like_of_one
 def dropout_mask(x: Operand, ratio: float = 0.5, *, rng: Rng | None = None) -> Result:
     """In training, 0 with probability `ratio`, otherwise 1 / (1 - ratio), in the shape of x; in test mode, ones.
 
-    rng: a seed of its own; left out, the session's generator goes on.
+    rng: a seed or a generator, which is required in training.
     """
 
 @of_subscripts

@@ -39,6 +39,10 @@ _TYPES = {
     "subscripts": "str",
 }
 
+#: Type and description of the parameter `rng` of random functions, in the SDK and in the engine.
+_SEED = "int | None", "a seed of its own; left out, the session's generator goes on."
+_GENERATOR = "Rng | None", "a seed or a generator, which is required in training."
+
 _ALIASES = """
 Axes = int | list[int] | tuple[int, ...] | None
 Ints = int | list[int] | tuple[int, ...]
@@ -92,11 +96,11 @@ def text() -> str:
     table = "".join(f'"{name}": {name}, ' for name in names)
     parts = [
         head(_MODULE, operations),
-        *(f"{declaration(op, 'int | None')}    return {call(op)}\n" for op in operations),
+        *(f"{declaration(op, _SEED)}    return {call(op)}\n" for op in operations),
         *aliases(operations),
         f"fill({{{table}}}, {{{', '.join(map(repr, active))}}})\n",
     ]
-    return formatted("\n\n".join(parts), FUNCTIONS)
+    return format_source("\n\n".join(parts), FUNCTIONS)
 
 
 def stub() -> str:
@@ -104,10 +108,10 @@ def stub() -> str:
     operations = documents()
     parts = [
         head(_STUB, operations),
-        *(declaration(op, "Rng | None") for op in operations),
+        *(declaration(op, _GENERATOR) for op in operations),
         *aliases(operations),
     ]
-    return formatted("\n\n".join(parts), STUB)
+    return format_source("\n\n".join(parts), STUB)
 
 
 def documents() -> list[dict[str, Any]]:
@@ -118,7 +122,7 @@ def documents() -> list[dict[str, Any]]:
 
 def head(template: str, operations: list[dict[str, Any]]) -> str:
     """Return the head of a module, with the imports of the decorators that the operations need."""
-    return template.replace("{decorators}", ", ".join({decorator(op) for op in operations})) + _ALIASES
+    return template.replace("{decorators}", ", ".join(sorted({decorator(op) for op in operations}))) + _ALIASES
 
 
 def aliases(operations: list[dict[str, Any]]) -> list[str]:
@@ -126,13 +130,14 @@ def aliases(operations: list[dict[str, Any]]) -> list[str]:
     return [f"{alias} = {op['name']}\n" for op in operations for alias in op["aliases"]]
 
 
-def declaration(op: dict[str, Any], rng: str) -> str:
-    """Return a function as far as its docstring; rng: the type of the seed of random functions."""
-    seeded = "\n\n    rng: a seed of its own; left out, the session's generator goes on.\n    " if op["random"] else ""
+def declaration(op: dict[str, Any], rng: tuple[str, str]) -> str:
+    """Return a function as far as its docstring; rng: type and description of the generator of random functions."""
+    kind, description = rng
+    described = f"\n\n    rng: {description}\n    " if op["random"] else ""
     lines = [
         f"@{decorator(op)}",
-        f"def {op['name']}({parameters(op, rng)}) -> Result:",
-        f'    """{op["doc"]}{seeded}"""',
+        f"def {op['name']}({parameters(op, kind)}) -> Result:",
+        f'    """{op["doc"]}{described}"""',
     ]
     return "\n".join([*lines, ""])
 
@@ -206,7 +211,7 @@ def as_tuple(names: list[str]) -> str:
     return f"({', '.join(names)}{',' if len(names) == 1 else ''})"
 
 
-def formatted(text: str, path: Path) -> str:
+def format_source(text: str, path: Path) -> str:
     """Return the text of a file with its imports in order, as the project's formatter writes it."""
     for command in (["check", "--quiet", "--select", "I", "--fix"], ["format"]):
         words = [sys.executable, "-m", "ruff", *command, "--stdin-filename", str(path), "-"]
