@@ -3,7 +3,7 @@
 # make test-all every test, those marked `thorough` too: they need Graphviz, Redis, Node, Go, R, PHP, curl and jq (.ci/run
 #               installs these), kill servers, or go through all of what `make test` takes a sample of; nothing is skipped
 # make lint     ruff, mypy, import-linter; `make format` mends what can be mended
-# make mirror   write the modules of the Python SDK that follow from the engine and from the list of operations
+# make mirror   write what follows from the table of operations: its document, and the functions of the Python SDK
 # make bench    our figures beside those of HIPS autograd, JAX, PyTorch, bare servers and code by hand, in ten minutes
 #               (ARGS=--write records them); `make bench-quick` in one, for a first look
 # make soak     100,000 requests with new programs: what the memory does (ARGS="--requests N"); and a training over
@@ -54,13 +54,13 @@ test-all: $(VENV)/installed-lock
 lint: $(VENV)/installed-lock
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
-	$(VENV)/bin/mypy --strict engine app
+	$(VENV)/bin/mypy --strict engine app tools
 	$(VENV)/bin/mypy --strict --python-version 3.10 clients/python/src/pullback
 	$(VENV)/bin/lint-imports
 
-# What the SDK has from the engine and from the server's list of operations.
 mirror: $(VENV)/installed-lock
-	$(VENV)/bin/python clients/python/mirror.py
+	$(VENV)/bin/python -m tools.operations
+	$(VENV)/bin/python -m tools.functions
 
 format: $(VENV)/installed-lock
 	$(VENV)/bin/ruff format .

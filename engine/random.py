@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from engine.core.attributes import NATURAL, NUMBER, Attribute
-from engine.core.errors import BadAttributeError
-from engine.core.values import DType, Shape, as_dtype, as_raw, canonical, dtype_of, shape_of
-from engine.core.variable import Variable
+from .core.attributes import NATURAL, NUMBER, Attribute
+from .core.errors import BadAttributeError
+from .core.values import DType, Shape, as_dtype, as_raw, canonical, dtype_of, shape_of
+from .core.variable import Variable
 
 Rng = int | np.integer[Any] | np.random.Generator
 

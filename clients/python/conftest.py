@@ -1,8 +1,8 @@
-"""For the examples in the docstrings: a connection that they may use."""
+"""For the examples in docstrings: names that need no import, and a connection."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -25,3 +25,9 @@ def connection(client: pullback.Client) -> Iterator[None]:
     made = pullback.Connection.on(client)
     yield
     made.close()
+
+
+@pytest.fixture(autouse=True)
+def names_in_docstrings_of_the_sdk(names_in_docstrings: None, doctest_namespace: dict[str, Any]) -> None:
+    """Replace the engine's names by the SDK's."""
+    doctest_namespace.update(Variable=pullback.Variable, F=pullback.functions, layers=pullback.layers)

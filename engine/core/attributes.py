@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from engine.core.errors import BadAttributeError
-from engine.core.values import DTYPES, INT64, MAX_AXES, Array
+from .errors import BadAttributeError
+from .values import DTYPES, INT64, MAX_AXES, Array
 
 #: The attributes of one call, by name, parsed.
 Attributes = dict[str, Any]

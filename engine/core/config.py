@@ -5,7 +5,7 @@ import inspect
 from collections.abc import Callable
 from contextvars import ContextVar
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 _recording: ContextVar[bool] = ContextVar("recording", default=True)
 _training: ContextVar[bool] = ContextVar("training", default=True)
@@ -21,6 +21,7 @@ Stack = tuple[bool, Any] | None
 
 
 Switch = TypeVar("Switch", bound="_Off")
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 class _Off:
@@ -29,7 +30,7 @@ class _Off:
     _flag: ContextVar[bool]
     _before: ContextVar[Stack]
 
-    def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
+    def __call__(self, function: Function) -> Function:
         """Decorate a function or a coroutine function; in a generator the switch would leak between its steps.
 
         Raises:
@@ -46,14 +47,14 @@ class _Off:
                 with type(self)():
                     return function(*args, **keywords)
 
-            return off
+            return cast(Function, off)
 
         @functools.wraps(function)
         async def off_while_awaited(*args: Any, **keywords: Any) -> Any:
             with type(self)():
                 return await function(*args, **keywords)
 
-        return off_while_awaited
+        return cast(Function, off_while_awaited)
 
     def __enter__(self: Switch) -> Switch:
         self._before.set((self._flag.get(), self._before.get()))
@@ -69,7 +70,6 @@ class _Off:
 class no_grad(_Off):  # noqa: N801 - reads as a keyword, as in every library of the field
     """Do not record operations inside: they run faster, and their results have no gradient.
 
-    >>> from engine import Variable, functions as F
     >>> with no_grad():
     ...     y = F.exp(Variable(0.0))
     >>> y.creator is None
@@ -96,7 +96,6 @@ def records_since(began: Any) -> bool:
 class test_mode(_Off):  # noqa: N801
     """Run operations inside as in inference, not as in training: dropout passes its input through.
 
-    >>> from engine import Variable, functions as F
     >>> with test_mode():
     ...     print(F.dropout(Variable(2.0), ratio=0.9))
     variable(2.0)

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from engine.core.errors import InvalidValueError, LostDerivativeWarning
-from engine.core.table import CALLS
+from .errors import InvalidValueError, LostDerivativeWarning
+from .table import CALLS
 
 #: Functions of NumPy and of `math` that have another name here, or are written in terms of other functions.
 SUBSTITUTES = {

@@ -1,18 +1,18 @@
 """Python's operators for variables and traced values, written once."""
 
 import math
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 
 import numpy as np
 
-from engine.core.errors import InvalidValueError
-from engine.core.lost_derivatives import function_name, numpy_refusal, place
-from engine.core.table import CALLS
-from engine.core.values import Array, as_dtype
+from .errors import InvalidValueError
+from .lost_derivatives import function_name, numpy_refusal, place
+from .table import CALLS
+from .values import Array, as_dtype
 
-#: A binary operator as a method.
-Method = Callable[[Any, Any], Any]
+#: A variable, or a traced value: operators return the same kind.
+S = TypeVar("S", bound="Operators")
 
 
 def _mask(symbol: str, *masks: Any) -> Any:
@@ -65,25 +65,40 @@ _QUERIES: dict[Any, Any] = {
 }
 
 
-def _both_sides(name: str) -> tuple[Method, Method]:
-    """Return the method of a binary operator, and the one for a value on its right."""
+def _left(name: str) -> Callable[[S, Any], S]:
+    """Return the method of a binary operator for a value on its left."""
 
-    def left(self: Any, other: Any) -> Any:
+    def method(self: Any, other: Any) -> Any:
         return CALLS[name](self, other)
 
-    def right(self: Any, other: Any) -> Any:
+    return method
+
+
+def _right(name: str) -> Callable[[S, Any], S]:
+    """Return the method of a binary operator for a value on its right."""
+
+    def method(self: Any, other: Any) -> Any:
         return CALLS[name](other, self)
 
-    return left, right
+    return method
 
 
-def _of_masks(name: str, symbol: str) -> tuple[Method, Method]:
-    """Return the same for an operator that is for masks alone."""
-    left, right = _both_sides(name)
-    return (
-        lambda self, other: left(self, _mask(symbol, other, self)),
-        lambda self, other: right(self, _mask(symbol, other, self)),
-    )
+def _left_mask(name: str, symbol: str) -> Callable[[S, Any], S]:
+    """Return the method of an operator of masks for a mask on its left."""
+
+    def method(self: Any, other: Any) -> Any:
+        return CALLS[name](self, _mask(symbol, other, self))
+
+    return method
+
+
+def _right_mask(name: str, symbol: str) -> Callable[[S, Any], S]:
+    """Return the method of an operator of masks for a mask on its right."""
+
+    def method(self: Any, other: Any) -> Any:
+        return CALLS[name](_mask(symbol, other, self), self)
+
+    return method
 
 
 class Operators:
@@ -136,42 +151,42 @@ class Operators:
         length: int = self.shape[0]
         return length
 
-    def __iter__(self) -> Any:
+    def __iter__(self: S) -> Iterator[S]:
         return (self[i] for i in range(len(self)))
 
-    def __neg__(self) -> Any:
+    def __neg__(self: S) -> S:
         return CALLS["neg"](self)
 
-    def __pos__(self) -> Any:
+    def __pos__(self: S) -> S:
         return self
 
-    def __abs__(self) -> Any:
+    def __abs__(self: S) -> S:
         return CALLS["abs"](self)
 
-    __add__, __radd__ = _both_sides("add")
-    __sub__, __rsub__ = _both_sides("sub")
-    __mul__, __rmul__ = _both_sides("mul")
-    __truediv__, __rtruediv__ = _both_sides("div")
-    __floordiv__, __rfloordiv__ = _both_sides("floor_divide")
-    __mod__, __rmod__ = _both_sides("remainder")
-    __pow__, __rpow__ = _both_sides("pow")
-    __matmul__, __rmatmul__ = _both_sides("matmul")
-    __lt__, __gt__ = _both_sides("less")[0], _both_sides("greater")[0]
-    __le__, __ge__ = _both_sides("less_equal")[0], _both_sides("greater_equal")[0]
-    __and__, __rand__ = _of_masks("logical_and", "&")
-    __or__, __ror__ = _of_masks("logical_or", "|")
-    __xor__, __rxor__ = _of_masks("logical_xor", "^")
+    __add__, __radd__ = _left("add"), _right("add")
+    __sub__, __rsub__ = _left("sub"), _right("sub")
+    __mul__, __rmul__ = _left("mul"), _right("mul")
+    __truediv__, __rtruediv__ = _left("div"), _right("div")
+    __floordiv__, __rfloordiv__ = _left("floor_divide"), _right("floor_divide")
+    __mod__, __rmod__ = _left("remainder"), _right("remainder")
+    __pow__, __rpow__ = _left("pow"), _right("pow")
+    __matmul__, __rmatmul__ = _left("matmul"), _right("matmul")
+    __lt__, __gt__ = _left("less"), _left("greater")
+    __le__, __ge__ = _left("less_equal"), _left("greater_equal")
+    __and__, __rand__ = _left_mask("logical_and", "&"), _right_mask("logical_and", "&")
+    __or__, __ror__ = _left_mask("logical_or", "|"), _right_mask("logical_or", "|")
+    __xor__, __rxor__ = _left_mask("logical_xor", "^"), _right_mask("logical_xor", "^")
 
-    def __invert__(self) -> Any:
+    def __invert__(self: S) -> S:
         return CALLS["logical_not"](_mask("~", self))
 
-    def __divmod__(self, other: Any) -> Any:
+    def __divmod__(self: S, other: Any) -> tuple[S, S]:
         return self // other, self % other
 
-    def __rdivmod__(self, other: Any) -> Any:
+    def __rdivmod__(self: S, other: Any) -> tuple[S, S]:
         return other // self, other % self
 
-    def __round__(self, digits: Any = None) -> Any:
+    def __round__(self: S, digits: Any = None) -> S:
         if digits is not None:
             raise InvalidValueError("round: to whole numbers only; write F.round(x * 10**n) / 10**n for n digits")
         return CALLS["round"](self)
@@ -186,7 +201,7 @@ class Operators:
             return True
         return CALLS["not_equal"](self, other)
 
-    def __getitem__(self, index: Any) -> Any:
+    def __getitem__(self: S, index: Any) -> S:
         if _is_flag(index):
             # By itself, True inserts a new axis of length 1 and False one of length 0.
             whole = CALLS["slice"](self, (None,))
@@ -194,23 +209,23 @@ class Operators:
         return CALLS["slice"](self, index if isinstance(index, tuple) else (index,))
 
     @property
-    def T(self) -> Any:
+    def T(self: S) -> S:
         """The value with its axes in reverse order."""
         return CALLS["transpose"](self)
 
-    def astype(self, dtype: Any) -> Any:
+    def astype(self: S, dtype: Any) -> S:
         """Convert to another dtype; differentiable between floating dtypes."""
         return CALLS["astype"](self, str(as_dtype(dtype)))
 
-    def reshape(self, *shape: Any) -> Any:
+    def reshape(self: S, *shape: Any) -> S:
         """Reshape to `shape`, given as a tuple or as separate integers; one length may be -1."""
         return CALLS["reshape"](self, shape[0] if len(shape) == 1 else shape)
 
-    def sum(self, axes: Any = None, keepdims: bool = False) -> Any:
+    def sum(self: S, axes: Any = None, keepdims: bool = False) -> S:
         """Sum over `axes`; None for all."""
         return CALLS["sum"](self, axes=axes, keepdims=keepdims)
 
-    def mean(self, axes: Any = None, keepdims: bool = False) -> Any:
+    def mean(self: S, axes: Any = None, keepdims: bool = False) -> S:
         """Mean over `axes`; None for all."""
         return CALLS["mean"](self, axes=axes, keepdims=keepdims)
 

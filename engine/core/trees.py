@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from engine.core.errors import InvalidValueError
+from .errors import InvalidValueError
 
 #: Maximum depth of nested containers.
 _DEEPEST = 100

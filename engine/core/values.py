@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from engine.core.errors import InvalidValueError
+from .errors import InvalidValueError
 
 FLOAT64, FLOAT32, INT64, BOOL = (np.dtype(name) for name in ("float64", "float32", "int64", "bool"))
 DTYPES: dict[str, np.dtype[Any]] = {str(dtype): dtype for dtype in (FLOAT64, FLOAT32, INT64, BOOL)}

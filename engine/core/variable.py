@@ -140,7 +140,8 @@ class Variable(Operators):
     def __format__(self, spec: str) -> str:
         return format(self.item(), spec) if spec else str(self)
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> object:
+        # To type checkers it is no array: `array + variable` is a variable, and NumPy's functions do not take it.
         if self.dtype.kind == "f":
             raise InvalidValueError(
                 f"a NumPy function would lose the tape{advice() or '; use the functions of F'}, "

@@ -6,19 +6,20 @@ begins with an underscore is the layer's own affair. Names are paths: `linear[0]
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ParamSpec, Protocol, TypeVar
 
 import numpy as np
 
-from engine import functions as F
-from engine.core.attributes import BOOL, NATURAL, Attribute
-from engine.core.errors import ShapeMismatchError
-from engine.core.values import Shape, as_raw, shape_of
-from engine.core.variable import Variable
-from engine.nn.known import known_shape
-from engine.nn.memory import check_batch
-from engine.nn.reprs import Described
-from engine.random import Rng, randn, seeded, zeros
+from .. import functions as F
+from ..core.attributes import BOOL, NATURAL, Attribute
+from ..core.errors import ShapeMismatchError
+from ..core.signatures import Argument
+from ..core.values import Shape, as_raw, shape_of
+from ..core.variable import Variable
+from ..random import Rng, seeded, zeros
+from .known import known_shape
+from .memory import check_batch
+from .reprs import Described
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,16 @@ class Slot:
     parameter: Parameter
 
 
+P = ParamSpec("P")
+R_co = TypeVar("R_co", covariant=True)
+
+
+class _HasForward(Protocol[P, R_co]):
+    """Type of a layer with respect to its `forward`."""
+
+    def forward(self, *xs: P.args, **options: P.kwargs) -> R_co: ...
+
+
 class Layer(Described):
     """Base of layers and models: assign parameters and layers as attributes, and write `forward`.
 
@@ -65,11 +76,11 @@ class Layer(Described):
     #: What it remembers from call to call, where it is recurrent.
     _memory: tuple[Variable, ...] = ()
 
-    def __call__(self, *xs: Any) -> Any:
-        """Calls `forward`."""
-        return self.forward(*xs)
+    def __call__(self: "_HasForward[P, R_co]", *xs: P.args, **options: P.kwargs) -> R_co:
+        """Call `forward`, with its types."""
+        return self.forward(*xs, **options)
 
-    def forward(self, *xs: Any) -> Any:
+    def forward(self, *xs: Any, **options: Any) -> Any:
         """What the layer computes; each layer has its own."""
         raise NotImplementedError(f"{type(self).__name__} has no forward")
 
@@ -188,10 +199,11 @@ class Linear(Layer):
         yield from super()._arguments()
 
     def _weights(self, in_size: int) -> Variable:
-        w = randn((in_size, self._out_size), rng=self._rng)
-        return Variable(w.data / np.sqrt(max(1, in_size)), name="w")
+        # Drawn as an array: the SDK has no value of a variable while a function is traced.
+        drawn = self._rng.standard_normal((in_size, self._out_size))
+        return Variable(drawn / np.sqrt(max(1, in_size)), name="w")
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x: Argument) -> Variable:
         """x: (..., in_size). Returns (..., out_size)."""
         if isinstance(self.w, Unmade):
             shape = shape_of(as_raw(x) if isinstance(x, list | tuple) else x)
@@ -231,7 +243,7 @@ class RNN(Layer):
         yield "", self._hidden_size
         yield from self._seed_argument()
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x: Argument) -> Variable:
         """x: (batch, in_size). Returns h: (batch, hidden_size)."""
         a = self.x2h(x)
         if self._memory:
@@ -273,7 +285,7 @@ class LSTM(Layer):
         yield "", self._hidden_size
         yield from self._seed_argument()
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x: Argument) -> Variable:
         """x: (batch, in_size). Returns h: (batch, hidden_size)."""
         f, i, o, u = self.x2f(x), self.x2i(x), self.x2o(x), self.x2u(x)
         c = None

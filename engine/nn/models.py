@@ -3,13 +3,15 @@
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from engine.core.errors import BadAttributeError
-from engine.core.messages import nearest
-from engine.core.table import activations
-from engine.nn import layers
-from engine.nn.layers import Layer as Model
-from engine.nn.layers import Linear, units
-from engine.random import Rng, seeded
+from ..core.errors import BadAttributeError
+from ..core.messages import nearest
+from ..core.signatures import Argument
+from ..core.table import activations
+from ..core.variable import Variable
+from ..random import Rng, seeded
+from . import layers
+from .layers import Layer as Model
+from .layers import Linear, units
 
 Activation = Callable[[Any], Any]
 
@@ -27,7 +29,6 @@ class MLP(Model):
 
     Source: Rumelhart, Hinton and Williams, Learning representations by back-propagating errors (1986).
 
-    >>> from engine import Variable
     >>> mlp = MLP([10, 1], activation="relu", rng=0)
     >>> mlp(Variable([[1.0, 2.0]])).shape, sorted(mlp.params())
     ((1, 1), ['linear[0].b', 'linear[0].w', 'linear[1].b', 'linear[1].w'])
@@ -53,7 +54,7 @@ class MLP(Model):
         yield "activation", self._given
         yield from self._seed_argument()
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x: Argument) -> Variable:
         """x: (..., in_size). Returns (..., out_sizes[-1])."""
         *hidden, last = self.linear
         for linear in hidden:
@@ -69,7 +70,6 @@ class LSTM(Model):
         out_size: length of the last axis of what it returns.
         rng: a seed or generator for the weights; left out, a seed is drawn (`seed`).
 
-    >>> from engine import Variable
     >>> model = LSTM(hidden_size=4, out_size=1, rng=0)
     >>> model(Variable([[0.5]])).shape
     (1, 1)
@@ -92,7 +92,7 @@ class LSTM(Model):
         yield "out_size", self.linear._out_size
         yield from self._seed_argument()
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x: Argument) -> Variable:
         """x: (batch, in_size). Returns (batch, out_size)."""
         return self.linear(self.lstm(x))
 

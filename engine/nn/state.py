@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from engine.core.errors import InvalidValueError, ShapeMismatchError, UnknownNameError
-from engine.core.values import Array, Value, as_raw, dtype_of, shape_of
-from engine.core.variable import Variable
-from engine.nn import tensorfile
-from engine.nn.layers import Layer, Slot, Unmade
-from engine.nn.optimizers import Optimizer
+from ..core.errors import InvalidValueError, ShapeMismatchError, UnknownNameError
+from ..core.values import Array, Value, as_raw, dtype_of, shape_of
+from ..core.variable import Variable
+from . import tensorfile
+from .layers import Layer, Slot, Unmade
+from .optimizers import Optimizer
 
 _BYTES_ARE = "these bytes are"
 
@@ -19,8 +19,7 @@ _BYTES_ARE = "these bytes are"
 def state_dict(model: Layer) -> dict[str, Array]:
     """The parameters that are made, by name, as arrays of their own.
 
-    >>> from engine.nn.layers import Linear
-    >>> {name: array.shape for name, array in state_dict(Linear(2, 3, rng=0)).items()}
+    >>> {name: array.shape for name, array in state_dict(layers.Linear(2, 3, rng=0)).items()}
     {'w': (3, 2), 'b': (1, 2)}
     """
     return {name: np.array(p.data) for name, p in model.params().items()}
@@ -31,8 +30,7 @@ def load_state_dict(model: Layer, state: Mapping[str, Any]) -> None:
 
     The parameters stay the variables that they were, and take the dtype that the state has.
 
-    >>> from engine.nn.layers import Linear
-    >>> linear = Linear(1, rng=0)
+    >>> linear = layers.Linear(1, rng=0)
     >>> load_state_dict(linear, {"w": [[1.0], [2.0]], "b": [[0.5]]})
     >>> print(linear(Variable([[1.0, 1.0]])))
     variable([[3.5]])

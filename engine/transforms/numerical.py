@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from engine.core.errors import BadAttributeError
-from engine.core.values import FLOAT64, Value, as_raw, dtype_of
-from engine.core.variable import Variable
+from ..core.errors import BadAttributeError
+from ..core.values import FLOAT64, Value, as_raw, dtype_of
+from ..core.variable import Variable
 
 Function = Callable[..., Any]
 Outputs = Callable[[list[Value]], list[Value]]

@@ -11,7 +11,7 @@ from app.wire import codecs, values
 from app.wire.media import JSON, MSGPACK
 from engine.core.values import DTYPES
 from engine.programs.literals import decode_value
-from pullback import tensorfile
+from pullback.nn import tensorfile
 from pullback.recording.constants import content_of
 from pullback.remote import documents
 from tests.layouts import LAYOUTS

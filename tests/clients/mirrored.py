@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import re
 import sys
 from collections.abc import Iterator
 from types import ModuleType
@@ -11,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pullback.current import current
+from pullback.core.current import current
 from tests.app.conftest import ROOT
 
 
@@ -28,17 +27,14 @@ class Looking:
             current().outbox.flush()
 
 
-#: What the engine has in rooms, the SDK has in one.
-_ROOMS = re.compile(r"\bfrom engine(?:\.(?:core|nn|transforms(?=\.numerical))\b)?")
-
-
 def mirrored(path: str, left_out: dict[str, str]) -> dict[str, Any]:
     """What a test module of the engine's has, as it is on the SDK.
 
     left_out: tests that say nothing of it, `name` or `Class.name`, each with the reason.
     """
     text = (ROOT / path).read_text()
-    text = _ROOMS.sub("from pullback", text)
+    text = text.replace("from engine.core.errors import", "from pullback.errors import")
+    text = text.replace("from engine", "from pullback")
     text = text.replace("import pytest\n", "from tests.clients.mirrored import Looking as pytest\n")
     module = ModuleType(f"mirrored.{path}")
     # Where dataclasses look for the names of their fields' types.

@@ -18,7 +18,7 @@ import pytest
 import pullback
 from pullback import Connection, Variable, errors, transforms
 from pullback import functions as F
-from pullback.recording import kept
+from pullback.recording import trace_cache
 from pullback.transforms import grad, value_and_grad
 
 if TYPE_CHECKING:
@@ -414,12 +414,12 @@ def test_what_stands_beside_a_result_is_the_caller_s_own() -> None:
 
 
 def test_traces_are_bounded(connection: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kept, "_MOST", 5)
-    traces = kept.traces_of(connection.client)
+    monkeypatch.setattr(trace_cache, "_MOST", 5)
+    traces = trace_cache.trace_cache_of(connection.client)
     for n in range(1, 12):
         assert transforms.compile(grad(F.sum))(np.ones(n)).tolist() == [1.0] * n
     assert len(traces) == 5
-    monkeypatch.setattr(kept, "_MOST_BYTES", 1000)
+    monkeypatch.setattr(trace_cache, "_MOST_BYTES", 1000)
     large = [np.ones(100) for _ in range(3)]
     for w in large:
         assert transforms.compile(grad(lambda x, w=w: F.sum(x * w)))(1.0) == 100.0
@@ -446,7 +446,7 @@ def test_traces_end_with_their_client(server: Server) -> None:
             assert grad(lambda x: x * v)(1.0) == 2.0
 
         check(Variable(2.0))
-        ref = weakref.ref(kept.traces_of(connection.client))
+        ref = weakref.ref(trace_cache.trace_cache_of(connection.client))
     del connection
     gc.collect()
     assert ref() is None

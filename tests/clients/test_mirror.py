@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 import inspect
 import re
-
-import pytest
+import subprocess
+import sys
 
 import pullback
 from app.catalog import describe_all
@@ -14,28 +13,33 @@ from app.wire.problems import BY_SLUG, KINDS
 from engine.core.errors import AutogradError
 from engine.core.table import CALLS
 from tests.app.conftest import ROOT
+from tools import functions, operations
 
-CLIENT = ROOT / "clients" / "python"
-PACKAGE = CLIENT / "src" / "pullback"
-spec = importlib.util.spec_from_file_location("mirror", CLIENT / "mirror.py")
-assert spec is not None and spec.loader is not None
-mirror = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(mirror)
-MODULES: dict[str, str] = mirror.modules()
+PACKAGE = ROOT / "clients" / "python" / "src" / "pullback"
 
 
-@pytest.mark.parametrize("name", MODULES)
-def test_module(name: str) -> None:
-    assert (PACKAGE / name).read_text() == MODULES[name], "run make mirror"
+def test_the_document_of_operations() -> None:
+    assert operations.DOCUMENT.read_text() == operations.text(), "run make mirror"
+
+
+def test_functions() -> None:
+    assert functions.FUNCTIONS.read_text() == functions.text(), "run make mirror"
+    assert functions.STUB.read_text() == functions.stub(), "run make mirror"
+
+
+def test_functions_are_written_without_server_and_engine() -> None:
+    script = "import sys, tools.functions as t; t.text(); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert {"app", "engine", "numpy", "pullback"}.isdisjoint(done.stdout.split())
 
 
 def test_nothing_of_the_server_is_imported() -> None:
-    for path in PACKAGE.glob("*.py"):
+    for path in PACKAGE.rglob("*.py"):
         assert not re.search(r"^\s*(from|import) (app|engine)\b", path.read_text(), re.MULTILINE), path
 
 
 def test_every_function_is_there() -> None:
-    assert set(CALLS) - {"grad"} == set(pullback.table.CALLS)
+    assert set(CALLS) - {"grad"} == set(pullback.core.table.CALLS)
     for op in describe_all()["operations"]:
         if op["name"] != "grad":
             function = getattr(pullback.functions, op["name"])

@@ -10,7 +10,8 @@ import pytest
 import engine
 import pullback
 from engine.core.errors import AutogradError
-from pullback import functions, transforms, trees
+from pullback import functions, transforms
+from pullback.core import trees
 from pullback.transforms import compilation
 from tests.clients.conftest import on_session_of
 

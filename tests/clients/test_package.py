@@ -6,9 +6,12 @@ import doctest
 import inspect
 import os
 import re
+import shutil
 import subprocess
 import sys
+import tarfile
 import venv
+import zipfile
 from typing import TYPE_CHECKING
 
 import pytest
@@ -26,8 +29,10 @@ DEFAULT = "http://127.0.0.1:8000"
 SLOW_TO_IMPORT = {"app", "engine", "fastapi", "pydantic", "safetensors", "scipy", "tqdm", "uvicorn"}
 MOST_IMPORTS = 100
 QUICKSTART = """
-from pullback import Variable, connect, functions as F
+from pullback import Variable, connect, functions as F, models, transforms
 with connect():
+    assert models.MLP([3, 1], rng=0)(Variable([[1.0, 2.0]])).shape == (1, 1)
+    assert transforms.grad(F.sin)(0.0) == 1.0
     x = Variable(0.5)
     y = F.square(F.exp(F.square(x)))
     y.backward()
@@ -92,11 +97,67 @@ def test_readme_scripts(server: Server) -> None:
 
 
 @pytest.fixture(scope="module")
-def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The unpacked sdist, away from the repository."""
+    folder = tmp_path_factory.mktemp("sdist")
+    script = f"import hatchling.build as build; print(build.build_sdist({str(folder)!r}))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=PROJECT, check=True)
+    with tarfile.open(folder / done.stdout.strip()) as archive:
+        assert all(member.isfile() for member in archive)
+        archive.extractall(folder, filter="data")
+    return folder / done.stdout.strip().removesuffix(".tar.gz")
+
+
+@pytest.fixture(scope="module")
+def wheel(sdist: Path) -> Path:
+    """The wheel that is built from the sdist."""
+    words = ["--no-deps", "--no-build-isolation", "--disable-pip-version-check", "-w", sdist.parent]
+    run(sys.executable, "-m", "pip", "wheel", "-q", *words, sdist)
+    [found] = sdist.parent.glob("pullback-*.whl")
+    return found
+
+
+def test_the_wheel_has_the_files_of_the_package(wheel: Path) -> None:
+    package = PROJECT / "src" / "pullback"
+    files = {path.relative_to(package.parent).as_posix(): path for path in package.rglob("*.py")}
+    with zipfile.ZipFile(wheel) as archive:
+        assert {name for name in archive.namelist() if name.endswith(".py")} == set(files)
+        assert "pullback/py.typed" in archive.namelist()
+        for name, path in files.items():
+            assert archive.read(name) == path.read_bytes()
+
+
+def test_files_of_the_engine_are_links() -> None:
+    """Each is in git once: a link that leads to the same room of the engine."""
+    package = PROJECT / "src" / "pullback"
+    links = [path for path in package.rglob("*.py") if path.is_symlink()]
+    assert len(links) > 10
+    for path in links:
+        assert not path.readlink().is_absolute()
+        assert path.resolve() == ROOT / "engine" / path.relative_to(package)
+
+
+@pytest.mark.parametrize(("is_text", "said"), [(True, "is a text file"), (False, "does not exist")])
+def test_a_link_that_is_none_is_refused(tmp_path: Path, is_text: bool, said: str) -> None:
+    project = tmp_path / "python"
+    shutil.copytree(PROJECT, project, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
+    if is_text:
+        for path in project.rglob("*.py"):
+            if path.is_symlink():
+                target = path.readlink()
+                path.unlink()
+                path.write_text(str(target))
+    for kind in ("sdist", "wheel", "editable"):
+        script = f"import hatchling.build as build; build.build_{kind}({str(tmp_path)!r})"
+        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=project)
+        assert done.returncode != 0 and f"attributes.py {'should' if is_text else 'is'}" in done.stderr
+        assert said in done.stderr
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory, wheel: Path) -> Path:
     """The Python of an environment that has the wheel and what it asks for, and nothing of the server."""
     folder = tmp_path_factory.mktemp("package")
-    run(sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", folder, PROJECT)
-    [wheel] = folder.glob("pullback-*.whl")
     venv.create(folder / "venv", with_pip=True)
     python = folder / "venv" / "bin" / "python"
     # The versions that the tests run with.

@@ -45,9 +45,9 @@ def scripts(readme: str) -> dict[str, str]:
     return {f"{name}_{place}.py": script for place, script in enumerate(found)}
 
 
-def checked(folder: Path, files: dict[str, str]) -> str:
+def checked(folder: Path, files: dict[str, str], config: str = CONFIG) -> str:
     """What mypy says of files."""
-    (folder / "mypy.ini").write_text(CONFIG)
+    (folder / "mypy.ini").write_text(config)
     for name, text in files.items():
         (folder / name).write_text(text)
     words = [sys.executable, "-m", "mypy", "--strict", "--config-file", "mypy.ini", *files]

@@ -185,3 +185,26 @@ def test_one_request_a_call(server: Any) -> None:
         assert asked == ["/v1/evaluate"]
         pullback.transforms.hessian(lambda x: pullback.functions.sum(x**3))(V)
         assert asked == ["/v1/evaluate", "/v1/hessian"]
+
+
+@pytest.mark.parametrize("is_made_inside", [False, True])
+@pytest.mark.parametrize("transform", ["grad", "value_and_grad", "hessian"])
+def test_the_first_call_of_a_model_may_be_inside(transform: str, is_made_inside: bool) -> None:
+    """A call that makes the weights, as in_size is left out: those that the engine makes."""
+
+    def found(lib: Any) -> Any:
+        def model() -> Any:
+            return lib.models.MLP([3, 1], activation="tanh", rng=0)
+
+        outer = model()
+        f = getattr(lib.transforms, transform)(
+            lambda x: lib.functions.sum((model() if is_made_inside else outer)(x[None]))
+        )
+        f(X[0])
+        return trees.leaves(f(X[1])), None if is_made_inside else lib.state_dict(outer)
+
+    ours, state = found(pullback)
+    theirs, other_state = found(engine)
+    for one, other in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(np.asarray(one), getattr(other, "data", other), rtol=1e-12)
+    assert is_made_inside or all((state[name] == other_state[name]).all() for name in other_state)

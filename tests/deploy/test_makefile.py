@@ -18,11 +18,11 @@ COMMANDS = {
     "lint": [
         ".venv/bin/ruff format --check .",
         ".venv/bin/ruff check .",
-        ".venv/bin/mypy --strict engine app",
+        ".venv/bin/mypy --strict engine app tools",
         ".venv/bin/mypy --strict --python-version 3.10 clients/python/src/pullback",
         ".venv/bin/lint-imports",
     ],
-    "mirror": [".venv/bin/python clients/python/mirror.py"],
+    "mirror": [".venv/bin/python -m tools.operations", ".venv/bin/python -m tools.functions"],
     "bench": [".venv/bin/python -m tests.benchmarks.run"],
 }
 #: What the environment is made from.

@@ -9,16 +9,17 @@
 variable(1.648721270700128) variable(3.297442541400256)
 """
 
-from pullback import errors, functions, hooks, layers, models, numerical, optimizers, transforms
-from pullback.config import no_grad, test_mode
+from pullback import errors, functions, hooks, layers, models, optimizers, transforms
 from pullback.connection import Connection, connect
+from pullback.core.config import no_grad, test_mode
+from pullback.core.variable import Variable
+from pullback.nn.state import load, load_state_dict, save, state_dict
 from pullback.pictures import dot
 from pullback.progress import progress
 from pullback.random import normal, ones, ones_like, rand, randn, zeros, zeros_like
 from pullback.remote.client import AsyncClient, Client
 from pullback.remote.session import AsyncSession, Session
-from pullback.state import load, load_state_dict, save, state_dict
-from pullback.variable import Variable
+from pullback.transforms import numerical
 from pullback.version import __version__
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""connect(): a server, a session of it, and the variables that are made on it."""
+"""connect(): a client, a session, and a recorder for the variables that are made on it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from typing import Any
 
 import httpx
 
-from pullback import current
+from pullback.core import current
+from pullback.core.messages import nearest
+from pullback.core.variable import Variable
 from pullback.errors import (
     ExpiredSessionError,
     NotConnectedError,
@@ -21,29 +23,27 @@ from pullback.errors import (
     UnknownVariableError,
     UnreachableError,
 )
-from pullback.messages import nearest
 from pullback.recording.recorder import Recorder
 from pullback.remote.client import Client
 from pullback.remote.session import Session
-from pullback.variable import Variable
 
-#: How long the end of a process waits for the end of its sessions.
+#: Timeout for the end of each session at the end of the process.
 _HANG_UP_S = 2.0
-#: Those that nobody closed, for the end of the process.
+#: Open connections, whose sessions end with the process.
 _open: weakref.WeakSet[Connection] = weakref.WeakSet()
 
 
 @atexit.register
 def _hang_up() -> None:
-    """Ends the sessions of this process, unless they are to be kept, if that goes without waiting."""
+    """End the sessions of this process that are not to be kept, without retries."""
     for connection in list(_open):
         connection._end_at_once()
 
 
 class Connection:
-    """A client, and a session that variables are made on. Made by `connect`.
+    """Client with a session on which variables are made; `connect` returns one.
 
-    client: has a method for every call of the server. session: its `id` is a secret: who knows it may use the session.
+    client: has a method for every call of the server. session: its `id` is a secret, as it gives access to the session.
     """
 
     def __init__(self, session: Session, recorder: Recorder, *, keep: bool, owns_client: bool) -> None:
@@ -69,13 +69,13 @@ class Connection:
         keep: bool = False,
         owns_client: bool = False,
     ) -> Connection:
-        """A new session through a client that others may use too; arguments as of `connect`."""
+        """Connect through an existing client, with a new session; arguments as for `connect`."""
         session = client.session(seed=seed, ttl_s=ttl_s, name=name)
         return cls(session, Recorder(session, client.settings.url), keep=keep, owns_client=owns_client)
 
     @classmethod
     def of(cls, client: Client, session_id: str, *, owns_client: bool = False) -> Connection:
-        """A session that is there already."""
+        """Connect through an existing client to an existing session."""
         info = client.sessions.get(session_id)
         session = Session(client, info)
         listed = session.variables()
@@ -85,24 +85,24 @@ class Connection:
 
     @property
     def id(self) -> str:
-        """The session's id, to take it up again by: connect(url, session=id)."""
+        """Id of the session, with which it can be resumed: connect(url, session=id)."""
         return self.session.id
 
     def flush(self) -> None:
-        """Sends what was recorded, without looking at anything.
+        """Send all recorded operations without fetching a value.
 
         Raises:
-            AutogradError: what is wrong with it, and where it was recorded.
+            AutogradError: an operation is refused; the message has the line that recorded it.
         """
         self._recorder.outbox.flush()
 
     def variable(self, name: str) -> Variable:
-        """A variable that the session has, by its name: one of an earlier process, after `connect(session=...)`.
+        """Return a variable of the session by its name, usually one of an earlier process (`connect(session=...)`).
 
-        Of several of that name it is the one that was made last.
+        If several variables have the name, it is the last one made.
 
         Raises:
-            UnknownVariableError: there is none.
+            UnknownVariableError: no variable has the name.
         """
         listed = self.variables()
         known = [each for each, about in listed.items() if about["name"] == name]
@@ -112,13 +112,13 @@ class Connection:
         return self._recorder.take_up(known[-1], name)
 
     def variables(self) -> dict[str, dict[str, Any]]:
-        """What the session has: name, shape, dtype, creator and generation by id; constants are among them."""
+        """Return name, shape, dtype, creator and generation of all variables of the session, constants too, by id."""
         self._recorder.outbox.flush()
         return {each.pop("id"): each for each in self.session.variables()["variables"]}
 
     @contextmanager
     def active(self) -> Iterator[Connection]:
-        """New variables inside belong to this connection, although another one was made later."""
+        """Span in which new variables belong to this connection, even if another one was made later."""
         token = current.enter(self._recorder)
         try:
             yield self
@@ -132,7 +132,7 @@ class Connection:
         self.client.close()
 
     def close(self) -> None:
-        """Ends the session, unless it is to be kept, and the connections to the server."""
+        """End the session, unless it is to be kept, and close the client if `connect` made it."""
         if not self._is_open:
             return
         self._is_open = False
@@ -143,7 +143,7 @@ class Connection:
         )
         try:
             if not self.keep and os.getpid() == self._pid:
-                # One that is gone, or cannot be reached, ends by itself.
+                # A session that cannot be reached expires by itself.
                 with suppress(ExpiredSessionError, UnknownSessionError, UnreachableError):
                     self.session.delete()
         finally:
@@ -178,16 +178,16 @@ def connect(
     keep: bool = False,
     **options: Any,
 ) -> Connection:
-    """Connects to a server; variables are made on it from then on. Also a context manager, which closes it.
+    """Connect to a server; from then on variables are made on it. The connection is a context manager that closes it.
 
     Args:
-        url: of the server; "local" runs one in this process. Default: PULLBACK_URL, else http://127.0.0.1:8000.
-        session: id of one to take up again; its variables are found by `variable(name)`.
-        seed: where the session's random numbers come from.
-        ttl_s: for how long the session is kept without use.
-        name: of the session, for people.
-        keep: closing leaves the session there, as it does one that was taken up.
-        options: as of `Client`: api_key, json, timeout_s, retries, ...
+        url: URL of the server; "local" runs one in this process. Default: PULLBACK_URL, or http://127.0.0.1:8000.
+        session: id of a session to resume; `variable(name)` returns its variables.
+        seed: seed of the session's random numbers.
+        ttl_s: seconds without use after which the session expires.
+        name: name of the session, for lists that people read.
+        keep: do not end the session when the connection is closed; a resumed session is never ended.
+        options: options of `Client`: api_key, json, timeout_s, retries, ...
 
     >>> with connect("local"):
     ...     x = Variable(0.5)
@@ -196,8 +196,8 @@ def connect(
     variable(1.0)
 
     Raises:
-        UnreachableError, WrongServerError: there is no server there.
-        UnknownSessionError, ExpiredSessionError: there is no such session any more.
+        UnreachableError, WrongServerError: there is no server at the URL.
+        UnknownSessionError, ExpiredSessionError: the session does not exist, or has expired.
     """
     client = Client(url, **options)
     try:

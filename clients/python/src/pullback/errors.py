@@ -1,10 +1,10 @@
-"""Every error of this package. What a server answers with becomes the class that its engine has for it.
+"""All errors of this package. A problem that a server reports is raised as the class of the same name in the engine.
 
 PullbackError
-    NotConnectedError, WrongConnectionError, TraceError, WrongServerError: something to do differently here
-    UnreachableError (RequestTimeoutError): the server could not be asked
-    ProblemError: the server said no, with all that it said
-        AutogradError: what the engine raises, locally too; its subclasses are named as there
+    NotConnectedError, WrongConnectionError, TraceError, WrongServerError: mistakes in the calling code
+    UnreachableError (RequestTimeoutError): no response from the server
+    ProblemError: the server refused the request; has all fields of its problem document
+        AutogradError: errors of the engine, raised locally too; the subclasses have the engine's names
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ Loc = tuple[str | int, ...]
 
 
 class Fault(NamedTuple):
-    """One place that is wrong: a path into the request (empty for a local call) and what is wrong with it."""
+    """One fault of a request: its location, a path into the request (empty for a local call), and a message."""
 
     loc: Loc
     msg: str
 
 
 class PullbackError(Exception):
-    """Base of all."""
+    """Base of all errors of this package."""
 
 
 class NotConnectedError(PullbackError):
-    """There is no connection to make a variable on, or the one there was is closed."""
+    """There is no connection on which to make a variable, or it is closed."""
 
 
 class WrongConnectionError(PullbackError):
@@ -35,29 +35,29 @@ class WrongConnectionError(PullbackError):
 
 
 class TraceError(PullbackError):
-    """Something was asked of a value that is not there yet: a function is being traced."""
+    """The value of a symbol was read while a function is traced, when it has none yet."""
 
 
 class WrongServerError(PullbackError):
-    """What answered is no Pullback server, or one that speaks another contract."""
+    """The response is not from a Pullback server, or from one with another version of the contract."""
 
 
 class UnreachableError(PullbackError, ConnectionError):
-    """The server could not be reached, or broke off before its answer was whole. reason: what httpx raised."""
+    """The server could not be reached, or the response was incomplete. reason: the exception of httpx."""
 
     reason: Exception | None = None
 
 
 class RequestTimeoutError(UnreachableError, TimeoutError):
-    """The answer did not come in time."""
+    """The response did not arrive within the timeout."""
 
 
 class ProblemError(PullbackError):
     """The server refused a request.
 
-    detail: what was wrong, where, and what would be right. faults: every place of this kind. slug, title, status: what
-    kind it is (None, "" and None for an error that was found without asking the server). request_id: finds it in the
-    server's log. retry_after_s: when to try again, where the server said so.
+    detail: what was given, what was expected, and where. faults: all faults of the request. slug, title, status: the
+    kind of problem (None, "" and None for an error that was found locally). request_id: id of the request in the
+    server's log. retry_after_s: seconds to wait before the next try, if the server sent Retry-After.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class ForbiddenError(ProblemError):
 
 
 class RateLimitedError(ProblemError):
-    """Too many requests, or too many sessions at once."""
+    """Too many requests in a period, or too many sessions at once."""
 
 
 class OverloadedError(ProblemError):
@@ -106,49 +106,49 @@ class OverloadedError(ProblemError):
 
 
 class UnavailableError(ProblemError):
-    """The server cannot do this just now."""
+    """The server cannot do this at the moment."""
 
 
 class BodyTooLargeError(ProblemError):
-    """The request has more bytes than the server reads."""
+    """The request has more bytes than the server accepts."""
 
 
 class UnsupportedMediaTypeError(ProblemError):
-    """The server does not read this form of request."""
+    """The server does not support the media type of the request."""
 
 
 class NotAcceptableError(ProblemError):
-    """The server does not write this form of answer."""
+    """The server cannot respond in an accepted media type."""
 
 
 class MalformedBodyError(ProblemError):
-    """The request was no document."""
+    """The body of the request could not be parsed."""
 
 
 class UnknownProgramError(ProblemError):
-    """There is no program of this id or name."""
+    """There is no program with this id or name."""
 
 
 class UnknownSessionError(ProblemError):
-    """There is no session of this id: it was deleted, or expired some time ago."""
+    """There is no session with this id: it was deleted, or expired some time ago."""
 
 
 class UnknownVariableError(ProblemError):
-    """The session has nothing of this id."""
+    """The session has no object with this id."""
 
 
 class ExpiredSessionError(ProblemError):
-    """The session was not used for longer than its life."""
+    """The session has expired."""
 
 
 class SequenceConflictError(ProblemError):
-    """Somebody else used the session; `expected` is the number that it expects next."""
+    """Another client changed the session; `expected` is the number of the next change."""
 
     expected: int | None = None
 
 
 class NameConflictError(ProblemError):
-    """The name belongs to something else."""
+    """Another object has the name."""
 
 
 class DeadlineExceededError(ProblemError):
@@ -160,19 +160,19 @@ class InternalServerError(ProblemError):
 
 
 class AutogradError(ProblemError):
-    """Base of what the engine raises."""
+    """Base of the engine's errors."""
 
 
 class InvalidValueError(AutogradError):
-    """A value that cannot be taken: ragged, of an unknown dtype, an index out of range, lossy to convert."""
+    """A value is not acceptable: ragged, of an unknown dtype, an index out of range, a lossy conversion."""
 
 
 class ProgramSyntaxError(AutogradError):
-    """Infix text that does not parse."""
+    """Infix text has a syntax error."""
 
 
 class UnknownOperationError(AutogradError):
-    """An operation that is not in the table."""
+    """An operation is not in the table."""
 
 
 class ArityError(AutogradError):
@@ -180,47 +180,47 @@ class ArityError(AutogradError):
 
 
 class BadAttributeError(AutogradError):
-    """An attribute that is unknown, missing, of the wrong type or out of range."""
+    """An attribute is unknown, missing, of the wrong type or out of range."""
 
 
 class UnknownNameError(AutogradError):
-    """A name that is neither an input that was given nor a node."""
+    """A name is neither a given input nor a node."""
 
 
 class CycleError(AutogradError):
-    """Nodes that depend on themselves."""
+    """A node depends on itself."""
 
 
 class ShapeMismatchError(AutogradError):
-    """Shapes that do not fit together."""
+    """Shapes do not fit together."""
 
 
 class NotScalarError(AutogradError):
-    """One element was needed, more were given."""
+    """A value with one element was expected."""
 
 
 class NotDifferentiableError(AutogradError):
-    """A derivative of, or with respect to, something that is not floating or has none."""
+    """The value to differentiate, or the variable of differentiation, is not floating or has no derivative."""
 
 
 class NoGradError(AutogradError):
-    """A backward pass was asked for where none is recorded."""
+    """A backward pass was requested inside `no_grad`."""
 
 
 class NoGradientError(AutogradError):
-    """A gradient was asked for where there is none."""
+    """There is no gradient."""
 
 
-#: The engine tells apart why there is no gradient; a problem has one kind for both.
+#: The engine has a class for each reason why there is no gradient; on the wire they are one kind of problem.
 StaleDataError = NoGradientError
 
 
 class NotSupportedError(AutogradError):
-    """A feature that is not there."""
+    """The feature is not supported."""
 
 
 class LimitExceededError(AutogradError):
-    """What was asked costs more than the server allows; nothing has run."""
+    """The request costs more than the server allows; nothing was run."""
 
 
 class LostDerivativeWarning(UserWarning):
@@ -267,7 +267,7 @@ BY_SLUG: Mapping[str, type[ProblemError]] = {
 
 
 def of_problem(document: Mapping[str, Any], status: int, retry_after_s: float | None) -> ProblemError:
-    """The error that a problem document stands for; of a kind that this release does not know, a `ProblemError`."""
+    """Return the error for a problem document; a `ProblemError` if this release does not know its kind."""
     slug = str(document.get("type", "")).rpartition("/problems/")[2]
     error = BY_SLUG.get(slug, ProblemError)(
         str(document.get("detail", "")),

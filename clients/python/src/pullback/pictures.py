@@ -1,12 +1,12 @@
-"""Pictures of what a variable was computed from."""
+"""Pictures of the graph that computed a variable."""
 
 from __future__ import annotations
 
-from pullback.variable import Variable
+from pullback.core.variable import Variable
 
 
 def dot(v: Variable, verbose: bool = False) -> str:
-    """DOT text of a variable's tape; verbose: labels are values in place of names."""
+    """Return the tape of a variable as DOT text; verbose: label nodes with values in place of names."""
     recorder = v._recorder
     name = recorder.id_of(v)
     recorder.outbox.flush()

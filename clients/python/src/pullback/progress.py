@@ -7,11 +7,11 @@ from typing import Any
 
 
 class progress:  # noqa: N801 - reads as a function, as `range` does
-    """Steps through something with a bar that shows the loss; needs `pip install pullback[progress]`.
+    """Iterate with a progress bar that shows the loss; needs `pip install pullback[progress]`.
 
     Args:
-        steps: how many, or what to go through.
-        every: how many steps pass from one look at the loss to the next: each look is a request.
+        steps: the number of steps, or an iterable.
+        every: the number of steps from one display of the loss to the next; each display takes a request.
 
     >>> from pullback import Variable, connect
     >>> with connect("local"):
@@ -40,7 +40,7 @@ class progress:  # noqa: N801 - reads as a function, as `range` does
             yield item
 
     def show(self, loss: Any = None, **more: Any) -> None:
-        """Shows a loss, and what else is given by name, if it is time for another look."""
+        """Display a loss, and other values by name, once every `every` steps."""
         if self._step % self._every == 0 or self._step + 1 == self._bar.total:
             shown = more if loss is None else {"loss": loss, **more}
             self._bar.set_postfix({name: f"{value:.6g}" for name, value in shown.items()})

@@ -1,1 +1,1 @@
-"""What is done with variables: noted down, and sent in one run when somebody looks; or traced as a program."""
+"""Recording of operations on variables, which are sent in one run when a value is read; and tracing of functions."""

@@ -1,4 +1,4 @@
-"""Arrays that are no variables: each is sent once, and known again by what it holds."""
+"""Cache of constants: arrays that are not variables are sent once, and recognized by their content."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from pullback.recording.entries import Entry
 from pullback.recording.outbox import Outbox
 
-#: So many bytes of them, and so many, are kept on the server.
+#: Limits of the constants of a session that stay on the server.
 _MOST_BYTES = 64 * 2**20
 _MOST = 1000
 
@@ -19,7 +19,7 @@ Array = np.ndarray[Any, Any]
 
 
 class Constants:
-    """Those of one session; what was not used for longest is forgotten first."""
+    """Constants of one session; the least recently used ones are deleted first."""
 
     def __init__(self, outbox: Outbox) -> None:
         self._outbox = outbox
@@ -27,7 +27,7 @@ class Constants:
         self._nbytes = 0
 
     def id_of(self, array: Array) -> str:
-        """What an array is called on the server. Its content is looked at: who changes it has another one."""
+        """Return the id of an array on the server; send the array if no constant has its content."""
         key = content_of(array)
         known = self._known.pop(key, None)
         if known is not None and known[1].error is None:
@@ -43,12 +43,12 @@ class Constants:
         return name
 
     def trim(self) -> None:
-        """Forgets those that were not used for longest, once what needs them is recorded."""
+        """Delete the least recently used constants above the limits; call it after the command that needs them."""
         while len(self._known) > 1 and (self._nbytes > _MOST_BYTES or len(self._known) > _MOST):
             self._drop()
 
     def clear(self) -> None:
-        """Forgets all: the session is full."""
+        """Delete all constants, when the session is full."""
         while self._known:
             self._drop()
 
@@ -59,7 +59,7 @@ class Constants:
 
 
 def content_of(array: Array) -> tuple[Any, ...]:
-    """What two arrays that hold the same have in common, and no others."""
+    """Return a key of an array's content: shape, dtype and a digest of its bytes."""
     data = np.ascontiguousarray(array)
     digest = hashlib.blake2b(data.reshape(-1).view(np.uint8).data if data.size else b"").digest()
     return np.shape(array), str(data.dtype), digest

@@ -1,4 +1,4 @@
-"""Commands that wait to be sent, where each was recorded, and what a refusal says of them."""
+"""Recorded commands with the line that recorded each, and the effects of a refusal on them."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from pullback.remote.documents import is_document
 
 _PACKAGE = str(Path(__file__).parents[1]) + os.sep
 _COMMAND = re.compile(r"^command \d+ \([^)]*\): ")
-#: Commands that work on nothing.
+#: Commands without operands.
 _FREE = ("variable", "set")
 #: Commands whose `id` is new.
 _NAMING = ("variable", "optimizer")
 
-#: From what the server says of a refusal to what is to be said.
+#: Function from the server's message to the message that the user sees.
 Hint = Callable[[str], str]
 _hint: ContextVar[Hint | None] = ContextVar("hint", default=None)
 
 
 @contextmanager
-def hinted(hint: Hint) -> Iterator[None]:
-    """Where something that is recorded inside is refused, this is told what the server says, and says what to say."""
+def hint_scope(hint: Hint) -> Iterator[None]:
+    """Span in which recorded commands get `hint`, which rewrites the message if the server refuses them."""
     token = _hint.set(hint)
     try:
         yield
@@ -42,7 +42,7 @@ def hinted(hint: Hint) -> Iterator[None]:
 
 
 class Entry:
-    """A command, and the line and the thread that recorded it; error: why it never happened, if it did not."""
+    """Command with the line and the thread that recorded it; error: the reason if it was refused or dropped."""
 
     __slots__ = ("code", "command", "error", "hint", "line", "nbytes", "thread")
 
@@ -54,22 +54,22 @@ class Entry:
         self.error: PullbackError | None = None
         self.nbytes = _nbytes(command)
 
-    def needs_something(self) -> bool:
-        """Whether it works on what is there: leaves and flags do not."""
+    def has_operands(self) -> bool:
+        """Return whether the command has operands: all but those that make leaves and set flags."""
         return self.command["do"] not in _FREE
 
 
-#: An id that nobody holds any more, and what made it.
-Dead = tuple[str, "Entry | None"]
+#: Id of an object that no variable refers to any more, and the entry that made it.
+Unreferenced = tuple[str, "Entry | None"]
 
 
 class Attempt:
-    """A run that was sent, and of which it may not be known what came of it. dead: what it also deletes.
+    """Run that is sent, perhaps several times until its outcome is known. dead: objects that it also deletes.
 
-    What nothing in it needs is deleted first, so that there is room for what is new.
+    Objects that its commands do not need are deleted first, to make room for new ones.
     """
 
-    def __init__(self, entries: Sequence[Entry], dead: Sequence[Dead], fetch: Sequence[Any]) -> None:
+    def __init__(self, entries: Sequence[Entry], dead: Sequence[Unreferenced], fetch: Sequence[Any]) -> None:
         self.entries, self.dead = entries, dead
         self.fetch = list(fetch)
         needed = ids_of(entries)
@@ -80,7 +80,7 @@ class Attempt:
         self.commands = [*self._before, *(entry.command for entry in entries), *after]
 
     def culprit(self, error: ProblemError) -> Entry | None:
-        """Which command a refusal is about; None where it is about all, or about none that somebody recorded."""
+        """Return the entry that a refusal is about; None if it is about the whole run or a deletion."""
         if error.status is None:
             return next((entry for entry in self.entries if not is_document(entry.command)), None)
         if isinstance(error, BodyTooLargeError):
@@ -91,44 +91,45 @@ class Attempt:
             return self.entries[place] if 0 <= place < len(self.entries) else None
         return None
 
-    def done(self) -> None:
-        """It has happened: what was sent is of no use any more."""
+    def release(self) -> None:
+        """Drop the commands, and the arrays in them, after the run has succeeded."""
         for entry in self.entries:
             entry.command = {}
 
 
 def fail(entries: Iterable[Entry], culprit: Entry, error: PullbackError, lost: set[str]) -> None:
-    """Takes back, of what was recorded from the refused command on, what its thread recorded after it.
+    """Mark as failed the refused command, later commands of its thread, and all that depend on any of these.
 
-    With it goes what needs anything that is `lost`, which grows by what is taken back. Leaves need nothing.
+    entries: the refused command and those after it. lost: ids that will not exist; the ids of failed commands are
+    added. Commands without operands do not fail.
     """
     for entry in entries:
         command = entry.command
-        follows = entry.thread is culprit.thread and entry.needs_something()
+        follows = entry.thread is culprit.thread and entry.has_operands()
         if entry is culprit or follows or not lost.isdisjoint(_reads(command)):
             entry.error = error
             lost.update(_writes(command))
 
 
 def fail_all(entries: Iterable[Entry], error: PullbackError) -> None:
-    """Takes back everything but leaves."""
+    """Mark all commands with operands as failed."""
     for entry in entries:
-        if entry.needs_something():
+        if entry.has_operands():
             entry.error = error
 
 
 def ids_of(entries: Iterable[Entry]) -> set[str]:
-    """All ids that commands need or make."""
+    """Return all ids that commands need or make."""
     return {name for entry in entries for name in (*_reads(entry.command), *_writes(entry.command))}
 
 
-def wanted(entries: Sequence[Entry], dead: set[str]) -> list[Entry]:
-    """What is worth sending again of entries that were right: not what only makes things that nobody holds any more."""
+def needed_entries(entries: Sequence[Entry], dead: set[str]) -> list[Entry]:
+    """Return the entries to send again after a refusal: all but those whose results are unreferenced (`dead`)."""
     found, needed = [], set[str]()
     for entry in reversed(entries):
         command = entry.command
         made = set(_writes(command))
-        # What has a seed of None moves the session's generator.
+        # A command with the seed None advances the session's generator.
         has_effects = command["do"] not in ("variable", "apply") or command.get("seed", 0) is None
         if has_effects or not made <= dead or not made.isdisjoint(needed):
             found.append(entry)
@@ -139,11 +140,11 @@ def wanted(entries: Sequence[Entry], dead: set[str]) -> list[Entry]:
 
 
 class UnsentError(PullbackError):
-    """Nobody held what it made when it was to be sent again."""
+    """The command was not sent again, as its results were unreferenced."""
 
 
 def _reads(command: dict[str, Any]) -> Iterator[str]:
-    """Ids that a command needs."""
+    """Yield the ids that a command needs."""
     for field in ("args", "ids", "params"):
         yield from (x for x in command.get(field, ()) if type(x) is str)
     for field in ("of", "cotangent") if command["do"] in _NAMING else ("of", "cotangent", "id"):
@@ -152,7 +153,7 @@ def _reads(command: dict[str, Any]) -> Iterator[str]:
 
 
 def _writes(command: dict[str, Any]) -> Iterator[str]:
-    """Ids that are there only because of a command."""
+    """Yield the ids that a command makes."""
     out = command.get("out", ())
     yield from [out] if type(out) is str else out
     if command["do"] in _NAMING:
@@ -160,20 +161,20 @@ def _writes(command: dict[str, Any]) -> Iterator[str]:
 
 
 def _nbytes(command: dict[str, Any]) -> int:
-    """Bytes of the values in a command, but for numbers."""
+    """Return the size of the arrays in a command, in bytes."""
     values = [command.get("value"), command.get("cotangent"), *command.get("state", {}).values()]
     return sum(value.nbytes for value in values if isinstance(value, np.ndarray))
 
 
 def user_frame(frame: FrameType) -> FrameType:
-    """The innermost frame that is not of this package."""
+    """Return the innermost frame outside this package."""
     while frame.f_code.co_filename.startswith(_PACKAGE) and frame.f_back is not None:
         frame = frame.f_back
     return frame
 
 
-def located(error: ProblemError, entry: Entry) -> ProblemError:
-    """A refusal as the engine has it, and the line where the command was recorded."""
+def with_location(error: ProblemError, entry: Entry) -> ProblemError:
+    """Return a refusal with the engine's message, and the line that recorded the command."""
     found = copy.copy(error)
     found.detail = _COMMAND.sub("", error.detail)
     if entry.hint is not None:

@@ -27,10 +27,10 @@ from pullback.recording.constants import content_of
 _MOST = 20_000
 #: Instances inside of instances.
 _DEEPEST = 4
-#: Where the standard library, installed packages and this one are.
+#: Folders of this package, the standard library and installed packages.
 _OWN = str(Path(__file__).parents[1])
 _INSTALLED = (*{sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}, _OWN)
-#: Instances of installed classes count by identity alone, but for these.
+#: Installed classes whose instances count by their attributes; others count by identity alone.
 _NAMESPACES = {"SimpleNamespace", "Namespace"}
 _PLAIN = {int, bool, float, complex, str, bytes, type(None)}
 
@@ -40,9 +40,9 @@ class TooLargeError(Exception):
 
 
 class Environment:
-    """Key of all that functions can read.
+    """Key of everything that functions can read.
 
-    held: the objects that count by identity: whoever keeps the key has to keep them alive.
+    held: the objects that count by identity; keep them alive as long as the key.
 
     >>> scale = 2.0
     >>> f = lambda x: x * scale
@@ -52,7 +52,7 @@ class Environment:
     False
 
     Raises:
-        TooLargeError: there is too much of it.
+        TooLargeError: the environment has too many objects.
     """
 
     def __init__(self, *roots: Any) -> None:
@@ -117,7 +117,7 @@ class Environment:
         is_opaque = _is_installed(path) and not path.startswith(_OWN) and kind.__name__ not in _NAMESPACES
         if is_opaque or hasattr(kind, "_recorder"):
             return None
-        # A class may have attributes of its own that its methods read, and a method that stands for a call.
+        # A call of the instance runs `__call__`, which may read globals and attributes.
         call = getattr(kind, "__call__", None)  # noqa: B004 - the function is wanted, not whether there is one
         found: list[Hashable] = [self._of(call, depth + 1)] if isinstance(call, types.FunctionType) else []
         attributes = getattr(x, "__dict__", None)
@@ -143,7 +143,7 @@ class Environment:
             return None
 
     def _of_global(self, x: Any, names: list[str]) -> Hashable:
-        """A global: of modules and classes those attributes that the function may read."""
+        """Return the key of a global; for modules and classes, of the attributes that the function may read."""
         if not _is_static(x):
             return self._of(x, 0)
         if x is None:
@@ -156,7 +156,7 @@ class Environment:
 
 
 def draws() -> Hashable:
-    """State of the generators that Python and NumPy keep for everybody."""
+    """Return the state of the global random generators of Python and NumPy."""
     return random.getstate(), pickle.dumps(np.random.get_state())
 
 
@@ -166,7 +166,7 @@ def _is_static(x: Any) -> bool:
 
 
 def _path_of(x: Any) -> str:
-    """The file of a module or a class; that of Python itself for what is built in."""
+    """Return the file of a module or a class; for a built-in one, a folder of Python itself."""
     name = x.__name__ if isinstance(x, types.ModuleType) else x.__module__
     if name in sys.builtin_module_names:
         return _INSTALLED[0]
@@ -180,7 +180,7 @@ def _is_installed(path: str) -> bool:
 
 
 def _names(code: types.CodeType) -> Iterator[str]:
-    """The names of globals and attributes in a function and in those that it defines."""
+    """Yield the names of globals and attributes in a function and in the functions that it defines."""
     yield from code.co_names
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):

@@ -1,4 +1,4 @@
-"""Operations as functions call them: recorded on a session, written down in a trace, or done at once."""
+"""Operations as the functions `F.*` call them: recorded on a session, added to a trace, or run at once."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from pullback.config import is_training
-from pullback.current import current, tracing
+from pullback.core.config import is_training
+from pullback.core.current import current, tracing
+from pullback.core.variable import Variable
 from pullback.errors import BadAttributeError, NotSupportedError
 from pullback.recording import trace
-from pullback.variable import Variable
 
 _LARGEST_INT = 2**63
 
@@ -22,7 +22,7 @@ def apply(
     attrs: dict[str, Any] | None = None,
     defaults: dict[str, Any] | None = None,
 ) -> Any:
-    """One operation on whatever is given: recorded, traced, or, where nothing is a variable, done at once."""
+    """Apply an operation: record it for variables, trace it for symbols, otherwise run it at once."""
     return _applied(1, op, operands, attrs, defaults)[0]
 
 
@@ -33,7 +33,7 @@ def apply_several(
     attrs: dict[str, Any] | None = None,
     defaults: dict[str, Any] | None = None,
 ) -> Any:
-    """The same for an operation of several results; `outputs`: how many, or a list as long."""
+    """Apply an operation with several results; outputs: their number, or a list of that length."""
     count = int(outputs) if isinstance(outputs, (int, np.integer)) else len(outputs)
     return tuple(_applied(max(count, 1), op, operands, attrs, defaults))
 
@@ -59,7 +59,7 @@ def _applied(
     seed = None if rng is None else _seed(op, rng)
     if recorder is not None:
         if tracing.get() is not None and not is_random:
-            # A Variable that a traced function reads is an input of its program.
+            # A Variable that a traced function captures is an input of its program.
             return trace.apply(op, operands, written, outputs)
         for x in operands:
             if type(x) is trace.Symbol:
@@ -80,14 +80,18 @@ def _seed(op: str, rng: Any) -> int:
 
 
 def spread(operands: Sequence[Any]) -> Sequence[Any]:
-    """The operands of an operation that takes any number of them, one by one or as one list."""
+    """Return the operands of a variadic operation, given one by one or as one list."""
     return operands[0] if len(operands) == 1 and type(operands[0]) in (list, tuple) else operands
 
 
 def apply_random(
     op: str, operands: Sequence[Any], attrs: dict[str, Any], defaults: dict[str, Any], rng: int | None
 ) -> Any:
-    """The same for an operation that draws random numbers, which a traced function cannot."""
+    """Apply an operation that draws random numbers.
+
+    Raises:
+        NotSupportedError: a function is being traced, in training.
+    """
     if is_training() and (tracing.get() is not None or any(type(x) is trace.Symbol for x in operands)):
         raise NotSupportedError(
             f"{op}: a traced function draws no random numbers; use test_mode(), or give what was drawn as an argument"
@@ -96,7 +100,7 @@ def apply_random(
 
 
 def _written(attrs: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
-    """Attributes as a document has them, without those that say nothing."""
+    """Return attributes as parts of a document, without None and those that equal their default."""
     found = {}
     for name, value in attrs.items():
         if value is None and name not in defaults:
@@ -136,7 +140,7 @@ def _attribute(value: Any, is_index: bool = False) -> Any:
 
 
 def _items(item: Any, is_index: bool) -> list[Any]:
-    """What an item of a list becomes: a mask of several axes is as many lists of places."""
+    """Return the items that stand for one item of a list; a mask of several axes becomes a list of indices for each."""
     if is_index and isinstance(item, np.ndarray) and item.dtype.kind == "b" and item.ndim > 1:
         return [axis.tolist() for axis in np.nonzero(item)]
     return [_attribute(item, is_index)]

@@ -1,8 +1,8 @@
-"""What waits to be sent on a session, what became of it, and the ids that it is called by.
+"""Outbox: queue of recorded commands for a session, which assigns ids and handles refusals.
 
-A run happens whole or not at all. Where one command is refused, those recorded before it are sent again with the next
-run; it, and what was recorded after it, has never happened, and who looks at what came of that is told why and where.
-Leaves are made all the same.
+A run succeeds or fails as a whole. If one command is refused, those recorded before it are sent again with the next
+run; it, and later commands of its thread, fail, and reading their results raises the error with the line that recorded
+the refused command. Leaves are made nevertheless.
 """
 
 from __future__ import annotations
@@ -27,25 +27,36 @@ from pullback.errors import (
     SequenceConflictError,
     UnknownSessionError,
 )
-from pullback.recording.entries import Attempt, Dead, Entry, fail, fail_all, ids_of, located, user_frame, wanted
+from pullback.recording.entries import (
+    Attempt,
+    Entry,
+    Unreferenced,
+    fail,
+    fail_all,
+    ids_of,
+    needed_entries,
+    user_frame,
+    with_location,
+)
 from pullback.remote.session import Session
 
-#: So many commands, and values of so many bytes, are sent although nobody looks.
+#: Commands, and bytes of values, from which the queue is sent although no value is read.
 _MOST_COMMANDS, _MOST_BYTES = 1000, 8 * 2**20
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-#: Names that ids are made of, or that mean something else.
+#: Names that cannot be ids: those of generated ids, and constants of infix text.
 _TAKEN = re.compile(r"v\d+|_\d+|pi|e|nan|inf|NaN|Infinity")
 _LONGEST_NAME = 100
 
 
 class Outbox:
-    """Commands for one session.
+    """Queue of commands for one session.
 
     Args:
-        session: which runs them.
-        taken: ids that it has already.
-        refused: called with what was taken back.
-        lost: called with the refusal of a session that is gone, for the error that everybody gets from then on.
+        session: the session that runs them.
+        taken: ids that the session has already.
+        refused: called with the failed entries after a refusal.
+        lost: called with the error of a session that no longer exists or was changed by another client; returns the
+            error that every later call raises.
     """
 
     def __init__(
@@ -66,46 +77,46 @@ class Outbox:
         self._closed: PullbackError | None = None
         self._names = set(taken)
         self._made = max((int(name[1:]) for name in taken if re.fullmatch(r"v\d+", name)), default=0)
-        self._dead: deque[Dead] = deque()
-        #: What a thread is to be told, where another one found out.
-        self._told: weakref.WeakKeyDictionary[threading.Thread, PullbackError] = weakref.WeakKeyDictionary()
+        self._dead: deque[Unreferenced] = deque()
+        #: Errors of threads whose commands were refused in a run that another thread sent.
+        self._pending_errors: weakref.WeakKeyDictionary[threading.Thread, PullbackError] = weakref.WeakKeyDictionary()
 
     def record(self, command: dict[str, Any]) -> Entry:
-        """Notes a command."""
+        """Add a command; send the queue first if it is full."""
         with self.lock:
             if self._closed is not None:
-                raise again(self._closed) from None
+                raise fresh(self._closed) from None
             entry = Entry(command, user_frame(sys._getframe(1)))
             self._nbytes += entry.nbytes
             if self._entries and (len(self._entries) >= _MOST_COMMANDS or self._nbytes > _MOST_BYTES):
-                # Before it is noted: whoever records it then knows that it was not.
+                # Before the command is added: if this raises, the caller knows that it was not.
                 self.flush()
                 self._nbytes = entry.nbytes
             self._entries.append(entry)
             return entry
 
     def is_waiting(self) -> bool:
-        """Whether anything is to be sent that somebody will miss: leaves that nothing was done with are of no use."""
-        return self._stuck is not None or any(entry.needs_something() for entry in self._entries)
+        """Return whether the queue has commands with operands, or a run whose outcome is unknown."""
+        return self._stuck is not None or any(entry.has_operands() for entry in self._entries)
 
     def flush(self, fetch: Sequence[Any] = ()) -> dict[str, dict[str, Any]]:
-        """Sends what is recorded, and returns what is to be seen then, by id.
+        """Send the queue; return the fetched documents by id.
 
         Raises:
-            AutogradError: what is wrong with the first command that is refused, and where it was recorded.
-            UnreachableError, UnavailableError, ...: what is recorded waits for the next look.
+            AutogradError: a command of this thread was refused; the message has the line that recorded it.
+            UnreachableError, UnavailableError, ...: the server did not run the commands; they stay in the queue.
         """
         with self.lock:
-            told = self._told.pop(threading.current_thread(), None)
-            if told is not None:
-                raise again(told) from None
+            pending = self._pending_errors.pop(threading.current_thread(), None)
+            if pending is not None:
+                raise fresh(pending) from None
             if os.getpid() != self._pid:
                 raise NotConnectedError(
                     "this connection is that of the process that this one was forked from; connect again"
                 )
             while True:
                 if self._closed is not None:
-                    raise again(self._closed) from None
+                    raise fresh(self._closed) from None
                 if self._stuck is not None:
                     found = self._send(self._stuck)
                     if found is None:
@@ -118,7 +129,7 @@ class Outbox:
                     return found
 
     def _next(self, fetch: Sequence[Any]) -> Attempt:
-        """What waits, as it is to be sent: all of it, or as much as may be sent at once, and nothing to be seen."""
+        """Return the next run: the whole queue with `fetch`, or as many commands as may be sent at once without it."""
         dead = []
         while self._dead:
             name, maker = self._dead.popleft()
@@ -133,8 +144,8 @@ class Outbox:
         return Attempt(entries, [each for each in dead if each[0] not in needed], ())
 
     def _send(self, attempt: Attempt) -> dict[str, dict[str, Any]] | None:
-        """What is to be seen after a run; None where something of another thread's was refused, and taken back."""
-        # Until it is known what came of it, it is to be sent again, and nothing before it.
+        """Send a run; return the fetched documents, or None if a command of another thread was refused."""
+        # While the outcome is unknown, the same run has to be sent again before any other.
         self._stuck = attempt
         try:
             run = self._session.run(attempt.commands, attempt.fetch)
@@ -143,62 +154,62 @@ class Outbox:
                 raise
             self._stuck = None
             if isinstance(error, LimitExceededError) and len(attempt.entries) > 1 and attempt.culprit(error) is None:
-                # In smaller pieces it may be right, or is known of one command that it is too much.
+                # Smaller runs may fit, or show which single command exceeds the limit.
                 self._most = len(attempt.entries) // 2
                 self._entries[:0] = attempt.entries
                 self._dead.extend(attempt.dead)
                 return None
-            found = self._taken_back(attempt, error)
+            found = self._rolled_back(attempt, error)
             if found is not None:
                 raise found from None
             return None
         self._stuck = None
-        attempt.done()
+        attempt.release()
         self._names.difference_update(name for name, _ in attempt.dead)
         return run.fetched
 
-    def _taken_back(self, attempt: Attempt, error: ProblemError) -> PullbackError | None:
-        """Puts everything where it was before, and says what is wrong, if that is for this thread to know."""
+    def _rolled_back(self, attempt: Attempt, error: ProblemError) -> PullbackError | None:
+        """Restore the queue after a refusal; return the error if it concerns this thread, otherwise None."""
         if isinstance(error, (ExpiredSessionError, UnknownSessionError, SequenceConflictError)):
             self._closed = self._lost(error)
             self._entries = []
             return self._closed
-        # What was recorded while the run was on its way came after what was refused.
+        # Commands recorded while the run was sent come after those of the run.
         entries = [*attempt.entries, *self._entries]
         culprit = attempt.culprit(error)
         if isinstance(error, LimitExceededError):
-            # A command that is too much by itself says nothing about how many may be sent.
+            # A single command that exceeds the limit says nothing about the number that may be sent at once.
             self._most = _MOST_COMMANDS
             culprit = culprit or next(iter(attempt.entries), None)
         thread = threading.current_thread()
         lost: set[str] = set()
         if culprit is not None:
             thread = culprit.thread
-            error = located(error, culprit)
+            error = with_location(error, culprit)
             fail(entries[entries.index(culprit) :], culprit, error, lost)
         else:
             fail_all(entries, error)
         self._refused([entry for entry in entries if entry.error is not None])
         self._dead.extend(attempt.dead)
         dead = {name for name, _ in self._dead}
-        self._entries = wanted([entry for entry in entries if entry.error is None], dead)
+        self._entries = needed_entries([entry for entry in entries if entry.error is None], dead)
         is_mine = thread is threading.current_thread() or any(each["id"] in lost for each in attempt.fetch)
         if not is_mine:
-            self._told[thread] = error
+            self._pending_errors[thread] = error
         return error if is_mine else None
 
-    def heard(self, error: PullbackError) -> None:
-        """A thread is being told of an error."""
-        if self._told.get(threading.current_thread()) is error:
-            del self._told[threading.current_thread()]
+    def mark_reported(self, error: PullbackError) -> None:
+        """Do not raise an error again in this thread, which is raising it now."""
+        if self._pending_errors.get(threading.current_thread()) is error:
+            del self._pending_errors[threading.current_thread()]
 
     def close(self, why: PullbackError) -> None:
-        """From now on everything is refused with `why`."""
+        """Make every later call raise `why`."""
         with self.lock:
             self._closed = self._closed or why
 
     def new_id(self, name: str | None = None) -> str:
-        """An id that nothing has: the name, where it can be one."""
+        """Return an unused id: the name, if it can be one."""
         with self.lock:
             if name is None or not _NAME.fullmatch(name) or len(name) > _LONGEST_NAME:
                 self._made += 1
@@ -212,22 +223,25 @@ class Outbox:
             return found
 
     def forget(self, name: str, maker: Entry | None) -> None:
-        """Nobody holds what is called so. It comes from any thread, at any time: only a deque takes that."""
+        """Delete an unreferenced object with the next run.
+
+        A finalizer calls this, in any thread at any time, even inside of the lock; appending to a deque is atomic.
+        """
         self._dead.append((name, maker))
 
 
-def again(error: PullbackError) -> PullbackError:
-    """The same error to be raised once more, without the traceback of the time before."""
+def fresh(error: PullbackError) -> PullbackError:
+    """Return a copy of an error without its traceback, to be raised once more."""
     return copy.copy(error)
 
 
-def copied(error: ProblemError, text: str) -> ProblemError:
-    """The same error with another text."""
+def with_text(error: ProblemError, text: str) -> ProblemError:
+    """Return a copy of an error with another text."""
     found = copy.copy(error)
     found.args = (text,)
     return found
 
 
 def _may_pass(error: ProblemError) -> bool:
-    """Whether nothing has happened that could not happen later, with the same run."""
+    """Return whether the same run may succeed later."""
     return error.status in (401, 403, 429, 503)

@@ -1,4 +1,4 @@
-"""What is known here of a session's variables: what they are called, their values and gradients, and who holds them."""
+"""Recorder: records operations on the variables of a session, and caches their values and gradients."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from pullback.config import is_recording, is_training
+from pullback.core.config import is_recording, is_training
+from pullback.core.values import Value, as_raw, canonical, dtype_of, shape_of
+from pullback.core.variable import Variable, problem_of, unshown
 from pullback.errors import (
     InvalidValueError,
     LimitExceededError,
@@ -23,29 +25,27 @@ from pullback.errors import (
 )
 from pullback.recording.constants import Constants
 from pullback.recording.entries import Entry
-from pullback.recording.outbox import Outbox, again, copied
+from pullback.recording.outbox import Outbox, fresh, with_text
 from pullback.remote.session import Session
-from pullback.values import Value, as_raw, canonical, dtype_of, shape_of
-from pullback.variable import Variable, problem_of, unshown
 
-#: What has up to so many bytes is fetched with another thing that is looked at, and so many bytes in all.
+#: Variables up to the first size are fetched along with one that is read, up to the second in all.
 _SMALL_BYTES, _FETCHED_BYTES = 2**16, 2**20
 _LARGEST_INT = 2**63
 _MOST_NAMED = 10
-#: Gradients that nobody holds any more are looked for from so many on.
+#: Number of `_unbound` references from which dead ones are dropped.
 _MOST_UNBOUND = 100
 
 _new = object.__new__
 
 
 class Recorder:
-    """Variables of one session.
+    """Recorder of one session.
 
     Args:
-        session: where they are.
-        url: of the server, for messages.
+        session: the session.
+        url: URL of the server, for messages.
         taken: ids that the session has already.
-        flags: whether it records, and trains, as the session has them.
+        flags: the session's present flags: recording, training.
     """
 
     def __init__(
@@ -59,17 +59,17 @@ class Recorder:
         self._constants = Constants(self.outbox)
         self._flags: tuple[bool, bool] | None = flags
         self._leaves: weakref.WeakValueDictionary[str, Variable] = weakref.WeakValueDictionary()
-        #: Gradients that are looked at and have no id: bound before the gradients change.
+        #: Gradients that were read and have no id; they get one before the gradients change.
         self._unbound: list[weakref.ref[Variable]] = []
-        #: Grows whenever gradients may have changed.
+        #: Counter of the changes of gradients.
         self._passes = 0
-        #: What the last pass went backward from.
+        #: The variable on which `backward` was called last.
         self._of: weakref.ref[Variable] | None = None
 
-    # What was refused
+    # Refusals
 
     def _undo(self, entries: list[Entry]) -> None:
-        """Forgets what was believed of things that these were to change."""
+        """Invalidate cached values that the failed entries were to change."""
         self._passes += 1
         self._flags = None
         if any(isinstance(entry.error, LimitExceededError) for entry in entries):
@@ -82,25 +82,25 @@ class Recorder:
 
     def _gone(self, error: ProblemError) -> PullbackError:
         if isinstance(error, SequenceConflictError):
-            return copied(
+            return with_text(
                 error,
-                f"somebody else uses this session ({error.detail}), so that it is not known what its variables are by "
-                f"now; take it up as it is with connect({self._url!r}, session=...), or connect anew",
+                f"another client changed this session ({error.detail}), so that the values of its variables are not "
+                f"known here; take it up as it is with connect({self._url!r}, session=...), or connect anew",
             )
         named = sorted({v.name for v in self._leaves.values() if v.name})
         more = ", ..." if len(named) > _MOST_NAMED else ""
         lost = f" ({', '.join(named[:_MOST_NAMED])}{more})" if named else ""
-        return copied(
+        return with_text(
             error,
             f"{error.detail}. Lost with it: all variables of this connection{lost}, their gradients and optimizers. "
             f"To start over: connect({self._url!r}) again and make them anew from data of your own; "
             "connect(..., ttl_s=...) keeps a session for longer",
         )
 
-    # Variables: made, named, looked at
+    # Making, naming and reading variables
 
     def adopt(self, v: Variable, raw: Value) -> None:
-        """Makes a variable a leaf of this session."""
+        """Make a variable a leaf of this session."""
         with self._lock:
             name = self.outbox.new_id(v.name)
             command: dict[str, Any] = {"do": "variable", "id": name, "value": raw}
@@ -112,7 +112,7 @@ class Recorder:
             self._leaves[name] = v
 
     def take_up(self, name: str, called: str | None) -> Variable:
-        """A variable that the session has already, by its id."""
+        """Return a variable for an existing object of the session, by its id."""
         with self._lock:
             found = self._leaves.get(name)
             if found is not None:
@@ -124,25 +124,25 @@ class Recorder:
             return v
 
     def id_of(self, v: Variable) -> str:
-        """What a variable is called on the server.
+        """Return the id of a variable on the server.
 
         Raises:
-            PullbackError: it never came to be.
+            PullbackError: the command that made it has failed.
         """
         entry = v._entry
         if entry is not None and entry.error is not None:
-            self.outbox.heard(entry.error)
-            raise again(entry.error) from None
+            self.outbox.mark_reported(entry.error)
+            raise fresh(entry.error) from None
         if not v._id:
             self._bind(v)
         return v._id
 
     def is_leaf(self, v: Variable) -> bool:
-        """Whether it was made here as a leaf: others may be one too, and the server knows."""
+        """Return whether a variable was made here as a leaf; of others (resumed, unchained) only the server knows."""
         return bool(v._id) and v._entry is not None and self._leaves.get(v._id) is v
 
     def look(self, v: Variable, *what: str) -> dict[str, Any]:
-        """What there is to see of a variable. A value is kept; those of small leaves that have changed come with it."""
+        """Fetch properties of a variable; cache its value, and with it the values of small leaves that have changed."""
         with self._lock:
             name = self.id_of(v)
             wanted = {name: v}
@@ -156,7 +156,7 @@ class Recorder:
             return found[name]
 
     def _small_leaves(self, is_wanted: Callable[[Variable], bool]) -> dict[str, Variable]:
-        """Leaves that are worth fetching with another one, by id."""
+        """Return the leaves to fetch along with another variable, by id: small ones for which `is_wanted` holds."""
         found, nbytes = {}, 0.0
         for name, leaf in list(self._leaves.items()):
             size = _nbytes(leaf)
@@ -167,29 +167,29 @@ class Recorder:
         return found
 
     def shown(self, v: Variable) -> str:
-        """A variable in HTML, or in words what keeps it from being shown: a notebook would show one more traceback."""
+        """Return a variable as HTML; if that fails, the error as text, as notebooks would show a second traceback."""
         try:
             text = f"<pre>{html.escape(str(v))}</pre><small>shape {v.shape}, {v.dtype}</small>"
-        except Exception as error:  # noqa: BLE001 - it is shown
+        except Exception as error:  # noqa: BLE001 - the text shows it
             return f"<pre>{html.escape(unshown(error))}</pre>"
         try:
-            # A gradient gets its id here, by a command that has to be sent.
+            # If it is a gradient, `id_of` records a command, which has to be sent first.
             name = self.id_of(v)
             self.outbox.flush()
             return f"{text}<div>{self.session.svg(name)}</div>"
         except (NotSupportedError, LimitExceededError, UnavailableError):
-            # Without Graphviz, or too large to be drawn, there is no picture.
+            # The server has no Graphviz, or the graph is too large for a picture.
             return text
-        except Exception as error:  # noqa: BLE001 - it is shown
+        except Exception as error:  # noqa: BLE001 - the text shows it
             return f"{text}<pre>no picture: {html.escape(problem_of(error))}</pre>"
 
-    # Variables: changed
+    # Changing variables
 
     def assign(self, v: Variable, raw: Value) -> None:
-        """Gives a leaf other data.
+        """Replace the value of a leaf.
 
         Raises:
-            InvalidValueError: it was computed.
+            InvalidValueError: the variable is not a leaf.
         """
         with self._lock:
             name = self.id_of(v)
@@ -207,12 +207,12 @@ class Recorder:
             self._leaves[name] = v
 
     def command(self, do: str, v: Variable) -> None:
-        """Records a command about one variable."""
+        """Record a command on one variable."""
         with self._lock:
             self.outbox.record({"do": do, "id": self.id_of(v)})
 
     def step(self, command: dict[str, Any], params: Sequence[Variable], has_hooks: bool) -> Entry:
-        """Records a step of an optimizer: the server replaces values, and with hooks gradients."""
+        """Record a step of an optimizer, which replaces values of parameters and, with hooks, gradients."""
         with self._lock:
             if has_hooks:
                 self._before_gradients_change()
@@ -228,7 +228,7 @@ class Recorder:
     # Gradients
 
     def backward(self, v: Variable, create_graph: bool, retain_grad: bool, cotangent: Any) -> None:
-        """Records a backward pass."""
+        """Record a backward pass."""
         with self._lock:
             command: dict[str, Any] = {"do": "backward", "of": self.id_of(v)}
             if create_graph:
@@ -244,7 +244,7 @@ class Recorder:
             self._of = weakref.ref(v)
 
     def gradient(self, v: Variable) -> Variable | None:
-        """The gradient of a variable, if it has one; others that are small come with it."""
+        """Return the gradient of a variable, None without one; gradients of small leaves are fetched along with it."""
         with self._lock:
             name = self.id_of(v)
             if v._grad_at != self._passes:
@@ -266,7 +266,7 @@ class Recorder:
     def _fetch_gradients(self, v: Variable, name: str) -> None:
         wanted = {name: v} | self._small_leaves(lambda leaf: leaf._grad_at != self._passes)
         fetch = [{"id": each, "what": ["grad"]} for each in wanted]
-        # Whoever looks at gradients looks at the loss as well.
+        # Code that reads gradients usually reads the loss too.
         of = None if self._of is None else self._of()
         loss = of if of is not None and of._raw is None and of._id and of._id not in wanted else None
         if loss is not None:
@@ -280,7 +280,7 @@ class Recorder:
             owner._grad_ref, owner._grad_at = None, self._passes
 
     def set_gradient(self, v: Variable, value: Variable | None) -> None:
-        """Replaces the gradient of a leaf, or forgets any."""
+        """Replace the gradient of a leaf, or clear it."""
         with self._lock:
             if value is None:
                 self.cleargrad([v])
@@ -293,7 +293,7 @@ class Recorder:
             self._passes += 1
 
     def cleargrad(self, variables: Sequence[Variable]) -> None:
-        """Forgets the gradients of some variables."""
+        """Clear the gradients of variables."""
         with self._lock:
             ids = [self.id_of(v) for v in variables]
             self._before_gradients_change()
@@ -302,7 +302,7 @@ class Recorder:
                 v._grad_raw, v._grad_ref, v._grad_at = None, None, self._passes
 
     def _before_gradients_change(self) -> None:
-        """Gives those gradients an id that somebody still holds."""
+        """Give an id to each gradient that is still referenced."""
         unbound, self._unbound = self._unbound, []
         for ref in unbound:
             found = ref()
@@ -310,7 +310,7 @@ class Recorder:
                 self._bind(found)
 
     def _bind(self, gradient: Variable) -> None:
-        """Gives a gradient an id of its own."""
+        """Give a gradient an id."""
         owner = gradient._owner
         assert owner is not None
         name = self.outbox.new_id()
@@ -329,7 +329,7 @@ class Recorder:
         is_random: bool,
         seed: int | None,
     ) -> list[Variable]:
-        """Records an operation, and returns what comes of it; a random one without a seed draws from the session's."""
+        """Record an operation; return its results. Without a seed, a random one draws from the session's generator."""
         with self._lock:
             args = [self._operand(op, x) for x in operands]
             out = [self.outbox.new_id() for _ in range(outputs)]
@@ -351,7 +351,7 @@ class Recorder:
             return found
 
     def _record_flagged(self, command: dict[str, Any]) -> Entry:
-        """Records a command after the flags that hold for it."""
+        """Record a command, after one that sets the session's flags if they have changed."""
         flags = is_recording(), is_training()
         if flags != self._flags:
             self.outbox.record({"do": "set", "nograd": not flags[0], "train": flags[1]})
@@ -371,10 +371,10 @@ class Recorder:
         return self._constants.id_of(raw) if shape_of(raw) else np.asarray(raw)
 
     def _own(self, what: str, v: Variable) -> str:
-        """The id of a variable of this session.
+        """Return the id of a variable of this session.
 
         Raises:
-            WrongConnectionError: it belongs to another one.
+            WrongConnectionError: the variable belongs to another connection.
         """
         if v._recorder is not self:
             raise WrongConnectionError(
@@ -385,7 +385,7 @@ class Recorder:
 
 
 def _begin(v: Variable, name: str, entry: Entry | None) -> None:
-    """Sets what is known of a variable: its id, and nothing else."""
+    """Initialize the fields of a variable: it has an id, and nothing else is known."""
     v._id, v._entry = name, entry
     v._raw = v._known = v._grad_raw = v._grad_ref = v._owner = None
     v._grad_at = -1
@@ -393,7 +393,7 @@ def _begin(v: Variable, name: str, entry: Entry | None) -> None:
 
 
 def _nbytes(v: Variable) -> float:
-    """Bytes of a variable, as far as its shape is known here."""
+    """Return the size of a variable in bytes; infinity if its shape is unknown here."""
     if v._raw is not None:
         return np.asarray(v._raw).nbytes
     return math.inf if v._known is None else math.prod(v._known[0]) * v._known[1].itemsize

@@ -1,4 +1,4 @@
-"""A Python function as a program: it is called on symbols, which write down what is done with them."""
+"""Tracing: a Python function is called on symbols, whose operations become the nodes of a program."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pullback.current import tracing
+from pullback.core.current import tracing
+from pullback.core.lost_derivatives import advice, place
+from pullback.core.operators import Operators
+from pullback.core.table import CALLS
+from pullback.core.values import Shape, Value, as_raw, dtype_of, shape_of
 from pullback.errors import InvalidValueError, TraceError
-from pullback.lost_derivatives import advice, place
-from pullback.operators import Operators
 from pullback.recording.constants import content_of
 from pullback.remote.documents import JSON
-from pullback.table import CALLS
-from pullback.values import Shape, Value, as_raw, dtype_of, shape_of
 
 if TYPE_CHECKING:
     from pullback.remote.client import Client
@@ -34,16 +34,16 @@ class Argument:
 
 
 @dataclass(frozen=True)
-class Held:
-    """Input of a program: an array or a Variable that the function reads, which is asked for its value at each call."""
+class Capture:
+    """Input of a program: an array or a Variable that the function reads; each call sends its present value."""
 
     owner: Any
 
     def value(self) -> Value:
-        """The present value.
+        """Return the present value.
 
         Raises:
-            PullbackError: it is that of a Variable, which cannot be had.
+            PullbackError: the value of a Variable cannot be fetched.
         """
         return as_raw(self.owner)
 
@@ -55,7 +55,7 @@ class Constant:
     raw: Value
 
 
-Source = Argument | Held | Constant
+Source = Argument | Capture | Constant
 
 
 class Symbol(Operators):
@@ -70,7 +70,7 @@ class Symbol(Operators):
 
     @property
     def shape(self) -> Shape:
-        """Lengths of the axes; the server is asked, once for all that was traced so far."""
+        """Lengths of the axes; the server infers them, in one request for everything traced so far."""
         return self.trace.about(self.name)[0]
 
     @property
@@ -83,9 +83,9 @@ class Symbol(Operators):
 
     def _refuse(self, *_: Any) -> Any:
         raise TraceError(
-            "a value was looked at inside of a function that is traced, where there is none yet. Compute with it "
-            "instead (functions.where in place of if, and in place of a mask x[condition]), take what decides as "
-            f"another argument, or look at it outside{advice()}{place()}"
+            "the value of a symbol was read inside of a function that is traced, when it has none yet. Compute with "
+            "the symbol (functions.where in place of `if` and of a mask x[condition]), pass the value that decides as "
+            f"another argument, or read it outside{advice()}{place()}"
         )
 
     data = grad = creator = property(_refuse)
@@ -108,16 +108,17 @@ class Trace:
         self.inputs: dict[str, Source] = {}
         self.known: dict[str, tuple[Shape, np.dtype[Any]]] = {}
         self._constants: dict[tuple[Any, ...], Symbol] = {}
-        #: Arrays and Variables that were met, by identity and content, and what the arrays held then.
-        self._held: dict[tuple[Any, ...], Symbol] = {}
+        #: Symbols of captures by identity, of arrays by identity and content.
+        self._captures: dict[tuple[Any, ...], Symbol] = {}
+        #: Keys and values of captured arrays at the time of their capture.
         self._snapshots: dict[str, tuple[tuple[Any, ...], Value]] = {}
         self._count = 0
-        #: The function that was traced has returned.
+        #: True once the function has returned.
         self.is_over = False
 
     @contextmanager
     def active(self) -> Iterator[None]:
-        """Span in which functions are traced here."""
+        """Span in which operations are added to this trace."""
         token = tracing.set(self)
         try:
             yield
@@ -125,29 +126,29 @@ class Trace:
             tracing.reset(token)
 
     def input(self, source: Source, shape: Shape, dtype: np.dtype[Any]) -> Symbol:
-        """A new input."""
+        """Add an input."""
         name = f"x{len(self.inputs)}"
         self.inputs[name] = source
         self.known[name] = shape, dtype
         return Symbol(self, name)
 
     def constant(self, x: Any) -> Symbol:
-        """An input for a value that is no symbol: a number, a list, an array or a Variable.
+        """Return the input for a value that is not a symbol: a number, a list, an array or a Variable.
 
         Raises:
-            InvalidValueError: it is no value.
+            InvalidValueError: the argument is not a value.
         """
         if hasattr(type(x), "_recorder"):
-            if (id(x),) not in self._held:
-                self._held[id(x),] = self.input(Held(x), x.shape, x.dtype)
-            return self._held[id(x),]
+            if (id(x),) not in self._captures:
+                self._captures[id(x),] = self.input(Capture(x), x.shape, x.dtype)
+            return self._captures[id(x),]
         if isinstance(x, np.ndarray) and x.dtype != object:
             key = id(x), *content_of(x)
-            if key not in self._held:
+            if key not in self._captures:
                 raw = as_raw(x)
-                self._held[key] = self.input(Held(x), shape_of(raw), dtype_of(raw))
-                self._snapshots[self._held[key].name] = key[1:], raw
-            return self._held[key]
+                self._captures[key] = self.input(Capture(x), shape_of(raw), dtype_of(raw))
+                self._snapshots[self._captures[key].name] = key[1:], raw
+            return self._captures[key]
         raw = as_raw(x)
         key = content_of(np.asarray(raw))
         if key not in self._constants:
@@ -155,7 +156,7 @@ class Trace:
         return self._constants[key]
 
     def node(self, op: str, args: Sequence[Any], attrs: dict[str, Any] | None = None, outputs: int = 1) -> list[Symbol]:
-        """A new node.
+        """Add a node; return its results.
 
         Raises:
             TraceError: the function that was traced has returned.
@@ -189,28 +190,30 @@ class Trace:
             raise InvalidValueError(f"{op}: {error.detail}") from None
 
     def check_own(self, op: str, x: Symbol) -> None:
-        """Make sure that a symbol stands for a value of this trace.
+        """Check that a symbol belongs to this trace.
 
         Raises:
-            TraceError: it does not.
+            TraceError: it belongs to another one.
         """
         if x.trace is not self:
-            raise TraceError(f"{op}: a symbol of a function that was traced before is of no use any more{place()}")
+            raise TraceError(
+                f"{op}: a symbol of a function that was traced before cannot be used in another one{place()}"
+            )
 
     def _is_written(self, x: float) -> bool:
-        """Whether it stands in a graph as it is: in JSON, words for numbers would be names there."""
+        """Return whether a float can be a literal in a graph; in JSON, NaN and infinity are texts, like names."""
         return math.isfinite(x) or self.client.settings.media_type != JSON
 
     def symbol(self, x: Any) -> Symbol:
-        """Anything as a symbol that nothing else is: what is differentiated by it goes through it alone."""
+        """Return a value as a symbol of a new node, so that derivatives with respect to it go through it alone."""
         return self.node("mul", [x if type(x) is Symbol else self.constant(x), 1.0])[0]
 
     def finish(self) -> None:
-        """End the trace. Arrays that were written to since they were met are constants with what they held then."""
+        """End the trace. A captured array that has changed since becomes a constant with its value at the capture."""
         self.is_over = True
         for name, (content, raw) in self._snapshots.items():
             source = self.inputs[name]
-            if isinstance(source, Held) and content_of(source.owner) != content:
+            if isinstance(source, Capture) and content_of(source.owner) != content:
                 self.inputs[name] = Constant(raw)
         self._snapshots.clear()
 
@@ -225,14 +228,14 @@ class Trace:
 
     @staticmethod
     def ids(node: dict[str, Any]) -> list[str]:
-        """The names that a node has."""
+        """Return the names of a node's results."""
         return [node["id"]] if isinstance(node["id"], str) else list(node["id"])
 
-    def copied(self, begin: int, end: int, others: dict[str, str]) -> dict[str, str]:
-        """Copy those nodes of a span that depend on some values, for others in place of these.
+    def copy(self, begin: int, end: int, others: dict[str, str]) -> dict[str, str]:
+        """Copy the nodes of a span that depend on given values, with other values in their place.
 
-        others: the names of the others by those of the values.
-        Returns the names of copies by those of the nodes.
+        others: names of the other values by the names of the given ones.
+        Returns the names of the copies by the names of the originals, together with `others`.
         """
         names = dict(others)
         for node in self.nodes[begin:end]:
@@ -249,7 +252,7 @@ class Trace:
         return names
 
     def about(self, name: str) -> tuple[Shape, np.dtype[Any]]:
-        """Shape and dtype of an input or a node."""
+        """Return shape and dtype of an input or a node; the server infers those that are unknown."""
         if name not in self.known:
             graph, needed = self.program([name])
             known = {key: self.known[key] for key in needed}
@@ -270,7 +273,7 @@ def dependents(nodes: Sequence[dict[str, Any]], names: Sequence[str]) -> set[str
 
 
 def apply(op: str, operands: Sequence[Any], attrs: dict[str, Any] | None, outputs: int) -> list[Any]:
-    """Write an operation down, in the trace of its symbols or, where it has Variables alone, in the current one."""
+    """Add an operation to the trace of its symbols or, if it has none, to the current trace."""
     trace = next((x.trace for x in operands if type(x) is Symbol), None) or tracing.get()
     assert trace is not None
     return list(trace.node(op, operands, attrs, outputs))

@@ -1,8 +1,8 @@
-"""Every call of the server as a function of its arguments: what to send, and what the answer means.
+"""Calls of the server: each function builds the request of one endpoint, with the parser of its response.
 
-The methods of the clients are made of these, with their signatures and docstrings. A program is given in one of three
-ways: `expr`, infix text, which may stand first; `graph`, a document; `program`, the id or name of a registered one.
-`inputs` are numbers, nested lists or arrays by name; results have floats and NumPy arrays.
+The methods of the clients are made from these functions, with their signatures and docstrings. A program is given in
+one of three ways: `expr`, infix text, which may be the first argument; `graph`, a document; `program`, the id or name
+of a registered program. `inputs` are numbers, nested lists or arrays by name; results have floats and NumPy arrays.
 """
 
 from __future__ import annotations
@@ -54,14 +54,14 @@ def evaluate(
     train: bool = False,
     seed: int | None = None,
 ) -> Call[Evaluation]:
-    """Values of a program and, with `backward`, gradients.
+    """Evaluate a program and, with `backward`, its gradients.
 
     outputs: names to return, or "all". backward: True, or options: of, wrt, cotangent, order, create_graph,
-    retain_grad. batched: inputs whose leading axis is a batch. train, seed: whether random operations are active, and
-    where they draw from.
+    retain_grad. batched: inputs whose leading axis is a batch. train: whether random operations are active; seed: the
+    seed from which they draw.
 
     Raises:
-        AutogradError: what is wrong with the program or its inputs.
+        AutogradError: the program or an input is wrong.
     """
     document = _program(expr, graph, program, inputs, batched, train, seed)
     document |= _given(outputs=outputs, backward=backward or None, nograd=nograd or None)
@@ -81,7 +81,7 @@ def vjp(
     train: bool = False,
     seed: int | None = None,
 ) -> Call[Vjps]:
-    """Cotangents of outputs carried back to `wrt`; with `many`, of a leading axis of directions at once."""
+    """Map cotangents of outputs to cotangents of `wrt`; with `many`, for a leading axis of directions at once."""
     document = _program(expr, graph, program, inputs, batched, train, seed)
     document |= _given(cotangents=cotangents, wrt=wrt, many=many or None)
     return _post("/v1/vjp", document, as_type(Vjps))
@@ -100,7 +100,7 @@ def jvp(
     train: bool = False,
     seed: int | None = None,
 ) -> Call[Jvps]:
-    """Tangents of inputs carried to outputs; with `many`, of a leading axis of directions at once."""
+    """Map tangents of inputs to tangents of outputs; with `many`, for a leading axis of directions at once."""
     document = _program(expr, graph, program, inputs, batched, train, seed)
     document |= _given(tangents=tangents, outputs=outputs, many=many or None)
     return _post("/v1/jvp", document, as_type(Jvps))
@@ -119,7 +119,7 @@ def jacobian(
     train: bool = False,
     seed: int | None = None,
 ) -> Call[Jacobian]:
-    """All first derivatives; mode: reverse, forward or auto, which takes the cheaper."""
+    """Compute all first derivatives; mode: reverse, forward, or auto, which chooses the cheaper one."""
     document = _program(expr, graph, program, inputs, batched, train, seed)
     document |= _given(of=of, wrt=wrt, mode=None if mode == "auto" else mode)
     return _post("/v1/jacobian", document, as_type(Jacobian))
@@ -137,7 +137,7 @@ def hessian(
     train: bool = False,
     seed: int | None = None,
 ) -> Call[Hessian]:
-    """All second derivatives of one element, and its gradients."""
+    """Compute all second derivatives of an output with one element, and its gradients."""
     document = _program(expr, graph, program, inputs, batched, train, seed) | _given(of=of, wrt=wrt)
     return _post("/v1/hessian", document, as_type(Hessian))
 
@@ -156,7 +156,7 @@ def hvp(
     train: bool = False,
     seed: int | None = None,
 ) -> Call[Hvps]:
-    """Products of the Hessian of one element with vectors, without the matrix."""
+    """Compute products of the Hessian of an output with one element and vectors, without forming the Hessian."""
     document = _program(expr, graph, program, inputs, batched, train, seed)
     document |= _given(vectors=vectors, of=of, wrt=wrt, many=many or None)
     return _post("/v1/hvp", document, as_type(Hvps))
@@ -175,7 +175,7 @@ def check(
     train: bool = False,
     seed: int | None = None,
 ) -> Call[Check]:
-    """Gradients compared with central differences; order 2 compares their derivatives too."""
+    """Compare gradients with central differences; with order 2, their derivatives too."""
     document = _program(expr, graph, program, inputs, batched, train, seed)
     document |= _given(wrt=wrt, eps=eps, order=None if order == 1 else order)
     return _post("/v1/check", document, as_type(Check))
@@ -191,7 +191,7 @@ def infer(
     train: bool = False,
     seed: int | None = None,
 ) -> Call[Inference]:
-    """Shapes, dtypes and cost of a program; an input is a value, or {"shape", "dtype"}. Nothing runs."""
+    """Infer shapes, dtypes and cost of a program without running it; an input is a value, or {"shape", "dtype"}."""
     document = _program(expr, graph, program, inputs, batched, train, seed)
     return _post("/v1/infer", document, as_type(Inference), is_encoded=False)
 
@@ -206,10 +206,10 @@ def register(
     bind: Inputs | None = None,
     replace: bool = False,
 ) -> Call[Program]:
-    """Keeps a program on the server, to be called by its id or its name.
+    """Register a program on the server, to be called by its id or its name.
 
-    inputs: {"shape", "dtype"} by name, as far as they are known. bind: values of inputs that are fixed for good: they
-    are sent once. replace: takes the name from the program that has it.
+    inputs: {"shape", "dtype"} by name, for any of the inputs. bind: values of inputs that never change; they are sent
+    once. replace: take the name from the program that has it.
 
     Raises:
         NameConflictError: another program has the name.
@@ -219,66 +219,70 @@ def register(
 
 
 def list_programs(after: str | None = None, *, limit: int = 20) -> Call[ProgramPage]:
-    """A page of registered programs; `after`: the `next` of the page before."""
+    """List a page of registered programs; `after`: the `next` of the previous page."""
     return Call("GET", "/v1/programs", as_page, query={"after": after, "limit": limit})
 
 
 def get_program(program: str) -> Call[ProgramDetails]:
-    """All of a registered program."""
+    """Get a registered program with all details."""
     return Call("GET", f"/v1/programs/{_part(program)}", as_type(ProgramDetails))
 
 
 def delete_program(program: str) -> Call[None]:
-    """Forgets a registered program, if there is one."""
+    """Delete a registered program, if it exists."""
     return Call("DELETE", f"/v1/programs/{_part(program)}", _nothing, forgives=UnknownProgramError)
 
 
 def program_dot(program: str, *, order: int = 0, wrt: str | None = None) -> Call[str]:
-    """A picture of a program, or of its derivative, as DOT text."""
+    """Draw a program, or its derivative, as DOT text."""
     return Call(
         "GET", f"/v1/programs/{_part(program)}/dot", bytes.decode, query={"order": order, "wrt": wrt}, accept=_DOT
     )
 
 
 def program_svg(program: str, *, order: int = 0, wrt: str | None = None) -> Call[str]:
-    """The same as SVG, where the server has Graphviz."""
+    """Draw a program, or its derivative, as SVG, if the server has Graphviz."""
     return Call(
         "GET", f"/v1/programs/{_part(program)}/dot.svg", bytes.decode, query={"order": order, "wrt": wrt}, accept=_SVG
     )
 
 
 def info() -> Call[ServerInfo]:
-    """What the server is, and what it allows."""
+    """Get name, version and limits of the server."""
     return Call("GET", "/v1", as_type(ServerInfo))
 
 
 def ops() -> Call[dict[str, Any]]:
-    """All operations, and the kinds of layers, models, optimizers and hooks, as documents."""
+    """Get documents of all operations, and of the kinds of layers, models, optimizers and hooks."""
     return Call("GET", "/v1/ops", _same)
 
 
 def op(name: str) -> Call[dict[str, Any]]:
-    """One operation, by its name or an alias."""
+    """Get the document of an operation, by its name or an alias."""
     return Call("GET", f"/v1/ops/{_part(name)}", _same)
 
 
 def health() -> Call[dict[str, Any]]:
-    """Whether the server is alive."""
+    """Check that the server is alive."""
     return Call("GET", "/healthz", _same)
 
 
 def ready() -> Call[dict[str, Any]]:
-    """Whether the server takes requests; else an UnavailableError says why not."""
+    """Check that the server accepts requests.
+
+    Raises:
+        UnavailableError: it does not; the message has the reason.
+    """
     return Call("GET", "/readyz", _same)
 
 
 def create_session(
     *, ttl_s: float | None = None, seed: int | None = None, name: str | None = None, key: str | None = None
 ) -> Call[SessionInfo]:
-    """Makes a session.
+    """Create a session.
 
-    ttl_s: for how long it is kept without use. seed: where its random numbers come from. key: what it is known by if
-    the call has to be repeated; left out, one is made.
+    ttl_s: seconds without use after which the session expires. seed: seed of its random numbers. key: idempotency key
+    of the call; by default a random one.
     """
     headers = {"Idempotency-Key": key or secrets.token_hex(16)}
     document = _given(ttl_s=None if ttl_s is None else float(ttl_s), seed=seed, name=name)
@@ -286,12 +290,12 @@ def create_session(
 
 
 def get_session(session: str) -> Call[SessionInfo]:
-    """How a session is."""
+    """Get the flags, the number and the expiry of a session."""
     return Call("GET", _of(session), as_type(SessionInfo))
 
 
 def delete_session(session: str) -> Call[None]:
-    """Forgets a session, if there is one."""
+    """Delete a session, if it exists."""
     return Call("DELETE", _of(session), _nothing)
 
 
@@ -303,41 +307,41 @@ def change_session(
     train: bool | None = None,
     ttl_s: float | None = None,
 ) -> Call[None]:
-    """Changes flags and the life of a session."""
+    """Change the flags and the expiry of a session."""
     document = _given(seq=seq, nograd=nograd, train=train, ttl_s=None if ttl_s is None else float(ttl_s))
     return Call("PATCH", _of(session), _nothing, document)
 
 
 def run(session: str, seq: int, commands: Sequence[Command], fetch: Sequence[Any] = ()) -> Call[Run]:
-    """Runs commands, all of them or none; fetch: ids, or {"id", "what"}, to be seen then."""
+    """Run commands, all of them or none; fetch: ids, or {"id", "what"}, to return after the run."""
     document = {"seq": seq, "commands": commands, "fetch": fetch}
     return _post(f"{_of(session)}/run", document, as_type(Run))
 
 
 def variables(session: str) -> Call[dict[str, Any]]:
-    """What a session has: `variables` with id, shape, dtype, creator and generation, and `others`."""
+    """List the objects of a session: `variables` with id, shape, dtype, creator and generation, and `others`."""
     return Call("GET", f"{_of(session)}/variables", _same)
 
 
 def session_dot(session: str, of: str, *, verbose: bool = False) -> Call[str]:
-    """A picture of what a variable was computed from, as DOT text."""
+    """Draw the graph that computed a variable, as DOT text."""
     query = {"of": of, "verbose": str(verbose).lower()}
     return Call("GET", f"{_of(session)}/dot", bytes.decode, query=query, accept=_DOT)
 
 
 def session_svg(session: str, of: str, *, verbose: bool = False) -> Call[str]:
-    """The same as SVG, where the server has Graphviz."""
+    """Draw the graph that computed a variable, as SVG, if the server has Graphviz."""
     query = {"of": of, "verbose": str(verbose).lower()}
     return Call("GET", f"{_of(session)}/dot.svg", bytes.decode, query=query, accept=_SVG)
 
 
 def get_state(session: str, id: str) -> Call[bytes]:
-    """The state of a layer, a model or an optimizer as a safetensors file."""
+    """Get the state of a layer, a model or an optimizer as a safetensors file."""
     return Call("GET", f"{_of(session)}/state/{_part(id)}", bytes, accept=SAFETENSORS)
 
 
 def put_state(session: str, seq: int, id: str, file: bytes) -> Call[None]:
-    """Gives a layer, a model or an optimizer the state that a safetensors file holds."""
+    """Replace the state of a layer, a model or an optimizer by that of a safetensors file."""
     path = f"{_of(session)}/state/{_part(id)}"
     return Call("PUT", path, _nothing, query={"seq": seq}, content=file, media_type=SAFETENSORS)
 
@@ -373,10 +377,10 @@ def _of(session: str) -> str:
 
 
 def _part(text: str) -> str:
-    """A part of a path.
+    """Quote a name or an id as a segment of a path.
 
     Raises:
-        InvalidValueError: it would mean another path.
+        InvalidValueError: the text would change the path.
     """
     if text in ("", ".", ".."):
         raise InvalidValueError(f"{text!r} is no name or id")

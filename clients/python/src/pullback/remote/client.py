@@ -1,4 +1,4 @@
-"""Client and AsyncClient: one method for each call of the server, the same on both, blocking or awaited.
+"""Client and AsyncClient: a method for each call of the server, blocking or awaited.
 
 Calls for registered programs are in the namespace `programs`, calls for sessions by id in `sessions`.
 """
@@ -40,31 +40,31 @@ Hooks = Mapping[str, Sequence[Callable[..., Any]]]
 
 
 class Client(Blocking, Endpoints):
-    """A server's calls, blocking. It may be used by many threads at once.
+    """Blocking client of a server. Many threads may use it at once.
 
     programs: the calls for registered programs: register, list, all, get, delete, dot, svg. sessions: the calls for
     sessions by their ids: create, get, delete, change, run, variables, dot, svg, state, put_state; `session()` and
     `resume(id)` return a `Session`, which numbers its calls. with_raw_response: all of them, with status and headers.
 
     Args:
-        url: of the server; "local" runs one in this process, without a socket, where pullback-server is installed.
-            Default: PULLBACK_URL, else http://127.0.0.1:8000.
-        api_key: sent as a bearer token. Default: PULLBACK_API_KEY.
-        json: documents travel as JSON, not as MessagePack: longer, and readable on the way.
-        timeout_s: for each try of a call.
-        retries: how often a call is sent again where the server cannot be reached, is busy or limits the rate, with
-            pauses that grow from 0.1 to 5 s, or as long as Retry-After says. No call is done twice by that.
-        connections: at most so many at once.
-        event_hooks, transport: as of httpx.
+        url: URL of the server; "local" runs one in this process, without a socket, if pullback-server is installed.
+            Default: PULLBACK_URL, or http://127.0.0.1:8000.
+        api_key: key, sent as a bearer token. Default: PULLBACK_API_KEY.
+        json: encode documents as JSON instead of MessagePack, which is shorter.
+        timeout_s: timeout of each try of a call.
+        retries: limit of the repetitions of a call if the server cannot be reached, is busy or limits the rate. Pauses
+            grow from 0.1 to 5 s, or are as long as Retry-After. A repeated call never takes effect twice.
+        connections: limit of simultaneous connections.
+        event_hooks, transport: options of httpx.
 
     >>> with Client("local") as client:
     ...     client.evaluate("square(exp(square(x)))", {"x": 0.5}, backward=True).grads
     {'x': 3.297442541400256}
 
     Raises (from every call):
-        ProblemError: the server refused; `AutogradError` and its subclasses: the request was wrong.
-        UnreachableError: no whole answer, after all tries.
-        WrongServerError: what answered is no server of this contract.
+        ProblemError: the server refused the request; `AutogradError` and its subclasses: the request was wrong.
+        UnreachableError: no complete response after all tries.
+        WrongServerError: the response is not from a server with this contract.
     """
 
     def __init__(
@@ -86,20 +86,20 @@ class Client(Blocking, Endpoints):
         self.programs = Programs(self._do)
         self.sessions = Sessions(self._do)
         self.with_raw_response = RawClient(self._perform)
-        #: Caches of modules above that hold for this server alone.
-        self._kept: dict[str, Any] = {}
+        #: Caches of other modules for this client.
+        self._caches: dict[str, Any] = {}
 
     def session(
         self, *, ttl_s: float | None = None, seed: int | None = None, name: str | None = None, key: str | None = None
     ) -> Session:
-        """Make a session, and return an object that numbers its calls; arguments as of `sessions.create`."""
+        """Create a session; return an object that numbers its calls. Arguments as for `sessions.create`."""
         return Session(self, self.sessions.create(ttl_s=ttl_s, seed=seed, name=name, key=key))
 
     def resume(self, session: str) -> Session:
-        """Return an object for a session that exists, by its id.
+        """Return an object for an existing session, by its id.
 
         Raises:
-            UnknownSessionError, ExpiredSessionError: there is no such session any more.
+            UnknownSessionError, ExpiredSessionError: the session does not exist, or has expired.
         """
         return Session(self, self.sessions.get(session))
 
@@ -125,7 +125,7 @@ class Client(Blocking, Endpoints):
                 outcome = error
 
     def close(self) -> None:
-        """Closes the connections."""
+        """Close the connections."""
         self._http.close()
 
     def __enter__(self) -> Client:
@@ -138,7 +138,7 @@ class Client(Blocking, Endpoints):
 
 
 class AsyncClient(Awaiting, Endpoints):
-    """A server's calls, awaited; arguments and errors as of `Client`. Any number of tasks may use it at once."""
+    """Client of a server with awaited methods; arguments and errors as for `Client`. Many tasks may use it at once."""
 
     def __init__(
         self,
@@ -163,11 +163,11 @@ class AsyncClient(Awaiting, Endpoints):
     async def session(
         self, *, ttl_s: float | None = None, seed: int | None = None, name: str | None = None, key: str | None = None
     ) -> AsyncSession:
-        """Make a session, and return an object that numbers its calls; arguments as of `sessions.create`."""
+        """Create a session; return an object that numbers its calls. Arguments as for `sessions.create`."""
         return AsyncSession(self, await self.sessions.create(ttl_s=ttl_s, seed=seed, name=name, key=key))
 
     async def resume(self, session: str) -> AsyncSession:
-        """Return an object for a session that exists, by its id. Raises as `Client.resume`."""
+        """Return an object for an existing session, by its id. Raises as `Client.resume`."""
         return AsyncSession(self, await self.sessions.get(session))
 
     async def _do(self, call: Call[Any]) -> Any:
@@ -192,7 +192,7 @@ class AsyncClient(Awaiting, Endpoints):
                 outcome = error
 
     async def aclose(self) -> None:
-        """Closes the connections."""
+        """Close the connections."""
         await self._http.aclose()
 
     async def __aenter__(self) -> AsyncClient:
@@ -221,9 +221,9 @@ def _options(settings: Settings, connections: int, event_hooks: Hooks | None) ->
     return {
         "base_url": settings.url,
         "headers": settings.headers(),
-        # Waiting for a connection of our own is no part of a try.
+        # The wait for a free connection does not count.
         "timeout": httpx.Timeout(settings.timeout_s, pool=None),
-        # Certificates take a tenth of a second to read; without TLS there are none to check.
+        # Loading certificates takes 0.1 s, and plain HTTP needs none.
         "verify": not settings.url.startswith("http://"),
         "limits": httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
         "event_hooks": event_hooks,

@@ -1,6 +1,7 @@
-"""A call from its document to its result, without input or output: what to send, when to wait, what came of it.
+"""Protocol of a call, without input or output: requests, retries, and the parsing of responses.
 
-The clients do what `conversation` asks for, blocking or awaiting; they hold no rules of their own.
+`conversation` yields the steps of a call; the clients carry them out, blocking or awaiting, and have no rules of their
+own.
 """
 
 from __future__ import annotations
@@ -24,24 +25,26 @@ from pullback.version import OLDEST_SERVER, __version__
 
 R = TypeVar("R")
 
-#: Statuses after which a request may be sent again: the server did nothing, or what it did is known by its number.
+#: Statuses after which a request is sent again: it had no effect, or its number makes a repetition safe.
 _PASSING = (429, 502, 503)
-#: What proxies say of a server that does not answer them.
+#: Statuses of proxies whose server does not respond.
 _FRONT = (502, 503, 504)
 #: The first pause between two tries; each further one is twice as long.
 _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 5.0
-#: Who is told to wait for longer is better told that.
+#: If the server asks for a longer pause, the error is raised instead.
 _LONGEST_WAIT_S = 60.0
+#: Characters of an unexpected response that a message quotes.
 _SHOWN = 200
 
 
 @dataclass(frozen=True)
 class Call(Generic[R]):
-    """What to ask of a server. Every call may be repeated: it changes nothing, or has a key or a number to know it by.
+    """Request with the parser of its response. It may be repeated: it has no effects, or has a key or a number.
 
-    document: the body, with arrays in it. is_encoded: whether it says how arrays of the answer travel. content,
-    media_type: a body that is no document. accept: the media type of an answer that is none.
+    document: body, with arrays in it. is_encoded: whether it names the encoding of arrays in the response. content,
+    media_type: body that is not a document. accept: media type of a response that is not a document. forgives: class of
+    problems that count as success.
     """
 
     method: str
@@ -59,9 +62,10 @@ class Call(Generic[R]):
 
 @dataclass(frozen=True)
 class Settings:
-    """How a client asks.
+    """Settings of a client.
 
-    media_type: of documents both ways. retries: how often a call is sent again at most. timeout_s: of each try.
+    media_type: media type of documents in both directions. retries: limit of the repetitions of a call. timeout_s:
+    timeout of each try.
     """
 
     url: str
@@ -71,8 +75,8 @@ class Settings:
     timeout_s: float
 
     def headers(self) -> dict[str, str]:
-        """What every request has."""
-        # Numbers hardly get shorter, and packing them takes longer than sending.
+        """Return the headers of every request."""
+        # Compression hardly makes floats shorter, and takes longer than sending them.
         found = {"Accept": self.media_type, "Accept-Encoding": "identity"}
         found["User-Agent"] = f"pullback-python/{__version__}"
         return found if self.api_key is None else found | {"Authorization": f"Bearer {self.api_key}"}
@@ -80,7 +84,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Pause:
-    """Nothing is to be sent for so long."""
+    """Step of a conversation: wait."""
 
     seconds: float
 
@@ -88,10 +92,10 @@ class Pause:
 def conversation(
     call: Call[R], settings: Settings
 ) -> Generator[tuple[Call[R], bytes] | Pause, httpx.Response | httpx.TransportError | None, Raw]:
-    """Yields what to do: to send a call with that body, whose outcome is to be sent back, or to wait.
+    """Yield the steps of a call: a call and its body to send, whose outcome is sent into the generator, or a pause.
 
     Raises:
-        PullbackError: what was wrong, when it is known or there are no tries left.
+        PullbackError: the call has failed, and another try is useless or there is none left.
     """
     body = call.content
     if call.document is not None:
@@ -118,7 +122,7 @@ def conversation(
 
 
 def request_of(call: Call[Any], body: bytes, settings: Settings) -> dict[str, Any]:
-    """What httpx is to send, but for the address of the server."""
+    """Return the arguments of httpx's `request`, with a path in place of the URL."""
     headers = dict(call.headers)
     if call.document is not None:
         headers["Content-Type"] = settings.media_type
@@ -137,7 +141,7 @@ def request_of(call: Call[Any], body: bytes, settings: Settings) -> dict[str, An
 
 
 def _read(call: Call[R], response: httpx.Response, settings: Settings) -> Any:
-    """What an answer means, or the error that it stands for."""
+    """Parse a response; return its result, or the error that it reports."""
     version = response.headers.get("pullback-version")
     kind = response.headers.get("content-type", "").partition(";")[0]
     if version is None and response.status_code in _FRONT:
@@ -194,20 +198,20 @@ def _unreachable(error: httpx.TransportError, settings: Settings) -> Unreachable
         )
     else:
         found = UnreachableError(f"{settings.url} broke off before its answer was whole ({said})")
-    # What httpx and its own layers say of it fills screens.
+    # An attribute, not `raise from`: the tracebacks of httpx and its transports are long.
     found.reason = error
     return found
 
 
 def _pause_s(tries: int, error: PullbackError) -> float:
-    """How long to wait after so many tries: longer each time, not all clients at once, and no less than was asked."""
+    """Return the pause after a try: exponential backoff with jitter, at least Retry-After."""
     pause_s = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2.0 ** (tries - 1)) * random.uniform(0.5, 1.0)
     asked_s = error.retry_after_s if isinstance(error, ProblemError) else None
     return pause_s if asked_s is None else max(pause_s, asked_s)
 
 
 def retry_after_s(headers: Mapping[str, str]) -> float | None:
-    """Seconds that Retry-After says, in either of its forms; None where there is none, or what is none.
+    """Parse Retry-After, in either of its forms, as seconds; None without one, or if it is malformed.
 
     >>> retry_after_s({"retry-after": "2"}), retry_after_s({"retry-after": "soon"})
     (2.0, None)

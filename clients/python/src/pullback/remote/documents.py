@@ -1,4 +1,4 @@
-"""Documents as bytes: what is asked, in either encoding, with arrays bit for bit."""
+"""Encoding of documents as JSON or MessagePack, with arrays bit for bit."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from pullback.core.values import canonical_dtype
 from pullback.errors import InvalidValueError
-from pullback.values import canonical_dtype
 
 JSON, MSGPACK = "application/json", "application/msgpack"
-#: How the arrays of an answer travel: bit for bit in both.
+#: Encoding of arrays in responses, by media type; both are exact.
 ENCODINGS = {JSON: "base64", MSGPACK: "binary"}
 
 
 def encode(document: Any, media_type: str) -> bytes:
-    """A document as bytes; arrays and NumPy's scalars in it travel as array objects.
+    """Encode a document; arrays and NumPy's scalars in it become array objects.
 
     Raises:
-        InvalidValueError: there is something in it that is no part of a document.
+        InvalidValueError: it contains an object that cannot be encoded.
     """
     try:
         return _MSGPACK.encode(document) if media_type == MSGPACK else _JSON.encode(_with_words(document))
@@ -30,7 +30,7 @@ def encode(document: Any, media_type: str) -> bytes:
 
 
 def is_document(document: Any) -> bool:
-    """Whether it can be written."""
+    """Return whether a document can be encoded."""
     try:
         encode(document, MSGPACK)
     except InvalidValueError:
@@ -44,13 +44,13 @@ def _array_object(key: str, value: Any) -> dict[str, Any]:
     array = np.asarray(value)
     dtype = canonical_dtype(array.dtype)
     contiguous = np.ascontiguousarray(array, dtype.newbyteorder("<"))
-    # Of a view without elements there are no bytes to be had.
+    # NumPy cannot view an array without elements as bytes.
     data = contiguous.reshape(-1).view(np.uint8).data if contiguous.size else b""
     return {"shape": array.shape, "dtype": str(dtype), key: data}
 
 
 def _with_words(document: Any) -> Any:
-    """A document in which words stand for numbers that are not finite: JSON has no other way."""
+    """Return a document with texts in place of NaN and infinities, which JSON does not have."""
     if isinstance(document, Mapping):
         return {key: _with_words(item) for key, item in document.items()}
     if isinstance(document, (list, tuple)):

@@ -1,4 +1,4 @@
-"""A server in this process, without a socket: found by the entry point that pullback-server declares."""
+"""Embedded server: runs in this process, without a socket; found by the entry point of pullback-server."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ import httpx
 
 from pullback.errors import NotConnectedError
 
-#: Stands for the address of a server that has none.
+#: URL that stands for the embedded server.
 URL = "http://local"
 _GROUP = "pullback.embedded"
 
 
 class Transport(httpx.BaseTransport, httpx.AsyncBaseTransport):
-    """Sends requests to a server of its own, which runs on a thread until this is closed.
+    """Transport of httpx to a server that it starts on a thread, and stops when it is closed.
 
     Raises:
-        NotConnectedError: no server is installed here.
+        NotConnectedError: pullback-server is not installed, or does not start.
     """
 
     def __init__(self) -> None:
@@ -50,12 +50,12 @@ class Transport(httpx.BaseTransport, httpx.AsyncBaseTransport):
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        """The server's answer."""
+        """Send a request; return the response."""
         found: httpx.Response = self._wait(self._answered(request))
         return found
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """The same, awaited on another loop than the server's."""
+        """Send a request from an event loop other than the server's; return the response."""
         future = asyncio.run_coroutine_threadsafe(self._answered(request), self._loop)
         return await asyncio.wrap_future(future)
 
@@ -66,7 +66,7 @@ class Transport(httpx.BaseTransport, httpx.AsyncBaseTransport):
         return httpx.Response(answer.status_code, headers=answer.headers, content=await answer.aread())
 
     def close(self) -> None:
-        """Ends the server; what it held in memory is gone."""
+        """Stop the server, with everything that it holds in memory."""
         if self._loop.is_closed():
             return
         if os.getpid() == self._pid:
@@ -79,10 +79,10 @@ class Transport(httpx.BaseTransport, httpx.AsyncBaseTransport):
         self._loop.close()
 
     async def aclose(self) -> None:
-        """The same, awaited."""
+        """Stop the server, as `close`."""
         await asyncio.to_thread(self.close)
 
 
 async def _body(request: httpx.Request) -> bytes:
-    """The body of a request of either kind of client."""
+    """Return the body of a request of either kind of client."""
     return await request.aread() if isinstance(request.stream, httpx.AsyncByteStream) else request.read()

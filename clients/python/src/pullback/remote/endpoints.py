@@ -1,7 +1,7 @@
-"""Methods of the clients, each made of one of `calls`; blocking, awaited, and raw forms share one definition.
+"""Methods of the clients, each made from a function of `calls`; one definition serves all four kinds of clients.
 
-An object is of one of four kinds, which say what its methods return: `Blocking`, `Awaiting`, `BlockingRaw` and
-`AwaitingRaw`. `Programs` and `Sessions` are namespaces of the clients, with the names of the JavaScript client.
+The kind of an object determines what its methods return: `Blocking`, `Awaiting`, `BlockingRaw` or `AwaitingRaw`.
+`Programs` and `Sessions` are namespaces of the clients, with the names of the JavaScript client.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from pullback.remote.results import Program, Raw
 P = ParamSpec("P")
 R = TypeVar("R")
 
-#: Programs in one page of those that `all` goes through.
+#: Number of programs on a page of `all`.
 _PAGE = 100
 
 
 class Blocking:
-    """Base of objects whose methods return results; each has a `_do(call)` that makes a call."""
+    """Base of objects whose methods return results; `_do(call)` makes a call."""
 
 
 class Awaiting:
@@ -47,7 +47,7 @@ class Namespace:
 
 
 class Endpoint(Generic[P, R]):
-    """A method made of one of `calls`: the kind of its owner decides what it returns."""
+    """Descriptor of a method made from a function of `calls`; the kind of its owner determines what it returns."""
 
     def __init__(self, build: Callable[P, Call[R]]) -> None:
         self._build = build
@@ -82,7 +82,7 @@ class Endpoint(Generic[P, R]):
 
 
 def signature_of(build: Callable[..., Call[Any]], *, left_out: int = 0) -> inspect.Signature:
-    """Return the signature that `help` shows for a method made of a call: without what its owner gives."""
+    """Return the signature of a method made from `build`, without the first `left_out` parameters."""
     found = inspect.signature(build)
     parameters = list(found.parameters.values())[left_out:]
     result = re.sub(r"^Call\[(.*)\]$", r"\1", str(found.return_annotation))
@@ -90,7 +90,7 @@ def signature_of(build: Callable[..., Call[Any]], *, left_out: int = 0) -> inspe
 
 
 class Endpoints:
-    """The calls of a server that are not about kept programs or sessions."""
+    """Calls that concern neither registered programs nor sessions."""
 
     evaluate = Endpoint(calls.evaluate)
     vjp = Endpoint(calls.vjp)
@@ -108,7 +108,7 @@ class Endpoints:
 
 
 class ProgramEndpoints:
-    """The calls for registered programs."""
+    """Calls for registered programs."""
 
     register = Endpoint(calls.register)
     list = Endpoint(calls.list_programs)
@@ -119,7 +119,7 @@ class ProgramEndpoints:
 
 
 class SessionEndpoints:
-    """The calls for sessions, each with the id of its session; those that change it take the number of the call too."""
+    """Calls for sessions, by id; calls that change a session also take their number."""
 
     create = Endpoint(calls.create_session)
     get = Endpoint(calls.get_session)
@@ -137,7 +137,7 @@ class Programs(Namespace, Blocking, ProgramEndpoints):
     """Registered programs, `client.programs`."""
 
     def all(self) -> Iterator[Program]:
-        """All registered programs, page by page."""
+        """Iterate over all registered programs; they are fetched in pages."""
         page = self.list(limit=_PAGE)
         yield from page.programs
         while page.next is not None:
@@ -149,7 +149,7 @@ class AsyncPrograms(Namespace, Awaiting, ProgramEndpoints):
     """Registered programs, awaited."""
 
     async def all(self) -> AsyncIterator[Program]:
-        """All registered programs, page by page."""
+        """Iterate over all registered programs; they are fetched in pages."""
         page = await self.list(limit=_PAGE)
         for program in page.programs:
             yield program
@@ -164,7 +164,7 @@ class RawPrograms(Namespace, BlockingRaw, ProgramEndpoints):
 
 
 class AsyncRawPrograms(Namespace, AwaitingRaw, ProgramEndpoints):
-    """The same, awaited."""
+    """Registered programs, `client.with_raw_response.programs`, awaited."""
 
 
 class Sessions(Namespace, Blocking, SessionEndpoints):
@@ -180,11 +180,11 @@ class RawSessions(Namespace, BlockingRaw, SessionEndpoints):
 
 
 class AsyncRawSessions(Namespace, AwaitingRaw, SessionEndpoints):
-    """The same, awaited."""
+    """Sessions by their ids, `client.with_raw_response.sessions`, awaited."""
 
 
 class RawClient(Namespace, BlockingRaw, Endpoints):
-    """The calls of a server, which return responses with status, headers and request id."""
+    """Calls that return responses with status, headers and request id, `client.with_raw_response`."""
 
     def __init__(self, do: Callable[[Call[Any]], Raw]) -> None:
         super().__init__(do)
@@ -193,7 +193,7 @@ class RawClient(Namespace, BlockingRaw, Endpoints):
 
 
 class AsyncRawClient(Namespace, AwaitingRaw, Endpoints):
-    """The same, awaited."""
+    """Calls that return responses with status, headers and request id, awaited."""
 
     def __init__(self, do: Callable[[Call[Any]], Awaitable[Raw]]) -> None:
         super().__init__(do)

@@ -1,4 +1,4 @@
-"""What calls return: plain data, with numbers and NumPy arrays where the wire has values."""
+"""Results of calls: plain data, with floats and NumPy arrays as values."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from pullback.values import DTYPES, Value, canonical
+from pullback.core.values import DTYPES, Value, canonical
 
 T = TypeVar("T")
 Values = dict[str, Value]
 
 
-class NotAsked(dict[str, Any]):
-    """Empty mapping in the place of results that a call did not ask for; looking one up says how to ask.
+class MissingResults(dict[str, Any]):
+    """Empty mapping in place of results that a call did not request; a lookup raises an error with the option to use.
 
-    >>> NotAsked("gradient", "backward=True")["x"]
+    >>> MissingResults("gradient", "backward=True")["x"]
     Traceback (most recent call last):
     ...
     KeyError: "there is no gradient of 'x': ask for it by evaluate(..., backward=True)"
@@ -34,29 +34,31 @@ class NotAsked(dict[str, Any]):
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Values of a program and gradients, which are empty where they were not asked for.
+    """Values of a program, and gradients if the call requested them.
 
-    values: by output. grads: for each name of `wrt`, in its shape. higher: with an order above 1 all derivatives from
-    the first on. node_grads: with `retain_grad`. program: the id that the program has; it is not stored. grad_program:
-    with `create_graph` the id of a program of the gradients, which is.
+    values: by output. grads: by name of `wrt`. higher: with an order above 1, all derivatives from the first on, by
+    name of `wrt`. node_grads: with `retain_grad`, by node. program: the id of the program, which is not stored by this
+    call. grad_program: with `create_graph`, the id of the program of the gradients, which is stored.
 
     Raises:
-        KeyError: from `grads[name]`, `higher[name]` and `node_grads[name]`, where the call did not ask for them.
+        KeyError: from `grads[name]`, `higher[name]` and `node_grads[name]`, if the call did not request them.
     """
 
     values: Values
     program: str
-    grads: Values = field(default_factory=lambda: NotAsked("gradient", "backward=True"))
+    grads: Values = field(default_factory=lambda: MissingResults("gradient", "backward=True"))
     higher: dict[str, list[Value]] = field(
-        default_factory=lambda: NotAsked("higher derivative", "backward={'order': 2}")
+        default_factory=lambda: MissingResults("higher derivative", "backward={'order': 2}")
     )
-    node_grads: Values = field(default_factory=lambda: NotAsked("node gradient", "backward={'retain_grad': True}"))
+    node_grads: Values = field(
+        default_factory=lambda: MissingResults("node gradient", "backward={'retain_grad': True}")
+    )
     grad_program: str | None = None
 
 
 @dataclass(frozen=True)
 class Vjps:
-    """Cotangents carried back, for each name of `wrt`."""
+    """Values, and cotangents by name of `wrt`."""
 
     values: Values
     vjps: Values
@@ -64,7 +66,7 @@ class Vjps:
 
 @dataclass(frozen=True)
 class Jvps:
-    """Tangents carried forward, for each output."""
+    """Values, and tangents by output."""
 
     values: Values
     jvps: Values
@@ -72,7 +74,7 @@ class Jvps:
 
 @dataclass(frozen=True)
 class Jacobian:
-    """All first derivatives by output and name of `wrt`; shapes output + input."""
+    """Values, and first derivatives by output and name of `wrt`, of shape output + input."""
 
     values: Values
     jacobian: dict[str, Values]
@@ -80,7 +82,7 @@ class Jacobian:
 
 @dataclass(frozen=True)
 class Hessian:
-    """All second derivatives by two names of `wrt`, and the gradients."""
+    """Values, second derivatives by two names of `wrt`, and gradients."""
 
     values: Values
     hessian: dict[str, Values]
@@ -89,7 +91,7 @@ class Hessian:
 
 @dataclass(frozen=True)
 class Hvps:
-    """Products with the Hessian for each name of `wrt`, and the gradients."""
+    """Values, products with the Hessian by name of `wrt`, and gradients."""
 
     values: Values
     hvp: Values
@@ -98,9 +100,10 @@ class Hvps:
 
 @dataclass(frozen=True)
 class Check:
-    """Gradients beside central differences; the error is relative to max(1, size).
+    """Comparison of gradients with central differences; errors are relative to max(1, absolute value).
 
-    worst: where it is largest. uncertain: where the differences cancel and confirm nothing; `ok` is False then.
+    worst: place of the largest error. uncertain: places where the differences cancel and confirm nothing; then `ok` is
+    False.
     """
 
     values: Values
@@ -112,9 +115,9 @@ class Check:
 
 @dataclass(frozen=True)
 class Inference:
-    """Shapes and dtypes of everything in a program and what running it costs; nothing has run.
+    """Shapes and dtypes of inputs, nodes and outputs, and cost of a program that was not run.
 
-    exceeded: the limits that would refuse to run it, each with limit, setting and msg.
+    exceeded: limits of the server that the program exceeds, each with limit, setting and msg.
     """
 
     inputs: dict[str, dict[str, Any]]
@@ -127,7 +130,7 @@ class Inference:
 
 @dataclass(frozen=True)
 class Program:
-    """A registered program. inputs: what a call has to give, with what is declared of it."""
+    """Registered program. inputs: names that a call has to give, with their declarations."""
 
     id: str
     name: str | None
@@ -139,7 +142,7 @@ class Program:
 
 @dataclass(frozen=True)
 class ProgramDetails(Program):
-    """All of a registered program but for the numbers of bound arrays."""
+    """Registered program with all details except the elements of bound arrays."""
 
     graph: dict[str, Any]
     expr: str
@@ -149,7 +152,7 @@ class ProgramDetails(Program):
 
 @dataclass(frozen=True)
 class ProgramPage:
-    """Some registered programs; `next` is what `after` has to be for those that follow, None at the end."""
+    """Page of registered programs; next: the `after` of the next page, None on the last one."""
 
     programs: list[Program]
     next: str | None
@@ -157,7 +160,7 @@ class ProgramPage:
 
 @dataclass(frozen=True)
 class ServerInfo:
-    """What a server is, and what it allows."""
+    """Name, version and limits of a server."""
 
     name: str
     version: str
@@ -167,7 +170,7 @@ class ServerInfo:
 
 @dataclass(frozen=True)
 class SessionInfo:
-    """How a session is; `id` is a secret, `seq` the number of the last call that changed it."""
+    """Session; id: a secret, as it gives access. seq: number of the last call that changed the session."""
 
     id: str
     name: str | None
@@ -183,7 +186,7 @@ class SessionInfo:
 
 @dataclass(frozen=True)
 class Run:
-    """What a run made (ids that it was not told), and what is to be seen then, by id."""
+    """Outcome of a run; made: ids that the server chose. fetched: documents by id."""
 
     seq: int
     made: list[str]
@@ -192,11 +195,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Raw:
-    """An answer as it came, and what it means.
-
-    is_replay: the server had done the call before, and gave the answer that got lost once more. tries: how often it was
-    sent.
-    """
+    """Response with status, headers and content; parsed: its result. tries: number of times the request was sent."""
 
     status: int
     headers: Mapping[str, str]
@@ -206,17 +205,17 @@ class Raw:
 
     @property
     def request_id(self) -> str | None:
-        """What finds the request in the server's log."""
+        """Id of the request in the server's log."""
         return self.headers.get("x-request-id")
 
     @property
     def is_replay(self) -> bool:
-        """Whether the call had been done before."""
+        """True if an earlier try took effect, and the server repeated its response."""
         return self.headers.get("idempotent-replay") == "true"
 
 
 def as_type(kind: type[T]) -> Callable[[Any], T]:
-    """What reads a document as a result of that kind; what this release does not know is left out."""
+    """Return a parser of documents to results of a dataclass; it ignores fields that this release does not know."""
     names = [field.name for field in fields(kind)]  # type: ignore[arg-type]
 
     def read(document: Any) -> T:
@@ -226,12 +225,12 @@ def as_type(kind: type[T]) -> Callable[[Any], T]:
 
 
 def as_page(document: Any) -> ProgramPage:
-    """A page of programs."""
+    """Parse a page of programs."""
     return ProgramPage([as_type(Program)(each) for each in document["programs"]], document["next"])
 
 
 def unpacked(document: Any) -> Any:
-    """A document with values in place of its array objects.
+    """Return a document with values in place of its array objects.
 
     >>> unpacked({"x": {"shape": [2], "dtype": "int64", "base64": "AQAAAAAAAAACAAAAAAAAAA=="}})
     {'x': array([1, 2])}
@@ -249,5 +248,5 @@ def _unpacked_array(document: dict[str, Any]) -> Value:
     data = base64.b64decode(document["base64"]) if "base64" in document else document["data"]
     dtype = DTYPES[document["dtype"]]
     array = np.frombuffer(data, dtype.newbyteorder("<")).reshape(document["shape"])
-    # What is read from a body may not be written to; results are the caller's own.
+    # An array over a body is read-only; `astype` copies.
     return canonical(array.astype(dtype))

@@ -1,7 +1,7 @@
-"""A session through one object, which numbers its calls: what got lost on the way is repeated, and nothing done twice.
+"""Session objects, which number the calls that change a session, so that a repeated call never takes effect twice.
 
-A call whose answer never came is in doubt: it may have been done. The next call settles that first, by sending it again
-under its number; and a call that is the same as the one in doubt is that one. So is doubt settled by `info()`.
+A call without a response is in doubt: it may have taken effect. The next call first settles this by sending it again
+with its number; if the next call is equal to the one in doubt, it is the same call. `info()` settles doubt too.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class _Numbers:
-    """What is known of a session's calls: the number of the last one that was done, and one that is in doubt."""
+class _CallNumbers:
+    """Numbers of a session's calls; last: number of the last effective one. in_doubt: a call without a response."""
 
     def __init__(self, session: str, last: int) -> None:
         self._session = session
@@ -32,7 +32,10 @@ class _Numbers:
         self.in_doubt: Call[Any] | None = None
 
     def steps(self, make: Callable[[int], Call[R]]) -> Generator[Call[Any], Raw | BaseException, Raw]:
-        """Yields calls, each for what comes of it, and returns what came of the one that `make` makes of its number."""
+        """Yield calls, whose outcomes are sent into the generator; return the response to the call.
+
+        make: builds the call from its number.
+        """
         call = make(self.last + 1)
         before = self.in_doubt
         if before is not None:
@@ -43,8 +46,8 @@ class _Numbers:
         return _returned((yield from self._settled(call)))
 
     def _settled(self, call: Call[Any]) -> Generator[Call[Any], Raw | BaseException, Raw | BaseException]:
-        """What comes of a call, noted."""
-        # Whatever happens before it is known: also that this generator is left.
+        """Yield a call; return its outcome, and update the numbers."""
+        # Until the outcome is known, also if this generator is abandoned.
         self.in_doubt = call
         outcome = yield call
         if isinstance(outcome, ProblemError) and _may_be_done(outcome):
@@ -61,14 +64,14 @@ class _Numbers:
         return outcome
 
     def saw(self, last: int) -> None:
-        """The session says what was done."""
+        """Settle a doubt by the number of the session's last call, if that is newer."""
         if self.in_doubt is not None and last > self.last:
             self.last += 1
             self.in_doubt = None
 
 
 def _may_be_done(error: ProblemError) -> bool:
-    """Whether a call may have happened although it was answered so."""
+    """Return whether a call with this error may have taken effect."""
     return error.status is not None and error.status >= 500 and not isinstance(error, OverloadedError)
 
 
@@ -87,80 +90,76 @@ def _is_same(first: Call[Any], second: Call[Any]) -> bool:
     ) and encode(first.document, MSGPACK) == encode(second.document, MSGPACK)
 
 
-class Seen(Generic[P, R]):
-    """A method made of a call that looks at a session."""
+class Method(Generic[P, R]):
+    """Descriptor of a method made from a call; subclasses say what they pass to `build` before the arguments."""
+
+    def __init__(self, build: Callable[..., Call[R]], left_out: int) -> None:
+        self._build = build
+        self.__doc__ = build.__doc__
+        self._signature = signature_of(build, left_out=left_out)
+
+    def _call(self, instance: Any, *args: P.args, **keywords: P.kwargs) -> Any:
+        raise NotImplementedError
+
+    @overload
+    def __get__(self, instance: Blocking, owner: Any = None) -> Callable[P, R]: ...
+    @overload
+    def __get__(self, instance: Awaiting, owner: Any = None) -> Callable[P, Awaitable[R]]: ...
+    @overload
+    def __get__(self, instance: None, owner: Any = None) -> Method[P, R]: ...
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        if instance is None:
+            return self
+
+        @functools.wraps(self._build)
+        def method(*args: P.args, **keywords: P.kwargs) -> Any:
+            return self._call(instance, *args, **keywords)
+
+        method.__signature__ = self._signature  # type: ignore[attr-defined]
+        return method
+
+
+class Query(Method[P, R]):
+    """Method made from a call that does not change a session."""
 
     def __init__(self, build: Callable[Concatenate[str, P], Call[R]]) -> None:
-        self._build = build
-        self.__doc__ = build.__doc__
-        self._signature = signature_of(build, left_out=1)
+        super().__init__(build, left_out=1)
 
-    @overload
-    def __get__(self, instance: Blocking, owner: Any = None) -> Callable[P, R]: ...
-    @overload
-    def __get__(self, instance: Awaiting, owner: Any = None) -> Callable[P, Awaitable[R]]: ...
-    @overload
-    def __get__(self, instance: None, owner: Any = None) -> Seen[P, R]: ...
-
-    def __get__(self, instance: Any, owner: Any = None) -> Any:
-        if instance is None:
-            return self
-
-        @functools.wraps(self._build)
-        def method(*args: P.args, **keywords: P.kwargs) -> Any:
-            return instance._do(self._build(instance.id, *args, **keywords))
-
-        method.__signature__ = self._signature  # type: ignore[attr-defined]
-        return method
+    def _call(self, instance: Any, *args: P.args, **keywords: P.kwargs) -> Any:
+        return instance._do(self._build(instance.id, *args, **keywords))
 
 
-class Numbered(Generic[P, R]):
-    """A method made of a call that changes a session."""
+class Change(Method[P, R]):
+    """Method made from a call that changes a session, and so has a number."""
 
     def __init__(self, build: Callable[Concatenate[str, int, P], Call[R]]) -> None:
-        self._build = build
-        self.__doc__ = build.__doc__
-        self._signature = signature_of(build, left_out=2)
+        super().__init__(build, left_out=2)
 
-    @overload
-    def __get__(self, instance: Blocking, owner: Any = None) -> Callable[P, R]: ...
-    @overload
-    def __get__(self, instance: Awaiting, owner: Any = None) -> Callable[P, Awaitable[R]]: ...
-    @overload
-    def __get__(self, instance: None, owner: Any = None) -> Numbered[P, R]: ...
-
-    def __get__(self, instance: Any, owner: Any = None) -> Any:
-        if instance is None:
-            return self
-
-        @functools.wraps(self._build)
-        def method(*args: P.args, **keywords: P.kwargs) -> Any:
-            return instance._do_numbered(lambda seq: self._build(instance.id, seq, *args, **keywords))
-
-        method.__signature__ = self._signature  # type: ignore[attr-defined]
-        return method
+    def _call(self, instance: Any, *args: P.args, **keywords: P.kwargs) -> Any:
+        return instance._do_numbered(lambda seq: self._build(instance.id, seq, *args, **keywords))
 
 
 class _Calls:
-    """The calls of a session."""
+    """Calls of a session."""
 
-    run = Numbered(calls.run)
-    change = Numbered(calls.change_session)
-    put_state = Numbered(calls.put_state)
-    info = Seen(calls.get_session)
-    variables = Seen(calls.variables)
-    dot = Seen(calls.session_dot)
-    svg = Seen(calls.session_svg)
-    state = Seen(calls.get_state)
-    delete = Seen(calls.delete_session)
+    run = Change(calls.run)
+    change = Change(calls.change_session)
+    put_state = Change(calls.put_state)
+    info = Query(calls.get_session)
+    variables = Query(calls.variables)
+    dot = Query(calls.session_dot)
+    svg = Query(calls.session_svg)
+    state = Query(calls.get_state)
+    delete = Query(calls.delete_session)
 
 
 class Session(Blocking, _Calls):
-    """A session, blocking: `client.session()` or `client.resume(id)`. Calls of several threads are made in turn.
+    """Session of a `Client`, from `client.session()` or `client.resume(id)`. Calls of several threads are serialized.
 
     Args:
-        client: a `Client`, which asks.
-        info: the result of `client.sessions.create` or `client.sessions.get`.
+        client: the `Client` that makes the calls.
+        info: result of `client.sessions.create` or `client.sessions.get`.
 
     >>> from pullback import Client
     >>> with Client("local") as client:
@@ -173,12 +172,12 @@ class Session(Blocking, _Calls):
     def __init__(self, client: Any, info: SessionInfo) -> None:
         self.id, self.seed = info.id, info.seed
         self.client = client
-        self._numbers = _Numbers(info.id, info.seq)
+        self._numbers = _CallNumbers(info.id, info.seq)
         self._lock = threading.Lock()
 
     @property
     def is_in_doubt(self) -> bool:
-        """Whether it is not known of the last call if it was done."""
+        """True if the last call has no response, so that it may or may not have taken effect."""
         return self._numbers.in_doubt is not None
 
     def _do(self, call: Call[Any]) -> Any:
@@ -199,25 +198,25 @@ class Session(Blocking, _Calls):
                     return end.value.parsed
                 try:
                     outcome = self.client._perform(call)
-                except Exception as error:  # noqa: BLE001 - raised again where it is not settled
+                except Exception as error:  # noqa: BLE001 - `steps` raises it, unless a further call settles it
                     outcome = error
 
 
 class AsyncSession(Awaiting, _Calls):
-    """A session, awaited: `client.session()` or `client.resume(id)`. Calls of several tasks are made in turn.
+    """Session of an `AsyncClient`, from `client.session()` or `client.resume(id)`. Calls of tasks are serialized.
 
-    Arguments as of `Session`.
+    Arguments as for `Session`.
     """
 
     def __init__(self, client: Any, info: SessionInfo) -> None:
         self.id, self.seed = info.id, info.seed
         self.client = client
-        self._numbers = _Numbers(info.id, info.seq)
+        self._numbers = _CallNumbers(info.id, info.seq)
         self._lock = asyncio.Lock()
 
     @property
     def is_in_doubt(self) -> bool:
-        """Whether it is not known of the last call if it was done."""
+        """True if the last call has no response, so that it may or may not have taken effect."""
         return self._numbers.in_doubt is not None
 
     async def _do(self, call: Call[Any]) -> Any:
@@ -238,5 +237,5 @@ class AsyncSession(Awaiting, _Calls):
                     return end.value.parsed
                 try:
                     outcome = await self.client._perform(call)
-                except Exception as error:  # noqa: BLE001 - raised again where it is not settled
+                except Exception as error:  # noqa: BLE001 - `steps` raises it, unless a further call settles it
                     outcome = error

@@ -1,11 +1,11 @@
-"""Transforms: functions of functions, from their derivatives to compiled programs."""
+"""Transforms of functions: derivatives, vectorization, compilation and numerical checks."""
 
-from pullback import numerical
-from pullback.numerical import Difference, Uncertain
+from pullback.transforms import numerical
 from pullback.transforms.batching import vmap
 from pullback.transforms.checking import check_grads
 from pullback.transforms.compilation import compile, compiled, descent
 from pullback.transforms.derivatives import grad, hessian, hvp, jacobian, jvp, stop_gradient, value_and_grad, vjp
+from pullback.transforms.numerical import Difference, Uncertain
 
 __all__ = [
     "Difference",

@@ -1,4 +1,4 @@
-"""vmap: a function of one row as a function of many."""
+"""vmap: turns a function of one row into a function of many rows."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ from typing import Any
 
 import numpy as np
 
-from pullback import trees
-from pullback.current import tracing
+from pullback.core import trees
+from pullback.core.current import tracing
+from pullback.core.table import CALLS
+from pullback.core.values import Shape, Value, as_raw, canonical, dtype_of, shape_of
 from pullback.errors import BadAttributeError, NotSupportedError, ShapeMismatchError
-from pullback.recording.kept import Result
 from pullback.recording.trace import Argument, Symbol, Trace, dependents
-from pullback.table import CALLS
+from pullback.recording.trace_cache import Result
 from pullback.transforms.calls import Function, Tracer, as_node
-from pullback.values import Shape, Value, as_raw, canonical, dtype_of, shape_of
 
-#: Nodes that a vmap inside of a traced function is written out as.
+#: Limit of the nodes of a vmap inside of a traced function.
 _MOST_NODES = 50_000
 
 
 def vmap(f: Function, in_axes: Any = 0, out_axes: Any = 0) -> Function:
-    """A function for many rows at once, from a function of one: one request, in which the server computes all rows.
+    """Vectorize a function of one row: the result computes all rows in one request.
 
-    in_axes: for each argument, or the parts of one, the axis that counts rows, None for what is the same for all; one
-        number stands for everything below it.
-    out_axes: where the axis of rows is in the result; None for what is the same for all.
+    in_axes: for each argument, or each part of one, the axis of its rows; None if it is the same for all rows. One
+        number stands for all parts.
+    out_axes: the axis of the rows in each result; None if the result is the same for all rows.
 
-    Inside of a function that is traced the program has the operations of each row, at most 50,000 in all.
+    Inside of a traced function the program contains the operations of every row, at most 50,000 in all.
 
     >>> from pullback import functions as F
     >>> print(vmap(lambda x, w: F.sum(x * w), in_axes=(0, None))(np.eye(2), np.array([3.0, 4.0])))
@@ -37,8 +37,8 @@ def vmap(f: Function, in_axes: Any = 0, out_axes: Any = 0) -> Function:
     Raises (when called):
         ShapeMismatchError: the numbers of rows differ, or an argument has no such axis.
         BadAttributeError: in_axes or out_axes do not fit the form of the arguments or results.
-        TraceError: the function looks at a value that differs from row to row.
-        NotSupportedError: inside of a function that is traced, with no rows or too many.
+        TraceError: the function reads a value that differs from row to row.
+        NotSupportedError: inside of a traced function there are no rows, or too many.
     """
 
     @functools.wraps(f)
@@ -55,7 +55,7 @@ def vmap(f: Function, in_axes: Any = 0, out_axes: Any = 0) -> Function:
         moved = {place: canonical(np.moveaxis(x, chosen[place], 0)) for place, x in values.items()}
         symbols = {place: (shape_of(x)[1:], dtype_of(x)) for place, x in moved.items()}
         tracer = Tracer(f, (args, keywords), list(chosen), symbols)
-        traced, inputs = tracer.traced(moved)
+        traced, inputs = tracer.bind(moved)
         batched = [n for n, s in traced.sources.items() if isinstance(s, Argument) and s.place in chosen]
         ys: list[Result] = trees.leaves(traced.y)
         places = axes_of("out_axes", out_axes, traced.y)
@@ -72,7 +72,7 @@ def vmap(f: Function, in_axes: Any = 0, out_axes: Any = 0) -> Function:
 
 
 def axes_of(name: str, axes: Any, tree: Any) -> list[int | None]:
-    """For each leaf of a tree its axis; a number or None stands for all that is below it."""
+    """Return the axis of each leaf of a tree; a number or None stands for all leaves below it."""
     if axes is None or (isinstance(axes, int) and not isinstance(axes, bool)):
         return [axes] * len(trees.leaves(tree))
     items = list(tree.values()) if isinstance(tree, dict) else tree
@@ -86,7 +86,12 @@ def axes_of(name: str, axes: Any, tree: Any) -> list[int | None]:
 
 
 def count_rows(shapes: Sequence[Shape], axes: Sequence[int]) -> int:
-    """The number of rows, on which all values that have such an axis agree."""
+    """Return the number of rows, which is the same for all values that have an axis of rows.
+
+    Raises:
+        ShapeMismatchError: the numbers differ, or a value has no such axis.
+        BadAttributeError: no value has an axis of rows.
+    """
     lengths = []
     for shape, axis in zip(shapes, axes, strict=True):
         if not -len(shape) <= axis < len(shape):
@@ -114,9 +119,9 @@ def _check_axis(axis: int, shape: Shape) -> None:
 
 
 def _placed(value: Value, axis: int | None, rows: int, is_batched: bool) -> Value:
-    """A result with the axis of its rows in its place, without one where that is None."""
+    """Move the axis of rows of a result to `axis`; remove it if that is None."""
     if not is_batched:
-        # No input differs from row to row: it was computed once.
+        # No input has rows, so the result was computed once.
         value = np.broadcast_to(value, (rows, *np.shape(value)))
     if axis is None:
         if not rows:
@@ -135,10 +140,10 @@ def _written_out(
     rows: int,
     out_axes: Any,
 ) -> Any:
-    """Write out vmap inside of a trace: the nodes of the first row, and copies of them for the others.
+    """Add a vmap to a trace: the nodes of the first row, and copies of them for the other rows.
 
     Raises:
-        NotSupportedError: there is no row, or there are too many.
+        NotSupportedError: there are no rows, or too many.
     """
     if not rows:
         raise NotSupportedError(
@@ -166,7 +171,7 @@ def _written_out(
     end = len(trace.nodes)
     names = [
         {},
-        *(trace.copied(begin, end, {own[0].name: own[n].name for own in parts.values()}) for n in range(1, rows)),
+        *(trace.copy(begin, end, {own[0].name: own[n].name for own in parts.values()}) for n in range(1, rows)),
     ]
     found = []
     for leaf, axis in zip(ys, places, strict=True):

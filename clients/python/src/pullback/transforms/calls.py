@@ -1,4 +1,4 @@
-"""Calls of Python functions on symbols: traced to a program, which runs on the values of the arguments."""
+"""Calls of functions by transforms: the function is traced to a program, which runs on the values of the arguments."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from pullback import trees
-from pullback.config import is_recording, is_training
-from pullback.current import current, tracing
+from pullback.core import trees
+from pullback.core.config import is_recording, is_training
+from pullback.core.current import current, tracing
+from pullback.core.values import FLOAT32, Shape, Value, as_raw, canonical, dtype_of, shape_of
 from pullback.errors import (
     BadAttributeError,
     NotDifferentiableError,
@@ -20,17 +21,16 @@ from pullback.errors import (
     ShapeMismatchError,
 )
 from pullback.recording.environment import Environment, TooLargeError, draws
-from pullback.recording.kept import Result, Traced, Traces, traces_of
 from pullback.recording.trace import Argument, Symbol, Trace
-from pullback.values import FLOAT32, Shape, Value, as_raw, canonical, dtype_of, shape_of
+from pullback.recording.trace_cache import Result, TraceCache, TracedFunction, trace_cache_of
 
 Function = Callable[..., Any]
 Aval = tuple[Shape, np.dtype[Any]]
 
 
 @dataclass
-class Inside:
-    """Function called on symbols inside of another one that is traced: its nodes are written down there."""
+class InnerCall:
+    """Call of a function on new symbols of the current trace, by a transform inside of a traced function."""
 
     trace: Trace
     chosen: Any
@@ -40,23 +40,23 @@ class Inside:
 
     @property
     def ys(self) -> list[Symbol]:
-        """The leaves of the result."""
+        """Leaves of the result."""
         return trees.leaves(self.y)
 
     def gradients(self, y: Symbol) -> list[Symbol]:
-        """Gradients of a scalar with respect to each differentiated leaf."""
+        """Return the gradients of a scalar with respect to each differentiated leaf."""
         return [self.trace.node("grad", [y, x])[0] for x in self.xs]
 
     def in_form(self, leaves: Iterable[Any]) -> Any:
-        """Values in the form of the differentiated arguments."""
+        """Return values in the form of the differentiated arguments."""
         return trees.filled(self.chosen, iter(leaves))
 
 
 @dataclass
 class Call:
-    """Function called with values: its trace, and the inputs of its program."""
+    """Call of a function with values: the traced function, and the inputs of its program."""
 
-    traced: Traced
+    traced: TracedFunction
     client: Any
     chosen: Any
     raws: list[Value]
@@ -74,43 +74,43 @@ class Call:
 
     @property
     def wrt(self) -> list[str]:
-        """The differentiated inputs that the program has."""
+        """Names of the differentiated inputs that the program needs."""
         return [x for x in self.xs if x in self.inputs]
 
     def ask(self, call: str, **options: Any) -> Any:
-        """Make a call of the client about this program with these inputs."""
+        """Make a call of the client with this program and these inputs."""
         return self.traced.program.ask(self.client, call, inputs=self.inputs, **options)
 
     def only_output(self) -> str:
-        """The name of the only result.
+        """Return the name of the only output.
 
         Raises:
-            NotScalarError: there are several, or none.
+            NotScalarError: there are several outputs, or none.
         """
         only: Result = only_leaf(self.traced.y)
         return only.name
 
     def value(self, values: Mapping[str, Any]) -> Any:
-        """The result."""
+        """Return the result of the function, from the values of outputs by name."""
         return trees.filled(self.traced.y, iter([values[y] for y in self.ys]))
 
     def aux(self, values: Mapping[str, Any]) -> Any:
-        """The second part of what the function returned."""
+        """Return the auxiliary result of the function, from the values of outputs by name."""
         return trees.mapped(lambda leaf: values[leaf.name] if type(leaf) is Result else leaf, self.traced.aux)
 
     def in_form(self, found: Mapping[str, Any], before: Shape = ()) -> Any:
-        """Results by name in the form of the arguments; zeros for those that the function does not use."""
+        """Return derivatives by input in the form of the arguments; zeros for inputs that the function does not use."""
         zeros = (canonical(np.zeros((*before, *shape_of(raw)), dtype_of(raw))) for raw in self.raws)
         return trees.filled(self.chosen, iter([found.get(x, zero) for x, zero in zip(self.xs, zeros, strict=True)]))
 
     def directions(self, given: Any, primals: Any) -> dict[str, Any]:
-        """Tangents or vectors of the inputs that the program has."""
+        """Return tangents or vectors by name, for the inputs that the program needs."""
         leaves = trees.leaves(list(given), list(primals))
         return {x: as_raw(t) for x, t in zip(self.xs, leaves, strict=True) if x in self.inputs}
 
 
 def places_of(argnums: Any, count: int) -> list[int]:
-    """Positions of the arguments that are chosen, of a call with `count` of them.
+    """Return the positions that `argnums` names in a call with `count` arguments.
 
     Raises:
         BadAttributeError: there is no such argument, or it is named twice.
@@ -124,8 +124,8 @@ def places_of(argnums: Any, count: int) -> list[int]:
     return numbers
 
 
-def picked(args: Sequence[Any], argnums: Any) -> Any:
-    """The arguments that are chosen: a tuple where `argnums` is one."""
+def pick(args: Sequence[Any], argnums: Any) -> Any:
+    """Return the argument that `argnums` names; a tuple of arguments if `argnums` is a tuple or a list."""
     found = [args[number] for number in places_of(argnums, len(args))]
     return tuple(found) if isinstance(argnums, (list, tuple)) else found[0]
 
@@ -135,13 +135,13 @@ def is_inside() -> bool:
     return tracing.get() is not None
 
 
-def called_inside(
+def call_inside(
     f: Function, args: Sequence[Any], keywords: dict[str, Any], argnums: Any, has_aux: bool = False
-) -> Inside:
-    """Call a function on new symbols in the trace that is under way."""
+) -> InnerCall:
+    """Call a function on new symbols of the current trace."""
     trace = tracing.get()
     assert trace is not None
-    chosen = picked(args, argnums)
+    chosen = pick(args, argnums)
     leaves = trees.leaves(chosen)
     for x in leaves:
         dtype = trace.known.get(x.name, (None, FLOAT32))[1] if type(x) is Symbol else dtype_of(as_raw(x))
@@ -154,15 +154,17 @@ def called_inside(
     ):
         full[number] = x
     y, aux = split_aux(f, f(*full, **keywords), has_aux)
-    return Inside(trace, chosen, xs, trees.mapped(functools.partial(as_node, trace), y), aux)
+    return InnerCall(trace, chosen, xs, trees.mapped(functools.partial(as_node, trace), y), aux)
 
 
-def called(f: Function, args: Sequence[Any], keywords: dict[str, Any], argnums: Any, has_aux: bool = False) -> Call:
-    """Trace a function of floating arguments, and bind their values.
+def call_traced(
+    f: Function, args: Sequence[Any], keywords: dict[str, Any], argnums: Any, has_aux: bool = False
+) -> Call:
+    """Trace a function with symbols for the arguments that `argnums` names, and bind their values.
 
     Raises:
-        NotDifferentiableError: a chosen argument is not floating.
-        TraceError: the function looks at a value.
+        NotDifferentiableError: one of these arguments is not floating.
+        TraceError: the function reads the value of a symbol.
     """
     tree = (tuple(args), keywords)
     count = len(trees.leaves(tree))
@@ -170,27 +172,27 @@ def called(f: Function, args: Sequence[Any], keywords: dict[str, Any], argnums: 
     symbols: dict[int, Aval] = {}
     arguments: dict[int, Value] = {}
     leaves = trees.leaves(tree)
-    chosen = trees.leaves(picked(indices[0], argnums))
+    chosen = trees.leaves(pick(indices[0], argnums))
     for place in chosen:
         raw = as_raw(leaves[place])
         check_floating(dtype_of(raw))
         arguments[place] = raw
         symbols[place] = shape_of(raw), dtype_of(raw)
     tracer = Tracer(f, tree, chosen, symbols, has_aux)
-    traced, inputs = tracer.traced(arguments)
-    return Call(traced, tracer.client, picked(args, argnums), [arguments[place] for place in chosen], inputs)
+    traced, inputs = tracer.bind(arguments)
+    return Call(traced, tracer.client, pick(args, argnums), [arguments[place] for place in chosen], inputs)
 
 
 class Tracer:
-    """One call of a function, from its arguments to a trace of it that fits them.
+    """Tracer of one call of a function, with a cache.
 
     f: the function.
     tree: (args, keywords).
     chosen: places of the leaves that are differentiated.
-    symbols: shape and dtype of each leaf that is an input of the program, by place; other leaves reach the function as
-        they are.
-    weak: those of them that are Python numbers, which adapt to float32 where they stand as they are.
-    is_kept: whether the trace is kept for later calls, until something changes that the function is seen to read.
+    symbols: shape and dtype of each leaf that becomes an input, by place; other leaves are passed to the function
+        unchanged.
+    weak: places of Python numbers; beside float32 values these are passed unchanged, so that they adopt the dtype.
+    is_kept: look up and cache the traced function, as long as its environment does not change.
     """
 
     def __init__(
@@ -214,40 +216,42 @@ class Tracer:
         self._is_kept = is_kept
         self._weak: set[int] = set()
         if any(dtype == FLOAT32 for _, dtype in symbols.values()):
-            # Beside float32 a Python number has no dtype of its own, which inputs have.
+            # An input has a dtype; a Python number adopts float32.
             self._weak = set(weak)
             self._symbols = {place: aval for place, aval in symbols.items() if place not in self._weak}
 
-    def traced(self, arguments: Mapping[int, Value]) -> tuple[Traced, dict[str, Value]]:
-        """Return a trace that fits the arguments, and its inputs.
+    def bind(self, arguments: Mapping[int, Value]) -> tuple[TracedFunction, dict[str, Value]]:
+        """Return the traced function, from the cache if possible, and its inputs.
 
         arguments: values of the symbols by place.
         """
-        traces = traces_of(self.client)
+        cache = trace_cache_of(self.client)
         environment = self._environment() if self._is_kept else None
         if environment is None:
-            return self._fitting(self._trace(traces, ()), arguments)
+            return self._bind_new(self._trace(cache, ()), arguments)
         key = self._key(environment)
-        traced = traces.get(key)
+        traced = cache.get(key)
         inputs = None if traced is None else traced.bound(arguments)
         if traced is not None and inputs is not None:
             return traced, inputs
         before = draws()
-        traced = self._trace(traces, environment.held)
+        traced = self._trace(cache, environment.held)
         now = self._environment()
-        # A function that changes what it reads, or draws random numbers, is called each time.
+        # A function that changes its environment or draws random numbers is not cached.
         if now is not None and (now.key, draws()) == (environment.key, before):
-            traces.put(key, traced)
-        return self._fitting(traced, arguments)
+            cache.put(key, traced)
+        return self._bind_new(traced, arguments)
 
-    def _fitting(self, traced: Traced, arguments: Mapping[int, Value]) -> tuple[Traced, dict[str, Value]]:
-        """A trace that was just made, and its inputs."""
+    def _bind_new(
+        self, traced: TracedFunction, arguments: Mapping[int, Value]
+    ) -> tuple[TracedFunction, dict[str, Value]]:
+        """Return a function that was just traced, and its inputs, which fit."""
         inputs = traced.bound(arguments)
         assert inputs is not None
         return traced, inputs
 
     def _environment(self) -> Environment | None:
-        """All that the function can be seen to read, None where it is too much."""
+        """Return the environment of the function, None if it is too large."""
         try:
             return Environment(self._f)
         except (TooLargeError, RecursionError):
@@ -263,12 +267,12 @@ class Tracer:
         )
 
     def _key(self, environment: Environment) -> Hashable:
-        """The key of a trace."""
+        """Return the key of the cache entry."""
         values = tuple((place, repr(self._leaves[place])) for place in sorted(self._weak))
         shapes = tuple((place, shape, str(dtype)) for place, (shape, dtype) in sorted(self._symbols.items()))
         return environment.key, self._options(), shapes, values
 
-    def _trace(self, traces: Traces, held: Iterable[Any]) -> Traced:
+    def _trace(self, cache: TraceCache, held: Iterable[Any]) -> TracedFunction:
         trace = Trace(self.client)
         full = list(self._leaves)
         made = {place: trace.input(Argument(place), *aval) for place, aval in sorted(self._symbols.items())}
@@ -286,8 +290,8 @@ class Tracer:
             graph, needed = trace.program(list(dict.fromkeys(outputs)))
         finally:
             trace.finish()
-        return Traced(
-            traces.program(graph),
+        return TracedFunction(
+            cache.program(graph),
             {name: trace.inputs[name] for name in needed},
             {name: trace.known[name] for name in needed},
             tuple(made[place].name if place in made else "" for place in self._chosen),
@@ -298,10 +302,10 @@ class Tracer:
 
 
 def split_aux(f: Function, y: Any, has_aux: bool) -> tuple[Any, Any]:
-    """What a function returned as (result, aux).
+    """Split the return value of a function into result and auxiliary result (None without `has_aux`).
 
     Raises:
-        BadAttributeError: `has_aux`, and it is no pair.
+        BadAttributeError: `has_aux` is set, and the value is not a pair.
     """
     if not has_aux:
         return y, None
@@ -311,11 +315,11 @@ def split_aux(f: Function, y: Any, has_aux: bool) -> tuple[Any, Any]:
 
 
 def as_node(trace: Trace, leaf: Any) -> Symbol:
-    """A leaf of a result as a node: an input, or a plain value, becomes one.
+    """Return a leaf of a result as the symbol of a node; an input or a plain value gets a node.
 
     Raises:
-        InvalidValueError: it is no value.
-        TraceError: it is a symbol of another trace.
+        InvalidValueError: the leaf is not a value.
+        TraceError: the leaf is a symbol of another trace.
     """
     if type(leaf) is Symbol:
         trace.check_own("return", leaf)
@@ -329,10 +333,10 @@ def as_node(trace: Trace, leaf: Any) -> Symbol:
 
 
 def only_leaf(y: Any) -> Any:
-    """The only leaf of a result that is no container.
+    """Return a result that is a single leaf.
 
     Raises:
-        NotScalarError: there are several, or none.
+        NotScalarError: the result is a container.
     """
     if type(y) not in (Symbol, Result):
         raise NotScalarError(
@@ -343,27 +347,27 @@ def only_leaf(y: Any) -> Any:
 
 
 def check_floating(dtype: np.dtype[Any]) -> None:
-    """Make sure that an argument can be differentiated.
+    """Check that the dtype of an argument is floating.
 
     Raises:
-        NotDifferentiableError: it is not floating.
+        NotDifferentiableError: it is not.
     """
     if dtype.kind != "f":
         raise NotDifferentiableError(f"an argument is {dtype}; only floating ones are differentiated")
 
 
 def check_scalar(shape: Shape) -> None:
-    """Make sure that a result has one element.
+    """Check that a result has one element.
 
     Raises:
-        NotScalarError: it has more, or none.
+        NotScalarError: it has several, or none.
     """
     if math.prod(shape) != 1:
         raise NotScalarError(f"expected a function of one element, this one returns shape {shape}; reduce it first")
 
 
 def check_form(what: str, given: Any, expected: Any) -> None:
-    """Make sure that two trees have the same containers, and leaves of the same shapes.
+    """Check that two trees have the same containers, and leaves of the same shapes.
 
     Raises:
         ShapeMismatchError: they do not.

@@ -1,4 +1,4 @@
-"""check_grads: derivatives of a function, in both modes, beside central differences."""
+"""check_grads: compares derivatives of a function, in both modes, with central differences."""
 
 from __future__ import annotations
 
@@ -6,28 +6,28 @@ from typing import Any
 
 import numpy as np
 
-from pullback import trees
-from pullback.numerical import Comparison, Differences, GradientCheck, check_gradients
+from pullback.core import trees
+from pullback.core.values import FLOAT64, as_raw, canonical, dtype_of, shape_of
 from pullback.transforms.calls import Function
 from pullback.transforms.compilation import compile
 from pullback.transforms.derivatives import jvp
-from pullback.values import FLOAT64, as_raw, canonical, dtype_of, shape_of
+from pullback.transforms.numerical import Comparison, Differences, GradientCheck, check_gradients
 
 
 def check_grads(
     f: Function, *args: Any, order: int = 2, eps: float = 1e-6, rtol: float = 1e-6, atol: float = 1e-6
 ) -> GradientCheck:
-    """Compares the derivatives of a function, on the tape and in forward mode, with central differences.
+    """Compare the derivatives of a function, on the tape and in forward mode, with central differences.
 
-    args: its arguments; floating leaves are differentiated. order: 1 or 2. The others as of `check_gradients`.
-    Returns what was found: `ok`, `max_error` and where the worst is; `uncertain` where differences cannot tell. It
-    takes some requests for each element of the arguments.
+    args: arguments of the function; floating leaves are differentiated. order: 1 or 2. The other arguments are those
+    of `check_gradients`. Returns `ok`, `max_error`, the place of the largest error, and in `uncertain` the places where
+    the differences cancel. It takes several requests for each element of the arguments.
 
     >>> check_grads(lambda x: x["a"] ** 3, {"a": 2.0}).ok
     True
 
     Raises:
-        TraceError: the function looks at a value, so that it has no forward mode here.
+        TraceError: the function reads a value, so that it cannot be traced for forward mode.
     """
     leaves = trees.leaves(args)
     moved = [i for i, x in enumerate(leaves) if not isinstance(x, (bool, int)) and dtype_of(as_raw(x)).kind == "f"]
@@ -55,7 +55,7 @@ def _is_floating(y: Any) -> bool:
 
 
 def _check_forward(f: Function, xs: list[Any], order: int, eps: float, comparison: Comparison) -> GradientCheck:
-    """Derivatives along one direction, and again along it, beside central differences."""
+    """Compare derivatives along one direction, up to `order`, with central differences."""
     rng = np.random.default_rng(0)
     ts = [canonical(rng.uniform(0.5, 1.5, shape_of(x)).astype(dtype_of(x))) for x in xs]
     step = eps * max([1.0, *(float(np.max(np.abs(x), initial=0.0)) for x in xs)])

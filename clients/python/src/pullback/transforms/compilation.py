@@ -1,34 +1,34 @@
-"""Compiled functions: Python functions of numbers and arrays as programs that the server compiles once."""
+"""Compiled functions: a Python function of numbers and arrays becomes a program that the server compiles once."""
 
 from __future__ import annotations
 
 import functools
 from typing import Any
 
-from pullback import trees
-from pullback.attributes import NATURAL, NUMBER, Attribute
+from pullback.core import trees
+from pullback.core.attributes import NATURAL, NUMBER, Attribute
+from pullback.core.values import Value, as_raw, dtype_of, shape_of
 from pullback.errors import InvalidValueError
-from pullback.recording.kept import Traced
-from pullback.transforms.calls import Function, Tracer, is_inside, picked, places_of
+from pullback.recording.trace_cache import TracedFunction
+from pullback.transforms.calls import Function, Tracer, is_inside, pick, places_of
 from pullback.transforms.derivatives import grad
-from pullback.values import Value, as_raw, dtype_of, shape_of
 
-#: Nodes of a program that makes several steps of a descent, and the most steps.
+#: Limits of a program with several steps of a descent: nodes, and steps.
 _STEP_NODES, _MOST_STEPS = 128, 8
 
 
 def compile(f: Function) -> Function:
-    """The same function as one program, whose calls are one request each; `@compiled` is another name for it.
+    """Compile a function to a program, so that each call is one request; `compiled` is the same, for decorators.
 
-    f: takes numbers, arrays, and nested lists, tuples and dicts of them, and returns such. It is called once for each
-        form of arguments (containers, shapes, dtypes) on symbols in place of all of them: it cannot branch on values.
-        Arrays and Variables that it reads are inputs: their present values are sent with each call. Everything else
-        follows JAX's rule of purity: it counts as it was when the function was called. A change in the closure, the
-        globals, the containers or the instances that the function itself reads is noticed, and it is called again; one
-        behind methods, classes or modules, a clock, a file, an iterator or a random generator is not.
-        Beside float32 a Python number stands in the program, which is then another one for each number.
-    Returns a function of the same arguments. `f.source(*args)` is the program as text. Transforms may be inside
-    (`compile(value_and_grad(loss))`) and outside.
+    f: a function of numbers, arrays, and nested lists, tuples and dicts of them, which returns such values. It is
+        called once for each form of arguments (containers, shapes, dtypes), with symbols for all of them, and cannot
+        branch on their values. Arrays and Variables that it reads are inputs: each call sends their present values.
+        For everything else JAX's rule of purity holds: its state at the time of tracing counts. If the closure, the
+        globals, the containers or the instances that the function itself reads change, it is traced again; changes
+        behind methods, classes or modules, and of clocks, files, iterators and random generators, go unnoticed.
+        Beside float32 values a Python number is a constant of the program, so that each number takes a trace.
+    Returns a function of the same arguments. `f.source(*args)` is the program as text. It may be combined with other
+    transforms, inside (`compile(value_and_grad(loss))`) and outside.
 
     >>> @compiled
     ... def energy(p):
@@ -37,16 +37,16 @@ def compile(f: Function) -> Function:
     9.0
 
     Raises (when called):
-        TraceError: the function looks at a value.
-        InvalidValueError: it takes or returns something that is no value; an argument is a Variable.
-        NotSupportedError: it draws random numbers.
+        TraceError: the function reads the value of a symbol.
+        InvalidValueError: an argument or a result is not a value, or an argument is a Variable.
+        NotSupportedError: the function draws random numbers.
     """
 
     @functools.wraps(f)
     def call(*args: Any, **keywords: Any) -> Any:
         if is_inside():
             return f(*args, **keywords)
-        tracer, traced, inputs = _traced(f, args, keywords)
+        tracer, traced, inputs = _trace(f, args, keywords)
         ys = trees.leaves(traced.y)
         if not ys:
             return traced.y
@@ -54,7 +54,7 @@ def compile(f: Function) -> Function:
         return trees.filled(traced.y, iter([values[y.name] for y in ys]))
 
     def source(*args: Any, **keywords: Any) -> str:
-        tracer, traced, _ = _traced(f, args, keywords)
+        tracer, traced, _ = _trace(f, args, keywords)
         text: str = tracer.client.programs.get(traced.program.id(tracer.client)).expr
         return text
 
@@ -65,21 +65,23 @@ def compile(f: Function) -> Function:
 compiled = compile
 
 
-def _traced(f: Function, args: tuple[Any, ...], keywords: dict[str, Any]) -> tuple[Tracer, Traced, dict[str, Value]]:
-    """A trace in which all arguments are symbols."""
+def _trace(
+    f: Function, args: tuple[Any, ...], keywords: dict[str, Any]
+) -> tuple[Tracer, TracedFunction, dict[str, Value]]:
+    """Trace a function with symbols for all arguments; return the tracer, the traced function and its inputs."""
     leaves = trees.leaves((args, keywords))
-    values = {place: _taken(leaf) for place, leaf in enumerate(leaves)}
+    values = {place: _value_of(leaf) for place, leaf in enumerate(leaves)}
     symbols = {place: (shape_of(x), dtype_of(x)) for place, x in values.items()}
     weak = [place for place, leaf in enumerate(leaves) if type(leaf) in (int, float)]
     tracer = Tracer(f, (args, keywords), list(values), symbols, weak=weak, is_kept=True)
-    return tracer, *tracer.traced(values)
+    return tracer, *tracer.bind(values)
 
 
-def _taken(leaf: Any) -> Value:
-    """An argument as a raw value.
+def _value_of(leaf: Any) -> Value:
+    """Return an argument as a raw value.
 
     Raises:
-        InvalidValueError: it is none, or a Variable.
+        InvalidValueError: the argument is not a value, or is a Variable.
     """
     if hasattr(type(leaf), "_recorder"):
         raise InvalidValueError("a compiled function takes numbers and arrays, no variables; give it `x.data`")
@@ -87,12 +89,13 @@ def _taken(leaf: Any) -> Value:
 
 
 def descent(loss: Function, argnums: int | tuple[int, ...] | list[int] = 0) -> Function:
-    """Gradient descent as few requests: as many steps in one program as it is large enough for.
+    """Compile gradient descent on a loss; several steps share a program, and so a request.
 
-    loss: as of `grad`; traced once for each form of arguments and number of steps in a program, as by `compile`.
-    argnums: which arguments are moved.
-    Returns a function of the arguments of the loss, `learning_rate` and `steps`, that returns the arguments which were
-    moved after so many steps `x - learning_rate * gradient`, in their form.
+    loss: a function as for `grad`. It is traced as by `compile`, for each form of arguments and each number of steps in
+        a program.
+    argnums: positions of the arguments to optimize.
+    Returns a function of the arguments of the loss, `learning_rate` and `steps`, which makes that number of steps
+    `x - learning_rate * gradient` and returns the optimized arguments in their form.
 
     >>> descend = descent(lambda x, y: (x - 3.0) ** 2 + (y + 1.0) ** 2, argnums=(0, 1))
     >>> x, y = descend(0.0, 0.0, learning_rate=0.25, steps=60)
@@ -100,8 +103,8 @@ def descent(loss: Function, argnums: int | tuple[int, ...] | list[int] = 0) -> F
     (3.0, -1.0)
 
     Raises (when called):
-        BadAttributeError: steps is no integer from 0, learning_rate no number.
-        TraceError, InvalidValueError, NotScalarError, NotDifferentiableError: as of `compile` and `grad`.
+        BadAttributeError: `steps` is not a non-negative integer, or `learning_rate` not a number.
+        TraceError, InvalidValueError, NotScalarError, NotDifferentiableError: as for `compile` and `grad`.
     """
     gradient = grad(loss, argnums)
 
@@ -109,45 +112,45 @@ def descent(loss: Function, argnums: int | tuple[int, ...] | list[int] = 0) -> F
     def descend(*args: Any, learning_rate: Any, steps: int) -> Any:
         left = Attribute("steps", NATURAL).parse(steps, "descent")
         if is_inside():
-            return _descended(gradient, argnums, args, learning_rate, left)
+            return _descend(gradient, argnums, args, learning_rate, left)
         rate = float(Attribute("learning_rate", NUMBER).parse(learning_rate, "descent"))
         for leaf in trees.leaves(args):
-            _taken(leaf)
+            _value_of(leaf)
         most = 1
         if left > 1:
-            _, one, _ = _traced(_stepped(gradient, argnums, 1), (args, rate), {})
+            _, one, _ = _trace(_steps(gradient, argnums, 1), (args, rate), {})
             most = max(1, min(_MOST_STEPS, _STEP_NODES // max(1, len(one.program.graph["nodes"]))))
-        full = trees.mapped(_taken, args)
+        full = trees.mapped(_value_of, args)
         while left:
             count = 1 << (min(left, most).bit_length() - 1)
-            full = _replaced(full, argnums, compile(_stepped(gradient, argnums, count))(full, rate))
+            full = _replace(full, argnums, compile(_steps(gradient, argnums, count))(full, rate))
             left -= count
-        return picked(full, argnums)
+        return pick(full, argnums)
 
     return descend
 
 
-def _stepped(gradient: Function, argnums: Any, count: int) -> Function:
-    """So many steps as one function."""
+def _steps(gradient: Function, argnums: Any, count: int) -> Function:
+    """Return a function that makes `count` steps."""
 
     def steps(args: Any, rate: Any) -> Any:
-        return _descended(gradient, argnums, args, rate, count)
+        return _descend(gradient, argnums, args, rate, count)
 
     return steps
 
 
-def _descended(gradient: Function, argnums: Any, args: tuple[Any, ...], rate: Any, steps: int) -> Any:
-    """The arguments that are moved, after these steps."""
+def _descend(gradient: Function, argnums: Any, args: tuple[Any, ...], rate: Any, steps: int) -> Any:
+    """Make `steps` steps; return the optimized arguments."""
     for _ in range(steps):
-        chosen = picked(args, argnums)
+        chosen = pick(args, argnums)
         slopes = trees.leaves(gradient(*args), chosen)
         moved = [x - rate * g for x, g in zip(trees.leaves(chosen), slopes, strict=True)]
-        args = _replaced(args, argnums, trees.filled(chosen, iter(moved)))
-    return picked(args, argnums)
+        args = _replace(args, argnums, trees.filled(chosen, iter(moved)))
+    return pick(args, argnums)
 
 
-def _replaced(args: tuple[Any, ...], argnums: Any, chosen: Any) -> tuple[Any, ...]:
-    """The arguments with others in the place of those that are chosen."""
+def _replace(args: tuple[Any, ...], argnums: Any, chosen: Any) -> tuple[Any, ...]:
+    """Return the arguments with those that `argnums` names replaced."""
     full = list(args)
     several = chosen if isinstance(argnums, (list, tuple)) else [chosen]
     for place, x in zip(places_of(argnums, len(args)), several, strict=True):

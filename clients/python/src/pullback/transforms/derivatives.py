@@ -1,14 +1,14 @@
-"""Function transforms: derivatives of Python functions of arrays, in JAX's terms, each in one request.
+"""Derivatives of Python functions of arrays, in JAX's terms, each in one request.
 
-A function is called on symbols that stand for its arguments, and all that it does with them is sent as one program. It
-cannot branch on the values of symbols. Arguments and results are numbers, arrays and nested lists, tuples and dicts of
-them. Transforms may stand inside of functions that are transformed.
+A function is called on symbols in place of its arguments, and its operations are sent as one program. It cannot branch
+on the values of symbols. Arguments and results are numbers, arrays and nested lists, tuples and dicts of them.
+Transforms may be used inside of functions that are transformed.
 
-A function is called at each call of its transform, so it counts with all that it reads as that is now. What it does is
-sent as values alone where it does the same as before: a program that the server has is sent by its id. Arguments that
-are not differentiated reach the function as they are. Arrays and Variables that it reads from outside (closures,
-globals, attributes) are inputs of its program; no derivative reaches the tape of such a Variable, and its value or
-gradient cannot be looked at inside. `compile` calls a function once for each form of its arguments: see there.
+A function is called at each call of its transform, so that it reads the present state of everything around it. If its
+program is one that the server has, only an id and values are sent. Arguments that are not differentiated are passed to
+the function unchanged. Arrays and Variables that it reads from outside (closures, globals, attributes) are inputs of
+its program; no derivative reaches the tape of such a Variable, and its value and gradient cannot be read inside.
+`compile` calls a function once for each form of its arguments: see there.
 
 >>> from pullback import functions as F
 >>> grad(grad(F.sin))(1.0) == -F.sin(1.0)
@@ -23,45 +23,45 @@ from typing import Any
 
 import numpy as np
 
-from pullback import trees
+from pullback.core import trees
+from pullback.core.table import CALLS
+from pullback.core.values import as_raw, canonical, shape_of
 from pullback.errors import BadAttributeError, NotDifferentiableError, NotSupportedError
 from pullback.recording.trace import Constant, Symbol
-from pullback.table import CALLS
 from pullback.transforms.calls import (
     Function,
-    called,
-    called_inside,
+    call_inside,
+    call_traced,
     check_form,
     check_scalar,
     is_inside,
     only_leaf,
 )
-from pullback.values import as_raw, canonical, shape_of
 
-#: Gradients that a Jacobian inside of a traced function is written out as.
+#: Limit of the gradients that make up a Jacobian inside of a traced function.
 _MOST_ROWS = 1000
 
 
 def stop_gradient(x: Any) -> Any:
-    """The value itself, with no derivative through it."""
+    """Return x itself, treated as a constant by derivatives."""
     return CALLS["stop_gradient"](x)
 
 
 def grad(f: Function, argnums: int | Sequence[int] = 0, has_aux: bool = False) -> Function:
-    """The gradient of a function of one element.
+    """Return the gradient function of a function whose result has one element.
 
-    f: its result has one element; with `has_aux` it returns (result, anything).
-    argnums: which arguments to differentiate with respect to; with several, the gradients are a tuple.
-    Returns a function of the same arguments that returns gradients in the form of the arguments, with aux beside them.
+    f: the function; with `has_aux` it returns (result, aux), and aux may be anything.
+    argnums: position of the argument of differentiation; for several positions, the gradients are a tuple.
+    Returns a function of the same arguments, which returns gradients in their form, and with `has_aux` also aux.
 
     >>> grad(lambda w: (w["a"] * w["b"]) ** 2)({"a": 2.0, "b": 3.0})
     {'a': 36.0, 'b': 24.0}
 
     Raises (when called):
-        NotScalarError: the result has more elements, or none.
+        NotScalarError: the result has several elements, or none.
         NotDifferentiableError: an argument, or the result, is not floating.
-        BadAttributeError: there is no argument of that number.
-        TraceError: the function looks at a value.
+        BadAttributeError: there is no argument at a position.
+        TraceError: the function reads the value of a symbol.
     """
     both = value_and_grad(f, argnums, has_aux)
 
@@ -74,7 +74,7 @@ def grad(f: Function, argnums: int | Sequence[int] = 0, has_aux: bool = False) -
 
 
 def value_and_grad(f: Function, argnums: int | Sequence[int] = 0, has_aux: bool = False) -> Function:
-    """The value and the gradient of a function of one element, in one request. Arguments and errors as of `grad`.
+    """Return a function that returns value and gradient, in one request. Arguments and errors as for `grad`.
 
     >>> value_and_grad(lambda x, y: x * y, argnums=(0, 1))(2.0, 3.0)
     (6.0, (3.0, 2.0))
@@ -83,10 +83,10 @@ def value_and_grad(f: Function, argnums: int | Sequence[int] = 0, has_aux: bool 
     @functools.wraps(f)
     def both(*args: Any, **keywords: Any) -> Any:
         if is_inside():
-            inner = called_inside(f, args, keywords, argnums, has_aux)
+            inner = call_inside(f, args, keywords, argnums, has_aux)
             slopes = inner.in_form(inner.gradients(only_leaf(inner.y)))
             return ((inner.y, inner.aux), slopes) if has_aux else (inner.y, slopes)
-        call = called(f, args, keywords, argnums, has_aux)
+        call = call_traced(f, args, keywords, argnums, has_aux)
         y = call.only_output()
         answer = call.ask("evaluate", backward={"of": y, "wrt": call.wrt} if call.wrt else False)
         check_scalar(np.shape(answer.values[y]))
@@ -97,10 +97,10 @@ def value_and_grad(f: Function, argnums: int | Sequence[int] = 0, has_aux: bool 
 
 
 def vjp(f: Function, *primals: Any, has_aux: bool = False) -> Any:
-    """The value of a function, and the function that carries a cotangent of it back to its arguments.
+    """Return the value of a function and its pullback, which maps a cotangent to cotangents of the arguments.
 
-    Returns (y, pullback), or (y, pullback, aux). `pullback(cotangent)`, of a cotangent in the form of y, returns a
-    tuple: for each argument the product of the cotangent with the Jacobian.
+    Returns (y, pullback), or (y, pullback, aux). `pullback(cotangent)` takes a cotangent in the form of y, and returns
+    a tuple: for each argument the product of the cotangent with the Jacobian.
 
     >>> y, pullback = vjp(lambda x, y: x * y, 2.0, 3.0)
     >>> y, pullback(1.0)
@@ -109,7 +109,7 @@ def vjp(f: Function, *primals: Any, has_aux: bool = False) -> Any:
     everything = tuple(range(len(primals)))
     if is_inside():
         return _vjp_inside(f, primals, everything, has_aux)
-    call = called(f, primals, {}, everything, has_aux)
+    call = call_traced(f, primals, {}, everything, has_aux)
     answer = call.ask("evaluate")
     y = call.value(answer.values)
 
@@ -119,7 +119,7 @@ def vjp(f: Function, *primals: Any, has_aux: bool = False) -> Any:
         cotangents: dict[str, Any] = {}
         for name, g in pairs:
             raw = as_raw(g)
-            # An output that stands in two places has the sum of what comes from both.
+            # If a result is in several places, its cotangents add up.
             cotangents[name] = cotangents[name] + raw if name in cotangents else raw
         if not call.wrt:
             return call.in_form({})
@@ -129,9 +129,9 @@ def vjp(f: Function, *primals: Any, has_aux: bool = False) -> Any:
 
 
 def jvp(f: Function, primals: Sequence[Any], tangents: Sequence[Any], has_aux: bool = False) -> Any:
-    """The value of a function, and its derivative along tangents of its arguments.
+    """Return the value of a function and its derivative along tangents of its arguments.
 
-    primals, tangents: tuples of as many values as f has arguments, of the same form.
+    primals, tangents: tuples with a value for each argument of f, of the same form.
     Returns (y, dy), or (y, dy, aux); dy has the form of y.
 
     >>> jvp(lambda x, y: x * y, (2.0, 3.0), (1.0, 0.0))
@@ -141,7 +141,7 @@ def jvp(f: Function, primals: Sequence[Any], tangents: Sequence[Any], has_aux: b
     everything = tuple(range(len(primals)))
     if is_inside():
         return _jvp_inside(f, primals, tangents, has_aux)
-    call = called(f, tuple(primals), {}, everything, has_aux)
+    call = call_traced(f, tuple(primals), {}, everything, has_aux)
     given = call.directions(tangents, primals)
     if given:
         found = call.ask("jvp", tangents=given)
@@ -154,18 +154,19 @@ def jvp(f: Function, primals: Sequence[Any], tangents: Sequence[Any], has_aux: b
 
 
 def jacobian(f: Function, argnums: int | Sequence[int] = 0, mode: str = "auto", has_aux: bool = False) -> Function:
-    """All derivatives of a function: in the form of its result, in each place the form of the argument.
+    """Return the Jacobian function: its result has the form of the function's result, with the argument's in each leaf.
 
-    mode: "reverse" costs a pass back an element of the result, "forward" a pass an element of the arguments; "auto"
-        takes the cheaper.
+    mode: "reverse" takes a backward pass for each element of the result, "forward" a pass for each element of the
+        arguments; "auto" chooses the cheaper one.
     Returns a function whose results have the shapes result + argument.
 
     >>> print(jacobian(lambda x: x * x)(np.array([1.0, 2.0])))
     [[2. 0.]
      [0. 4.]]
 
-    Raises (when called): as `grad`, but for results of any shape.
-        BadAttributeError: another mode.
+    Raises (when called):
+        BadAttributeError: an unknown mode, or there is no argument at a position.
+        NotDifferentiableError, TraceError: as for `grad`.
     """
     if mode not in ("auto", "reverse", "forward"):
         raise BadAttributeError(f"jacobian: mode is {mode!r}; expected auto, reverse or forward")
@@ -174,7 +175,7 @@ def jacobian(f: Function, argnums: int | Sequence[int] = 0, mode: str = "auto", 
     def matrices(*args: Any, **keywords: Any) -> Any:
         if is_inside():
             return _jacobian_inside(f, args, keywords, argnums, has_aux)
-        call = called(f, args, keywords, argnums, has_aux)
+        call = call_traced(f, args, keywords, argnums, has_aux)
         if call.wrt:
             answer = call.ask("jacobian", wrt=call.wrt, mode=mode)
             blocks, values = answer.jacobian, answer.values
@@ -188,16 +189,16 @@ def jacobian(f: Function, argnums: int | Sequence[int] = 0, mode: str = "auto", 
 
 
 def hessian(f: Function, argnums: int | Sequence[int] = 0, has_aux: bool = False) -> Function:
-    """All second derivatives of a function of one element, in the form of the argument and in each place again.
+    """Return the Hessian function of a function whose result has one element; arguments and errors as for `grad`.
 
-    Arguments and errors as of `grad`.
+    Its result has the form of the argument, with that form again in each leaf.
     """
 
     @functools.wraps(f)
     def matrices(*args: Any, **keywords: Any) -> Any:
         if is_inside():
             return _jacobian_inside(grad(f, argnums, has_aux), args, keywords, argnums, has_aux)
-        call = called(f, args, keywords, argnums, has_aux)
+        call = call_traced(f, args, keywords, argnums, has_aux)
         y = call.only_output()
         if call.wrt:
             answer = call.ask("hessian", of=y, wrt=call.wrt)
@@ -213,9 +214,10 @@ def hessian(f: Function, argnums: int | Sequence[int] = 0, has_aux: bool = False
 
 
 def hvp(f: Function, primals: Sequence[Any], vectors: Sequence[Any]) -> tuple[Any, ...]:
-    """The product of the Hessian of a function of one element with a vector, without the matrix.
+    """Return the product of the Hessian of a function with a vector, without forming the Hessian.
 
-    primals, vectors: tuples of as many values as f has arguments, of the same form. Returns a tuple in that form.
+    f: a function whose result has one element. primals, vectors: tuples with a value for each argument of f, of the
+    same form. Returns a tuple in that form.
 
     >>> hvp(lambda x, y: x * x * y, (2.0, 3.0), (1.0, 0.0))
     (6.0, 4.0)
@@ -223,11 +225,11 @@ def hvp(f: Function, primals: Sequence[Any], vectors: Sequence[Any]) -> tuple[An
     check_form("vector", list(vectors), list(primals))
     everything = tuple(range(len(primals)))
     if is_inside():
-        inner = called_inside(f, tuple(primals), {}, everything)
+        inner = call_inside(f, tuple(primals), {}, everything)
         along = _inner_product(inner.gradients(only_leaf(inner.y)), trees.leaves(list(vectors), list(primals)))
         products: tuple[Any, ...] = inner.in_form(inner.gradients(along) if along is not None else ())
         return products
-    call = called(f, tuple(primals), {}, everything)
+    call = call_traced(f, tuple(primals), {}, everything)
     given, y = call.directions(vectors, primals), call.only_output()
     if given:
         found = call.ask("hvp", of=y, vectors=given, wrt=list(given)).hvp
@@ -239,8 +241,8 @@ def hvp(f: Function, primals: Sequence[Any], vectors: Sequence[Any]) -> tuple[An
 
 
 def _vjp_inside(f: Function, primals: Sequence[Any], argnums: tuple[int, ...], has_aux: bool) -> Any:
-    """Reverse mode inside of a trace: the gradient of the inner product with a cotangent."""
-    inner = called_inside(f, primals, {}, argnums, has_aux)
+    """Reverse mode inside of a traced function: the gradient of the inner product with a cotangent."""
+    inner = call_inside(f, primals, {}, argnums, has_aux)
 
     def pullback(cotangent: Any) -> Any:
         check_form("cotangent", cotangent, inner.y)
@@ -254,14 +256,14 @@ def _vjp_inside(f: Function, primals: Sequence[Any], argnums: tuple[int, ...], h
 
 
 def _jvp_inside(f: Function, primals: Sequence[Any], tangents: Sequence[Any], has_aux: bool) -> Any:
-    """Forward mode inside of a trace, by two passes back.
+    """Forward mode inside of a traced function, by two backward passes.
 
     The vjp is linear in its cotangent u; therefore the gradient with respect to u of its inner product with the
     tangents is the jvp. Source: Townsend, A new trick for calculating Jacobian vector products (2017).
     """
-    inner = called_inside(f, tuple(primals), {}, tuple(range(len(primals))), has_aux)
+    inner = call_inside(f, tuple(primals), {}, tuple(range(len(primals))), has_aux)
     floating = [y for y in inner.ys if _is_floating(y)]
-    # Inputs of their own: a gradient is recorded only for nodes that depend on floating inputs.
+    # New inputs, as only nodes that depend on floating inputs have gradients.
     cotangents = [inner.trace.input(Constant(np.ones(y.shape, y.dtype)), y.shape, y.dtype) for y in floating]
     back = _inner_product(floating, cotangents)
     slopes: dict[str, Any] = {}
@@ -276,12 +278,12 @@ def _jvp_inside(f: Function, primals: Sequence[Any], tangents: Sequence[Any], ha
 
 
 def _jacobian_inside(f: Function, args: Sequence[Any], keywords: dict[str, Any], argnums: Any, has_aux: bool) -> Any:
-    """Jacobian inside of a trace: one gradient for each element of the result.
+    """Jacobian inside of a traced function: one gradient for each element of the result.
 
     Raises:
-        NotSupportedError: there are too many.
+        NotSupportedError: the result has too many elements.
     """
-    inner = called_inside(f, args, keywords, argnums, has_aux)
+    inner = call_inside(f, args, keywords, argnums, has_aux)
     for y in inner.ys:
         if not _is_floating(y):
             raise NotDifferentiableError(f"a result is {y.dtype}; only floating ones are differentiated")
@@ -297,7 +299,7 @@ def _jacobian_inside(f: Function, args: Sequence[Any], keywords: dict[str, Any],
 
 
 def _rows(y: Symbol, xs: Sequence[Symbol], gradients: Callable[[Symbol], list[Symbol]]) -> list[Any]:
-    """For each x the derivatives of all elements of y, in the shape y.shape + x.shape."""
+    """Return for each x the derivatives of all elements of y, in the shape y.shape + x.shape."""
     if y.shape == ():
         return gradients(y)
     if y.size == 0:
@@ -311,7 +313,7 @@ def _rows(y: Symbol, xs: Sequence[Symbol], gradients: Callable[[Symbol], list[Sy
 
 
 def _inner_product(xs: Sequence[Any], ys: Sequence[Any]) -> Any:
-    """The sum of the products of all elements; None where there are none."""
+    """Return the sum of the products of all elements; None for empty lists."""
     total: Any = None
     for x, y in zip(xs, ys, strict=True):
         part = CALLS["sum"](CALLS["mul"](x, y))

@@ -1,4 +1,4 @@
-"""Programs of traced functions, kept for later calls that send values alone."""
+"""Cache of traced functions and their programs: a later call sends values alone."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pullback.core.values import Shape, Value, dtype_of, shape_of
 from pullback.errors import ProblemError, UnknownProgramError
-from pullback.recording.trace import Argument, Held, Source
-from pullback.values import Shape, Value, dtype_of, shape_of
+from pullback.recording.trace import Argument, Capture, Source
 
 if TYPE_CHECKING:
     from pullback.remote.client import Client
 
-#: Traces that are kept for one client, and bytes of the arrays that they hold.
+#: Limits of the cache of one client: entries, and bytes of the arrays that they hold.
 _MOST, _MOST_BYTES = 256, 64 * 2**20
-#: Graphs from so many nodes on are registered when they are used again; smaller ones are sent each time.
+#: Number of nodes from which a graph is registered at its second use; smaller ones are sent each time.
 _LARGE = 32
 
 
 class Program:
-    """Graph of a traced function, which is sent as it is or by the id of its registration."""
+    """Graph of a traced function, sent as a document or, once registered, by its id."""
 
     def __init__(self, graph: dict[str, Any]) -> None:
         self.graph = graph
@@ -35,10 +35,10 @@ class Program:
         self._is_refused = len(graph["nodes"]) < _LARGE
 
     def ask(self, client: Client, call: str, **options: Any) -> Any:
-        """Make a call about this program: `evaluate`, `jacobian` and so on. A forgotten one is sent anew.
+        """Make a call with this program: `evaluate`, `jacobian` and so on; send the graph if its id is unknown.
 
         Raises:
-            PullbackError: as the call does.
+            PullbackError: any error of the call.
         """
         perform = getattr(client, call)
         known = self._registered(client)
@@ -51,7 +51,7 @@ class Program:
         return perform(graph=self.graph, **options)
 
     def id(self, client: Client) -> str:
-        """Return the id of the program on the server, where it is registered.
+        """Register the program; return its id.
 
         Raises:
             ProblemError: the server keeps no programs.
@@ -60,7 +60,7 @@ class Program:
         return found
 
     def _registered(self, client: Client) -> str | None:
-        """The id, from the second use on; None where the server does not keep the program."""
+        """Return the id from the second use on; None if the program is small or the server refuses to keep it."""
         with self._lock:
             self._uses += 1
             if self._id is None and self._uses > 1 and not self._is_refused:
@@ -79,11 +79,11 @@ class Result:
 
 
 @dataclass(frozen=True)
-class Traced:
-    """Traced function.
+class TracedFunction:
+    """Program of a function, with the sources of its inputs and the form of its result.
 
-    sources: for each input of the program. avals: shape and dtype of each input that the trace made.
-    xs: names of the inputs that are differentiated, in order. y, aux: trees with `Result` leaves.
+    sources, avals: source, shape and dtype of each input by name. xs: names of the differentiated inputs, in order.
+    y, aux: trees with `Result` leaves.
     """
 
     program: Program
@@ -92,7 +92,7 @@ class Traced:
     xs: tuple[str, ...]
     y: Any
     aux: Any
-    #: Keeps the objects alive that the key of this trace knows by identity.
+    #: Objects that count by identity in the key of this entry.
     held: Any
 
     @property
@@ -102,18 +102,18 @@ class Traced:
         owners |= {
             id(s.owner): s.owner
             for s in self.sources.values()
-            if isinstance(s, Held) and isinstance(s.owner, np.ndarray)
+            if isinstance(s, Capture) and isinstance(s.owner, np.ndarray)
         }
         return sum(x.nbytes for x in owners.values())
 
     def bound(self, arguments: Mapping[int, Value]) -> dict[str, Value] | None:
-        """Return the inputs for these arguments, and for what the function reads as it is now.
+        """Return the inputs for arguments by place, with the present values of captures.
 
-        Returns None where that has another shape or dtype than when it was traced.
+        Returns None if a capture has another shape or dtype than it had when the function was traced.
         """
         found: dict[str, Value] = {}
         for name, source in self.sources.items():
-            if isinstance(source, Held):
+            if isinstance(source, Capture):
                 found[name] = source.value()
                 if (shape_of(found[name]), dtype_of(found[name])) != self.avals[name]:
                     return None
@@ -122,12 +122,12 @@ class Traced:
         return found
 
 
-class Traces:
-    """Traces of one client by key; those that were not used for longest are dropped first. Any thread may ask."""
+class TraceCache:
+    """Cache of one client: traced functions by key, least recently used out first. It is safe in threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._kept: OrderedDict[Hashable, tuple[Traced, int]] = OrderedDict()
+        self._kept: OrderedDict[Hashable, tuple[TracedFunction, int]] = OrderedDict()
         self._nbytes = 0
         self._programs: OrderedDict[bytes, tuple[Program, int]] = OrderedDict()
         self._program_bytes = 0
@@ -135,8 +135,8 @@ class Traces:
     def __len__(self) -> int:
         return len(self._kept)
 
-    def get(self, key: Hashable) -> Traced | None:
-        """The trace of a key."""
+    def get(self, key: Hashable) -> TracedFunction | None:
+        """Return the entry for a key."""
         with self._lock:
             found = self._kept.get(key)
             if found is None:
@@ -144,8 +144,8 @@ class Traces:
             self._kept.move_to_end(key)
             return found[0]
 
-    def put(self, key: Hashable, traced: Traced) -> None:
-        """Keep a trace."""
+    def put(self, key: Hashable, traced: TracedFunction) -> None:
+        """Add an entry."""
         nbytes = traced.nbytes
         with self._lock:
             self._drop(key)
@@ -160,7 +160,7 @@ class Traces:
             self._nbytes -= found[1]
 
     def program(self, graph: dict[str, Any]) -> Program:
-        """The program of a graph: the same one for equal graphs, so that it is registered once."""
+        """Return the program of a graph, the same one for equal graphs, so that it is registered once."""
         text = repr(graph).encode()
         key = hashlib.blake2b(text).digest()
         with self._lock:
@@ -177,8 +177,8 @@ class Traces:
 _lock = threading.Lock()
 
 
-def traces_of(client: Client) -> Traces:
-    """The traces that are kept for a client, for as long as it lives."""
+def trace_cache_of(client: Client) -> TraceCache:
+    """Return the cache of a client, which lives as long as the client."""
     with _lock:
-        found: Traces = client._kept.setdefault("traces", Traces())
+        found: TraceCache = client._caches.setdefault("traces", TraceCache())
         return found

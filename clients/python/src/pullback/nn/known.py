@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pullback.values import Shape, shape_of
-from pullback.variable import Variable
+from pullback.core.values import Shape, shape_of
+from pullback.core.variable import Variable
 
 
 def known_shape(p: Variable) -> Shape | None:
-    """Return the shape of a parameter; None where only the server knows it."""
+    """Return the shape of a parameter; None if only the server knows it."""
     if p._raw is not None:
         return shape_of(p._raw)
     return None if p._known is None else p._known[0]

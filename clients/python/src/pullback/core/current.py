@@ -7,13 +7,13 @@ from typing import Any
 
 from pullback.errors import NotConnectedError
 
-#: A `recording.recorder.Recorder`, which this module stands below.
+#: A `recording.recorder.Recorder`; this module cannot import it, as it is below `recording`.
 Recorder = Any
 
-#: The function that is traced in this context, a `recording.Trace`.
+#: The `recording.trace.Trace` of the function that is traced in this context.
 tracing: ContextVar[Any] = ContextVar("tracing", default=None)
 _inner: ContextVar[Any] = ContextVar("recorder", default=None)
-#: Threads begin with an empty context: what was connected last is there for all of them.
+#: Threads begin with an empty context; the recorder connected last serves all of them.
 _last: list[Any] = []
 
 
@@ -33,15 +33,15 @@ def current() -> Any:
 
 
 def push(recorder: Recorder) -> None:
-    """Make it the one connected last."""
+    """Make a recorder the one connected last."""
     _last.append(recorder)
 
 
 def drop(recorder: Recorder) -> None:
-    """Disconnect it."""
+    """Remove a recorder."""
     if recorder in _last:
         _last.remove(recorder)
 
 
-#: For spans in which another one is the current one.
+#: Begin and end a span in which another recorder is the current one.
 enter, leave = _inner.set, _inner.reset

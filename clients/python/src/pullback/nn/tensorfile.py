@@ -1,4 +1,4 @@
-"""Arrays by name as the bytes of a safetensors file, and back.
+"""Encode arrays by name as the bytes of a safetensors file, and decode them.
 
 A file is the length of its header (8 bytes, little-endian), the header in JSON, and the bytes of all arrays.
 Source: https://github.com/huggingface/safetensors#format.
@@ -14,7 +14,7 @@ import numpy as np
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-#: What is read; what is written has the first four.
+#: dtypes that are read; only the first four are written.
 _DTYPES = {
     "F64": "<f8",
     "F32": "<f4",
@@ -35,7 +35,7 @@ _LARGEST_HEADER = 100_000_000
 
 
 def write(arrays: Mapping[str, Array]) -> bytes:
-    """Arrays as the bytes of a file; those of the largest elements come first, so that all lie at multiples of them."""
+    """Encode arrays as a file; those with the largest elements come first, so that each is aligned."""
     header: dict[str, Any] = {}
     parts: list[bytes] = []
     end = 0
@@ -52,13 +52,13 @@ def write(arrays: Mapping[str, Array]) -> bytes:
 
 
 def read(data: bytes) -> dict[str, Array]:
-    """The arrays that the bytes of a file hold.
+    """Decode a file.
 
     >>> read(write({"w": np.array([1.0, 2.0])}))
     {'w': array([1., 2.])}
 
     Raises:
-        ValueError: they are no such file, or one of dtypes that NumPy does not have.
+        ValueError: the bytes are not such a file, or a dtype is unknown to NumPy.
     """
     try:
         begin = _LENGTH_BYTES + int.from_bytes(data[:_LENGTH_BYTES], "little")

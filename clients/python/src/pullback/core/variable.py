@@ -1,6 +1,6 @@
-"""Variable: a name for a value on the server, which remembers there how it was computed.
+"""Variable: a handle of a value on the server, where the tape of its computation is too.
 
-What is done with it is recorded, and sent when somebody looks: at its value, its gradient or its shape.
+Operations on variables are recorded, and sent when a value, a gradient or a shape is read.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from pullback.config import is_recording
-from pullback.current import Recorder, current, tracing
+from pullback.core.config import is_recording
+from pullback.core.current import Recorder, current, tracing
+from pullback.core.lost_derivatives import advice, place, warn_lost
+from pullback.core.operators import Operators
+from pullback.core.table import CALLS
+from pullback.core.values import Shape, Value, as_raw, dtype_of, shape_of
 from pullback.errors import InvalidValueError, NotScalarError, ShapeMismatchError, TraceError
-from pullback.lost_derivatives import advice, place, warn_lost
-from pullback.operators import Operators
-from pullback.table import CALLS
-from pullback.values import Shape, Value, as_raw, dtype_of, shape_of
 
 
 class Creator:
@@ -31,26 +31,26 @@ class Creator:
 
 
 def problem_of(error: BaseException) -> str:
-    """An error in one line."""
+    """Return an error as one line of text."""
     return " ".join(f"{type(error).__name__}: {error}".split())
 
 
 def _check_untraced(what: str) -> None:
-    """Make sure that no function is traced.
+    """Check that no function is being traced; what: the word for the property that is read.
 
     Raises:
-        TraceError: one is.
+        TraceError: a function is being traced.
     """
     if tracing.get() is not None:
         raise TraceError(
-            f"the {what} of a Variable was looked at inside of a function that is traced, where it would stay as it is "
-            "now. Compute with the Variable itself, whose value is sent with each call, or take the value as an "
-            f"argument{place()}"
+            f"the {what} of a Variable was read inside of a function that is traced, and would become a constant of "
+            "its program. Compute with the Variable itself, whose value is sent with each call, or pass the value as "
+            f"an argument{place()}"
         )
 
 
 def unshown(error: BaseException) -> str:
-    """Text in the place of a variable that cannot be shown."""
+    """Return the text shown in place of a variable whose value cannot be fetched."""
     return f"<variable that cannot be shown: {problem_of(error)}>"
 
 
@@ -60,9 +60,9 @@ class Variable(Operators):
     Args:
         values: one number, nested list or array (copied), or several numbers for a vector. Python numbers become
             float64, arrays keep float64, float32, int64 or bool.
-        name: shown by `str` and in graph pictures; the one it is made with is what it is found by when the session is
-            taken up again.
-        dtype: converts on the way in.
+        name: shown by `str` and in pictures of graphs. `Connection.variable` finds a variable of a resumed session by
+            the name that it was made with.
+        dtype: the dtype to which the values are converted.
 
     >>> x = Variable(0.5)
     >>> y = x * x
@@ -73,14 +73,14 @@ class Variable(Operators):
     (3,)
 
     Raises:
-        InvalidValueError: ragged lists, dtypes that are not supported, objects that are no numbers.
+        InvalidValueError: ragged lists, unsupported dtypes, objects that are not numbers.
         NotConnectedError: there is no connection.
     """
 
-    # entry: the command that made it. raw: its value, if that is known; known: its shape and dtype.
-    # grad_raw: the value of its gradient, None without one, known since grad_at; grad_ref: the variable of that.
-    # owner: of a gradient that has no id yet, what it is the gradient of.
-    # is_constant: a gradient, or computed where nothing is recorded: its number may be taken without a warning.
+    # entry: the command that made the variable. raw: its value, if known here; known: its shape and dtype, if known.
+    # grad_raw: the value of its gradient (None: it has none), valid while grad_at is the recorder's count of passes.
+    # grad_ref: the variable of that gradient. owner: for a gradient that has no id yet, the variable it belongs to.
+    # is_constant: a gradient, or computed without recording: its number may be taken without a warning.
     __slots__ = (
         "__weakref__",
         "_entry",
@@ -121,7 +121,7 @@ class Variable(Operators):
 
     @classmethod
     def _leaf(cls, raw: Value) -> Variable:
-        """A leaf around a raw value that nobody else writes to."""
+        """Return a leaf that holds a raw value without copying it; no other code may write to the value."""
         v = cls.__new__(cls)
         v._begin(raw, None)
         return v
@@ -131,11 +131,11 @@ class Variable(Operators):
         current().adopt(self, raw)
 
     def _looked(self) -> Value:
-        """The value, also while a function is traced."""
+        """Return the value, also while a function is traced."""
         if self._raw is None:
             self._recorder.look(self, "value")
         elif self._recorder.is_leaf(self):
-            # What it is believed to be may never have come to be.
+            # Raises if the command that made the leaf was refused.
             self._recorder.id_of(self)
         if type(self._raw) is not float:
             self._raw.flags.writeable = False
@@ -143,10 +143,10 @@ class Variable(Operators):
 
     @property
     def data(self) -> Value:
-        """The value: a `float` for a float64 scalar, else a read-only array. Replace it, don't write into it.
+        """The value: a `float` for a float64 scalar, otherwise a read-only array. Assign to it to replace it.
 
         Raises:
-            TraceError: a function is traced, in which the value would stay as it is now.
+            TraceError: a function is being traced; its program would contain the present value as a constant.
         """
         _check_untraced("value")
         return self._looked()
@@ -160,7 +160,7 @@ class Variable(Operators):
         """The gradient: a variable of the same shape, None before a backward pass and after `cleargrad`.
 
         Raises:
-            TraceError: a function is traced, in which the gradient would stay as it is now.
+            TraceError: a function is being traced; its program would contain the present gradient as a constant.
         """
         _check_untraced("gradient")
         return self._recorder.gradient(self)
@@ -174,7 +174,7 @@ class Variable(Operators):
 
     @property
     def creator(self) -> Creator | None:
-        """The operation that computed it; None for a leaf."""
+        """The operation that computed the variable; None for a leaf."""
         if self._recorder.is_leaf(self):
             return None
         found = self._recorder.look(self, "creator")["creator"]
@@ -182,7 +182,7 @@ class Variable(Operators):
 
     @property
     def generation(self) -> int:
-        """How many operations lie between it and the leaf that is farthest."""
+        """Length of the longest path from a leaf."""
         if self._recorder.is_leaf(self):
             return 0
         return int(self._recorder.look(self, "generation")["generation"])
@@ -205,9 +205,10 @@ class Variable(Operators):
             self._known = tuple(found["shape"]), np.dtype(found["dtype"])
         return self._known
 
-    def __getitem__(self, index: Any) -> Any:
+    def __getitem__(self, index: Any) -> Variable:
         items = index if isinstance(index, tuple) else (index,)
-        return CALLS["slice"](self, tuple(item.data if type(item) is Variable else item for item in items))
+        found: Variable = CALLS["slice"](self, tuple(item.data if type(item) is Variable else item for item in items))
+        return found
 
     def __bool__(self) -> bool:
         return bool(self.item())
@@ -215,7 +216,8 @@ class Variable(Operators):
     def __format__(self, spec: str) -> str:
         return format(self.item(), spec) if spec else str(self)
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> object:
+        # To type checkers it is no array: `array + variable` is a variable, and NumPy's functions do not take it.
         if self.dtype.kind == "f":
             raise InvalidValueError(
                 f"a NumPy function would lose the tape{advice() or '; use the functions of F'}, "
@@ -240,10 +242,10 @@ class Variable(Operators):
             warn_lost(alone)
 
     def item(self) -> Any:
-        """The only element as a Python number; `float(v)` and `int(v)` warn that no derivative comes through them.
+        """Return the only element as a Python number; `float(v)` and `int(v)` also warn that the derivative is lost.
 
         Raises:
-            NotScalarError: there are several, or none.
+            NotScalarError: there are several elements, or none.
         """
         data = self.data
         if math.prod(shape_of(data)) != 1:
@@ -262,11 +264,11 @@ class Variable(Operators):
     def __repr__(self) -> str:
         try:
             return str(self)
-        except Exception as error:  # noqa: BLE001 - it is shown: debuggers and notebooks call this
+        except Exception as error:  # noqa: BLE001 - debuggers and notebooks call this, and show the text
             return unshown(error)
 
     def _repr_html_(self) -> str:
-        """For notebooks: the value, the shape, and a picture of what it was computed from."""
+        """Return HTML for notebooks: value, shape, and a picture of the graph that computed the variable."""
         found: str = self._recorder.shown(self)
         return found
 
@@ -277,36 +279,37 @@ class Variable(Operators):
         )
 
     def backward(self, *, create_graph: bool = False, retain_grad: bool = False, cotangent: Any = None) -> None:
-        """Adds the gradient of this variable to `grad` of every leaf that it was computed from.
+        """Add the gradient of this variable to `grad` of every leaf from which it was computed.
 
-        Starts from `cotangent`, else from `grad` where there is one, else from ones. Gradients add up until cleared.
+        The initial cotangent is `cotangent` if given, otherwise `grad` if set, otherwise ones. Gradients accumulate
+        until they are cleared.
 
         Args:
-            create_graph: records the backward pass, so that gradients can be differentiated again.
-            retain_grad: keeps the gradients of intermediate variables too.
-            cotangent: what to start from: a value of this variable's shape.
+            create_graph: record the backward pass, so that gradients can be differentiated again.
+            retain_grad: keep the gradients of intermediate variables too.
+            cotangent: initial cotangent, of this variable's shape.
 
-        Raises (where a gradient is looked at):
+        Raises (when a gradient is read):
             NotDifferentiableError: this variable is not floating.
             ShapeMismatchError: the cotangent has another shape.
-            StaleDataError: with create_graph, where a leaf's data was replaced since the forward pass.
+            StaleDataError: with create_graph, a leaf's data was replaced since the forward pass.
         """
         self._recorder.backward(self, create_graph, retain_grad, cotangent)
 
     def cleargrad(self) -> None:
-        """Forgets the gradient."""
+        """Clear the gradient: set `grad` to None."""
         self._recorder.cleargrad([self])
 
     def unchain(self) -> None:
-        """Forgets what computed it: a leaf from now on. Its value stays."""
+        """Make the variable a leaf: drop its operation and operands, keep its value."""
         self._recorder.command("unchain", self)
 
     def unchain_backward(self) -> None:
-        """Unchains every variable that this one was computed from (truncated backpropagation through time)."""
+        """Unchain every variable from which this one was computed (truncated backpropagation through time)."""
         self._recorder.command("unchain_backward", self)
 
     def __del__(self) -> None:
-        # An error on the way in leaves nothing to forget; what was taken up is there for others too.
+        # If `__init__` failed there is nothing to delete; a variable of a resumed session (no entry) stays there.
         recorder = getattr(self, "_recorder", None)
         if recorder is not None and self._id and self._entry is not None:
             recorder.outbox.forget(self._id, self._entry)

@@ -1,0 +1,1 @@
+../../../../../engine/core/lost_derivatives.py

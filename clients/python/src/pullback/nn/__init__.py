@@ -1,0 +1,1 @@
+"""Layers, models, optimizers and their state; files without server calls are links to those of the engine."""

@@ -1,0 +1,1 @@
+../../../../../engine/nn/state.py
