@@ -29,7 +29,7 @@ from engine.core.attributes import (
     Attributes,
     Integers,
 )
-from engine.core.backward import fitted, gradients
+from engine.core.backward import fit, gradients
 from engine.core.caches import Lru
 from engine.core.config import is_training, no_grad, off_since, records_since, test_mode
 from engine.core.dispatch import PROMOTING, apply, operand, public_call, runner
@@ -59,13 +59,13 @@ from engine.core.errors import (
 from engine.core.layout import flat_view
 from engine.core.lost_derivatives import advice, place
 from engine.core.lowering import Lowering, of_floats
-from engine.core.masking import LONG, are_finite, full_support, nonzero, run_settled, selects, taken, unmasked
+from engine.core.masking import LONG, are_finite, full_support, mark_zeros, nonzero, run_settled, selects, unmask
 from engine.core.messages import listed, nearest
 from engine.core.operation import Operation, Vjp, ex, example_operands
 from engine.core.operators import Operand
-from engine.core.powers import POWERS, Power, is_differentiated, is_power, smooth_power
+from engine.core.powers import POWERS, Power, is_power, may_be_differentiated, smooth_power
 from engine.core.table import CALLS, OPERATIONS, activations, lookup, register, rows
-from engine.core.tracer import Symbol, Tracer, as_strong, check_alive, concrete, differentiated, end, shown
+from engine.core.tracer import Symbol, Tracer, as_strong, check_alive, concrete, end, is_differentiated, shown
 from engine.core.values import (
     DTYPES,
     FLOAT32,
@@ -169,13 +169,12 @@ __all__ = [
     "check_alive",
     "concrete",
     "config",
-    "differentiated",
     "dtype_of",
     "end",
     "errors",
     "ex",
     "example_operands",
-    "fitted",
+    "fit",
     "flat_view",
     "frozen",
     "full_support",
@@ -185,6 +184,8 @@ __all__ = [
     "is_training",
     "listed",
     "lookup",
+    "mark_zeros",
+    "may_be_differentiated",
     "nearest",
     "no_grad",
     "nonzero",
@@ -203,8 +204,7 @@ __all__ = [
     "shown",
     "smooth_power",
     "stand_in",
-    "taken",
     "test_mode",
     "trees",
-    "unmasked",
+    "unmask",
 ]

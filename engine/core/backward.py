@@ -13,8 +13,8 @@ import numpy as np
 
 from engine.core.config import is_recording
 from engine.core.errors import NoGradError, NotDifferentiableError, ShapeMismatchError, StaleDataError
-from engine.core.masking import are_finite, full_support, nonzero, run_settled, selects, unmasked
-from engine.core.powers import POWERS, is_differentiated, smooth_power
+from engine.core.masking import are_finite, full_support, nonzero, run_settled, selects, unmask
+from engine.core.powers import POWERS, may_be_differentiated, smooth_power
 from engine.core.table import CALLS, OPERATIONS
 from engine.core.values import Value, as_raw, canonical, dtype_of, shape_of
 
@@ -83,13 +83,13 @@ def gradients(
     for root, g in roots:
         seeds[root] = seeds[root] + g if root in seeds else g
     nodes, _ = _reachable(*seeds)
-    through_powers = through_powers or create_graph or any(is_differentiated(root._data) for root in seeds)
+    through_powers = through_powers or create_graph or any(may_be_differentiated(root._data) for root in seeds)
 
     def run(is_masked: bool) -> list[Any]:
         wrapped = nonzero if is_basis else full_support
         starts = {root: wrapped(g) for root, g in seeds.items()} if is_masked else dict(seeds)
         found = dict(_recorded_pass(nodes, starts, wanted, create_graph, True, through_powers))
-        return [unmasked(found.get(x)) if is_masked else found.get(x) for x in wanted]
+        return [unmask(found.get(x)) if is_masked else found.get(x) for x in wanted]
 
     with np.errstate(all="ignore"):
         if not supports or not (is_basis or _has_choices(nodes)):
@@ -109,7 +109,7 @@ def _settled_pass(
             return found
     starts = {v: full_support(g) for v, g in seeds.items()}
     found = _recorded_pass(nodes, starts, nodes, create_graph, retain_grad, create_graph)
-    return [(v, unmasked(g)) for v, g in found]
+    return [(v, unmask(g)) for v, g in found]
 
 
 def _recorded_pass(
@@ -234,7 +234,7 @@ def _back_through_power(
                 continue
             gx = power.cotangent(i, g, y, xs, v._attrs or {})
             if type(gx) is not float or type(raw) is not float:
-                gx = fitted(gx, raw)
+                gx = fit(gx, raw)
             if p in grads:
                 grads[p] = grads[p] + gx
             else:
@@ -287,7 +287,7 @@ def _pass(
                 continue
             gx = vjps[i](g, y, *xs, **attrs) if attrs else vjps[i](g, y, *xs)
             if type(gx) is not float or type(raw) is not float:
-                gx = fitted(gx, raw)
+                gx = fit(gx, raw)
             before = get(p)
             if before is not None:
                 grads[p] = before + gx
@@ -327,7 +327,7 @@ def _on_tape(v: Any) -> tuple[Any, tuple[Any, ...]]:
     return v, tuple(xs)
 
 
-def fitted(gx: Any, raw: Any) -> Any:
+def fit(gx: Any, raw: Any) -> Any:
     """Undo broadcasting and promotion: return a cotangent in the shape and dtype of its operand."""
     if isinstance(gx, (np.generic, int)):
         gx = canonical(gx)

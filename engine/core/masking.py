@@ -19,7 +19,7 @@ import numpy as np
 
 from engine.core.attributes import Attributes
 from engine.core.operation import Operation, example_operands
-from engine.core.powers import is_differentiated
+from engine.core.powers import may_be_differentiated
 from engine.core.table import CALLS
 from engine.core.tracer import Symbol, Tracer, as_strong, concrete, top
 from engine.core.values import Shape, dtype_of, shape_of
@@ -63,8 +63,8 @@ class Masked(Tracer):
         return (self.value,)
 
     @property
-    def _is_differentiated(self) -> bool:
-        return is_differentiated(self.value)
+    def _may_be_differentiated(self) -> bool:
+        return may_be_differentiated(self.value)
 
     def concrete(self) -> Any:
         """Return the number that the value represents."""
@@ -116,7 +116,7 @@ def nonzero(value: Any) -> Masked:
     return Masked(value, _MASKING.merged(CALLS["not_equal"](value, 0.0)))
 
 
-def taken(g: Any, condition: Callable[[], Any]) -> Any:
+def mark_zeros(g: Any, condition: Callable[[], Any]) -> Any:
     """Return cotangent `g`, which is already 0 where a condition does not hold; those zeros become structural.
 
     condition: return the mask; called only if `g` carries a support or is on a tape.
@@ -126,7 +126,7 @@ def taken(g: Any, condition: Callable[[], Any]) -> Any:
     return g
 
 
-def unmasked(value: Any) -> Any:
+def unmask(value: Any) -> Any:
     """Return the plain value, 0.0 outside its support."""
     if not isinstance(value, Masked):
         return value

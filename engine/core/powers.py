@@ -55,9 +55,9 @@ def smooth_power(v: Any) -> list[tuple[Any, Power]] | None:
     return [(length, Power(length._op, c, p)) for length, c in found.items()]
 
 
-def is_differentiated(value: Any) -> bool:
+def may_be_differentiated(value: Any) -> bool:
     """Return whether a value is on a tape or has a tangent: a result computed from it may be differentiated again."""
-    return bool(getattr(value, "_is_differentiated", False))
+    return bool(getattr(value, "_may_be_differentiated", False))
 
 
 def is_power(v: Any) -> bool:

@@ -66,7 +66,7 @@ class Tracer(Operators):
         raise NotImplementedError
 
     @property
-    def _is_differentiated(self) -> bool:
+    def _may_be_differentiated(self) -> bool:
         """True if derivatives of the value are taken (see `powers`)."""
         return True
 
@@ -197,7 +197,7 @@ class Symbol(Tracer):
         return self.aval.dtype
 
     @property
-    def _is_differentiated(self) -> bool:
+    def _may_be_differentiated(self) -> bool:
         return False
 
     def concrete(self) -> Any:
@@ -249,7 +249,7 @@ def _refuse(transform: str, *_: Any, **__: Any) -> NoReturn:
     )
 
 
-def differentiated(value: Any) -> bool:
+def is_differentiated(value: Any) -> bool:
     """Return whether a value held by a tracer carries a derivative."""
     return isinstance(value, Tracer) and value.is_differentiated()
 

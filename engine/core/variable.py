@@ -44,7 +44,7 @@ class Variable(Operators):
     is_taped = True
     # See `powers`.
     _content = ("_data",)
-    _is_differentiated = True
+    _may_be_differentiated = True
 
     _data: Value
     _op: Any

@@ -309,4 +309,4 @@ def _form(tree: Any) -> Any:
 
 
 def _filled(form: Any, values: Iterable[Value]) -> Any:
-    return trees.filled(form, iter(values))
+    return trees.unflatten(form, iter(values))

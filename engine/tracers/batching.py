@@ -26,7 +26,7 @@ from engine.core import (
     aval,
     check_alive,
     dtype_of,
-    is_differentiated,
+    may_be_differentiated,
     operand,
     place,
     shape_of,
@@ -64,8 +64,8 @@ class Batched(Tracer):
         return dtype_of(self.value)
 
     @property
-    def _is_differentiated(self) -> bool:
-        return is_differentiated(self.value)
+    def _may_be_differentiated(self) -> bool:
+        return may_be_differentiated(self.value)
 
     def concrete(self) -> Any:
         """Raise, as the rows may differ.

@@ -15,12 +15,12 @@ from engine.core import (
     as_strong,
     check_alive,
     concrete,
-    differentiated,
     dtype_of,
-    fitted,
+    fit,
     gradients,
     is_differentiated,
     is_power,
+    may_be_differentiated,
     off_since,
     operand,
     records_since,
@@ -76,7 +76,7 @@ class Dual(Tracer):
 
     def is_differentiated(self) -> bool:
         """Return whether it has a tangent, or its primal carries a derivative of an outer transform."""
-        return (self.tangent is not None and records_since(self.recorder._began)) or differentiated(self.primal)
+        return (self.tangent is not None and records_since(self.recorder._began)) or is_differentiated(self.primal)
 
     def _shown(self) -> str:
         return shown(self.primal)
@@ -129,7 +129,7 @@ class Forward:
 
 def _remembered(y: Dual, op: Operation, args: tuple[Any, ...], primals: tuple[Any, ...], attrs: Attributes) -> Any:
     """Record the operands of a length or power of lengths; return the lengths of a smooth power, otherwise None."""
-    if not (op.power_vjps or op.name in POWERS) or not (y.recorder.through_powers or is_differentiated(y.primal)):
+    if not (op.power_vjps or op.name in POWERS) or not (y.recorder.through_powers or may_be_differentiated(y.primal)):
         return None
     y._op, y._saved, y._attrs = op, primals, attrs
     y._parents = tuple(x if isinstance(x, Dual) and x.recorder is y.recorder else None for x in args)
@@ -189,7 +189,7 @@ def _transposed(op: Operation | Power, i: int, t: Any, xs: Sequence[Any], y: Any
     if tape.data(gx) is gx:
         return None
     # The caller tracks the supports of the tangent.
-    return gradients([(fitted(gx, xs[i]), t)], [g], supports=False)[0]
+    return gradients([(fit(gx, xs[i]), t)], [g], supports=False)[0]
 
 
 def _above(values: Sequence[Any]) -> int:

@@ -18,9 +18,9 @@ from engine.core import (
     as_strong,
     check_alive,
     concrete,
-    differentiated,
     dtype_of,
     frozen,
+    is_differentiated,
     off_since,
     operand,
     records_since,
@@ -73,7 +73,7 @@ class Taped(Tracer):
 
     def is_differentiated(self) -> bool:
         """Return whether it depends on a leaf of this tape, or carries a derivative of an outer transform."""
-        return (self.generation >= 0 and records_since(self.recorder._began)) or differentiated(self._data)
+        return (self.generation >= 0 and records_since(self.recorder._began)) or is_differentiated(self._data)
 
     def _shown(self) -> str:
         return shown(self._data)

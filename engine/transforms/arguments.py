@@ -51,7 +51,7 @@ class Entry:
         self._plan = plan = Plan(trace, outputs)
         self._leaves = [int(name[1:]) for name in plan.names]
         #: The containers of the result, without symbols, which would keep the trace.
-        self._form = trees.filled(y, repeat(...))
+        self._form = trees.unflatten(y, repeat(...))
         guard = plan.guard
         structure = guard.structure
         self.function = self._written(structure, args, avals, guard)
@@ -64,7 +64,7 @@ class Entry:
 
     def run(self, values: Sequence[Value]) -> Any:
         """Run the plan on the leaves of all arguments; return the result in its containers."""
-        return trees.filled(self._form, iter(self._plan.fresh(*(values[k] for k in self._leaves))))
+        return trees.unflatten(self._form, iter(self._plan.fresh(*(values[k] for k in self._leaves))))
 
     def _written(
         self, structure: Structure, args: tuple[Any, ...], avals: Sequence[Aval], guard: FinitenessGuard

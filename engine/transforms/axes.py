@@ -48,7 +48,7 @@ def count_rows(values: Sequence[Any], axes: Sequence[int | None]) -> int:
     return lengths[0]
 
 
-def gathered(batch: Batch, y: Any, axis: int | None) -> Any:
+def gather_rows(batch: Batch, y: Any, axis: int | None) -> Any:
     """Return the result for all rows, with their axis at `axis`; None for a result that all rows share.
 
     Raises:
@@ -56,13 +56,13 @@ def gathered(batch: Batch, y: Any, axis: int | None) -> Any:
         ShapeMismatchError: the result has no such axis.
     """
     if axis is not None:
-        return moved(batch.unwrap(y), 0, axis)
+        return move_axis(batch.unwrap(y), 0, axis)
     if batch.holds(y):
         raise BadAttributeError("vmap: out_axes is None for a result that differs from row to row")
     return y
 
 
-def moved(x: Any, source: int, target: int) -> Any:
+def move_axis(x: Any, source: int, target: int) -> Any:
     """Move one axis of a value to another position.
 
     Raises:

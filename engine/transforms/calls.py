@@ -29,7 +29,7 @@ from engine.core import (
     run_settled,
     shape_of,
     trees,
-    unmasked,
+    unmask,
 )
 from engine.plans.basis import Basis
 from engine.plans.sparsity import SMALLEST, pattern
@@ -56,7 +56,7 @@ def answer(tree: Any, outside: Callable[[Any], Any]) -> Any:
         LeakedValueError: a leaf belongs to a transform that ended before.
         InvalidValueError: see `check_hidden`.
     """
-    found = trees.mapped(outside, tree)
+    found = trees.map_leaves(outside, tree)
     check_hidden(found)
     for leaf in trees.leaves(found):
         if isinstance(leaf, Tracer):
@@ -107,13 +107,13 @@ class ReverseCall:
         self.chosen, places = choose(args, argnums)
         full = list(args)
         self.tape = Tape(next_level(), transform)
-        taped = trees.mapped(lambda x: self.tape.leaf(floating(x)), self.chosen)
+        taped = trees.map_leaves(lambda x: self.tape.leaf(floating(x)), self.chosen)
         self.xs = trees.leaves(taped)
         for place, x in zip(places, taped if isinstance(argnums, list | tuple) else [taped], strict=True):
             full[place] = x
         try:
             y, aux = with_aux(f, f(*full, **keywords), has_aux)
-            self.y = trees.mapped(returned, y)
+            self.y = trees.map_leaves(live_value, y)
         finally:
             end(self.tape)
         check_hidden(self.y)
@@ -121,7 +121,7 @@ class ReverseCall:
 
     def result(self, value: Any) -> Any:
         """Return a value of the result off the tape, for the user."""
-        return plain(self.tape.data(value))
+        return as_result(self.tape.data(value))
 
     def cotangents(
         self, pairs: Sequence[tuple[Any, Any]], wanted: Sequence[Any] | None = None, **options: bool
@@ -145,7 +145,7 @@ class ReverseCall:
 
     def back(self, pairs: Sequence[tuple[Any, Any]]) -> Any:
         """Run a backward pass; return the cotangents of the arguments in their form."""
-        return trees.filled(self.chosen, map(plain, self.cotangents(pairs)))
+        return trees.unflatten(self.chosen, map(as_result, self.cotangents(pairs)))
 
     def rows(self, basis: Basis | None = None) -> Any:
         """Return the Jacobian, by batched backward passes over groups of outputs.
@@ -165,7 +165,7 @@ class ReverseCall:
             parts = slopes if batch is None else map(batch.unwrap, slopes)
             blocks = [own.rows(part, start) for part, start in zip(parts, starts, strict=False)]
             found += [[block[k] for block in blocks] for k in range(len(group))]
-        return trees.filled(self.y, iter([trees.filled(self.chosen, map(plain, row)) for row in found]))
+        return trees.unflatten(self.y, iter([trees.unflatten(self.chosen, map(as_result, row)) for row in found]))
 
 
 def jacobian(
@@ -176,7 +176,7 @@ def jacobian(
 
     def call(values: Sequence[Any]) -> tuple[Any, Any]:
         full = list(args)
-        given = trees.filled(chosen, iter(values))
+        given = trees.unflatten(chosen, iter(values))
         for place, value in zip(places, given if isinstance(argnums, list | tuple) else [given], strict=True):
             full[place] = value
         return with_aux(f, f(*full, **keywords), has_aux)
@@ -217,7 +217,7 @@ def _by_columns(
         blocks = [own.columns(t, begin) for t, begin in zip(tangents, starts, strict=False)]
         rows = [[*before, *block] for before, block in zip(rows or [[]] * len(blocks), blocks, strict=True)]
     rows = rows if xs else [[] for _ in trees.leaves(y)]
-    result = trees.filled(y, iter([trees.filled(chosen, map(plain, row)) for row in rows]))
+    result = trees.unflatten(y, iter([trees.unflatten(chosen, map(as_result, row)) for row in rows]))
     return (result, aux) if has_aux else result
 
 
@@ -258,7 +258,7 @@ class ForwardResult(NamedTuple):
     has_choices: bool
 
 
-def pushed(
+def run_forward(
     call: Callable[[Sequence[Any]], tuple[Any, Any]],
     xs: Sequence[Any],
     tangents: Sequence[Any],
@@ -291,12 +291,12 @@ def _called(
     try:
         with np.errstate(all="ignore"):
             y, aux = call([*map(forward.pair, xs, tangents)])
-        pairs = [forward.parts(returned(leaf)) for leaf in trees.leaves(y)]
+        pairs = [forward.parts(live_value(leaf)) for leaf in trees.leaves(y)]
     finally:
         end(forward)
     check_hidden(y)
     aux = answer(aux, lambda leaf: forward.parts(leaf)[0])
-    return ForwardResult(y, aux, [p for p, _ in pairs], [unmasked(t) for _, t in pairs], forward.has_choices)
+    return ForwardResult(y, aux, [p for p, _ in pairs], [unmask(t) for _, t in pairs], forward.has_choices)
 
 
 def _along(
@@ -313,7 +313,7 @@ def _along(
     batch = None if count is None else Batch(next_level(), count)
     seeds = [t if t is None or batch is None else batch.wrap(t) for t in directions]
     try:
-        found = pushed(call, xs, seeds, transform, nonzero)
+        found = run_forward(call, xs, seeds, transform, nonzero)
     finally:
         if batch is not None:
             end(batch)
@@ -432,7 +432,7 @@ def value_of(x: Any) -> Any:
     return x if isinstance(x, Variable | Tracer) else as_raw(x)
 
 
-def returned(y: Any) -> Any:
+def live_value(y: Any) -> Any:
     """Return a result of a function as `value_of` does, while its transform is still running.
 
     Raises:
@@ -460,7 +460,7 @@ def check_form(noun: str, given: Any, expected: Any) -> None:
     Raises:
         ShapeMismatchError: they do not.
     """
-    if trees.form(given) != trees.form(expected):
+    if trees.structure(given) != trees.structure(expected):
         raise ShapeMismatchError(f"{noun}: given {_shown(given)}; expected the form {_shown(expected)}")
 
 
@@ -469,7 +469,7 @@ def _shown(tree: Any) -> str:
         value = value_of(leaf)
         return f"{dtype_of(value)}{list(shape_of(value))}"
 
-    return str(trees.mapped(shown, tree)).replace("'", "")
+    return str(trees.map_leaves(shown, tree)).replace("'", "")
 
 
 def direction(noun: str, value: Any, x: Any) -> Any:
@@ -496,7 +496,7 @@ def size(tree: Any) -> int:
     return sum(math.prod(shape_of(value_of(leaf))) for leaf in trees.leaves(tree))
 
 
-def plain(value: Any) -> Any:
+def as_result(value: Any) -> Any:
     """Return a value for the user; an array as a copy, which shares no memory with other results or arguments.
 
     Raises:

@@ -108,7 +108,7 @@ class _Forms(Generic[Code]):
 
     def get(self, tree: Any, avals: list[Aval], make: Callable[[], Code]) -> Code:
         """Return the code for arguments in these containers, of these shapes and dtypes; compile it on first use."""
-        key = (_hashable(trees.form(tree)), *avals)
+        key = (_hashable(trees.structure(tree)), *avals)
         return self._made.get_or_make(key, make, lambda code: code.nbytes)
 
 
@@ -153,14 +153,14 @@ class _Compiled:
     def _entry(self, args: tuple[Any, ...], keywords: dict[str, Any]) -> tuple[Entry, list[Value]]:
         tree = (args, keywords)
         leaves = trees.leaves(tree)
-        values = [taken(leaf) for leaf in leaves]
+        values = [raw_argument(leaf) for leaf in leaves]
         avals = [_aval(*pair) for pair in zip(leaves, values, strict=True)]
         return self._forms.get(tree, avals, lambda: self._traced(args, keywords, avals)), values
 
     def _traced(self, args: tuple[Any, ...], keywords: dict[str, Any], avals: list[Aval]) -> Entry:
         trace = Trace(level=next_level(), transform="compile")
         symbols = [trace.input(f"x{k}", known) for k, known in enumerate(avals)]
-        given_args, given_keywords = trees.filled((args, keywords), iter(symbols))
+        given_args, given_keywords = trees.unflatten((args, keywords), iter(symbols))
         try:
             y = self._f(*given_args, **given_keywords)
             outputs = [symbol_of(trace, leaf) for leaf in trees.leaves(y)]
@@ -206,7 +206,7 @@ def _by_count(find: Callable[..., tuple[Any, _Coded]]) -> Function:
     return call
 
 
-def taken(leaf: Any) -> Value:
+def raw_argument(leaf: Any) -> Value:
     """Return an argument as a raw value.
 
     Raises:
@@ -286,7 +286,7 @@ def descent(loss: Function, argnums: int | Sequence[int] = 0) -> Function:
             # Inside of another transform, run step by step, so that the transform records every operation.
             return _descended(gradient, argnums, args, learning_rate, count)
         rate = float(Attribute("learning_rate", NUMBER).parse(learning_rate, "descent"))
-        values = [taken(leaf) for leaf in leaves]
+        values = [raw_argument(leaf) for leaf in leaves]
         avals = [_aval(*pair) for pair in zip(leaves, values, strict=True)]
         found = forms.get(args, avals, lambda: _Descent(gradient, argnums, args, avals))
         return found.run(args, values, rate, count)
@@ -301,7 +301,7 @@ def _descended(gradient: Function, argnums: Any, args: tuple[Any, ...], rate: An
     for _ in range(steps):
         slopes = trees.leaves(gradient(*full), chosen)
         moved = [x - rate * g for x, g in zip(trees.leaves(chosen), slopes, strict=True)]
-        chosen = trees.filled(chosen, iter(moved))
+        chosen = trees.unflatten(chosen, iter(moved))
         for place, x in zip(places, chosen if isinstance(argnums, list | tuple) else [chosen], strict=True):
             full[place] = x
     return chosen
@@ -315,9 +315,9 @@ class _Descent:
         symbols = [trace.input(f"x{k}", known) for k, known in enumerate(avals)]
         rate = trace.input("rate", Aval((), FLOAT64, float))
         try:
-            slopes = trees.leaves(gradient(*trees.filled(args, iter(symbols))))
+            slopes = trees.leaves(gradient(*trees.unflatten(args, iter(symbols))))
             self._argnums = argnums
-            moved = trees.leaves(choose(trees.filled(args, iter(range(len(avals)))), argnums)[0])
+            moved = trees.leaves(choose(trees.unflatten(args, iter(range(len(avals)))), argnums)[0])
             outputs = [symbols[k] - rate * symbol_of(trace, g) for k, g in zip(moved, slopes, strict=True)]
         finally:
             end(trace)
@@ -337,6 +337,6 @@ class _Descent:
         """Run the descent; return the optimized arguments."""
         chosen, _ = choose(args, self._argnums)
         if self._plan is None:
-            return trees.filled(chosen, iter(()))
+            return trees.unflatten(chosen, iter(()))
         given = {"rate": rate} | {f"x{k}": x for k, x in enumerate(values)}
-        return trees.filled(chosen, iter(self._plan.moved([given[name] for name in self._plan.names], steps)))
+        return trees.unflatten(chosen, iter(self._plan.moved([given[name] for name in self._plan.names], steps)))

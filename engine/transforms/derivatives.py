@@ -31,19 +31,19 @@ from engine.core import (
     trees,
 )
 from engine.tracers import Batch
-from engine.transforms.axes import axes_of, count_rows, gathered, moved
+from engine.transforms.axes import axes_of, count_rows, gather_rows, move_axis
 from engine.transforms.calls import (
     Function,
     ReverseCall,
+    as_result,
     check_form,
     check_hidden,
     direction,
     floating,
+    live_value,
     next_level,
     only_element,
-    plain,
-    pushed,
-    returned,
+    run_forward,
     value_of,
     with_aux,
     zeros,
@@ -141,7 +141,7 @@ def vjp(f: Function, *primals: Any, has_aux: bool = False) -> Any:
                 pairs.append((y, g))
         return run.back(pairs)
 
-    y = trees.mapped(run.result, run.y)
+    y = trees.map_leaves(run.result, run.y)
     return (y, pullback, run.aux) if has_aux else (y, pullback)
 
 
@@ -168,10 +168,12 @@ def _jvp(f: Function, primals: Sequence[Any], tangents: Sequence[Any], has_aux: 
     check_form("tangent", tangents, primals)
     xs = [floating(x) for x in trees.leaves(primals)]
     ts = [direction("tangent", t, x) for t, x in zip(trees.leaves(tangents, primals), xs, strict=True)]
-    found = pushed(lambda values: with_aux(f, f(*trees.filled(primals, iter(values))), has_aux), xs, ts, transform)
-    value = trees.filled(found.y, iter(map(plain, found.primals)))
+    found = run_forward(
+        lambda values: with_aux(f, f(*trees.unflatten(primals, iter(values))), has_aux), xs, ts, transform
+    )
+    value = trees.unflatten(found.y, iter(map(as_result, found.primals)))
     tangents = [zeros(p) if t is None else t for p, t in zip(found.primals, found.tangents, strict=True)]
-    slopes = trees.filled(found.y, iter(map(plain, tangents)))
+    slopes = trees.unflatten(found.y, iter(map(as_result, tangents)))
     return (value, slopes, found.aux) if has_aux else (value, slopes)
 
 
@@ -268,16 +270,16 @@ def vmap(f: Function, in_axes: Any = 0, out_axes: Any = 0) -> Function:
         values = [leaf if isinstance(leaf, Variable | Tracer) else as_raw(leaf) for leaf in trees.leaves(args)]
         rows = count_rows(values, axes)
         batch = Batch(next_level(), rows)
-        given = [x if axis is None else batch.wrap(moved(x, axis, 0)) for x, axis in zip(values, axes, strict=True)]
+        given = [x if axis is None else batch.wrap(move_axis(x, axis, 0)) for x, axis in zip(values, axes, strict=True)]
         try:
-            y = f(*trees.filled(args, iter(given)), **keywords)
-            ys = [returned(leaf) for leaf in trees.leaves(y)]
+            y = f(*trees.unflatten(args, iter(given)), **keywords)
+            ys = [live_value(leaf) for leaf in trees.leaves(y)]
         finally:
             end(batch)
         check_hidden(y)
         places = axes_of("out_axes", out_axes, y)
-        found = [plain(gathered(batch, leaf, axis)) for leaf, axis in zip(ys, places, strict=True)]
-        return trees.filled(y, iter(found))
+        found = [as_result(gather_rows(batch, leaf, axis)) for leaf, axis in zip(ys, places, strict=True)]
+        return trees.unflatten(y, iter(found))
 
     return over_rows
 
@@ -298,7 +300,7 @@ def check_grads(
     moved = [i for i, x in enumerate(leaves) if not isinstance(x, bool | int) and dtype_of(value_of(x)).kind == "f"]
 
     def flat(*values: Any) -> list[Any]:
-        return trees.leaves(f(*trees.filled(args, iter(values))))
+        return trees.leaves(f(*trees.unflatten(args, iter(values))))
 
     found = check_gradients(flat, *leaves, order=order, eps=eps, rtol=rtol, atol=atol)
     if not found.ok or not moved:

@@ -49,37 +49,37 @@ def paths(tree: Any, before: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     return [before]
 
 
-def filled(tree: Any, values: Iterator[Any]) -> Any:
+def unflatten(tree: Any, values: Iterator[Any]) -> Any:
     """Return the same containers with their leaves replaced by `values`.
 
-    >>> filled({"w": [1.0, 2.0], "b": (3.0, None)}, iter("abc"))
+    >>> unflatten({"w": [1.0, 2.0], "b": (3.0, None)}, iter("abc"))
     {'w': ['a', 'b'], 'b': ('c', None)}
     """
     if tree is None:
         return None
     if isinstance(tree, dict):
-        return {key: filled(item, values) for key, item in tree.items()}
+        return {key: unflatten(item, values) for key, item in tree.items()}
     if isinstance(tree, list | tuple):
-        items = [filled(item, values) for item in tree]
+        items = [unflatten(item, values) for item in tree]
         return type(tree)(*items) if hasattr(tree, "_fields") else type(tree)(items)
     return next(values)
 
 
-def mapped(function: Callable[[Any], Any], tree: Any) -> Any:
+def map_leaves(function: Callable[[Any], Any], tree: Any) -> Any:
     """Apply a function to every leaf; return the results in the same containers."""
-    return filled(tree, map(function, leaves(tree)))
+    return unflatten(tree, map(function, leaves(tree)))
 
 
-def form(tree: Any) -> Any:
+def structure(tree: Any) -> Any:
     """Return the containers without their leaves, for comparison.
 
-    >>> form([1.0, (2.0, None)]) == form([5, (6, None)])
+    >>> structure([1.0, (2.0, None)]) == structure([5, (6, None)])
     True
     """
     if tree is None:
         return None
     if isinstance(tree, dict):
-        return {key: form(item) for key, item in tree.items()}
+        return {key: structure(item) for key, item in tree.items()}
     if isinstance(tree, list | tuple):
-        return (type(tree), *map(form, tree))
+        return (type(tree), *map(structure, tree))
     return ...
