@@ -1,21 +1,26 @@
 """Python's operators for variables and traced values, written once."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
+from engine.core.attributes import Axes, Given
 from engine.core.errors import InvalidValueError
 from engine.core.lost_derivatives import function_name, numpy_refusal, place
 from engine.core.table import CALLS
-from engine.core.values import Array, as_dtype
+from engine.core.trees import Function
+from engine.core.values import DType, Shape, Value, as_dtype
 
+#: Result of an operator: a variable or a traced value, as the operands are. `Any`, as callers need not tell which.
+Result = Any
 #: A binary operator as a method.
-Method = Callable[[Any, Any], Any]
+Method = Callable[[Given, Given], Result]
 
 
-def _mask(symbol: str, *masks: Any) -> Any:
+def _mask(symbol: str, *masks: Given) -> Given:
     """Check that all operands of a bitwise operator are masks; return the first.
 
     Raises:
@@ -27,7 +32,7 @@ def _mask(symbol: str, *masks: Any) -> Any:
     return masks[0]
 
 
-def _is_flag(index: Any) -> bool:
+def _is_flag(index: Given) -> bool:
     """Return whether an index is a single boolean."""
     if hasattr(index, "_as_index"):
         return bool(index.shape == () and index.dtype == bool)
@@ -35,7 +40,7 @@ def _is_flag(index: Any) -> bool:
 
 
 #: With an array on the left, Python's operators arrive here as ufuncs.
-_OPERATORS: dict[Any, str] = {
+_OPERATORS: dict[np.ufunc, str] = {
     np.add: "add",
     np.subtract: "sub",
     np.multiply: "mul",
@@ -51,14 +56,14 @@ _OPERATORS: dict[Any, str] = {
     np.equal: "equal",
     np.not_equal: "not_equal",
 }
-_OTHER_OPERATORS: dict[Any, Any] = {
+_OTHER_OPERATORS: dict[np.ufunc, Method] = {
     np.divmod: lambda x, y: (CALLS["floor_divide"](x, y), CALLS["remainder"](x, y)),
     np.bitwise_and: lambda x, y: CALLS["logical_and"](_mask("&", x, y), y),
     np.bitwise_or: lambda x, y: CALLS["logical_or"](_mask("|", x, y), y),
     np.bitwise_xor: lambda x, y: CALLS["logical_xor"](_mask("^", x, y), y),
 }
 #: NumPy functions that need no values.
-_QUERIES: dict[Any, Any] = {
+_QUERIES: dict[Function, Function] = {
     np.shape: lambda x: x.shape,
     np.ndim: lambda x: x.ndim,
     np.size: lambda x, axis=None: x.size if axis is None else x.shape[axis],
@@ -68,10 +73,10 @@ _QUERIES: dict[Any, Any] = {
 def _both_sides(name: str) -> tuple[Method, Method]:
     """Return the method of a binary operator, and the one for a value on its right."""
 
-    def left(self: Any, other: Any) -> Any:
+    def left(self: Given, other: Given) -> Result:
         return CALLS[name](self, other)
 
-    def right(self: Any, other: Any) -> Any:
+    def right(self: Given, other: Given) -> Result:
         return CALLS[name](other, self)
 
     return left, right
@@ -91,12 +96,21 @@ class Operators:
 
     __slots__ = ()
     __hash__ = object.__hash__
-    shape: Any
 
     #: Expression for the value without its derivative, for messages.
     _alone = "x.data"
 
-    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **keywords: Any) -> Any:
+    @property
+    def shape(self) -> Shape:
+        """Lengths of the axes."""
+        raise NotImplementedError
+
+    @property
+    def dtype(self) -> DType:
+        """The dtype."""
+        raise NotImplementedError
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Given, **keywords: object) -> Result:
         name = _OPERATORS.get(ufunc)
         if name is not None and not keywords and method == "__call__":
             return CALLS[name](*inputs)
@@ -110,13 +124,15 @@ class Operators:
             return operation(*inputs)
         raise numpy_refusal(ufunc.__name__ if method == "__call__" else f"{ufunc.__name__}.{method}", self._alone)
 
-    def __array_function__(self, function: Any, types: Any, args: Any, keywords: Any) -> Any:
+    def __array_function__(
+        self, function: Function, types: object, args: tuple[Given, ...], keywords: dict[str, Given]
+    ) -> Result:
         query = _QUERIES.get(function)
         if query is not None:
             return query(*args, **keywords)
         raise numpy_refusal(function_name(function), self._alone)
 
-    def _as_raw(self) -> Any:
+    def _as_raw(self) -> Value:
         """Return the value in a form that `as_raw` accepts."""
         return self.data  # type: ignore[attr-defined]
 
@@ -133,19 +149,18 @@ class Operators:
     def __len__(self) -> int:
         if not self.shape:
             raise InvalidValueError("len: a scalar has no length")
-        length: int = self.shape[0]
-        return length
+        return self.shape[0]
 
-    def __iter__(self) -> Any:
+    def __iter__(self) -> Iterator[Result]:
         return (self[i] for i in range(len(self)))
 
-    def __neg__(self) -> Any:
+    def __neg__(self) -> Result:
         return CALLS["neg"](self)
 
-    def __pos__(self) -> Any:
+    def __pos__(self) -> Result:
         return self
 
-    def __abs__(self) -> Any:
+    def __abs__(self) -> Result:
         return CALLS["abs"](self)
 
     __add__, __radd__ = _both_sides("add")
@@ -162,31 +177,31 @@ class Operators:
     __or__, __ror__ = _of_masks("logical_or", "|")
     __xor__, __rxor__ = _of_masks("logical_xor", "^")
 
-    def __invert__(self) -> Any:
+    def __invert__(self) -> Result:
         return CALLS["logical_not"](_mask("~", self))
 
-    def __divmod__(self, other: Any) -> Any:
+    def __divmod__(self, other: Given) -> Result:
         return self // other, self % other
 
-    def __rdivmod__(self, other: Any) -> Any:
+    def __rdivmod__(self, other: Given) -> Result:
         return other // self, other % self
 
-    def __round__(self, digits: Any = None) -> Any:
+    def __round__(self, digits: object = None) -> Result:
         if digits is not None:
             raise InvalidValueError("round: to whole numbers only; write F.round(x * 10**n) / 10**n for n digits")
         return CALLS["round"](self)
 
-    def __eq__(self, other: Any) -> Any:
+    def __eq__(self, other: Given) -> Result:
         if other is None:
             return False
         return CALLS["equal"](self, other)
 
-    def __ne__(self, other: Any) -> Any:
+    def __ne__(self, other: Given) -> Result:
         if other is None:
             return True
         return CALLS["not_equal"](self, other)
 
-    def __getitem__(self, index: Any) -> Any:
+    def __getitem__(self, index: Given) -> Result:
         if _is_flag(index):
             # By itself, True inserts a new axis of length 1 and False one of length 0.
             whole = CALLS["slice"](self, (None,))
@@ -194,26 +209,22 @@ class Operators:
         return CALLS["slice"](self, index if isinstance(index, tuple) else (index,))
 
     @property
-    def T(self) -> Any:
+    def T(self) -> Result:
         """The value with its axes in reverse order."""
         return CALLS["transpose"](self)
 
-    def astype(self, dtype: Any) -> Any:
+    def astype(self, dtype: npt.DTypeLike) -> Result:
         """Convert to another dtype; differentiable between floating dtypes."""
         return CALLS["astype"](self, str(as_dtype(dtype)))
 
-    def reshape(self, *shape: Any) -> Any:
+    def reshape(self, *shape: Given) -> Result:
         """Reshape to `shape`, given as a tuple or as separate integers; one length may be -1."""
         return CALLS["reshape"](self, shape[0] if len(shape) == 1 else shape)
 
-    def sum(self, axes: Any = None, keepdims: bool = False) -> Any:
+    def sum(self, axes: Axes = None, keepdims: bool = False) -> Result:
         """Sum over `axes`; None for all."""
         return CALLS["sum"](self, axes=axes, keepdims=keepdims)
 
-    def mean(self, axes: Any = None, keepdims: bool = False) -> Any:
+    def mean(self, axes: Axes = None, keepdims: bool = False) -> Result:
         """Mean over `axes`; None for all."""
         return CALLS["mean"](self, axes=axes, keepdims=keepdims)
-
-
-#: Operand or result of an operation: a number, an array, a variable or a traced value.
-Operand = float | Array | Operators

@@ -1,20 +1,19 @@
 """The table of operations: filled by the modules under `primitives/`, read by name everywhere else."""
 
 import copyreg
-from collections.abc import Callable
-from typing import Any
 
 from engine.core.errors import UnknownOperationError
 from engine.core.messages import nearest
 from engine.core.operation import Operation
+from engine.core.trees import Function
 
 #: name or alias -> row
 OPERATIONS: dict[str, Operation] = {}
 #: name or alias -> the function that users call
-CALLS: dict[str, Callable[..., Any]] = {}
+CALLS: dict[str, Function] = {}
 
 
-def register(op: Operation, call: Callable[..., Any]) -> None:
+def register(op: Operation, call: Function) -> None:
     """Add an operation and the function that users call under its name and aliases.
 
     Raises:
@@ -49,7 +48,7 @@ def rows() -> list[Operation]:
     return sorted(set(OPERATIONS.values()), key=lambda op: op.name)
 
 
-def activations() -> dict[str, Callable[..., Any]]:
+def activations() -> dict[str, Function]:
     """Return the activation functions by name or alias: differentiable unary elementwise rows without attributes."""
     return {
         name: CALLS[name]

@@ -32,7 +32,7 @@ class Record(NamedTuple):
     grad: int | None
     op: str | None
     parents: tuple[int | None, ...]
-    saved: tuple[Value | None, ...]
+    saved: tuple[Value, ...]
     attrs: Attributes | None
 
 
