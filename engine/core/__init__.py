@@ -62,6 +62,7 @@ from engine.core.lowering import Lowering, of_floats
 from engine.core.masking import LONG, are_finite, full_support, mark_zeros, nonzero, run_settled, selects, unmask
 from engine.core.messages import listed, nearest
 from engine.core.operation import Operation, Vjp, ex, example_operands
+from engine.core.operators import Result
 from engine.core.powers import POWERS, Power, is_power, may_be_differentiated, smooth_power
 from engine.core.table import CALLS, OPERATIONS, activations, lookup, register, rows
 from engine.core.tracer import Symbol, Tracer, as_strong, check_alive, concrete, end, is_differentiated, shown
@@ -146,6 +147,7 @@ __all__ = [
     "Operation",
     "Power",
     "ProgramSyntaxError",
+    "Result",
     "Shape",
     "ShapeMismatchError",
     "StaleDataError",

@@ -27,7 +27,7 @@ class Tape:
         self.variables = variables
         self.places = {id(v): place for place, v in enumerate(variables)}
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         leaves = [v._data for v in self.variables], [(v.name, v.generation) for v in self.variables]
         return _restored, leaves, [self._links(v) for v in self.variables]
 
@@ -46,7 +46,7 @@ class Tape:
         saved = [None if type(p) is Variable and p._data is raw else raw for p, raw in pairs]
         return self._reference(v._grad), v._op, [self._reference(p) for p, _ in pairs], saved, v._attrs
 
-    def _reference(self, v: Any) -> Reference:
+    def _reference(self, v: object) -> Reference:
         return self.places.get(id(v), v) if type(v) is Variable else None
 
     def _found(self, reference: Reference) -> Any:
@@ -118,7 +118,7 @@ def _restored(data: Sequence[Value], about: Sequence[tuple[str | None, int]]) ->
     return Tape(variables)
 
 
-def _native(value: Any) -> Any:
+def _native(value: Value) -> Value:
     """Return an unpickled array with NumPy's own dtype object: its dtype is equal, but another object."""
     dtype = DTYPES.get(str(getattr(value, "dtype", None)))
     return value if dtype is None or value.dtype is dtype else value.view(dtype)

@@ -8,7 +8,7 @@ terms of other operations instead.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from math import prod
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -134,7 +134,7 @@ class Operation:
         """Return whether the operation has a derivative in operand i."""
         return self.vjp is not None or self.vjps[i] is not None
 
-    def cotangent(self, i: int, g: Operand, y: Operand, xs: Sequence[Operand], attrs: Attributes) -> Operand | None:
+    def cotangent(self, i: int, g: Operand, y: Operand, xs: Sequence[Operand], attrs: Attributes) -> Any:
         """Return the cotangent of operand i; None if it has no derivative."""
         if self.vjp is not None:
             return self.vjp(g, y, *xs, **attrs)[i]

@@ -6,13 +6,13 @@ begins with an underscore is the layer's own affair. Names are paths: `linear[0]
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from engine import functions as F
-from engine.core.attributes import BOOL, NATURAL, Attribute
+from engine.core.attributes import BOOL, NATURAL, Attribute, Given
 from engine.core.errors import ShapeMismatchError
+from engine.core.operators import Result
 from engine.core.values import Shape, as_raw, shape_of
 from engine.core.variable import Variable
 from engine.nn.known import known_shape
@@ -65,22 +65,22 @@ class Layer(Described):
     #: What it remembers from call to call, where it is recurrent.
     _memory: tuple[Variable, ...] = ()
 
-    def __call__(self, *xs: Any) -> Any:
+    def __call__(self, *xs: Given) -> Result:
         """Calls `forward`."""
         return self.forward(*xs)
 
-    def forward(self, *xs: Any) -> Any:
+    def forward(self, *xs: Given) -> Result:
         """What the layer computes; each layer has its own."""
         raise NotImplementedError(f"{type(self).__name__} has no forward")
 
-    def _arguments(self) -> Iterator[tuple[str, Any]]:
+    def _arguments(self) -> Iterator[tuple[str, object]]:
         """Shapes of the parameters as far as they are known (None: a length that is not), and the seed."""
         for name, slot in self.slots().items():
             p = slot.parameter
             yield name, p.shape if isinstance(p, Unmade) else known_shape(p)
         yield from self._seed_argument()
 
-    def _seed_argument(self) -> Iterator[tuple[str, Any]]:
+    def _seed_argument(self) -> Iterator[tuple[str, object]]:
         """The seed for the repr, if the layer has one."""
         if isinstance(self.seed, int):
             yield "seed", self.seed
@@ -110,7 +110,7 @@ class Layer(Described):
                 value.reset_state()
 
 
-def _attributes(layer: Layer) -> Iterator[tuple[str, str, Any]]:
+def _attributes(layer: Layer) -> Iterator[tuple[str, str, object]]:
     """Name, attribute and value of all that may be a parameter or a layer."""
     for attribute, value in list(vars(layer).items()):
         if attribute.startswith("_"):
@@ -179,7 +179,7 @@ class Linear(Layer):
         else:
             self.b = None
 
-    def _arguments(self) -> Iterator[tuple[str, Any]]:
+    def _arguments(self) -> Iterator[tuple[str, object]]:
         yield "", self._out_size
         shape = self.w.shape if isinstance(self.w, Unmade) else known_shape(self.w)
         yield "in_size", None if shape is None else shape[0]
@@ -191,7 +191,7 @@ class Linear(Layer):
         w = randn((in_size, self._out_size), rng=self._rng)
         return Variable(w.data / np.sqrt(max(1, in_size)), name="w")
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x: Given) -> Result:
         """x: (..., in_size). Returns (..., out_size)."""
         if isinstance(self.w, Unmade):
             shape = shape_of(as_raw(x) if isinstance(x, list | tuple) else x)
@@ -227,11 +227,11 @@ class RNN(Layer):
         self.x2h = Linear(n, rng=rng)
         self.h2h = Linear(n, n, bias=False, rng=rng)
 
-    def _arguments(self) -> Iterator[tuple[str, Any]]:
+    def _arguments(self) -> Iterator[tuple[str, object]]:
         yield "", self._hidden_size
         yield from self._seed_argument()
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x: Given) -> Result:
         """x: (batch, in_size). Returns h: (batch, hidden_size)."""
         a = self.x2h(x)
         if self._memory:
@@ -269,11 +269,11 @@ class LSTM(Layer):
         self.x2f, self.x2i, self.x2o, self.x2u = (Linear(n, rng=rng) for _ in range(4))
         self.h2f, self.h2i, self.h2o, self.h2u = (Linear(n, n, bias=False, rng=rng) for _ in range(4))
 
-    def _arguments(self) -> Iterator[tuple[str, Any]]:
+    def _arguments(self) -> Iterator[tuple[str, object]]:
         yield "", self._hidden_size
         yield from self._seed_argument()
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x: Given) -> Result:
         """x: (batch, in_size). Returns h: (batch, hidden_size)."""
         f, i, o, u = self.x2f(x), self.x2i(x), self.x2o(x), self.x2u(x)
         c = None
@@ -288,7 +288,7 @@ class LSTM(Layer):
         return h
 
 
-def units(layer: str, attribute: str, value: Any) -> int:
+def units(layer: str, attribute: str, value: Given) -> int:
     """A number of units.
 
     Raises:

@@ -1,11 +1,10 @@
 """What recurrent layers remember has to fit what comes next."""
 
-from typing import Any
-
 from engine.core.errors import ShapeMismatchError
+from engine.core.values import Shaped
 
 
-def check_batch(layer: str, a: Any, h: Any) -> None:
+def check_batch(layer: str, a: Shaped, h: Shaped) -> None:
     """Makes sure that a layer's next state has the shape of the one before; else it would be broadcast.
 
     Raises:

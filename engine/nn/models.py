@@ -1,17 +1,18 @@
 """Models: layers made of layers. `Model` is `Layer` by another name; subclass it in the same way."""
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
+from engine.core.attributes import Given
 from engine.core.errors import BadAttributeError
 from engine.core.messages import nearest
+from engine.core.operators import Result
 from engine.core.table import activations
 from engine.nn import layers
 from engine.nn.layers import Layer as Model
 from engine.nn.layers import Linear, units
 from engine.random import Rng, seeded
 
-Activation = Callable[[Any], Any]
+Activation = Callable[[Given], Result]
 
 __all__ = ["LSTM", "MLP", "MODELS", "Model"]
 
@@ -48,12 +49,12 @@ class MLP(Model):
         self._given = activation
         self._activation = activation if callable(activation) else _elementwise(activation)
 
-    def _arguments(self) -> Iterator[tuple[str, Any]]:
+    def _arguments(self) -> Iterator[tuple[str, object]]:
         yield "", [linear._out_size for linear in self.linear]
         yield "activation", self._given
         yield from self._seed_argument()
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x: Given) -> Result:
         """x: (..., in_size). Returns (..., out_sizes[-1])."""
         *hidden, last = self.linear
         for linear in hidden:
@@ -87,17 +88,17 @@ class LSTM(Model):
         self.lstm = layers.LSTM(hidden_size, rng=rng)
         self.linear = Linear(out_size, rng=rng)
 
-    def _arguments(self) -> Iterator[tuple[str, Any]]:
+    def _arguments(self) -> Iterator[tuple[str, object]]:
         yield "hidden_size", self.lstm._hidden_size
         yield "out_size", self.linear._out_size
         yield from self._seed_argument()
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x: Given) -> Result:
         """x: (batch, in_size). Returns (batch, out_size)."""
         return self.linear(self.lstm(x))
 
 
-def _elementwise(name: Any) -> Activation:
+def _elementwise(name: object) -> Activation:
     known = activations()
     if not isinstance(name, str) or name not in known:
         near = nearest(str(name), list(known))

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -26,7 +25,7 @@ def state_dict(model: Layer) -> dict[str, Array]:
     return {name: np.array(p.data) for name, p in model.params().items()}
 
 
-def load_state_dict(model: Layer, state: Mapping[str, Any]) -> None:
+def load_state_dict(model: Layer, state: Mapping[str, object]) -> None:
     """Replaces the value of every parameter, all of them or none; makes those that the first call would have made.
 
     The parameters stay the variables that they were, and take the dtype that the state has.
@@ -72,7 +71,7 @@ def load_state_dict(model: Layer, state: Mapping[str, Any]) -> None:
             setattr(slot.layer, slot.attribute, Variable(raws[name], name=slot.attribute))
 
 
-def dumps(state: Layer | Optimizer | Mapping[str, Any]) -> bytes:
+def dumps(state: Layer | Optimizer | Mapping[str, object]) -> bytes:
     """The state of a model or an optimizer, or arrays by name, as the bytes of a safetensors file.
 
     Raises:
@@ -98,7 +97,7 @@ def loads(data: bytes) -> dict[str, Array]:
     return {name: np.asarray(as_raw(array)) for name, array in state.items()}
 
 
-def save(path: str | Path, state: Layer | Optimizer | Mapping[str, Any]) -> None:
+def save(path: str | Path, state: Layer | Optimizer | Mapping[str, object]) -> None:
     """Writes a safetensors file; see `dumps`.
 
     Raises:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from engine.core import CALLS, BadAttributeError, ShapeMismatchError, shape_of, trees
+from engine.core import CALLS, BadAttributeError, Operand, Result, ShapeMismatchError, shape_of, trees
 from engine.tracers import Batch
 
 
@@ -27,7 +27,7 @@ def axes_of(name: str, axes: Any, tree: Any) -> list[int | None]:
     return [axis for part, item in zip(axes, items, strict=True) for axis in axes_of(name, part, item)]
 
 
-def count_rows(values: Sequence[Any], axes: Sequence[int | None]) -> int:
+def count_rows(values: Sequence[Operand], axes: Sequence[int | None]) -> int:
     """Return the number of rows: the length of the given axes, which must all agree.
 
     Raises:
@@ -48,7 +48,7 @@ def count_rows(values: Sequence[Any], axes: Sequence[int | None]) -> int:
     return lengths[0]
 
 
-def gather_rows(batch: Batch, y: Any, axis: int | None) -> Any:
+def gather_rows(batch: Batch, y: Operand, axis: int | None) -> Result:
     """Return the result for all rows, with their axis at `axis`; None for a result that all rows share.
 
     Raises:
@@ -62,7 +62,7 @@ def gather_rows(batch: Batch, y: Any, axis: int | None) -> Any:
     return y
 
 
-def move_axis(x: Any, source: int, target: int) -> Any:
+def move_axis(x: Operand, source: int, target: int) -> Result:
     """Move one axis of a value to another position.
 
     Raises:

@@ -21,7 +21,9 @@ from engine.core import (
     CALLS,
     FLOAT64,
     BadAttributeError,
+    Result,
     Tracer,
+    Value,
     Variable,
     as_raw,
     canonical,
@@ -30,10 +32,11 @@ from engine.core import (
     shape_of,
     trees,
 )
+from engine.core.attributes import Given
+from engine.core.trees import Function, Tree
 from engine.tracers import Batch
 from engine.transforms.axes import axes_of, count_rows, gather_rows, move_axis
 from engine.transforms.calls import (
-    Function,
     ReverseCall,
     as_result,
     check_form,
@@ -55,7 +58,7 @@ from engine.transforms.numerical import Comparison, Differences, GradientCheck, 
 MODES = ("auto", "reverse", "forward")
 
 
-def stop_gradient(x: Any) -> Any:
+def stop_gradient(x: Given) -> Result:
     """Return the value of `x` as a constant: no derivative passes through it.
 
     >>> grad(lambda x: x * stop_gradient(x))(3.0)
@@ -87,7 +90,7 @@ def _grad(f: Function, argnums: int | Sequence[int], has_aux: bool, transform: s
     both = _value_and_grad(f, argnums, has_aux, transform)
 
     @functools.wraps(f)
-    def gradient(*args: Any, **keywords: Any) -> Any:
+    def gradient(*args: Tree, **keywords: Tree) -> Any:
         value, found = both(*args, **keywords)
         return (found, value[1]) if has_aux else found
 
@@ -105,7 +108,7 @@ def value_and_grad(f: Function, argnums: int | Sequence[int] = 0, has_aux: bool 
 
 def _value_and_grad(f: Function, argnums: int | Sequence[int], has_aux: bool, transform: str) -> Function:
     @functools.wraps(f)
-    def both(*args: Any, **keywords: Any) -> Any:
+    def both(*args: Tree, **keywords: Tree) -> Any:
         run = ReverseCall(f, args, keywords, argnums, has_aux, transform)
         y = only_element(run.y)
         found = run.back([(y, CALLS["ones_like"](run.tape.data(y)))])
@@ -115,7 +118,7 @@ def _value_and_grad(f: Function, argnums: int | Sequence[int], has_aux: bool, tr
     return both
 
 
-def vjp(f: Function, *primals: Any, has_aux: bool = False) -> Any:
+def vjp(f: Function, *primals: Tree, has_aux: bool = False) -> Any:
     """Value of a function, and its pullback, which computes vector-Jacobian products.
 
     Returns (y, pullback), or (y, pullback, aux) with `has_aux`. `pullback(cotangent)` takes a cotangent in the form of
@@ -132,7 +135,7 @@ def vjp(f: Function, *primals: Any, has_aux: bool = False) -> Any:
     run = ReverseCall(f, primals, {}, tuple(range(len(primals))), has_aux, "vjp")
     ys = trees.leaves(run.y)
 
-    def pullback(cotangent: Any) -> Any:
+    def pullback(cotangent: Tree) -> Any:
         check_form("cotangent", cotangent, run.y)
         pairs = []
         for y, g in zip(ys, trees.leaves(cotangent, run.y), strict=True):
@@ -145,7 +148,7 @@ def vjp(f: Function, *primals: Any, has_aux: bool = False) -> Any:
     return (y, pullback, run.aux) if has_aux else (y, pullback)
 
 
-def jvp(f: Function, primals: Sequence[Any], tangents: Sequence[Any], has_aux: bool = False) -> Any:
+def jvp(f: Function, primals: Sequence[Tree], tangents: Sequence[Tree], has_aux: bool = False) -> Any:
     """Value of a function, and its Jacobian-vector product with tangents of its arguments.
 
     primals, tangents: tuples of the same form, with a value for each argument of f.
@@ -163,7 +166,7 @@ def jvp(f: Function, primals: Sequence[Any], tangents: Sequence[Any], has_aux: b
     return _jvp(f, primals, tangents, has_aux, "jvp")
 
 
-def _jvp(f: Function, primals: Sequence[Any], tangents: Sequence[Any], has_aux: bool, transform: str) -> Any:
+def _jvp(f: Function, primals: Sequence[Tree], tangents: Sequence[Tree], has_aux: bool, transform: str) -> Any:
     primals, tangents = list(primals), list(tangents)
     check_form("tangent", tangents, primals)
     xs = [floating(x) for x in trees.leaves(primals)]
@@ -206,7 +209,7 @@ def jacobian(f: Function, argnums: int | Sequence[int] = 0, mode: str = "auto", 
 
 def _jacobian(f: Function, argnums: int | Sequence[int], mode: str, has_aux: bool, transform: str) -> Function:
     @functools.wraps(f)
-    def matrices(*args: Any, **keywords: Any) -> Any:
+    def matrices(*args: Tree, **keywords: Tree) -> Any:
         return by_passes(f, args, keywords, argnums, mode, has_aux, transform)
 
     return matrices
@@ -225,7 +228,7 @@ def hessian(f: Function, argnums: int | Sequence[int] = 0, has_aux: bool = False
     return _jacobian(_grad(f, argnums, has_aux, "hessian"), argnums, "forward", has_aux, "hessian")
 
 
-def hvp(f: Function, primals: Sequence[Any], vectors: Sequence[Any]) -> tuple[Any, ...]:
+def hvp(f: Function, primals: Sequence[Tree], vectors: Sequence[Tree]) -> tuple[Any, ...]:
     """Product of the Hessian of a function of one element with a vector, without the matrix.
 
     primals, vectors: tuples of the same form, with a value for each argument of f. Returns a tuple in that form.
@@ -264,7 +267,7 @@ def vmap(f: Function, in_axes: Any = 0, out_axes: Any = 0) -> Function:
     """
 
     @functools.wraps(f)
-    def over_rows(*args: Any, **keywords: Any) -> Any:
+    def over_rows(*args: Tree, **keywords: Tree) -> Any:
         spread = tuple(in_axes) if isinstance(in_axes, list | tuple) else (in_axes,) * len(args)
         axes = axes_of("in_axes", spread, args)
         values = [leaf if isinstance(leaf, Variable | Tracer) else as_raw(leaf) for leaf in trees.leaves(args)]
@@ -285,7 +288,7 @@ def vmap(f: Function, in_axes: Any = 0, out_axes: Any = 0) -> Function:
 
 
 def check_grads(
-    f: Function, *args: Any, order: int = 2, eps: float = 1e-6, rtol: float = 1e-6, atol: float = 1e-6
+    f: Function, *args: Tree, order: int = 2, eps: float = 1e-6, rtol: float = 1e-6, atol: float = 1e-6
 ) -> GradientCheck:
     """Compare the derivatives of a function, in reverse and in forward mode, with central differences.
 
@@ -299,14 +302,14 @@ def check_grads(
     leaves = trees.leaves(args)
     moved = [i for i, x in enumerate(leaves) if not isinstance(x, bool | int) and dtype_of(value_of(x)).kind == "f"]
 
-    def flat(*values: Any) -> list[Any]:
+    def flat(*values: object) -> list[Any]:
         return trees.leaves(f(*trees.unflatten(args, iter(values))))
 
     found = check_gradients(flat, *leaves, order=order, eps=eps, rtol=rtol, atol=atol)
     if not found.ok or not moved:
         return found
 
-    def smooth(*xs: Any) -> list[Any]:
+    def smooth(*xs: object) -> list[Any]:
         full = list(leaves)
         for i, x in zip(moved, xs, strict=True):
             full[i] = x
@@ -318,14 +321,14 @@ def check_grads(
     return max(found, forward, key=lambda check: (not check.ok, check.max_error))
 
 
-def _check_forward(f: Function, xs: list[Any], order: int, eps: float, comparison: Comparison) -> GradientCheck:
+def _check_forward(f: Function, xs: list[Value], order: int, eps: float, comparison: Comparison) -> GradientCheck:
     """Compare the derivative along a random direction, and the second one along it, with central differences."""
     rng = np.random.default_rng(0)
     ts = [canonical(rng.uniform(0.5, 1.5, shape_of(x)).astype(dtype_of(x))) for x in xs]
     step = eps * max([1.0, *(float(np.max(np.abs(x), initial=0.0)) for x in xs)])
     for n in range(1, order + 1):
 
-        def along(*at: Any, f: Function = f) -> list[Any]:
+        def along(*at: object, f: Function = f) -> list[Any]:
             found: list[Any] = jvp(f, at, ts)[1]
             return found
 

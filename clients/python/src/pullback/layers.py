@@ -7,15 +7,15 @@ begins with an underscore is the layer's own affair. Names are paths: `linear[0]
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from pullback import functions as F
-from pullback.attributes import BOOL, NATURAL, Attribute
+from pullback.attributes import BOOL, NATURAL, Attribute, Given
 from pullback.errors import ShapeMismatchError
 from pullback.known import known_shape
 from pullback.memory import check_batch
+from pullback.operators import Result
 from pullback.random import Rng, randn, seeded, zeros
 from pullback.reprs import Described
 from pullback.values import Shape, as_raw, shape_of
@@ -66,22 +66,22 @@ class Layer(Described):
     #: What it remembers from call to call, where it is recurrent.
     _memory: tuple[Variable, ...] = ()
 
-    def __call__(self, *xs: Any) -> Any:
+    def __call__(self, *xs: Given) -> Result:
         """Calls `forward`."""
         return self.forward(*xs)
 
-    def forward(self, *xs: Any) -> Any:
+    def forward(self, *xs: Given) -> Result:
         """What the layer computes; each layer has its own."""
         raise NotImplementedError(f"{type(self).__name__} has no forward")
 
-    def _arguments(self) -> Iterator[tuple[str, Any]]:
+    def _arguments(self) -> Iterator[tuple[str, object]]:
         """Shapes of the parameters as far as they are known (None: a length that is not), and the seed."""
         for name, slot in self.slots().items():
             p = slot.parameter
             yield name, p.shape if isinstance(p, Unmade) else known_shape(p)
         yield from self._seed_argument()
 
-    def _seed_argument(self) -> Iterator[tuple[str, Any]]:
+    def _seed_argument(self) -> Iterator[tuple[str, object]]:
         """The seed for the repr, if the layer has one."""
         if isinstance(self.seed, int):
             yield "seed", self.seed
@@ -111,7 +111,7 @@ class Layer(Described):
                 value.reset_state()
 
 
-def _attributes(layer: Layer) -> Iterator[tuple[str, str, Any]]:
+def _attributes(layer: Layer) -> Iterator[tuple[str, str, object]]:
     """Name, attribute and value of all that may be a parameter or a layer."""
     for attribute, value in list(vars(layer).items()):
         if attribute.startswith("_"):
@@ -180,7 +180,7 @@ class Linear(Layer):
         else:
             self.b = None
 
-    def _arguments(self) -> Iterator[tuple[str, Any]]:
+    def _arguments(self) -> Iterator[tuple[str, object]]:
         yield "", self._out_size
         shape = self.w.shape if isinstance(self.w, Unmade) else known_shape(self.w)
         yield "in_size", None if shape is None else shape[0]
@@ -192,7 +192,7 @@ class Linear(Layer):
         w = randn((in_size, self._out_size), rng=self._rng)
         return Variable(w.data / np.sqrt(max(1, in_size)), name="w")
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x: Given) -> Result:
         """x: (..., in_size). Returns (..., out_size)."""
         if isinstance(self.w, Unmade):
             shape = shape_of(as_raw(x) if isinstance(x, list | tuple) else x)
@@ -228,11 +228,11 @@ class RNN(Layer):
         self.x2h = Linear(n, rng=rng)
         self.h2h = Linear(n, n, bias=False, rng=rng)
 
-    def _arguments(self) -> Iterator[tuple[str, Any]]:
+    def _arguments(self) -> Iterator[tuple[str, object]]:
         yield "", self._hidden_size
         yield from self._seed_argument()
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x: Given) -> Result:
         """x: (batch, in_size). Returns h: (batch, hidden_size)."""
         a = self.x2h(x)
         if self._memory:
@@ -270,11 +270,11 @@ class LSTM(Layer):
         self.x2f, self.x2i, self.x2o, self.x2u = (Linear(n, rng=rng) for _ in range(4))
         self.h2f, self.h2i, self.h2o, self.h2u = (Linear(n, n, bias=False, rng=rng) for _ in range(4))
 
-    def _arguments(self) -> Iterator[tuple[str, Any]]:
+    def _arguments(self) -> Iterator[tuple[str, object]]:
         yield "", self._hidden_size
         yield from self._seed_argument()
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x: Given) -> Result:
         """x: (batch, in_size). Returns h: (batch, hidden_size)."""
         f, i, o, u = self.x2f(x), self.x2i(x), self.x2o(x), self.x2u(x)
         c = None
@@ -289,7 +289,7 @@ class LSTM(Layer):
         return h
 
 
-def units(layer: str, attribute: str, value: Any) -> int:
+def units(layer: str, attribute: str, value: Given) -> int:
     """A number of units.
 
     Raises:

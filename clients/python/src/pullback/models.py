@@ -2,17 +2,18 @@
 """Models: layers made of layers. `Model` is `Layer` by another name; subclass it in the same way."""
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 from pullback import layers
+from pullback.attributes import Given
 from pullback.errors import BadAttributeError
 from pullback.layers import Layer as Model
 from pullback.layers import Linear, units
 from pullback.messages import nearest
+from pullback.operators import Result
 from pullback.random import Rng, seeded
 from pullback.table import activations
 
-Activation = Callable[[Any], Any]
+Activation = Callable[[Given], Result]
 
 __all__ = ["LSTM", "MLP", "MODELS", "Model"]
 
@@ -49,12 +50,12 @@ class MLP(Model):
         self._given = activation
         self._activation = activation if callable(activation) else _elementwise(activation)
 
-    def _arguments(self) -> Iterator[tuple[str, Any]]:
+    def _arguments(self) -> Iterator[tuple[str, object]]:
         yield "", [linear._out_size for linear in self.linear]
         yield "activation", self._given
         yield from self._seed_argument()
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x: Given) -> Result:
         """x: (..., in_size). Returns (..., out_sizes[-1])."""
         *hidden, last = self.linear
         for linear in hidden:
@@ -88,17 +89,17 @@ class LSTM(Model):
         self.lstm = layers.LSTM(hidden_size, rng=rng)
         self.linear = Linear(out_size, rng=rng)
 
-    def _arguments(self) -> Iterator[tuple[str, Any]]:
+    def _arguments(self) -> Iterator[tuple[str, object]]:
         yield "hidden_size", self.lstm._hidden_size
         yield "out_size", self.linear._out_size
         yield from self._seed_argument()
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x: Given) -> Result:
         """x: (batch, in_size). Returns (batch, out_size)."""
         return self.linear(self.lstm(x))
 
 
-def _elementwise(name: Any) -> Activation:
+def _elementwise(name: object) -> Activation:
     known = activations()
     if not isinstance(name, str) or name not in known:
         near = nearest(str(name), list(known))

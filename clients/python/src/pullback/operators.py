@@ -15,7 +15,7 @@ from pullback.table import CALLS
 from pullback.trees import Function
 from pullback.values import DType, Shape, Value, as_dtype
 
-#: Result of an operator: a variable or a traced value, as the operands are. `Any`, as callers need not tell which.
+#: Result of operations: an operand of some kind, as their operands are. `Any`, as callers need not tell which.
 Result = Any
 #: A binary operator as a method.
 Method = Callable[[Given, Given], Result]
