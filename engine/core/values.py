@@ -16,7 +16,7 @@ DTYPES: dict[str, DType] = {str(dtype): dtype for dtype in (FLOAT64, FLOAT32, IN
 #: NumPy allows 64, but some of its functions are unsafe beyond 32.
 MAX_AXES = 32
 Array = np.ndarray[Any, Any]
-#: A raw value: `float` or `np.ndarray`. It is `Any` because NumPy accepts both everywhere, and a type checker neither.
+#: A raw value: `float` or `np.ndarray`. It is `Any`, as NumPy takes both alike, and rows run on tracers too.
 Value = Any
 
 

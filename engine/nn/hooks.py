@@ -1,4 +1,4 @@
-"""Hooks: what an optimizer does to all gradients together before it updates the parameters.
+"""Hooks: functions that an optimizer applies to all gradients together before it updates the parameters.
 
 A hook takes the values of the parameters that have a gradient, and the gradients, both by name; it returns new ones.
 """

@@ -28,7 +28,7 @@ class Unmade:
     shape: tuple[int | None, ...]
 
     def fits(self, shape: Shape) -> bool:
-        """Whether the parameter may have that shape."""
+        """Return whether the parameter may have that shape."""
         return len(shape) == len(self.shape) and all(n in (None, m) for n, m in zip(self.shape, shape, strict=True))
 
 
@@ -37,7 +37,7 @@ Parameter = Variable | Unmade
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """Where a parameter is: an attribute of a layer."""
+    """Location of a parameter: an attribute of a layer."""
 
     layer: "Layer"
     attribute: str
@@ -59,18 +59,18 @@ class Layer(Described):
     Scale(s=())
     """
 
-    #: The seed of its weights, given or drawn: the same one as `rng` gives the same weights. None where it was given a
-    #: generator, or draws nothing.
+    #: The seed of its weights, given or drawn; as `rng` it gives the same weights. None if a generator was given, or if
+    #: the layer draws nothing.
     seed: int | None = None
-    #: What it remembers from call to call, where it is recurrent.
+    #: State of a recurrent layer after its last call.
     _memory: tuple[Variable, ...] = ()
 
     def __call__(self, *xs: Given) -> Result:
-        """Calls `forward`."""
+        """Call `forward`."""
         return self.forward(*xs)
 
     def forward(self, *xs: Given) -> Result:
-        """What the layer computes; each layer has its own."""
+        """Compute the result of the layer; each layer defines its own."""
         raise NotImplementedError(f"{type(self).__name__} has no forward")
 
     def _arguments(self) -> Iterator[tuple[str, object]]:
@@ -86,24 +86,24 @@ class Layer(Described):
             yield "seed", self.seed
 
     def slots(self) -> dict[str, Slot]:
-        """Every parameter's place by name, made or not; one that is shared stands under its first name."""
+        """Return the location of each parameter by name, made or not; a shared one has its first name."""
         return dict(_slots(self, "", {id(self)}))
 
     def params(self) -> dict[str, Variable]:
-        """Every parameter that is made, by name."""
+        """Return the parameters that are made, by name."""
         return {name: slot.parameter for name, slot in self.slots().items() if isinstance(slot.parameter, Variable)}
 
     def cleargrads(self) -> None:
-        """Forgets the gradients of all parameters."""
+        """Clear the gradients of all parameters."""
         for p in self.params().values():
             p.cleargrad()
 
     def layers(self) -> dict[str, "Layer"]:
-        """Every layer by name, itself under the empty one; one that is shared stands under its first name."""
+        """Return all layers by name, this one under the empty name; a shared one has its first name."""
         return dict(_layers(self, "", set()))
 
     def reset_state(self) -> None:
-        """Forgets what recurrent layers remember of earlier calls."""
+        """Clear the state that recurrent layers keep from earlier calls."""
         self._memory = ()
         for _, _, value in _attributes(self):
             if isinstance(value, Layer):
@@ -111,7 +111,7 @@ class Layer(Described):
 
 
 def _attributes(layer: Layer) -> Iterator[tuple[str, str, object]]:
-    """Name, attribute and value of all that may be a parameter or a layer."""
+    """Yield name, attribute and value of each possible parameter or layer."""
     for attribute, value in list(vars(layer).items()):
         if attribute.startswith("_"):
             continue

@@ -22,7 +22,7 @@ Params = Layer | Mapping[str, Variable] | Sequence[Variable]
 
 
 class Optimizer(Described):
-    """Base: subclasses name what they keep for each parameter (`_kept`) and give the rule.
+    """Base: subclasses name the values that they keep for each parameter (`_kept`), and define the rule.
 
     Args:
         params: a layer or model, whose parameters are looked up at each step; or variables by name, or in a list, which
@@ -54,11 +54,11 @@ class Optimizer(Described):
         return {str(i): p for i, p in enumerate(self._source)}
 
     def _rule(self, t: int, p: Value, g: Value, *kept: Value) -> tuple[Value, ...]:
-        """The new value of a parameter and what is kept of it; t counts steps from 1, what is kept begins with 0."""
+        """Return the new value of a parameter and its new kept values, which begin with 0; t counts steps from 1."""
         raise NotImplementedError(f"{type(self).__name__} has no rule")
 
     def step(self) -> None:
-        """Updates every parameter that has a gradient.
+        """Update every parameter that has a gradient.
 
         Raises:
             InvalidValueError: a parameter that was computed: only leaves can be updated. Nothing is changed then.
@@ -87,14 +87,14 @@ class Optimizer(Described):
         self._steps, self._state = t, state
 
     def state_dict(self) -> dict[str, Array]:
-        """What is kept, by name: `t`, the number of steps, and such as `velocity.linear[0].w`."""
+        """Return the state by name: `t`, the number of steps, and kept values such as `velocity.linear[0].w`."""
         state = {"t": np.asarray(self._steps)}
         for name, kept in self._state.items():
             state |= {f"{what}.{name}": np.array(value) for what, value in zip(self._kept, kept, strict=True)}
         return state
 
     def load_state_dict(self, state: Mapping[str, object]) -> None:
-        """Takes over what `state_dict` gave, all of it or nothing; load a model's own state first.
+        """Load a state that `state_dict` returned, all of it or nothing; load the state of the model first.
 
         Raises:
             UnknownNameError: names that are missing or that this optimizer does not have.
@@ -121,7 +121,7 @@ class Optimizer(Described):
 
 
 def _check_kept(name: str, value: Value, kept: Sequence[Value]) -> None:
-    """Raises ShapeMismatchError where a parameter has got another shape than what is kept for it."""
+    """Raise ShapeMismatchError if a parameter has another shape than its kept values."""
     for one in kept:
         if shape_of(one) not in ((), shape_of(value)):
             raise ShapeMismatchError(
@@ -267,7 +267,7 @@ def _moments(beta1: float, beta2: float, g: Value, m: Value, v: Value) -> tuple[
 
 
 def _corrected(alpha: float, beta1: float, beta2: float, t: int) -> float:
-    """The step size, corrected for means that began with 0."""
+    """Return the step size, corrected for means that began with 0."""
     return alpha * math.sqrt(1.0 - beta2**t) / (1.0 - beta1**t)
 
 

@@ -16,7 +16,7 @@ _BYTES_ARE = "these bytes are"
 
 
 def state_dict(model: Layer) -> dict[str, Array]:
-    """The parameters that are made, by name, as arrays of their own.
+    """Return copies of the parameters that are made, as arrays by name.
 
     >>> from engine.nn.layers import Linear
     >>> {name: array.shape for name, array in state_dict(Linear(2, 3, rng=0)).items()}
@@ -26,9 +26,9 @@ def state_dict(model: Layer) -> dict[str, Array]:
 
 
 def load_state_dict(model: Layer, state: Mapping[str, object]) -> None:
-    """Replaces the value of every parameter, all of them or none; makes those that the first call would have made.
+    """Replace the values of all parameters, or of none; make those that the first call would have made.
 
-    The parameters stay the variables that they were, and take the dtype that the state has.
+    The parameters remain the same variables; they take the dtype of the state.
 
     >>> from engine.nn.layers import Linear
     >>> linear = Linear(1, rng=0)
@@ -72,7 +72,7 @@ def load_state_dict(model: Layer, state: Mapping[str, object]) -> None:
 
 
 def dumps(state: Layer | Optimizer | Mapping[str, object]) -> bytes:
-    """The state of a model or an optimizer, or arrays by name, as the bytes of a safetensors file.
+    """Return the state of a model or an optimizer, or arrays by name, as the bytes of a safetensors file.
 
     Raises:
         InvalidValueError: a value of a dtype that is not supported.
@@ -85,7 +85,7 @@ def dumps(state: Layer | Optimizer | Mapping[str, object]) -> bytes:
 
 
 def loads(data: bytes) -> dict[str, Array]:
-    """Reads what `dumps` made: arrays by name, for `load_state_dict`.
+    """Read the result of `dumps`: arrays by name, for `load_state_dict`.
 
     Raises:
         InvalidValueError: the bytes are no safetensors file, or it has a dtype that is not supported.
@@ -98,7 +98,7 @@ def loads(data: bytes) -> dict[str, Array]:
 
 
 def save(path: str | Path, state: Layer | Optimizer | Mapping[str, object]) -> None:
-    """Writes a safetensors file; see `dumps`.
+    """Write a safetensors file; see `dumps`.
 
     Raises:
         InvalidValueError: a value of a dtype that is not supported.
@@ -108,7 +108,7 @@ def save(path: str | Path, state: Layer | Optimizer | Mapping[str, object]) -> N
 
 
 def load(path: str | Path) -> dict[str, Array]:
-    """Reads what `save` wrote: arrays by name, for `load_state_dict`.
+    """Read a file that `save` wrote: arrays by name, for `load_state_dict`.
 
     Raises:
         InvalidValueError: the file is no safetensors file, or has a dtype that is not supported.

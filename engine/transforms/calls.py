@@ -108,13 +108,11 @@ class ReverseCall:
         has_aux: bool,
         transform: str,
     ) -> None:
-        self.chosen, places = choose(args, argnums)
-        full = list(args)
+        self.chosen, positions = choose(args, argnums)
         self.tape = Tape(next_level(), transform)
         taped = trees.map_leaves(lambda x: self.tape.leaf(floating(x)), self.chosen)
         self.xs = trees.leaves(taped)
-        for place, x in zip(places, taped if isinstance(argnums, list | tuple) else [taped], strict=True):
-            full[place] = x
+        full = with_chosen(args, positions, taped, argnums)
         try:
             y, aux = with_aux(f, f(*full, **keywords), has_aux)
             self.y = trees.map_leaves(live_value, y)
@@ -176,13 +174,10 @@ def jacobian(
     f: Function, args: Sequence[Tree], keywords: dict[str, Tree], argnums: Any, mode: str, has_aux: bool, transform: str
 ) -> Any:
     """Return the Jacobian, by backward or by forward passes; by whichever are fewer if the mode is "auto"."""
-    chosen, places = choose(args, argnums)
+    chosen, positions = choose(args, argnums)
 
     def call(values: Sequence[Operand]) -> tuple[Tree, Tree]:
-        full = list(args)
-        given = trees.unflatten(chosen, iter(values))
-        for place, value in zip(places, given if isinstance(argnums, list | tuple) else [given], strict=True):
-            full[place] = value
+        full = with_chosen(args, positions, trees.unflatten(chosen, iter(values)), argnums)
         return with_aux(f, f(*full, **keywords), has_aux)
 
     columns, rows = _shared(trees.leaves(chosen), call)
@@ -366,15 +361,23 @@ def choose(args: Sequence[Tree], argnums: Any) -> tuple[Any, list[int]]:
     Raises:
         BadAttributeError: there is no argument of that number, or it is named twice.
     """
-    places = []
+    positions = []
     for n in argnums if isinstance(argnums, list | tuple) else [argnums]:
         if isinstance(n, bool) or not isinstance(n, int) or not -len(args) <= n < len(args):
             raise BadAttributeError(f"argnums is {n!r}; the function was called with {len(args)} positional arguments")
-        places.append(n % len(args))
-    if len(set(places)) < len(places):
+        positions.append(n % len(args))
+    if len(set(positions)) < len(positions):
         raise BadAttributeError(f"argnums {tuple(argnums)} name an argument twice")
-    chosen = tuple(args[n] for n in places)
-    return (chosen if isinstance(argnums, list | tuple) else chosen[0]), places
+    chosen = tuple(args[n] for n in positions)
+    return (chosen if isinstance(argnums, list | tuple) else chosen[0]), positions
+
+
+def with_chosen(args: Sequence[Tree], positions: Sequence[int], chosen: Any, argnums: Any) -> list[Tree]:
+    """Return the arguments with those that `choose` returned replaced by `chosen`, one or a tuple of them."""
+    full = list(args)
+    for i, x in zip(positions, chosen if isinstance(argnums, list | tuple) else [chosen], strict=True):
+        full[i] = x
+    return full
 
 
 def with_aux(f: Function, y: Tree, has_aux: bool) -> tuple[Tree, Tree]:

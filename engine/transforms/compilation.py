@@ -38,7 +38,7 @@ from engine.plans.codegen.kernel import Kernel
 from engine.plans.plan import Plan
 from engine.plans.trace import FOREIGN, Trace
 from engine.transforms.arguments import Entry, OtherFormError
-from engine.transforms.calls import check_hidden, choose, next_level
+from engine.transforms.calls import check_hidden, choose, next_level, with_chosen
 from engine.transforms.derivatives import grad
 
 
@@ -296,14 +296,11 @@ def descent(loss: Function, argnums: int | Sequence[int] = 0) -> Function:
 
 def _descended(gradient: Function, argnums: Any, args: tuple[Tree, ...], rate: Result, steps: int) -> Any:
     """Run gradient descent step by step, on values of any kind; return the optimized arguments."""
-    chosen, places = choose(args, argnums)
-    full = list(args)
+    chosen, positions = choose(args, argnums)
     for _ in range(steps):
-        slopes = trees.leaves(gradient(*full), chosen)
+        slopes = trees.leaves(gradient(*with_chosen(args, positions, chosen, argnums)), chosen)
         moved = [x - rate * g for x, g in zip(trees.leaves(chosen), slopes, strict=True)]
         chosen = trees.unflatten(chosen, iter(moved))
-        for place, x in zip(places, chosen if isinstance(argnums, list | tuple) else [chosen], strict=True):
-            full[place] = x
     return chosen
 
 

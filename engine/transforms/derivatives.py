@@ -280,8 +280,8 @@ def vmap(f: Function, in_axes: Any = 0, out_axes: Any = 0) -> Function:
         finally:
             end(batch)
         check_hidden(y)
-        places = axes_of("out_axes", out_axes, y)
-        found = [as_result(gather_rows(batch, leaf, axis)) for leaf, axis in zip(ys, places, strict=True)]
+        result_axes = axes_of("out_axes", out_axes, y)
+        found = [as_result(gather_rows(batch, leaf, axis)) for leaf, axis in zip(ys, result_axes, strict=True)]
         return trees.unflatten(y, iter(found))
 
     return over_rows
