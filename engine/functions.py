@@ -5,17 +5,15 @@
 0.479425538604203
 """
 
-from collections.abc import Callable
-from typing import Any
-
 import engine.primitives  # noqa: F401 - fills the table
 from engine.core import CALLS, nearest
+from engine.core.trees import Function
 
 # Plain module attributes: a lookup through `__getattr__` below would cost more than a scalar operation.
 globals().update(CALLS)
 
 
-def __getattr__(name: str) -> Callable[..., Any]:
+def __getattr__(name: str) -> Function:
     try:
         return CALLS[name]
     except KeyError:

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from .core.attributes import NATURAL, NUMBER, Attribute
+from .core.attributes import NATURAL, NUMBER, Attribute, Given
 from .core.errors import BadAttributeError
 from .core.values import DType, Shape, as_dtype, as_raw, canonical, dtype_of, shape_of
 from .core.variable import Variable
@@ -20,7 +21,7 @@ Rng = int | np.integer[Any] | np.random.Generator
 _SEED_BITS = 53
 
 
-def generator(rng: Any, name: str) -> np.random.Generator:
+def generator(rng: Given, name: str) -> np.random.Generator:
     """Return the generator itself, or PCG64 seeded with an integer; there is no hidden global state.
 
     name: prefix of the message.
@@ -37,7 +38,7 @@ def generator(rng: Any, name: str) -> np.random.Generator:
     return np.random.default_rng(int(rng))
 
 
-def seeded(rng: Any, name: str) -> tuple[int | None, np.random.Generator]:
+def seeded(rng: Given, name: str) -> tuple[int | None, np.random.Generator]:
     """Return a layer's seed and its generator; without `rng` the seed is drawn from the system's entropy.
 
     The seed is below 2**53. It is None where `rng` is a generator.
@@ -55,7 +56,7 @@ def seeded(rng: Any, name: str) -> tuple[int | None, np.random.Generator]:
     return None if made is rng else int(rng), made
 
 
-def zeros(shape: int | Sequence[int], *, dtype: Any = "float64") -> Variable:
+def zeros(shape: int | Sequence[int], *, dtype: npt.DTypeLike = "float64") -> Variable:
     """Return a variable of zeros.
 
     >>> print(zeros((2, 2)).shape, zeros(()))
@@ -68,7 +69,7 @@ def zeros(shape: int | Sequence[int], *, dtype: Any = "float64") -> Variable:
     return Variable._leaf(canonical(np.zeros(_shape(shape, "zeros"), as_dtype(dtype))))
 
 
-def ones(shape: int | Sequence[int], *, dtype: Any = "float64") -> Variable:
+def ones(shape: int | Sequence[int], *, dtype: npt.DTypeLike = "float64") -> Variable:
     """Return a variable of ones; errors as for `zeros`.
 
     >>> print(ones(3))
@@ -77,19 +78,19 @@ def ones(shape: int | Sequence[int], *, dtype: Any = "float64") -> Variable:
     return Variable._leaf(canonical(np.ones(_shape(shape, "ones"), as_dtype(dtype))))
 
 
-def zeros_like(x: Any) -> Variable:
+def zeros_like(x: Given) -> Variable:
     """Return zeros of the shape and dtype of x: a variable, an array, a number or a list."""
     x = as_raw(x) if isinstance(x, list | tuple) else x
     return zeros(shape_of(x), dtype=dtype_of(x))
 
 
-def ones_like(x: Any) -> Variable:
+def ones_like(x: Given) -> Variable:
     """Return ones of the shape and dtype of x: a variable, an array, a number or a list."""
     x = as_raw(x) if isinstance(x, list | tuple) else x
     return ones(shape_of(x), dtype=dtype_of(x))
 
 
-def rand(shape: int | Sequence[int], *, rng: Rng, dtype: Any = "float64") -> Variable:
+def rand(shape: int | Sequence[int], *, rng: Rng, dtype: npt.DTypeLike = "float64") -> Variable:
     """Draw from the uniform distribution on [0, 1).
 
     rng: a seed, which gives the same numbers in each call, or a generator, whose state advances.
@@ -105,7 +106,7 @@ def rand(shape: int | Sequence[int], *, rng: Rng, dtype: Any = "float64") -> Var
     return Variable._leaf(canonical(drawn.astype(_floating(dtype, "rand"), copy=False)))
 
 
-def randn(shape: int | Sequence[int], *, rng: Rng, dtype: Any = "float64") -> Variable:
+def randn(shape: int | Sequence[int], *, rng: Rng, dtype: npt.DTypeLike = "float64") -> Variable:
     """Draw from the normal distribution with mean 0 and standard deviation 1; arguments and errors as for `rand`.
 
     >>> randn((2, 3), rng=0, dtype="float32").dtype
@@ -115,7 +116,7 @@ def randn(shape: int | Sequence[int], *, rng: Rng, dtype: Any = "float64") -> Va
 
 
 def normal(
-    shape: int | Sequence[int], mean: float = 0.0, std: float = 1.0, *, rng: Rng, dtype: Any = "float64"
+    shape: int | Sequence[int], mean: float = 0.0, std: float = 1.0, *, rng: Rng, dtype: npt.DTypeLike = "float64"
 ) -> Variable:
     """Draw from the normal distribution with mean `mean` and standard deviation `std`; otherwise as `rand`.
 
@@ -125,22 +126,22 @@ def normal(
     return _normal("normal", shape, _number("mean", mean), _number("std", std), rng, dtype)
 
 
-def _normal(name: str, shape: Any, mean: float, std: float, rng: Any, dtype: Any) -> Variable:
+def _normal(name: str, shape: Given, mean: float, std: float, rng: Given, dtype: npt.DTypeLike) -> Variable:
     drawn = generator(rng, name).standard_normal(_shape(shape, name))
     return Variable._leaf(canonical((mean + std * drawn).astype(_floating(dtype, name), copy=False)))
 
 
-def _number(attribute: str, value: Any) -> float:
+def _number(attribute: str, value: Given) -> float:
     number: float = Attribute(attribute, NUMBER).parse(value, "normal")
     return number
 
 
-def _shape(shape: Any, name: str) -> Shape:
+def _shape(shape: Given, name: str) -> Shape:
     lengths = shape if isinstance(shape, list | tuple) else (shape,)
     return tuple(Attribute("shape", NATURAL).parse(length, name) for length in lengths)
 
 
-def _floating(dtype: Any, name: str) -> DType:
+def _floating(dtype: npt.DTypeLike, name: str) -> DType:
     found = as_dtype(dtype)
     if found.kind != "f":
         raise BadAttributeError(f"{name}: dtype is {found}; expected float64 or float32")

@@ -17,9 +17,11 @@ from engine.core import (
     DType,
     InvalidValueError,
     Lowering,
+    Operand,
     Operation,
     Shape,
     ShapeMismatchError,
+    Value,
     Vjp,
     aval,
     canonical_dtype,
@@ -31,13 +33,16 @@ from engine.core import (
     runner,
     shape_of,
 )
-from engine.core.attributes import BOOL
+from engine.core.attributes import BOOL, Axes
+from engine.core.trees import Function
 from engine.core.values import BOOL as BOOL_DTYPE
 from engine.tracers import aligned, leading
 
 Domain = tuple[float, float]
+#: Computes the value of an operation from raw values and attributes.
+Forward = Callable[..., Value]
 #: The function that other rows call, see `define`; constructors return it.
-Row = Callable[..., Any]
+Row = Function
 #: Wide enough to see curvature, narrow enough for exp.
 REAL: Domain = (-2.0, 2.0)
 POSITIVE: Domain = (0.3, 3.0)
@@ -77,7 +82,7 @@ def define(*, operands: tuple[str, ...], symbol: str = "", **fields: Any) -> Row
 
 def unary(
     name: str,
-    ufunc: Callable[..., Any],
+    ufunc: Forward,
     vjp: Vjp | None,
     *,
     domain: Domain = REAL,
@@ -98,7 +103,7 @@ def unary(
 
 def binary(
     name: str,
-    ufunc: Callable[..., Any],
+    ufunc: Forward,
     vjp1: Vjp | None,
     vjp2: Vjp | None,
     *,
@@ -116,7 +121,7 @@ def binary(
 def elementwise(
     name: str,
     operands: tuple[str, ...],
-    function: Callable[..., Any],
+    function: Forward,
     vjps: tuple[Vjp | None, ...],
     *,
     dtype: str = "same",
@@ -159,7 +164,7 @@ def elementwise(
 
 def reduction(
     name: str,
-    forward: Callable[..., Any],
+    forward: Forward,
     vjp: Vjp | None,
     *,
     kind: str = "other",
@@ -176,7 +181,7 @@ def reduction(
     fields: further ones of `Operation` and `Lowering`.
     """
 
-    def infer(x: Aval, axes: Any, keepdims: bool) -> Aval:
+    def infer(x: Aval, axes: Axes, keepdims: bool) -> Aval:
         over = normalize_axes(name, axes, len(x.shape))
         if not has_identity and any(x.shape[a] == 0 for a in over):
             raise ShapeMismatchError(f"{name}: nothing to reduce: shape {x.shape} is empty along axes {list(over)}")
@@ -201,13 +206,13 @@ def reduction(
     )
 
 
-def composite(name: str, operands: tuple[str, ...], body: Callable[..., Any], **fields: Any) -> Row:
+def composite(name: str, operands: tuple[str, ...], body: Function, **fields: Any) -> Row:
     """Define a row in terms of other rows: `body(*operands, **attributes)`; `fields` are those of `Operation`."""
     fields.setdefault("domain", (REAL,) * len(operands))
     return define(name=name, operands=operands, body=body, kind="composite", **fields)
 
 
-def primitive(name: str, operands: tuple[str, ...], forward: Callable[..., Any], **fields: Any) -> Row:
+def primitive(name: str, operands: tuple[str, ...], forward: Forward, **fields: Any) -> Row:
     """Define any other row; `fields` are those of `Operation` and `Lowering`."""
     fields.setdefault("domain", (REAL,) * len(operands))
     fields.setdefault("flops", lambda *avals, out, **attrs: out.size)
@@ -220,10 +225,10 @@ OVER_AXES = Attribute("axes", AXES, None, ("axis",))
 KEEPDIMS = Attribute("keepdims", BOOL, False)
 
 
-def in_floating(function: Callable[..., Any]) -> Callable[..., Any]:
+def in_floating(function: Forward) -> Forward:
     """Wrap a function so that it computes in float64 if no operand is floating; NumPy's exp of a bool is float16."""
 
-    def forward(*xs: Any, **attrs: Any) -> Any:
+    def forward(*xs: Value, **attrs: Any) -> Value:
         kinds = [x.dtype.kind for x in xs if isinstance(x, (np.ndarray, np.generic))]
         if "f" not in kinds:
             xs = tuple(np.asarray(x, FLOAT64) for x in xs)
@@ -232,11 +237,11 @@ def in_floating(function: Callable[..., Any]) -> Callable[..., Any]:
     return forward
 
 
-def _bool(name: str, avals: Sequence[Aval], ufunc: Any) -> DType:
+def _bool(name: str, avals: Sequence[Aval], ufunc: np.ufunc | None) -> DType:
     return BOOL_DTYPE
 
 
-def _floating(name: str, avals: Sequence[Aval], ufunc: Any) -> DType:
+def _floating(name: str, avals: Sequence[Aval], ufunc: np.ufunc | None) -> DType:
     return floating(promote(avals))
 
 
@@ -250,7 +255,7 @@ def floating(dtype: DType) -> DType:
     return dtype if dtype.kind == "f" else FLOAT64
 
 
-def _promoted(name: str, avals: Sequence[Aval], ufunc: Any) -> DType:
+def _promoted(name: str, avals: Sequence[Aval], ufunc: np.ufunc | None) -> DType:
     if ufunc is None:
         return promote(avals)
     if all(a.weak for a in avals):
@@ -313,7 +318,7 @@ def normalize_axis(name: str, axis: int, ndim: int) -> int:
     return axis % ndim
 
 
-def normalize_axes(name: str, axes: Any, ndim: int) -> tuple[int, ...]:
+def normalize_axes(name: str, axes: Axes, ndim: int) -> tuple[int, ...]:
     """Return the axes as sorted non-negative numbers; None means all.
 
     Raises:
@@ -321,9 +326,10 @@ def normalize_axes(name: str, axes: Any, ndim: int) -> tuple[int, ...]:
     """
     if axes is None:
         return tuple(range(ndim))
-    over = [normalize_axis(name, a, ndim) for a in ((axes,) if isinstance(axes, int) else axes)]
+    given = [axes] if isinstance(axes, int) else list(axes)
+    over = [normalize_axis(name, a, ndim) for a in given]
     if len(set(over)) != len(over):
-        raise BadAttributeError(f"{name}: axes {list(axes)} name an axis twice")
+        raise BadAttributeError(f"{name}: axes {given} name an axis twice")
     return tuple(sorted(over))
 
 
@@ -334,7 +340,7 @@ def reduced_shape(shape: Shape, over: tuple[int, ...], keepdims: bool) -> Shape:
     return tuple(n for i, n in enumerate(shape) if i not in over)
 
 
-def kept_shape(x: Any, axes: Any) -> Shape:
+def kept_shape(x: Operand, axes: Axes) -> Shape:
     """Return the shape of a reduction of x with keepdims."""
     shape = shape_of(x)
     return reduced_shape(shape, normalize_axes("", axes, len(shape)), True)

@@ -30,7 +30,7 @@ from engine.core.attributes import (
     Integers,
     slice_item,
 )
-from engine.core.backward import fitted, gradients
+from engine.core.backward import fit, gradients
 from engine.core.caches import Lru
 from engine.core.config import is_training, no_grad, off_since, records_since, test_mode
 from engine.core.dispatch import PROMOTING, apply, operand, public_call, row_call, runner
@@ -60,13 +60,13 @@ from engine.core.errors import (
 from engine.core.layout import flat_view
 from engine.core.lost_derivatives import advice, place
 from engine.core.lowering import Lowering, of_floats
-from engine.core.masking import LONG, are_finite, full_support, nonzero, run_settled, selects, taken, unmasked
+from engine.core.masking import LONG, are_finite, full_support, mark_zeros, nonzero, run_settled, selects, unmask
 from engine.core.messages import listed, nearest
 from engine.core.operation import Operation, Vjp, ex, example_operands
-from engine.core.operators import Operand
-from engine.core.powers import POWERS, Power, is_differentiated, is_power, smooth_power
+from engine.core.operators import Result
+from engine.core.powers import POWERS, Power, is_power, may_be_differentiated, smooth_power
 from engine.core.table import CALLS, OPERATIONS, ROW_CALLS, activations, lookup, register, rows
-from engine.core.tracer import Symbol, Tracer, as_strong, check_alive, concrete, differentiated, end, shown
+from engine.core.tracer import Symbol, Tracer, as_strong, check_alive, concrete, end, is_differentiated, shown
 from engine.core.values import (
     DTYPES,
     FLOAT32,
@@ -76,6 +76,7 @@ from engine.core.values import (
     Array,
     Aval,
     DType,
+    Operand,
     Shape,
     Value,
     as_dtype,
@@ -148,6 +149,7 @@ __all__ = [
     "Operation",
     "Power",
     "ProgramSyntaxError",
+    "Result",
     "Shape",
     "ShapeMismatchError",
     "StaleDataError",
@@ -171,13 +173,12 @@ __all__ = [
     "check_alive",
     "concrete",
     "config",
-    "differentiated",
     "dtype_of",
     "end",
     "errors",
     "ex",
     "example_operands",
-    "fitted",
+    "fit",
     "flat_view",
     "frozen",
     "full_support",
@@ -187,6 +188,8 @@ __all__ = [
     "is_training",
     "listed",
     "lookup",
+    "mark_zeros",
+    "may_be_differentiated",
     "nearest",
     "no_grad",
     "nonzero",
@@ -207,8 +210,7 @@ __all__ = [
     "slice_item",
     "smooth_power",
     "stand_in",
-    "taken",
     "test_mode",
     "trees",
-    "unmasked",
+    "unmask",
 ]

@@ -1,17 +1,22 @@
 """Attributes of operations: their types, and the conversion of values from users and documents to those types."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from .errors import BadAttributeError
 from .values import DTYPES, INT64, MAX_AXES, Array
 
 #: The attributes of one call, by name, parsed.
 Attributes = dict[str, Any]
+#: A value as a user or a document gives it. It is `Any` because parsing tries what its type may not have, and raises.
+Given = Any
+#: One axis, several, or None for all.
+Axes = int | Sequence[int] | None
 #: Marks an attribute without a default.
 REQUIRED: Any = type("Required", (), {"__repr__": lambda self: "required"})()
 
@@ -29,7 +34,7 @@ class AttributeType:
 
     name: str
     expected: str
-    parse: Callable[[Any], Any]
+    parse: Callable[[Given], Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +46,11 @@ class Attribute:
 
     name: str
     type: AttributeType
-    default: Any = REQUIRED
+    default: object = REQUIRED
     spellings: tuple[str, ...] = ()
     leads: bool = False
 
-    def parse(self, value: Any, op: str) -> Any:
+    def parse(self, value: Given, op: str) -> Any:
         """Return the value in its canonical form; `op` is the name of the operation for messages.
 
         Raises:
@@ -62,14 +67,14 @@ class Attribute:
             ) from error
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     if isinstance(value, int) and abs(value) > 2**64:
         return "a large integer"
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def _int(value: Any) -> int:
+def _int(value: Given) -> int:
     if type(value) is int and -(2**63) <= value < 2**63:
         return value
     if isinstance(value, (bool, np.bool_, str)):
@@ -80,7 +85,7 @@ def _int(value: Any) -> int:
     return number
 
 
-def _ints(value: Any) -> tuple[int, ...]:
+def _ints(value: Given) -> tuple[int, ...]:
     if isinstance(value, (str, dict)):
         raise ValueError
     if len(value) > MAX_AXES:
@@ -88,7 +93,7 @@ def _ints(value: Any) -> tuple[int, ...]:
     return tuple(_int(item) for item in value)
 
 
-def _number(value: Any) -> float | int:
+def _number(value: Given) -> float | int:
     """Parse a number; an integer stays an integer, so that clipping integers by integers gives integers."""
     if isinstance(value, str):
         numbers = {"NaN": np.nan, "Infinity": np.inf, "-Infinity": -np.inf}
@@ -100,37 +105,37 @@ def _number(value: Any) -> float | int:
     return value if type(value) is int and abs(value) <= 2**53 else float(value)
 
 
-def _sizes(value: Any) -> tuple[int, ...] | int:
+def _sizes(value: Given) -> tuple[int, ...] | int:
     return tuple(_int(item) for item in value) if isinstance(value, (list, tuple, np.ndarray)) else _int(value)
 
 
-def _natural(value: Any) -> int:
+def _natural(value: Given) -> int:
     number = _int(value)
     if number < 0:
         raise ValueError
     return number
 
 
-def _bool(value: Any) -> bool:
+def _bool(value: object) -> bool:
     if not isinstance(value, (bool, np.bool_)):
         raise ValueError
     return bool(value)
 
 
-def _axes(value: Any) -> tuple[int, ...] | int:
+def _axes(value: Given) -> tuple[int, ...] | int:
     if type(value) is tuple and len(value) <= MAX_AXES:
         return tuple(map(_int, value))
     return _int(value) if isinstance(value, (int, float, np.integer)) else _ints(value)
 
 
-def _shape(value: Any) -> tuple[int, ...]:
+def _shape(value: Given) -> tuple[int, ...]:
     shape = (_int(value),) if isinstance(value, (int, float, np.integer)) else _ints(value)
     if any(length < -1 for length in shape) or shape.count(-1) > 1:
         raise ValueError
     return shape
 
 
-def _dtype(value: Any) -> str:
+def _dtype(value: object) -> str:
     if not isinstance(value, (str, type, np.dtype)):
         raise ValueError
     name = value if isinstance(value, str) else str(np.dtype(value))
@@ -139,7 +144,7 @@ def _dtype(value: Any) -> str:
     return name
 
 
-def _known(value: Any) -> Any:
+def _known(value: Given) -> Given:
     """Return the array behind a variable or traced value in an index; return any other item unchanged.
 
     Raises:
@@ -148,11 +153,11 @@ def _known(value: Any) -> Any:
     return value._as_index()[()] if hasattr(value, "_as_index") else value
 
 
-def _flags(item: Any) -> Any:
+def _flags(item: Given) -> Given:
     """Convert a nested list of booleans to a mask; return any other item unchanged."""
     if not isinstance(item, list):
         return item
-    first: Any = item
+    first: Given = item
     while isinstance(first, list) and first:
         first = first[0]
     if not isinstance(_known(first), (bool, np.bool_)):
@@ -184,10 +189,10 @@ class Integers:
             self._hash = hash((self.array.shape, self.array.tobytes()))
         return self._hash
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+    def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> Array:
         return np.array(self.array, dtype) if copy else np.asarray(self.array, dtype)
 
-    def __reduce__(self) -> Any:
+    def __reduce__(self) -> tuple[type["Integers"], tuple[Array]]:
         return Integers, (self.array,)
 
     def __repr__(self) -> str:
@@ -202,11 +207,11 @@ class Integers:
         return _tuples(self.array.tolist())
 
 
-def _tuples(items: Any) -> Any:
+def _tuples(items: Given) -> Any:
     return tuple(map(_tuples, items)) if isinstance(items, list) else items
 
 
-def _indices(value: Any) -> Any:
+def _indices(value: Given) -> Integers | int:
     """Parse an integer, an array of integers or rectangular nested lists of integers."""
     value = _known(value)
     if isinstance(value, Integers):
@@ -233,7 +238,7 @@ def _whole(array: Array) -> Array:
     raise ValueError
 
 
-def _stacked(items: Any) -> Array:
+def _stacked(items: Given) -> Array:
     """Convert nested lists of integers to an int64 array."""
     if not isinstance(items, (list, tuple)):
         return np.array(_int(_known(items)), INT64)
@@ -245,14 +250,14 @@ def _stacked(items: Any) -> Array:
     return np.array(parts, INT64)
 
 
-def _index(value: Any) -> tuple[Any, ...]:
+def _index(value: Given) -> tuple[object, ...]:
     """Parse an index into items: int, ("slice", start, stop, step), None (a new axis), Ellipsis, ("ints", Integers).
 
     A mask becomes, for each of its axes, the indices of its true elements and the length of the axis:
     ("ints", Integers, length). Besides Python's and JSON's own forms, the strings "newaxis", "..." and
     "start:stop:step" are accepted.
     """
-    items: list[Any] = []
+    items: list[object] = []
     if isinstance(value, (list, tuple)) and len(value) > 2 * MAX_AXES:
         raise ValueError(f"at most {2 * MAX_AXES} of them")
     for item in value if isinstance(value, (list, tuple)) else (value,):
@@ -290,20 +295,20 @@ def slice_item(
     return "slice", start, stop, step
 
 
-def _slice(*bounds: Any) -> tuple[int | None, ...]:
+def _slice(*bounds: Given) -> tuple[int | None, ...]:
     if bounds[2] == 0:
         raise ValueError("a step of 0")
     return tuple(None if bound is None else _int(bound) for bound in bounds)
 
 
-def _ratio(value: Any) -> float:
+def _ratio(value: Given) -> float:
     ratio = _number(value)
     if not 0.0 <= ratio <= 1.0:
         raise ValueError
     return ratio
 
 
-def _order(value: Any) -> float:
+def _order(value: Given) -> float:
     number = {"inf": np.inf, "Infinity": np.inf}.get(value) if isinstance(value, str) else float(value)
     if number not in (1.0, 2.0, np.inf):
         raise ValueError
@@ -314,14 +319,14 @@ def _order(value: Any) -> float:
 _MAX_DEGREE = 100
 
 
-def _degree(value: Any) -> int:
+def _degree(value: Given) -> int:
     number = _natural(value)
     if number > _MAX_DEGREE:
         raise ValueError
     return number
 
 
-def _contraction(value: Any) -> tuple[tuple[int, ...], tuple[int, ...]] | int:
+def _contraction(value: Given) -> tuple[tuple[int, ...], tuple[int, ...]] | int:
     if isinstance(value, (int, float, np.integer)):
         return _natural(value)
     if isinstance(value, (str, dict)) or len(value) != 2:
@@ -332,7 +337,7 @@ def _contraction(value: Any) -> tuple[tuple[int, ...], tuple[int, ...]] | int:
     return first, second
 
 
-def _subscripts(value: Any) -> str:
+def _subscripts(value: Given) -> str:
     """Parse einsum subscripts: remove spaces; if the output is missing, append the one that NumPy assumes."""
     if not isinstance(value, str):
         raise ValueError

@@ -5,26 +5,41 @@ pass saved. With create_graph a cotangent is a Variable, and the vjp gets the va
 operations are recorded too.
 """
 
+from collections.abc import Sequence
 from operator import attrgetter
 from threading import Lock
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
+from engine.core.attributes import Given
 from engine.core.config import is_recording
 from engine.core.errors import NoGradError, NotDifferentiableError, ShapeMismatchError, StaleDataError
-from engine.core.masking import are_finite, full_support, nonzero, run_settled, selects, unmasked
-from engine.core.powers import POWERS, is_differentiated, smooth_power
+from engine.core.masking import are_finite, full_support, nonzero, run_settled, selects, unmask
+from engine.core.operation import Vjp
+from engine.core.operators import Result
+from engine.core.powers import POWERS, Node, Power, may_be_differentiated, smooth_power
 from engine.core.table import OPERATIONS, ROW_CALLS
-from engine.core.values import Value, as_raw, canonical, dtype_of, shape_of
+from engine.core.values import Operand, Shaped, Value, as_raw, canonical, dtype_of, shape_of
+
+
+class Recorded(Node, Shaped, Protocol):
+    """A value on a tape: a `Variable`, or a traced value with its fields."""
+
+    _data: Value
+    generation: int
+
+
+#: Values on a tape with their gradients.
+Gradients = list[tuple[Recorded, Operand]]
 
 _generation = attrgetter("generation")
 #: Several threads may add to the gradient of one leaf; no contribution may be lost.
 _STORING = Lock()
 
 
-def run_backward(root: Any, create_graph: bool, retain_grad: bool, cotangent: Any) -> None:
-    """Run `Variable.backward`. Gradients are stored at the end, so that a pass that fails changes nothing."""
+def run_backward(root: Any, create_graph: bool, retain_grad: bool, cotangent: Given) -> None:
+    """Run `Variable.backward` of `root`, a variable; a pass that fails changes nothing: gradients are stored last."""
     if create_graph and not is_recording():
         raise NoGradError("backward: create_graph=True inside no_grad would record nothing")
     seed = _seed(root, create_graph, cotangent)
@@ -58,14 +73,14 @@ def run_backward(root: Any, create_graph: bool, retain_grad: bool, cotangent: An
 
 
 def gradients(
-    roots: list[tuple[Any, Any]],
-    wanted: list[Any],
+    roots: Sequence[tuple[Recorded, Operand]],
+    wanted: Sequence[Recorded],
     *,
     create_graph: bool = False,
     is_basis: bool = False,
     supports: bool = True,
     through_powers: bool = False,
-) -> list[Any]:
+) -> list[Result]:
     """Return the gradients of several roots together with respect to `wanted`; None where no path leads to one.
 
     Nothing is stored. The same pass serves variables and the values of a tape of any level.
@@ -79,17 +94,17 @@ def gradients(
         supports: False if the cotangents already carry their supports, or need none.
         through_powers: the gradients will be differentiated again although the values do not show it, see `powers`.
     """
-    seeds: dict[Any, Any] = {}
+    seeds: dict[Recorded, Operand] = {}
     for root, g in roots:
         seeds[root] = seeds[root] + g if root in seeds else g
     nodes, _ = _reachable(*seeds)
-    through_powers = through_powers or create_graph or any(is_differentiated(root._data) for root in seeds)
+    through_powers = through_powers or create_graph or any(may_be_differentiated(root._data) for root in seeds)
 
-    def run(is_masked: bool) -> list[Any]:
+    def run(is_masked: bool) -> list[Result]:
         wrapped = nonzero if is_basis else full_support
-        starts = {root: wrapped(g) for root, g in seeds.items()} if is_masked else dict(seeds)
+        starts = {root: wrapped(g) if is_masked else g for root, g in seeds.items()}
         found = dict(_recorded_pass(nodes, starts, wanted, create_graph, True, through_powers))
-        return [unmasked(found.get(x)) if is_masked else found.get(x) for x in wanted]
+        return [unmask(found.get(x)) if is_masked else found.get(x) for x in wanted]
 
     with np.errstate(all="ignore"):
         if not supports or not (is_basis or _has_choices(nodes)):
@@ -98,8 +113,8 @@ def gradients(
 
 
 def _settled_pass(
-    nodes: list[Any], seeds: dict[Any, Any], create_graph: bool, retain_grad: bool
-) -> list[tuple[Any, Any]]:
+    nodes: list[Recorded], seeds: dict[Recorded, Operand], create_graph: bool, retain_grad: bool
+) -> Gradients:
     """Run the pass over a tape of variables; track supports if the tape has choices and the result needs them."""
     if not _has_choices(nodes):
         return _recorded_pass(nodes, seeds, nodes, create_graph, retain_grad, create_graph)
@@ -107,29 +122,29 @@ def _settled_pass(
         found = _pass(nodes, seeds.copy(), create_graph, retain_grad)
         if are_finite([g for _, g in found]):
             return found
-    starts = {v: full_support(g) for v, g in seeds.items()}
+    starts: dict[Recorded, Operand] = {v: full_support(g) for v, g in seeds.items()}
     found = _recorded_pass(nodes, starts, nodes, create_graph, retain_grad, create_graph)
-    return [(v, unmasked(g)) for v, g in found]
+    return [(v, unmask(g)) for v, g in found]
 
 
 def _recorded_pass(
-    nodes: list[Any],
-    seeds: dict[Any, Any],
-    wanted: list[Any],
+    nodes: list[Recorded],
+    seeds: dict[Recorded, Operand],
+    wanted: Sequence[Recorded],
     create_graph: bool,
     retain_grad: bool,
     through_powers: bool,
-) -> list[tuple[Any, Any]]:
+) -> Gradients:
     """Run the pass; if it goes through powers, add the gradients of the wanted lengths, which it skips."""
     found = _pass(nodes, seeds.copy(), create_graph, retain_grad, through_powers)
     return _with_lengths(found, nodes, seeds, wanted, create_graph) if through_powers and retain_grad else found
 
 
-def _has_choices(nodes: list[Any]) -> bool:
+def _has_choices(nodes: list[Recorded]) -> bool:
     return any(v._op is not None and v._op.selects is not False and selects(v._op) for v in nodes)
 
 
-def _finish(root: Any, found: list[tuple[Any, Any]], create_graph: bool) -> None:
+def _finish(root: Any, found: Gradients, create_graph: bool) -> None:
     """Store all gradients, or none if one does not fit its variable."""
     for v, g in found:
         if (type(g) is not float or type(v._data) is not float) and v.shape != shape_of(g):
@@ -150,7 +165,7 @@ def _finish(root: Any, found: list[tuple[Any, Any]], create_graph: bool) -> None
             stored.add(id(g))
 
 
-def _seed(root: Any, create_graph: bool, cotangent: Any) -> Value:
+def _seed(root: Any, create_graph: bool, cotangent: Given) -> Value:
     if type(root._data) is float and root._grad is None and cotangent is None and not create_graph:
         return 1.0
     if root.dtype.kind != "f":
@@ -172,7 +187,7 @@ def _seed(root: Any, create_graph: bool, cotangent: Any) -> Value:
     return given if create_graph else given._data
 
 
-def _chain(v: Any, g: Value) -> tuple[Any, Value]:
+def _chain(v: Recorded, g: Value) -> tuple[Recorded, Value]:
     """Go back through a chain of scalar unary operations without bookkeeping; return its start and the cotangent."""
     while type(v._data) is float and len(v._parents) == 1 and not v._attrs:
         x = v._saved[0]
@@ -183,7 +198,7 @@ def _chain(v: Any, g: Value) -> tuple[Any, Value]:
     return v, g
 
 
-def _reachable(*roots: Any) -> tuple[list[Any], bool]:
+def _reachable(*roots: Recorded) -> tuple[list[Recorded], bool]:
     """Return the computed variables that the roots depend on, later generations first, and whether all are scalars."""
     kind = type(roots[0])
     nodes = list(roots)
@@ -207,8 +222,12 @@ def _reachable(*roots: Any) -> tuple[list[Any], bool]:
 
 
 def _with_lengths(
-    found: list[tuple[Any, Any]], nodes: list[Any], seeds: dict[Any, Any], wanted: list[Any], create_graph: bool
-) -> list[tuple[Any, Any]]:
+    found: Gradients,
+    nodes: list[Recorded],
+    seeds: dict[Recorded, Operand],
+    wanted: Sequence[Recorded],
+    create_graph: bool,
+) -> Gradients:
     """Add the gradients of wanted lengths and powers, which a pass through powers skips.
 
     They take a second, plain pass; all other gradients stay those of the first pass.
@@ -221,7 +240,12 @@ def _with_lengths(
 
 
 def _back_through_power(
-    lengths: list[tuple[Any, Any]], y: Any, g: Any, create_graph: bool, grads: dict[Any, Any], leaves: list[Any]
+    lengths: list[tuple[Recorded, Power]],
+    y: Operand,
+    g: Operand,
+    create_graph: bool,
+    grads: dict[Recorded, Operand],
+    leaves: list[Recorded],
 ) -> None:
     """Add the cotangents of the operands of those lengths of which node `y` is a smooth power."""
     for v, power in lengths:
@@ -234,7 +258,7 @@ def _back_through_power(
                 continue
             gx = power.cotangent(i, g, y, xs, v._attrs or {})
             if type(gx) is not float or type(raw) is not float:
-                gx = fitted(gx, raw)
+                gx = fit(gx, raw)
             if p in grads:
                 grads[p] = grads[p] + gx
             else:
@@ -244,8 +268,12 @@ def _back_through_power(
 
 
 def _pass(
-    nodes: list[Any], grads: dict[Any, Any], create_graph: bool, retain_grad: bool, through_powers: bool = False
-) -> list[tuple[Any, Any]]:
+    nodes: list[Recorded],
+    grads: dict[Recorded, Operand],
+    create_graph: bool,
+    retain_grad: bool,
+    through_powers: bool = False,
+) -> Gradients:
     """Propagate cotangents from later to earlier nodes; return the leaves (or all variables) with their gradients.
 
     retain_grad: return the gradients of intermediate variables too.
@@ -253,8 +281,8 @@ def _pass(
     """
     kind = type(nodes[0])
     get, pop = grads.get, grads.pop
-    leaves: list[Any] = []
-    retained: list[tuple[Any, Any]] = []
+    leaves: list[Recorded] = []
+    retained: Gradients = []
     for v in nodes:
         g = pop(v, None)
         if g is None:
@@ -287,7 +315,7 @@ def _pass(
                 continue
             gx = vjps[i](g, y, *xs, **attrs) if attrs else vjps[i](g, y, *xs)
             if type(gx) is not float or type(raw) is not float:
-                gx = fitted(gx, raw)
+                gx = fit(gx, raw)
             before = get(p)
             if before is not None:
                 grads[p] = before + gx
@@ -298,7 +326,7 @@ def _pass(
     return retained + [(leaf, grads[leaf]) for leaf in leaves]
 
 
-def _strong(v: Any, xs: tuple[Any, ...]) -> tuple[Any, ...]:
+def _strong(v: Node, xs: tuple[Operand, ...]) -> tuple[Operand, ...]:
     """Return the operands as in the forward pass: a scalar variable is a strong float64, a Python number is weak."""
     kind = type(v)
     return tuple(
@@ -306,12 +334,12 @@ def _strong(v: Any, xs: tuple[Any, ...]) -> tuple[Any, ...]:
     )
 
 
-def _computed(cotangents: Any) -> list[Any]:
+def _computed(cotangents: Sequence[Operand]) -> list[Vjp]:
     """Wrap cotangents that are already computed as vjps: the `vjp` of a variadic row returns all of them at once."""
     return [lambda *_, gx=gx, **__: gx for gx in cotangents]
 
 
-def _on_tape(v: Any) -> tuple[Any, tuple[Any, ...]]:
+def _on_tape(v: Recorded) -> tuple[Any, tuple[Operand, ...]]:
     kind = type(v)
     xs = []
     for p, raw in zip(v._parents, v._saved, strict=True):
@@ -327,7 +355,7 @@ def _on_tape(v: Any) -> tuple[Any, tuple[Any, ...]]:
     return v, tuple(xs)
 
 
-def fitted(gx: Any, raw: Any) -> Any:
+def fit(gx: Value, raw: Operand) -> Value:
     """Undo broadcasting and promotion: return a cotangent in the shape and dtype of its operand."""
     if isinstance(gx, (np.generic, int)):
         gx = canonical(gx)
@@ -338,7 +366,7 @@ def fitted(gx: Any, raw: Any) -> Any:
     return gx
 
 
-def _store(v: Any, g: Any, accumulate: bool = True) -> None:
+def _store(v: Any, g: Value, accumulate: bool = True) -> None:
     kind = type(v)
     if v._grad is None or not accumulate:
         v._grad = g if isinstance(g, kind) else kind._constant(canonical(g))

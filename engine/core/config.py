@@ -5,7 +5,7 @@ import inspect
 from collections.abc import Callable
 from contextvars import ContextVar
 from types import TracebackType
-from typing import Any, TypeVar, cast
+from typing import Any, ParamSpec, TypeVar
 
 _recording: ContextVar[bool] = ContextVar("recording", default=True)
 _training: ContextVar[bool] = ContextVar("training", default=True)
@@ -17,11 +17,12 @@ is_training = _training.get
 
 
 #: Earlier values of a flag, one for each open `with`, innermost first: (value, the rest).
-Stack = tuple[bool, Any] | None
+Stack = tuple[bool, "Stack"] | None
 
 
 Switch = TypeVar("Switch", bound="_Off")
-Function = TypeVar("Function", bound=Callable[..., Any])
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
 
 
 class _Off:
@@ -30,7 +31,7 @@ class _Off:
     _flag: ContextVar[bool]
     _before: ContextVar[Stack]
 
-    def __call__(self, function: Function) -> Function:
+    def __call__(self, function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
         """Decorate a function or a coroutine function; in a generator the switch would leak between its steps.
 
         Raises:
@@ -43,18 +44,18 @@ class _Off:
         if not inspect.iscoroutinefunction(function):
 
             @functools.wraps(function)
-            def off(*args: Any, **keywords: Any) -> Any:
+            def off(*args: Parameters.args, **keywords: Parameters.kwargs) -> Result:
                 with type(self)():
                     return function(*args, **keywords)
 
-            return cast(Function, off)
+            return off
 
         @functools.wraps(function)
-        async def off_while_awaited(*args: Any, **keywords: Any) -> Any:
+        async def off_while_awaited(*args: Parameters.args, **keywords: Parameters.kwargs) -> Any:
             with type(self)():
                 return await function(*args, **keywords)
 
-        return cast(Function, off_while_awaited)
+        return off_while_awaited  # type: ignore[return-value]  # Result is its coroutine
 
     def __enter__(self: Switch) -> Switch:
         self._before.set((self._flag.get(), self._before.get()))
@@ -85,7 +86,7 @@ def off_since() -> Stack:
     return no_grad._before.get()
 
 
-def records_since(began: Any) -> bool:
+def records_since(began: Stack) -> bool:
     """Return whether derivatives are wanted by a transform that began at `off_since()`.
 
     A `no_grad` span that began inside the transform turns them off.

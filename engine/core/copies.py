@@ -14,20 +14,20 @@ from weakref import ref
 from engine.core.values import DTYPES, Value
 from engine.core.variable import Variable
 
-#: The place of a variable on the same tape, a variable of another tape, or None.
+#: The position of a variable on the same tape, a variable of another tape, or None.
 Reference = int | Variable | None
 
 
 class Tape:
     """Variables that are copied as one object; lives only while a copy is made."""
 
-    __slots__ = ("__weakref__", "places", "variables")
+    __slots__ = ("__weakref__", "positions", "variables")
 
     def __init__(self, variables: Sequence[Variable]) -> None:
         self.variables = variables
-        self.places = {id(v): place for place, v in enumerate(variables)}
+        self.positions = {id(v): i for i, v in enumerate(variables)}
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         leaves = [v._data for v in self.variables], [(v.name, v.generation) for v in self.variables]
         return _restored, leaves, [self._links(v) for v in self.variables]
 
@@ -46,8 +46,8 @@ class Tape:
         saved = [None if type(p) is Variable and p._data is raw else raw for p, raw in pairs]
         return self._reference(v._grad), v._op, [self._reference(p) for p, _ in pairs], saved, v._attrs
 
-    def _reference(self, v: Any) -> Reference:
-        return self.places.get(id(v), v) if type(v) is Variable else None
+    def _reference(self, v: object) -> Reference:
+        return self.positions.get(id(v), v) if type(v) is Variable else None
 
     def _found(self, reference: Reference) -> Any:
         return self.variables[reference] if type(reference) is int else reference
@@ -61,14 +61,14 @@ class _Copying(threading.local):
 
     def add(self, tape: Tape) -> None:
         """Register a tape, by weak reference."""
-        tapes, places = self.tapes, tape.places
+        tapes, positions = self.tapes, tape.positions
 
         def forget(gone: "ref[Tape]") -> None:
-            for key in places:
+            for key in positions:
                 if tapes.get(key) is gone:
                     del tapes[key]
 
-        tapes.update(dict.fromkeys(places, ref(tape, forget)))
+        tapes.update(dict.fromkeys(positions, ref(tape, forget)))
 
     def tape(self, v: Variable) -> Tape | None:
         """Return the tape of a variable; None if it lacks a variable that this one now holds."""
@@ -80,12 +80,12 @@ _copying = _Copying()
 
 
 def _reduced(v: Variable) -> tuple[Callable[..., Variable], tuple[Tape, int]]:
-    """Reduce a variable to a place on a tape, for `pickle` and `copy.deepcopy`."""
+    """Reduce a variable to a position on a tape, for `pickle` and `copy.deepcopy`."""
     tape = _copying.tape(v)
     if tape is None:
         tape = Tape(_reached(v, _copying.tapes))
         _copying.add(tape)
-    return _picked, (tape, tape.places[id(v)])
+    return _picked, (tape, tape.positions[id(v)])
 
 
 def _linked(v: Variable) -> Iterator[Variable]:
@@ -106,8 +106,8 @@ def _reached(v: Variable, known: Container[int]) -> list[Variable]:
     return found
 
 
-def _picked(tape: Tape, place: int) -> Variable:
-    return tape.variables[place]
+def _picked(tape: Tape, position: int) -> Variable:
+    return tape.variables[position]
 
 
 def _restored(data: Sequence[Value], about: Sequence[tuple[str | None, int]]) -> Tape:
@@ -118,7 +118,7 @@ def _restored(data: Sequence[Value], about: Sequence[tuple[str | None, int]]) ->
     return Tape(variables)
 
 
-def _native(value: Any) -> Any:
+def _native(value: Value) -> Value:
     """Return an unpickled array with NumPy's own dtype object: its dtype is equal, but another object."""
     dtype = DTYPES.get(str(getattr(value, "dtype", None)))
     return value if dtype is None or value.dtype is dtype else value.view(dtype)

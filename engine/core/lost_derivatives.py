@@ -5,9 +5,9 @@ import math
 import re
 import sys
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 import numpy as np
 
@@ -112,7 +112,7 @@ def numpy_refusal(name: str, alone: str) -> InvalidValueError:
     )
 
 
-def function_name(function: Any) -> str:
+def function_name(function: Callable[..., object]) -> str:
     """Return the name of a NumPy function after `np.`."""
     module = (getattr(function, "__module__", None) or "numpy").partition(".")[2]
     prefix = f"{module}." if module in ("linalg", "fft", "random") else ""

@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from engine.core.values import Value
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lowering:
@@ -27,13 +29,13 @@ class Lowering:
         is_long: an element takes long enough for tiles of a few thousand elements to be worth a thread.
     """
 
-    scalar: Callable[..., Any] | None = None
+    scalar: Callable[..., float] | None = None
     inline: str = ""
     inline_names: dict[str, Callable[..., float]] = field(default_factory=dict)
-    ufunc: Callable[..., Any] | None = None
-    begin: Callable[..., Any] | None = None
-    finish: Callable[..., Any] | None = None
-    emit: Callable[..., Callable[..., Any]] | None = None
+    ufunc: Callable[..., Value] | None = None
+    begin: Callable[..., Value] | None = None
+    finish: Callable[..., Value] | None = None
+    emit: Callable[..., Callable[..., Value]] | None = None
     takes_out: bool = False
     is_fresh: bool = False
     is_commutative: bool = False
@@ -41,7 +43,7 @@ class Lowering:
     is_long: bool = False
 
 
-def of_floats(scalar: Any, operands: Sequence[str], symbol: str) -> dict[str, Any]:
+def of_floats(scalar: Callable[..., float] | str | None, operands: Sequence[str], symbol: str) -> dict[str, Any]:
     """Return `scalar`, `inline` and `inline_names` of an operation.
 
     scalar: a function of floats, an expression in terms of the operands, or None.

@@ -18,14 +18,17 @@ from typing import Any
 import numpy as np
 
 from engine.core.attributes import Attributes
-from engine.core.operation import Operation, example_operands
-from engine.core.powers import is_differentiated
+from engine.core.operation import Example, Operation, example_operands
+from engine.core.operators import Result
+from engine.core.powers import may_be_differentiated
 from engine.core.table import ROW_CALLS
 from engine.core.tracer import Symbol, Tracer, as_strong, concrete, top
-from engine.core.values import Shape, dtype_of, shape_of
+from engine.core.values import DType, Operand, Shape, Value, dtype_of, shape_of
 
-#: True everywhere, False nowhere, or a mask that broadcasts to the value.
+#: True everywhere, False nowhere, or a mask that broadcasts to the value; None for a value without a support.
 Support = Any
+#: A value and its support.
+Part = tuple[Result, Support]
 
 #: Above all other tracers: a Masked value holds other tracers, never the reverse.
 _LEVEL = 2**40
@@ -42,7 +45,7 @@ class Masked(Tracer):
 
     _content = ("value", "support")
 
-    def __init__(self, value: Any, support: Support, recorder: "Masking | None" = None) -> None:
+    def __init__(self, value: Operand, support: Support, recorder: "Masking | None" = None) -> None:
         self.value = value
         self.support = support
         self.recorder = recorder or _MASKING
@@ -53,20 +56,20 @@ class Masked(Tracer):
         return shape_of(self.value)
 
     @property
-    def dtype(self) -> Any:
+    def dtype(self) -> DType:
         """The dtype."""
         return dtype_of(self.value)
 
     @property
-    def held(self) -> tuple[Any, ...]:
+    def held(self) -> tuple[Operand]:
         """The value."""
         return (self.value,)
 
     @property
-    def _is_differentiated(self) -> bool:
-        return is_differentiated(self.value)
+    def _may_be_differentiated(self) -> bool:
+        return may_be_differentiated(self.value)
 
-    def concrete(self) -> Any:
+    def concrete(self) -> Value:
         """Return the number that the value represents."""
         return concrete(self.value)
 
@@ -84,7 +87,7 @@ class Masking:
     def __init__(self, *, merges: bool = True) -> None:
         self._merges = merges
 
-    def record(self, op: Operation, args: tuple[Any, ...], attrs: Attributes, **extra: Any) -> Masked:
+    def record(self, op: Operation, args: tuple[Operand, ...], attrs: Attributes, **extra: object) -> Masked:
         """Run an operation and compute the support of its result."""
         rule = _RULES.get(op.name) or _BY_KIND.get(op.kind, _stopped)
         values = [as_strong(x.value) if isinstance(x, Masked) else x for x in args]
@@ -106,17 +109,17 @@ _MASKING = Masking()
 _PROBING = Masking(merges=False)
 
 
-def full_support(value: Any) -> Masked:
+def full_support(value: Operand) -> Masked:
     """Wrap a user's cotangent or tangent: full support, as a 0 in it is a number like any other."""
     return Masked(value, True)
 
 
-def nonzero(value: Any) -> Masked:
+def nonzero(value: Operand) -> Masked:
     """Wrap a cotangent or tangent whose zeros are structural, like those of a basis."""
     return Masked(value, _MASKING.merged(ROW_CALLS["not_equal"](value, 0.0)))
 
 
-def taken(g: Any, condition: Callable[[], Any]) -> Any:
+def mark_zeros(g: Operand, condition: Callable[[], Operand]) -> Result:
     """Return cotangent `g`, which is already 0 where a condition does not hold; those zeros become structural.
 
     condition: return the mask; called only if `g` carries a support or is on a tape.
@@ -126,7 +129,7 @@ def taken(g: Any, condition: Callable[[], Any]) -> Any:
     return g
 
 
-def unmasked(value: Any) -> Any:
+def unmask(value: Operand | None) -> Result:
     """Return the plain value, 0.0 outside its support."""
     if not isinstance(value, Masked):
         return value
@@ -143,7 +146,7 @@ def selects(op: Operation) -> bool:
     return op.selects
 
 
-def _leaves_out(op: Operation, example: Any) -> bool:
+def _leaves_out(op: Operation, example: Example) -> bool:
     """Return whether the vjps of an operation, run on an example, make structural zeros."""
     xs, attrs = example_operands(op, example)
     with np.errstate(all="ignore"):
@@ -157,7 +160,7 @@ def _leaves_out(op: Operation, example: Any) -> bool:
 _RECORDED = object()
 
 
-def _lowest(values: Sequence[Any]) -> Any:
+def _lowest(values: Sequence[Operand | None]) -> Any:
     """Return the innermost recorder of some values: None for plain numbers, the trace of symbols, or _RECORDED."""
     found = None
     for x in values:
@@ -173,8 +176,10 @@ def _lowest(values: Sequence[Any]) -> Any:
 
 
 def run_settled(
-    known: Sequence[Any], run: Callable[[bool], list[Any]], may_differ: Callable[[], bool] = lambda: True
-) -> list[Any]:
+    known: Sequence[Operand | None],
+    run: Callable[[bool], list[Result]],
+    may_differ: Callable[[], bool] = lambda: True,
+) -> list[Result]:
     """Run a pass and return its results; track supports if they may change the results.
 
     known: values in the pass that are available before it runs.
@@ -201,7 +206,7 @@ def run_settled(
         return [_either(p, m) for p, m in zip(plain, run(True), strict=True)]
 
 
-def are_finite(values: Iterable[Any]) -> bool:
+def are_finite(values: Iterable[Value]) -> bool:
     """Return whether all elements of raw values, None and tracers of raw values are finite."""
     for x in values:
         kind = type(x)
@@ -222,7 +227,7 @@ def are_finite(values: Iterable[Any]) -> bool:
     return True
 
 
-def _either(plain: Any, masked: Any) -> Any:
+def _either(plain: Operand | None, masked: Operand | None) -> Result:
     """Join the results without and with supports inside the tracers that hold them; None is zero."""
     if plain is masked:
         return plain
@@ -240,7 +245,7 @@ def _either(plain: Any, masked: Any) -> Any:
 # Rules: (operation, values, supports, attributes) -> value and support of the result.
 
 
-def _reset(support: Support, y: Any) -> Any:
+def _reset(support: Support, y: Operand) -> Result:
     """Set a value to 0 outside its support; it stays on its tape even if it is 0 everywhere."""
     return y if support is True else ROW_CALLS["where"](support, y, 0.0)
 
@@ -257,7 +262,7 @@ def _any(a: Support, b: Support) -> Support:
     return a if b is False or a is True else ROW_CALLS["logical_or"](a, b)
 
 
-def _chosen(op: Operation, values: list[Any], supports: list[Support], attrs: Attributes) -> tuple[Any, Support]:
+def _chosen(op: Operation, values: list[Result], supports: list[Support], attrs: Attributes) -> Part:
     """Rule of `where`. A vjp is linear in its cotangent, so a plain branch is 0, or NaN from one of its operands."""
     condition, *branches = values
     y = op.run(tuple(values), attrs)
@@ -277,13 +282,13 @@ def _chosen(op: Operation, values: list[Any], supports: list[Support], attrs: At
     return _reset(support, y), support
 
 
-def _added(op: Operation, values: list[Any], supports: list[Support], attrs: Attributes) -> tuple[Any, Support]:
+def _added(op: Operation, values: list[Result], supports: list[Support], attrs: Attributes) -> Part:
     """Rule of sums: the support is the union of the operands' supports."""
     first, second = (True if s is None else s for s in supports)
     return op.run(tuple(values), attrs), _any(first, second)
 
 
-def _scaled(op: Operation, values: list[Any], supports: list[Support], attrs: Attributes) -> tuple[Any, Support]:
+def _scaled(op: Operation, values: list[Result], supports: list[Support], attrs: Attributes) -> Part:
     """Rule of elementwise rows: reset the result outside the support, where the slope may be infinite."""
     support: Support = False
     is_tame = True
@@ -296,7 +301,7 @@ def _scaled(op: Operation, values: list[Any], supports: list[Support], attrs: At
     return (y if is_tame else _reset(support, y)), support
 
 
-def _moved(op: Operation, values: list[Any], supports: list[Support], attrs: Attributes) -> tuple[Any, Support]:
+def _moved(op: Operation, values: list[Result], supports: list[Support], attrs: Attributes) -> Part:
     """Rule of linear rows: the support moves with the elements; a plain operand beside it is a buffer of zeros."""
     y = op.run(tuple(values), attrs)
     smooth = [i for i in range(len(values)) if op.vjp is not None or op.vjps[i] is not None]
@@ -311,13 +316,13 @@ def _moved(op: Operation, values: list[Any], supports: list[Support], attrs: Att
     return y, ROW_CALLS["not_equal"](op.run(tuple(ones), attrs), 0.0)
 
 
-def _numbers(support: Support, like: Any) -> Any:
+def _numbers(support: Support, like: Operand) -> Result:
     """Convert a support to ones and zeros in the shape of a value."""
     ones = ROW_CALLS["ones_like"](like)
     return as_strong(_reset(support, ones))
 
 
-def _contracted(op: Operation, values: list[Any], supports: list[Support], attrs: Attributes) -> tuple[Any, Support]:
+def _contracted(op: Operation, values: list[Result], supports: list[Support], attrs: Attributes) -> Part:
     """Rule of matrix products: elements outside the support contribute nothing, even times an infinite factor."""
     y = op.run(tuple(values), attrs)
     i = 0 if supports[1] is None else 1
@@ -327,7 +332,7 @@ def _contracted(op: Operation, values: list[Any], supports: list[Support], attrs
     if support is False:
         return _reset(False, y), False
 
-    def product(first: Any, second: Any) -> Any:
+    def product(first: Operand, second: Operand) -> Result:
         pair = (first, second) if i == 0 else (second, first)
         return op.run(pair, attrs)
 
@@ -341,16 +346,16 @@ def _contracted(op: Operation, values: list[Any], supports: list[Support], attrs
     return ROW_CALLS["where"](ROW_CALLS["not_equal"](wild, 0.0), y, tame), reached
 
 
-def _nowhere(op: Operation, values: list[Any], supports: list[Support], attrs: Attributes) -> tuple[Any, Support]:
+def _nowhere(op: Operation, values: list[Result], supports: list[Support], attrs: Attributes) -> Part:
     return op.run(tuple(values), attrs), False
 
 
-def _stopped(op: Operation, values: list[Any], supports: list[Support], attrs: Attributes) -> tuple[Any, Support]:
+def _stopped(op: Operation, values: list[Result], supports: list[Support], attrs: Attributes) -> Part:
     """Rule of all other rows: every element of the result may depend on every element of the operands."""
     return op.run(tuple(values), attrs), True
 
 
-_Rule = Callable[[Any, list[Any], list[Support], dict[str, Any]], tuple[Any, Support]]
+_Rule = Callable[[Operation, list[Result], list[Support], Attributes], Part]
 _RULES: dict[str, _Rule] = {
     "where": _chosen,
     "add": _added,

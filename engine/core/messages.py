@@ -2,14 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
-from typing import Any
 
 _FARTHEST = 3
 _CANDIDATES = 50
 _LISTED = 10
 
 
-def nearest(name: str, known: Sequence[str] | Mapping[str, Any]) -> str:
+def nearest(name: str, known: Sequence[str] | Mapping[str, object]) -> str:
     """Return `; nearest: a, b` for a message; empty if no known name is near."""
     # Comparing is slow: the error for a document with many unknown names must stay cheap.
     alike = [other for other in known if abs(len(other) - len(name)) <= _FARTHEST]

@@ -12,24 +12,26 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from engine.core.attributes import REQUIRED, Attribute, Attributes
+from engine.core.attributes import REQUIRED, Attribute, Attributes, Given
 from engine.core.errors import ArityError, BadAttributeError
 from engine.core.lowering import Lowering
 from engine.core.messages import nearest
-from engine.core.values import Aval, Value, canonical
+from engine.core.trees import Function
+from engine.core.values import Aval, Operand, Value, canonical
 
-Vjp = Callable[..., Any]
+#: (cotangent of the result, result, *operands, **attributes) -> cotangent of an operand
+Vjp = Callable[..., Operand]
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
     """Test data of a row: operands as shapes (tuples, filled from `domain`), numbers or nested lists; attributes."""
 
-    operands: tuple[Any, ...]
+    operands: tuple[Given, ...]
     attrs: Attributes = field(default_factory=dict)
 
 
-def ex(*operands: Any, **attrs: Any) -> Example:
+def ex(*operands: Given, **attrs: Given) -> Example:
     """Shorthand for `Example`."""
     return Example(operands, attrs)
 
@@ -41,13 +43,13 @@ def example_operands(op: "Operation", example: Example) -> tuple[list[Value], At
     return xs, op.bind([0.0] * max(op.required, 1), dict(example.attrs))[1]
 
 
-def _spread(given: Any, domain: tuple[float, float]) -> Value:
+def _spread(given: Given, domain: tuple[float, float]) -> Value:
     if not isinstance(given, tuple):
         return np.array(given) if isinstance(given, list) else float(given)
     return canonical(np.linspace(*domain, prod(given) + 2)[1:-1].reshape(given))
 
 
-def _of_composite(*_: Any, **__: Any) -> NoReturn:
+def _of_composite(*_: object, **__: object) -> NoReturn:
     raise TypeError(
         "a composite has neither forward nor infer nor flops; its body is made of operations that have them"
     )
@@ -92,16 +94,16 @@ class Operation:
     variadic: bool = False
     outputs: Callable[..., int] | None = None
     attributes: tuple[Attribute, ...] = ()
-    forward: Callable[..., Any] = _of_composite
+    forward: Callable[..., Value] = _of_composite
     lowering: Lowering = _NONE
     vjps: tuple[Vjp | None, ...] = ()
-    vjp: Vjp | None = None
+    vjp: Callable[..., Sequence[Operand | None]] | None = None
     power_vjps: tuple[Vjp, ...] = ()
     infer: Callable[..., Aval] = _of_composite
     flops: Callable[..., int] = _of_composite
-    body: Callable[..., Any] | None = None
+    body: Function | None = None
     domain: tuple[tuple[float, float], ...] = ()
-    batch: Callable[..., Any] | None = None
+    batch: Callable[..., Operand] | None = None
     random: bool = False
     aliases: tuple[str, ...] = ()
     alias_of: str = ""
@@ -110,8 +112,8 @@ class Operation:
     #: True if it may leave out elements of its operands; computed and cached by `masking.selects`, None before.
     selects: bool | None = field(init=False, default=None)
     #: (operands, attributes, **extra) -> the result, for operands of any kind; `rows.define` sets it.
-    run: Callable[..., Any] = field(init=False)
-    _defaults: dict[str, Any] = field(init=False, repr=False)
+    run: Function = field(init=False)
+    _defaults: Attributes = field(init=False, repr=False)
     _spellings: dict[str, Attribute] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -122,17 +124,17 @@ class Operation:
         if self.is_differentiable is None:
             self.is_differentiable = bool(self.body or self.vjp or any(self.vjps))
 
-    def cotangents(self, g: Any, y: Any, xs: Sequence[Any], attrs: Attributes) -> Sequence[Any]:
+    def cotangents(self, g: Operand, y: Operand, xs: Sequence[Operand], attrs: Attributes) -> Sequence[Operand | None]:
         """Return the cotangents of all operands; None for one without a derivative."""
         if self.vjp is not None:
-            return self.vjp(g, y, *xs, **attrs)  # type: ignore[no-any-return]
+            return self.vjp(g, y, *xs, **attrs)
         return [None if vjp is None else vjp(g, y, *xs, **attrs) for vjp in self.vjps[: len(xs)]]
 
     def is_smooth(self, i: int) -> bool:
         """Return whether the operation has a derivative in operand i."""
         return self.vjp is not None or self.vjps[i] is not None
 
-    def cotangent(self, i: int, g: Any, y: Any, xs: Sequence[Any], attrs: Attributes) -> Any:
+    def cotangent(self, i: int, g: Operand, y: Operand, xs: Sequence[Operand], attrs: Attributes) -> Any:
         """Return the cotangent of operand i; None if it has no derivative."""
         if self.vjp is not None:
             return self.vjp(g, y, *xs, **attrs)[i]
@@ -145,7 +147,7 @@ class Operation:
     def __copy__(self) -> "Operation":
         return self
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> "Operation":
+    def __deepcopy__(self, memo: dict[int, object]) -> "Operation":
         return self
 
     def signature(self) -> str:
@@ -160,8 +162,8 @@ class Operation:
         return bool(self.attributes) and self.attributes[0].leads
 
     def bind(
-        self, args: Sequence[Any], keywords: dict[str, Any], is_literal: Callable[[Any], bool] | None = None
-    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        self, args: Sequence[Given], keywords: dict[str, Given], is_literal: Callable[[Given], bool] | None = None
+    ) -> tuple[tuple[Given, ...], Attributes]:
         """Bind the arguments of a call to operands and attributes (parsed, with defaults).
 
         Positional arguments fill operands first, then attributes in order. A variadic operation takes its operands one
@@ -188,10 +190,11 @@ class Operation:
                         break
                     operands.append(keywords.pop(name))
         if len(operands) < self.required or len(rest) > len(self.attributes):
-            raise ArityError(f"{self.name}: got {self._given(len(args))}; expected {self.signature()}")
+            given = f"{len(args)} argument{'' if len(args) == 1 else 's'}"
+            raise ArityError(f"{self.name}: got {given}; expected {self.signature()}")
         return tuple(operands), self._attrs(rest, keywords)
 
-    def _variadic(self, args: Sequence[Any]) -> tuple[list[Any], Sequence[Any]]:
+    def _variadic(self, args: Sequence[Given]) -> tuple[list[Given], Sequence[Given]]:
         """Split positional arguments into operands and attributes.
 
         After a leading string, several arguments are operands even if the first is a list.
@@ -202,10 +205,7 @@ class Operation:
             return list(args[0]), (*first, *args[1:])
         return list(args), first
 
-    def _given(self, n: int) -> str:
-        return f"{n} argument{'' if n == 1 else 's'}"
-
-    def _attrs(self, rest: Sequence[Any], keywords: dict[str, Any]) -> dict[str, Any]:
+    def _attrs(self, rest: Sequence[Given], keywords: dict[str, Given]) -> Attributes:
         attrs = self._defaults.copy()
         given = []
         for a, value in zip(self.attributes, rest, strict=False):
@@ -230,5 +230,5 @@ class Operation:
         return attrs
 
 
-def _is_literal(value: Any) -> bool:
+def _is_literal(value: object) -> bool:
     return isinstance(value, (bool, int, float, str, list, tuple, dict)) or value is None

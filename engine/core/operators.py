@@ -5,17 +5,22 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
+from .attributes import Axes, Given
 from .errors import InvalidValueError
 from .lost_derivatives import function_name, numpy_refusal, place
 from .table import CALLS
-from .values import Array, as_dtype
+from .trees import Function
+from .values import DType, Shape, Value, as_dtype
 
 #: A variable, or a traced value: operators return the same kind.
 S = TypeVar("S", bound="Operators")
+#: Result of operations: an operand of some kind, as their operands are. `Any`, as callers need not tell which.
+Result = Any
 
 
-def _mask(symbol: str, *masks: Any) -> Any:
+def _mask(symbol: str, *masks: Given) -> Given:
     """Check that all operands of a bitwise operator are masks; return the first.
 
     Raises:
@@ -27,7 +32,7 @@ def _mask(symbol: str, *masks: Any) -> Any:
     return masks[0]
 
 
-def _is_flag(index: Any) -> bool:
+def _is_flag(index: Given) -> bool:
     """Return whether an index is a single boolean."""
     if hasattr(index, "_as_index"):
         return bool(index.shape == () and index.dtype == bool)
@@ -35,7 +40,7 @@ def _is_flag(index: Any) -> bool:
 
 
 #: With an array on the left, Python's operators arrive here as ufuncs.
-_OPERATORS: dict[Any, str] = {
+_OPERATORS: dict[np.ufunc, str] = {
     np.add: "add",
     np.subtract: "sub",
     np.multiply: "mul",
@@ -51,51 +56,51 @@ _OPERATORS: dict[Any, str] = {
     np.equal: "equal",
     np.not_equal: "not_equal",
 }
-_OTHER_OPERATORS: dict[Any, Any] = {
+_OTHER_OPERATORS: dict[np.ufunc, Function] = {
     np.divmod: lambda x, y: (CALLS["floor_divide"](x, y), CALLS["remainder"](x, y)),
     np.bitwise_and: lambda x, y: CALLS["logical_and"](_mask("&", x, y), y),
     np.bitwise_or: lambda x, y: CALLS["logical_or"](_mask("|", x, y), y),
     np.bitwise_xor: lambda x, y: CALLS["logical_xor"](_mask("^", x, y), y),
 }
 #: NumPy functions that need no values.
-_QUERIES: dict[Any, Any] = {
+_QUERIES: dict[Function, Function] = {
     np.shape: lambda x: x.shape,
     np.ndim: lambda x: x.ndim,
     np.size: lambda x, axis=None: x.size if axis is None else x.shape[axis],
 }
 
 
-def _left(name: str) -> Callable[[S, Any], S]:
+def _left(name: str) -> Callable[[S, Given], S]:
     """Return the method of a binary operator for a value on its left."""
 
-    def method(self: Any, other: Any) -> Any:
+    def method(self: Given, other: Given) -> Result:
         return CALLS[name](self, other)
 
     return method
 
 
-def _right(name: str) -> Callable[[S, Any], S]:
+def _right(name: str) -> Callable[[S, Given], S]:
     """Return the method of a binary operator for a value on its right."""
 
-    def method(self: Any, other: Any) -> Any:
+    def method(self: Given, other: Given) -> Result:
         return CALLS[name](other, self)
 
     return method
 
 
-def _left_mask(name: str, symbol: str) -> Callable[[S, Any], S]:
+def _left_mask(name: str, symbol: str) -> Callable[[S, Given], S]:
     """Return the method of an operator of masks for a mask on its left."""
 
-    def method(self: Any, other: Any) -> Any:
+    def method(self: Given, other: Given) -> Result:
         return CALLS[name](self, _mask(symbol, other, self))
 
     return method
 
 
-def _right_mask(name: str, symbol: str) -> Callable[[S, Any], S]:
+def _right_mask(name: str, symbol: str) -> Callable[[S, Given], S]:
     """Return the method of an operator of masks for a mask on its right."""
 
-    def method(self: Any, other: Any) -> Any:
+    def method(self: Given, other: Given) -> Result:
         return CALLS[name](_mask(symbol, other, self), self)
 
     return method
@@ -106,12 +111,21 @@ class Operators:
 
     __slots__ = ()
     __hash__ = object.__hash__
-    shape: Any
 
     #: Expression for the value without its derivative, for messages.
     _alone = "x.data"
 
-    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **keywords: Any) -> Any:
+    @property
+    def shape(self) -> Shape:
+        """Lengths of the axes."""
+        raise NotImplementedError
+
+    @property
+    def dtype(self) -> DType:
+        """The dtype."""
+        raise NotImplementedError
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Given, **keywords: object) -> Result:
         name = _OPERATORS.get(ufunc)
         if name is not None and not keywords and method == "__call__":
             return CALLS[name](*inputs)
@@ -125,13 +139,15 @@ class Operators:
             return operation(*inputs)
         raise numpy_refusal(ufunc.__name__ if method == "__call__" else f"{ufunc.__name__}.{method}", self._alone)
 
-    def __array_function__(self, function: Any, types: Any, args: Any, keywords: Any) -> Any:
+    def __array_function__(
+        self, function: Function, types: object, args: tuple[Given, ...], keywords: dict[str, Given]
+    ) -> Result:
         query = _QUERIES.get(function)
         if query is not None:
             return query(*args, **keywords)
         raise numpy_refusal(function_name(function), self._alone)
 
-    def _as_raw(self) -> Any:
+    def _as_raw(self) -> Value:
         """Return the value in a form that `as_raw` accepts."""
         return self.data  # type: ignore[attr-defined]
 
@@ -148,8 +164,7 @@ class Operators:
     def __len__(self) -> int:
         if not self.shape:
             raise InvalidValueError("len: a scalar has no length")
-        length: int = self.shape[0]
-        return length
+        return self.shape[0]
 
     def __iter__(self: S) -> Iterator[S]:
         return (self[i] for i in range(len(self)))
@@ -180,28 +195,28 @@ class Operators:
     def __invert__(self: S) -> S:
         return CALLS["logical_not"](_mask("~", self))
 
-    def __divmod__(self: S, other: Any) -> tuple[S, S]:
+    def __divmod__(self: S, other: Given) -> tuple[S, S]:
         return self // other, self % other
 
-    def __rdivmod__(self: S, other: Any) -> tuple[S, S]:
+    def __rdivmod__(self: S, other: Given) -> tuple[S, S]:
         return other // self, other % self
 
-    def __round__(self: S, digits: Any = None) -> S:
+    def __round__(self: S, digits: object = None) -> S:
         if digits is not None:
             raise InvalidValueError("round: to whole numbers only; write F.round(x * 10**n) / 10**n for n digits")
         return CALLS["round"](self)
 
-    def __eq__(self, other: Any) -> Any:
+    def __eq__(self, other: Given) -> Result:
         if other is None:
             return False
         return CALLS["equal"](self, other)
 
-    def __ne__(self, other: Any) -> Any:
+    def __ne__(self, other: Given) -> Result:
         if other is None:
             return True
         return CALLS["not_equal"](self, other)
 
-    def __getitem__(self: S, index: Any) -> S:
+    def __getitem__(self: S, index: Given) -> S:
         if _is_flag(index):
             # By itself, True inserts a new axis of length 1 and False one of length 0.
             whole = CALLS["slice"](self, (None,))
@@ -213,22 +228,18 @@ class Operators:
         """The value with its axes in reverse order."""
         return CALLS["transpose"](self)
 
-    def astype(self: S, dtype: Any) -> S:
+    def astype(self: S, dtype: npt.DTypeLike) -> S:
         """Convert to another dtype; differentiable between floating dtypes."""
         return CALLS["astype"](self, str(as_dtype(dtype)))
 
-    def reshape(self: S, *shape: Any) -> S:
+    def reshape(self: S, *shape: Given) -> S:
         """Reshape to `shape`, given as a tuple or as separate integers; one length may be -1."""
         return CALLS["reshape"](self, shape[0] if len(shape) == 1 else shape)
 
-    def sum(self: S, axes: Any = None, keepdims: bool = False) -> S:
+    def sum(self: S, axes: Axes = None, keepdims: bool = False) -> S:
         """Sum over `axes`; None for all."""
         return CALLS["sum"](self, axes=axes, keepdims=keepdims)
 
-    def mean(self: S, axes: Any = None, keepdims: bool = False) -> S:
+    def mean(self: S, axes: Axes = None, keepdims: bool = False) -> S:
         """Mean over `axes`; None for all."""
         return CALLS["mean"](self, axes=axes, keepdims=keepdims)
-
-
-#: Operand or result of an operation: a number, an array, a variable or a traced value.
-Operand = float | Array | Operators

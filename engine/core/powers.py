@@ -4,18 +4,17 @@ A row whose result is a length (`norm`, `hypot`, `abs`) has `power_vjps`. A powe
 powers, with a total exponent of 2 or more is differentiated directly with respect to the operands of the length,
 because the chain rule would go through the derivatives of the length. Its value is not changed. A first derivative that
 is not differentiated again is correct by the chain rule, and is computed by it.
-
-A node is any object with the fields `_op`, `_parents`, `_saved` and `_attrs` of a variable.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
 from engine.core.attributes import Attributes
 from engine.core.operation import Operation
 from engine.core.tracer import Symbol
+from engine.core.values import Operand, Value
 
 #: Rows that compute powers or products of powers.
 POWERS = frozenset({"mul", "pow", "square"})
@@ -23,6 +22,19 @@ POWERS = frozenset({"mul", "pow", "square"})
 _LEAST = 2.0
 #: Maximum depth of the search through powers, and through operands computed twice.
 _DEEPEST = 8
+
+
+class Node(Protocol):
+    """Object with the fields of a variable that tell how it was computed."""
+
+    #: An `Operation`; None for a leaf, which passes do not ask further.
+    _op: Any
+    _parents: tuple[Any, ...]
+    _saved: tuple[Value, ...]
+    _attrs: Attributes | None
+
+
+AnyNode = TypeVar("AnyNode", bound=Node)
 
 
 class Power:
@@ -38,12 +50,12 @@ class Power:
         """Return True: a smooth power has a derivative in every operand."""
         return True
 
-    def cotangent(self, i: int, g: Any, y: Any, xs: Sequence[Any], attrs: Attributes) -> Any:
+    def cotangent(self, i: int, g: Operand, y: Operand, xs: Sequence[Operand], attrs: Attributes) -> Operand:
         """Return the cotangent of operand i of the length."""
         return self._vjps[i](g, self._c, self._p, *xs, **attrs)
 
 
-def smooth_power(v: Any) -> list[tuple[Any, Power]] | None:
+def smooth_power(v: AnyNode) -> list[tuple[AnyNode, Power]] | None:
     """Return the length nodes of a smooth power, each with its derivative rule; None if `v` is not a smooth power."""
     found = _factors(v, _DEEPEST)
     if not found:
@@ -55,17 +67,17 @@ def smooth_power(v: Any) -> list[tuple[Any, Power]] | None:
     return [(length, Power(length._op, c, p)) for length, c in found.items()]
 
 
-def is_differentiated(value: Any) -> bool:
+def may_be_differentiated(value: object) -> bool:
     """Return whether a value is on a tape or has a tangent: a result computed from it may be differentiated again."""
-    return bool(getattr(value, "_is_differentiated", False))
+    return bool(getattr(value, "_may_be_differentiated", False))
 
 
-def is_power(v: Any) -> bool:
+def is_power(v: Node) -> bool:
     """Return whether a node is a length or a product of powers of lengths."""
     return _factors(v, _DEEPEST) is not None
 
 
-def _factors(v: Any, depth: int) -> dict[Any, float] | None:
+def _factors(v: AnyNode, depth: int) -> dict[AnyNode, float] | None:
     """Return the lengths of a product of powers, with their exponents; None if `v` is not such a product."""
     op = getattr(v, "_op", None)
     if op is None or not depth:
@@ -89,10 +101,10 @@ def _factors(v: Any, depth: int) -> dict[Any, float] | None:
     return {length: c * exponent for length, c in found.items()}
 
 
-def _number(v: Any, place: int) -> float | None:
+def _number(v: Node, i: int) -> float | None:
     """Return the number of a constant operand; None if it may be differentiated or is not a known number."""
-    x = v._saved[place]
-    if getattr(v._parents[place], "carries_derivative", False):
+    x = v._saved[i]
+    if getattr(v._parents[i], "carries_derivative", False):
         return None
     if type(x) is Symbol:
         x = x.recorder.known(x)
@@ -100,7 +112,7 @@ def _number(v: Any, place: int) -> float | None:
     return float(x) if is_number else None
 
 
-def _have_like_operands(a: Any, b: Any, depth: int) -> bool:
+def _have_like_operands(a: Node, b: Node, depth: int) -> bool:
     """Return whether two nodes are results of the same operation on equal operands."""
     given, other = ((v._attrs or None, v._parents, v._saved) for v in (a, b))
     return a._op is b._op and not a._op.random and _are_alike(given, other, depth)

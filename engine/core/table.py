@@ -1,22 +1,21 @@
 """The table of operations: filled by the modules under `primitives/`, read by name everywhere else."""
 
 import copyreg
-from collections.abc import Callable
-from typing import Any
 
 from engine.core.errors import UnknownOperationError
 from engine.core.messages import nearest
 from engine.core.operation import Operation
+from engine.core.trees import Function
 
 #: name or alias -> row
 OPERATIONS: dict[str, Operation] = {}
 #: name or alias -> the function that users call
-CALLS: dict[str, Callable[..., Any]] = {}
+CALLS: dict[str, Function] = {}
 #: name or alias -> the function that other rows and tracers call, with attributes in their canonical form
-ROW_CALLS: dict[str, Callable[..., Any]] = {}
+ROW_CALLS: dict[str, Function] = {}
 
 
-def register(op: Operation, call: Callable[..., Any], row_call: Callable[..., Any]) -> None:
+def register(op: Operation, call: Function, row_call: Function) -> None:
     """Add an operation with the two functions that call it, under its name and aliases.
 
     call: for users, see `CALLS`. row_call: for the engine, see `ROW_CALLS`.
@@ -54,7 +53,7 @@ def rows() -> list[Operation]:
     return sorted(set(OPERATIONS.values()), key=lambda op: op.name)
 
 
-def activations() -> dict[str, Callable[..., Any]]:
+def activations() -> dict[str, Function]:
     """Return the activation functions by name or alias: differentiable unary elementwise rows without attributes."""
     return {
         name: CALLS[name]

@@ -11,13 +11,14 @@ from operator import index
 from typing import Any, NoReturn, Protocol, Self
 
 import numpy as np
+import numpy.typing as npt
 
 from engine.core.attributes import Attributes
 from engine.core.errors import InvalidValueError, LeakedValueError, LostDerivativeError, NotScalarError
 from engine.core.lost_derivatives import advice, place
 from engine.core.operation import Operation
 from engine.core.operators import Operators
-from engine.core.values import Aval, DType, Shape, shape_of
+from engine.core.values import Array, Aval, DType, Operand, Shape, Value, shape_of
 
 
 class Recorder(Protocol):
@@ -30,7 +31,7 @@ class Recorder(Protocol):
     transform: str
     is_over: bool
 
-    def record(self, op: Operation, args: tuple[Any, ...], attrs: Attributes, **extra: Any) -> Any:
+    def record(self, op: Operation, args: tuple[Operand, ...], attrs: Attributes, **extra: Any) -> "Tracer":
         """Run or record an operation on tracers, variables and raw values; return its result."""
 
 
@@ -51,26 +52,16 @@ class Tracer(Operators):
     carries_derivative = False
 
     @property
-    def held(self) -> tuple[Any, ...]:
+    def held(self) -> tuple[Operand | None, ...]:
         """The values that the tracer holds, its primal first."""
         return ()
 
     @property
-    def shape(self) -> Shape:
-        """Lengths of the axes."""
-        raise NotImplementedError
-
-    @property
-    def dtype(self) -> DType:
-        """The dtype."""
-        raise NotImplementedError
-
-    @property
-    def _is_differentiated(self) -> bool:
+    def _may_be_differentiated(self) -> bool:
         """True if derivatives of the value are taken (see `powers`)."""
         return True
 
-    def concrete(self) -> Any:
+    def concrete(self) -> Value:
         """Return the number that the tracer represents, for Python's control flow.
 
         Raises:
@@ -91,7 +82,7 @@ class Tracer(Operators):
         """
         check_alive(self.recorder)
 
-    def item(self) -> Any:
+    def item(self) -> Value:
         """Return the only element as a Python number, without its derivative; `float(x)` raises instead of losing it.
 
         Raises:
@@ -102,7 +93,7 @@ class Tracer(Operators):
             raise NotScalarError(f"expected one element, this value has shape {self.shape}")
         return value.item() if isinstance(value, np.ndarray | np.generic) else value
 
-    def _number(self) -> Any:
+    def _number(self) -> Value:
         value = self.item()
         self._check_lost("a number")
         return value
@@ -119,7 +110,7 @@ class Tracer(Operators):
     def __copy__(self) -> Self:
         return self
 
-    def __deepcopy__(self, memo: Any) -> Self:
+    def __deepcopy__(self, memo: object) -> Self:
         return self
 
     def __reduce__(self) -> NoReturn:
@@ -144,15 +135,15 @@ class Tracer(Operators):
             raise TypeError("a mask is no integer; it indexes as a mask does")
         return index(self._number())
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
+    def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> Array:
         value = self.concrete()
         self._check_lost("a NumPy array")
         return np.array(value, dtype=dtype)
 
-    def _as_raw(self) -> Any:
+    def _as_raw(self) -> Value:
         return self.__array__()
 
-    def _as_index(self) -> Any:
+    def _as_index(self) -> Array:
         return np.asarray(self.concrete())
 
     def __format__(self, spec: str) -> str:
@@ -197,10 +188,10 @@ class Symbol(Tracer):
         return self.aval.dtype
 
     @property
-    def _is_differentiated(self) -> bool:
+    def _may_be_differentiated(self) -> bool:
         return False
 
-    def concrete(self) -> Any:
+    def concrete(self) -> Value:
         """Raise, as the number is not known while a function is traced.
 
         Raises:
@@ -215,7 +206,7 @@ class Symbol(Tracer):
         )
 
 
-def top(args: tuple[Any, ...]) -> Any:
+def top(args: tuple[object, ...]) -> Any:
     """Return the recorder of the highest level among some operands, at least one of which is a tracer."""
     found: Any = None
     for x in args:
@@ -242,24 +233,24 @@ def check_alive(recorder: Recorder) -> None:
         _refuse(recorder.transform)
 
 
-def _refuse(transform: str, *_: Any, **__: Any) -> NoReturn:
+def _refuse(transform: str, *_: object, **__: object) -> NoReturn:
     raise LeakedValueError(
         f"{transform}: a value of its function is used after it has ended; return it from the function "
         f"(beside the result with has_aux=True) instead of keeping it{place()}"
     )
 
 
-def differentiated(value: Any) -> bool:
+def is_differentiated(value: object) -> bool:
     """Return whether a value held by a tracer carries a derivative."""
     return isinstance(value, Tracer) and value.is_differentiated()
 
 
-def as_strong(value: Any) -> Any:
+def as_strong(value: Value) -> Value:
     """Return a value held by a tracer as an operand one level below: a float becomes a strong float64 scalar."""
     return np.float64(value) if type(value) is float else value
 
 
-def concrete(value: Any) -> Any:
+def concrete(value: Any) -> Value:
     """Return the number or array that a value of any kind represents."""
     if isinstance(value, Tracer):
         return value.concrete()
@@ -268,7 +259,7 @@ def concrete(value: Any) -> Any:
     return value.item() if hasattr(value, "item") else value
 
 
-def shown(value: Any) -> str:
+def shown(value: object) -> str:
     """Return the text of a value held by a tracer, for `str`."""
     if isinstance(value, Tracer):
         return value._shown()

@@ -1,15 +1,20 @@
 """Trees: nested lists, tuples and dicts of values, flattened into leaves and rebuilt. None has no leaves."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from .errors import InvalidValueError
+
+#: Nested lists, tuples and dicts of values, to any depth. A type checker can only say that it is an object.
+Tree = object
+#: A function of values and trees of them.
+Function = Callable[..., Any]
 
 #: Maximum depth of nested containers.
 _DEEPEST = 100
 
 
-def leaves(tree: Any, like: Any = None, depth: int = 0) -> list[Any]:
+def leaves(tree: Tree, like: Any = None, depth: int = 0) -> list[Any]:
     """Return the leaves of a tree from left to right.
 
     like: a tree of the same form, whose dicts determine the order of leaves; by default, each dict has its own order.
@@ -24,7 +29,9 @@ def leaves(tree: Any, like: Any = None, depth: int = 0) -> list[Any]:
     if tree is None:
         return []
     if isinstance(tree, dict):
-        items: Any = [(tree[key], None if like is None else like[key]) for key in (like or tree)]
+        items: Iterable[tuple[Tree, Tree]] = [
+            (tree[key], None if like is None else like[key]) for key in (like or tree)
+        ]
     elif isinstance(tree, list | tuple):
         items = zip(tree, [None] * len(tree) if like is None else like, strict=True)
     else:
@@ -34,8 +41,8 @@ def leaves(tree: Any, like: Any = None, depth: int = 0) -> list[Any]:
     return [leaf for item, other in items for leaf in leaves(item, other, depth + 1)]
 
 
-def paths(tree: Any, before: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """Return the path of each leaf: its keys and places.
+def paths(tree: Tree, before: tuple[object, ...] = ()) -> list[tuple[object, ...]]:
+    """Return the path of each leaf: its keys and positions.
 
     >>> paths({"w": [1.0, 2.0], "b": 3.0})
     [('w', 0), ('w', 1), ('b',)]
@@ -48,37 +55,37 @@ def paths(tree: Any, before: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     return [before]
 
 
-def filled(tree: Any, values: Iterator[Any]) -> Any:
+def unflatten(tree: Tree, values: Iterator[object]) -> Any:
     """Return the same containers with their leaves replaced by `values`.
 
-    >>> filled({"w": [1.0, 2.0], "b": (3.0, None)}, iter("abc"))
+    >>> unflatten({"w": [1.0, 2.0], "b": (3.0, None)}, iter("abc"))
     {'w': ['a', 'b'], 'b': ('c', None)}
     """
     if tree is None:
         return None
     if isinstance(tree, dict):
-        return {key: filled(item, values) for key, item in tree.items()}
+        return {key: unflatten(item, values) for key, item in tree.items()}
     if isinstance(tree, list | tuple):
-        items = [filled(item, values) for item in tree]
+        items = [unflatten(item, values) for item in tree]
         return type(tree)(*items) if hasattr(tree, "_fields") else type(tree)(items)
     return next(values)
 
 
-def mapped(function: Callable[[Any], Any], tree: Any) -> Any:
+def map_leaves(function: Function, tree: Tree) -> Any:
     """Apply a function to every leaf; return the results in the same containers."""
-    return filled(tree, map(function, leaves(tree)))
+    return unflatten(tree, map(function, leaves(tree)))
 
 
-def form(tree: Any) -> Any:
+def structure(tree: Tree) -> Tree:
     """Return the containers without their leaves, for comparison.
 
-    >>> form([1.0, (2.0, None)]) == form([5, (6, None)])
+    >>> structure([1.0, (2.0, None)]) == structure([5, (6, None)])
     True
     """
     if tree is None:
         return None
     if isinstance(tree, dict):
-        return {key: form(item) for key, item in tree.items()}
+        return {key: structure(item) for key, item in tree.items()}
     if isinstance(tree, list | tuple):
-        return (type(tree), *map(form, tree))
+        return (type(tree), *map(structure, tree))
     return ...

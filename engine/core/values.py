@@ -1,21 +1,50 @@
 """Raw values: a float64 scalar is a Python `float`, any other value an `ndarray` of one of four dtypes."""
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from .errors import InvalidValueError
 
-FLOAT64, FLOAT32, INT64, BOOL = (np.dtype(name) for name in ("float64", "float32", "int64", "bool"))
-DTYPES: dict[str, np.dtype[Any]] = {str(dtype): dtype for dtype in (FLOAT64, FLOAT32, INT64, BOOL)}
-
 Shape = tuple[int, ...]
 DType = np.dtype[Any]
+
+FLOAT64, FLOAT32, INT64, BOOL = (np.dtype(name) for name in ("float64", "float32", "int64", "bool"))
+DTYPES: dict[str, DType] = {str(dtype): dtype for dtype in (FLOAT64, FLOAT32, INT64, BOOL)}
+
 #: NumPy allows 64, but some of its functions are unsafe beyond 32.
 MAX_AXES = 32
 Array = np.ndarray[Any, Any]
-#: A raw value: `float` or `np.ndarray`. It is `Any` because dispatch also accepts variables and tracers.
+#: A raw value: `float` or `np.ndarray`. It is `Any`, as NumPy takes both alike, and rows run on tracers too.
 Value = Any
+
+
+class Shaped(Protocol):
+    """Value with a shape, a dtype and arithmetic: an array, a variable or a traced value."""
+
+    @property
+    def shape(self) -> Shape:
+        """Lengths of the axes."""
+
+    @property
+    def dtype(self) -> DType:
+        """The dtype."""
+
+    # Not typed further: mypy would compare all overloads of NumPy's operators, for minutes.
+    def __neg__(self) -> Value: ...
+    def __add__(self, other: Value, /) -> Value: ...
+    def __radd__(self, other: Value, /) -> Value: ...
+    def __sub__(self, other: Value, /) -> Value: ...
+    def __rsub__(self, other: Value, /) -> Value: ...
+    def __mul__(self, other: Value, /) -> Value: ...
+    def __rmul__(self, other: Value, /) -> Value: ...
+    def __truediv__(self, other: Value, /) -> Value: ...
+    def __rtruediv__(self, other: Value, /) -> Value: ...
+
+
+#: Operand or result of an operation: a number, an array, a variable or a traced value.
+Operand = float | Array | Shaped
 
 
 class Aval(NamedTuple):
@@ -59,7 +88,7 @@ def canonical_dtype(dtype: DType) -> DType:
     raise InvalidValueError(f"dtype {dtype} is not supported; expected one of {', '.join(DTYPES)}")
 
 
-def as_dtype(dtype: Any) -> DType:
+def as_dtype(dtype: npt.DTypeLike) -> DType:
     """Convert a user's dtype (a name, a type or a NumPy dtype) to a supported dtype.
 
     Raises:
@@ -71,7 +100,7 @@ def as_dtype(dtype: Any) -> DType:
         raise InvalidValueError(f"unknown dtype {dtype!r}; expected one of {', '.join(DTYPES)}") from error
 
 
-def canonical(value: Any) -> Value:
+def canonical(value: Value) -> Value:
     """Convert a result of NumPy to canonical form: float for a float64 scalar, otherwise an array of a supported dtype.
 
     Raises:
@@ -88,7 +117,7 @@ def canonical(value: Any) -> Value:
     return float(value) if value.ndim == 0 and value.dtype == FLOAT64 else value
 
 
-def as_raw(value: Any, dtype: Any = None) -> Value:
+def as_raw(value: object, dtype: npt.DTypeLike | None = None) -> Value:
     """Convert a user's number, nested list or array (always copied) to a raw value; Python numbers become float64.
 
     >>> as_raw(3), as_raw([1, 2])
@@ -129,14 +158,14 @@ def as_raw(value: Any, dtype: Any = None) -> Value:
     return canonical(converted)
 
 
-def _holds_variable(value: Any) -> bool:
+def _holds_variable(value: object) -> bool:
     """Return whether a nested list holds variables or traced values."""
     if isinstance(value, list | tuple):
         return any(map(_holds_variable, value))
     return hasattr(value, "_as_raw")
 
 
-def aval(value: Any) -> Aval:
+def aval(value: Value) -> Aval:
     """Return shape and dtype of a raw value; a Python number is weak."""
     kind = type(value)
     if kind is float or kind is int or kind is bool:
@@ -144,22 +173,23 @@ def aval(value: Any) -> Aval:
     return Aval(value.shape, value.dtype)
 
 
-def shape_of(value: Any) -> Shape:
+def shape_of(value: Operand) -> Shape:
     """Return the shape of any operand: number, array, variable or tracer.
 
     >>> shape_of(0.5)
     ()
     """
-    kind = type(value)
-    return () if kind is float or kind is int or kind is bool else value.shape
+    # Comparing types takes less time than isinstance, which mypy would follow.
+    kind: type = type(value)
+    return () if kind is float or kind is int or kind is bool else value.shape  # type: ignore[union-attr]
 
 
-def dtype_of(value: Any) -> DType:
+def dtype_of(value: Operand) -> DType:
     """Return the dtype of any operand: number, array, variable or tracer."""
-    kind = type(value)
+    kind: type = type(value)
     if kind is float or kind is int:
         return FLOAT64
-    return BOOL if kind is bool else value.dtype
+    return BOOL if kind is bool else value.dtype  # type: ignore[union-attr]  # as in shape_of
 
 
 def stand_in(known: Aval) -> Value:
@@ -170,7 +200,7 @@ def stand_in(known: Aval) -> Value:
 
 def frozen(array: "Array") -> "Array":
     """Return the array itself if it cannot be written to, otherwise a read-only copy."""
-    base: Any = array
+    base: object = array
     while isinstance(base, np.ndarray):
         if base.flags.writeable:
             array = array.copy()

@@ -3,17 +3,19 @@
 from typing import Any, Self
 
 import numpy as np
+import numpy.typing as npt
 
-from engine.core.attributes import Attributes
+from engine.core.attributes import Attributes, Given
 from engine.core.backward import run_backward
 from engine.core.config import is_recording
 from engine.core.errors import InvalidValueError, NotScalarError, ShapeMismatchError
 from engine.core.lost_derivatives import advice, place, warn_lost
+from engine.core.operation import Operation
 from engine.core.operators import Operators
-from engine.core.values import DType, Shape, Value, as_raw, dtype_of, shape_of
+from engine.core.values import Array, DType, Operand, Shape, Value, as_raw, dtype_of, shape_of
 
 #: `_attrs` of a constant leaf: a gradient, or a result of an operation inside `no_grad`.
-CONSTANT: dict[str, Any] = {}
+CONSTANT: Attributes = {}
 
 
 class Variable(Operators):
@@ -44,11 +46,11 @@ class Variable(Operators):
     is_taped = True
     # See `powers`.
     _content = ("_data",)
-    _is_differentiated = True
+    _may_be_differentiated = True
 
     _data: Value
-    _op: Any
-    _parents: tuple[Any, ...]
+    _op: Operation | None
+    _parents: tuple[Operand, ...]
     _saved: tuple[Value, ...]
     _attrs: Attributes | None
     _grad: "Variable | None"
@@ -58,7 +60,7 @@ class Variable(Operators):
     def __init_subclass__(cls) -> None:
         raise TypeError("Variable has no subclasses: dispatch is by its exact type; hold one instead")
 
-    def __init__(self, *values: Any, name: str | None = None, dtype: Any = None) -> None:
+    def __init__(self, *values: Given, name: str | None = None, dtype: npt.DTypeLike | None = None) -> None:
         if not values:
             raise InvalidValueError("Variable: expected a number, a list, an array or several numbers; got nothing")
         given = values[0] if len(values) == 1 else values
@@ -77,14 +79,14 @@ class Variable(Operators):
         """The value: a `float` for a float64 scalar, otherwise a read-only array. Replace it; do not write into it."""
         data = self._data
         if type(data) is not float:
-            base: Any = data
+            base: object = data
             while isinstance(base, np.ndarray):
                 base.flags.writeable = False
                 base = base.base
         return data
 
     @data.setter
-    def data(self, value: Any) -> None:
+    def data(self, value: Given) -> None:
         if self._op is not None:
             raise InvalidValueError(
                 f"data: this variable was computed by {self._op.name}; only a leaf's data can be replaced. "
@@ -108,7 +110,7 @@ class Variable(Operators):
         self._grad = value
 
     @property
-    def creator(self) -> Any:
+    def creator(self) -> Operation | None:
         """The operation that computed the variable; None for a leaf."""
         return self._op
 
@@ -140,7 +142,7 @@ class Variable(Operators):
     def __format__(self, spec: str) -> str:
         return format(self.item(), spec) if spec else str(self)
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> object:
+    def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> object:
         # To type checkers it is no array: `array + variable` is a variable, and NumPy's functions do not take it.
         if self.dtype.kind == "f":
             raise InvalidValueError(
@@ -155,7 +157,7 @@ class Variable(Operators):
     def __int__(self) -> int:
         return int(self._number())
 
-    def _number(self) -> Any:
+    def _number(self) -> Value:
         number = self.item()
         if type(number) is float:
             self._warn_lost("x.item()")
@@ -177,10 +179,10 @@ class Variable(Operators):
             pending.extend(parents)
         return False
 
-    def _as_index(self) -> Any:
+    def _as_index(self) -> Array:
         return np.asarray(self._data)
 
-    def item(self) -> Any:
+    def item(self) -> Value:
         """Return the only element as a Python number; `float(v)` and `int(v)` also warn that the derivative is lost.
 
         Raises:
@@ -201,7 +203,7 @@ class Variable(Operators):
 
     __repr__ = __str__
 
-    def backward(self, *, create_graph: bool = False, retain_grad: bool = False, cotangent: Any = None) -> None:
+    def backward(self, *, create_graph: bool = False, retain_grad: bool = False, cotangent: Given = None) -> None:
         """Add the gradient of this variable to `grad` of every leaf from which it was computed.
 
         The initial cotangent is `cotangent` if given, otherwise `grad` if set, otherwise ones. Gradients accumulate

@@ -1,4 +1,4 @@
-"""What training needs: layers, models, optimizers and their state."""
+"""Training: layers, models, optimizers and their state."""
 
 from engine.nn import checkpoint, hooks, layers, models, optimizers, state
 from engine.nn.checkpoint import memories, resume, steps

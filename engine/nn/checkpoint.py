@@ -1,7 +1,6 @@
-"""What it takes to go on later, bit for bit: variables and their tapes, layers and optimizers, as plain data and back.
+"""Serialize variables, tapes, layers and optimizers as plain data, from which they are restored bit for bit.
 
-Raw values stay as they are; whoever writes them down keeps dtype, shape and strides, for sums round in the order of
-memory.
+Raw values stay unchanged. A writer must keep their dtype, shape and strides: sums round by the order in memory.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,10 +15,10 @@ from engine.nn.optimizers import Optimizer
 
 
 class Record(NamedTuple):
-    """A variable; others are named by their place in the list of records.
+    """A variable; it refers to others by their positions in the list of records.
 
     data, name, generation: as of the variable.
-    grad: its gradient, None without.
+    grad: its gradient; None if it has none.
     op: the name of the row that computed it, None for a leaf.
     parents: its operands; None for one that is no variable.
     saved: their raw values at that time; None for one that is still the data of its parent.
@@ -32,12 +31,12 @@ class Record(NamedTuple):
     grad: int | None
     op: str | None
     parents: tuple[int | None, ...]
-    saved: tuple[Value | None, ...]
+    saved: tuple[Value, ...]
     attrs: Attributes | None
 
 
 def records(variables: Iterable[Variable]) -> list[Record]:
-    """Variables, in order and each once, and behind them all that they were computed from, gradients included.
+    """Return records of variables, in order and each once, then of all from which they were computed, and of gradients.
 
     >>> x = Variable(3.0, name="x")
     >>> y = x * x
@@ -45,30 +44,30 @@ def records(variables: Iterable[Variable]) -> list[Record]:
     [(9.0, 'mul', (1, 1)), (3.0, None, ())]
     """
     found: list[Variable] = []
-    places: dict[int, int] = {}
+    positions: dict[int, int] = {}
 
-    def place(v: Variable) -> int:
-        if id(v) not in places:
-            places[id(v)] = len(found)
+    def position(v: Variable) -> int:
+        if id(v) not in positions:
+            positions[id(v)] = len(found)
             found.append(v)
-        return places[id(v)]
+        return positions[id(v)]
 
     for v in variables:
-        place(v)
+        position(v)
     written = []
-    for v in found:  # grows while it is read
-        parents = tuple(place(p) if type(p) is Variable else None for p in v._parents)
+    for v in found:  # grows during the loop
+        parents = tuple(position(p) if type(p) is Variable else None for p in v._parents)
         saved = tuple(
             None if type(p) is Variable and p._data is raw else raw for p, raw in zip(v._parents, v._saved, strict=True)
         )
-        grad = None if v._grad is None else place(v._grad)
+        grad = None if v._grad is None else position(v._grad)
         op = None if v._op is None else v._op.name
         written.append(Record(v._data, v.name, v.generation, grad, op, parents, saved, v._attrs))
     return written
 
 
 def variables(written: Sequence[Record]) -> list[Variable]:
-    """What `records` was given, and behind it the rest, made anew."""
+    """Return new variables for records: those that were given to `records`, then the others."""
     found = [Variable._leaf(record.data) for record in written]
     for v, record in zip(found, written, strict=True):
         v.name = record.name
@@ -83,19 +82,19 @@ def variables(written: Sequence[Record]) -> list[Variable]:
 
 
 def memories(layer: Layer) -> dict[str, tuple[Variable, ...]]:
-    """What recurrent layers remember, by the names of `Layer.layers`."""
+    """Return the memories of recurrent layers, by the names of `Layer.layers`."""
     return {name: found._memory for name, found in layer.layers().items() if found._memory}
 
 
 def recall(layer: Layer, memories: Mapping[str, Sequence[Variable]]) -> None:
-    """Gives a layer what `memories` found in one like it."""
+    """Restore the memories that `memories` returned for a layer of the same structure."""
     layers = layer.layers()
     for name, kept in memories.items():
         layers[name]._memory = tuple(kept)
 
 
 def adopt(layer: Layer, params: Mapping[str, Variable]) -> None:
-    """Puts variables in the places of a layer's parameters, made or not."""
+    """Replace parameters of a layer, made or not, by variables."""
     slots = layer.slots()
     for name, p in params.items():
         slot = slots[name]
@@ -103,11 +102,11 @@ def adopt(layer: Layer, params: Mapping[str, Variable]) -> None:
 
 
 def steps(optimizer: Optimizer) -> tuple[int, dict[str, tuple[Value, ...]]]:
-    """How many steps an optimizer took, and what it keeps for each parameter."""
+    """Return the number of steps that an optimizer has taken, and its state for each parameter."""
     return optimizer._steps, dict(optimizer._state)
 
 
 def resume(optimizer: Optimizer, count: int, kept: Mapping[str, Sequence[Value]]) -> None:
-    """Gives an optimizer what `steps` found in one like it."""
+    """Restore the number of steps and the state that `steps` returned for an optimizer of the same class."""
     optimizer._steps = count
     optimizer._state = {name: tuple(values) for name, values in kept.items()}

@@ -1,11 +1,10 @@
-"""Hooks: what an optimizer does to all gradients together before it updates the parameters.
+"""Hooks: functions that an optimizer applies to all gradients together before it updates the parameters.
 
 A hook takes the values of the parameters that have a gradient, and the gradients, both by name; it returns new ones.
 """
 
 import math
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import numpy as np
 
@@ -32,7 +31,7 @@ class WeightDecay(Described):
     def __init__(self, rate: float) -> None:
         self.rate: float = Attribute("rate", NUMBER).parse(rate, "weight_decay")
 
-    def _arguments(self) -> Iterator[tuple[str, Any]]:
+    def _arguments(self) -> Iterator[tuple[str, object]]:
         yield "rate", self.rate
 
     def __call__(self, params: Values, grads: Values) -> Values:
@@ -56,7 +55,7 @@ class ClipGrad(Described):
     def __init__(self, max: float) -> None:
         self.max: float = Attribute("max", NUMBER).parse(max, "clip_grad")
 
-    def _arguments(self) -> Iterator[tuple[str, Any]]:
+    def _arguments(self) -> Iterator[tuple[str, object]]:
         yield "max", self.max
 
     def __call__(self, params: Values, grads: Values) -> Values:

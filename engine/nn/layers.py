@@ -6,13 +6,14 @@ begins with an underscore is the layer's own affair. Names are paths: `linear[0]
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, ParamSpec, Protocol, TypeVar
+from typing import ParamSpec, Protocol, TypeVar
 
 import numpy as np
 
 from .. import functions as F
-from ..core.attributes import BOOL, NATURAL, Attribute
+from ..core.attributes import BOOL, NATURAL, Attribute, Given
 from ..core.errors import ShapeMismatchError
+from ..core.operators import Result
 from ..core.signatures import Argument
 from ..core.values import Shape, as_raw, shape_of
 from ..core.variable import Variable
@@ -29,7 +30,7 @@ class Unmade:
     shape: tuple[int | None, ...]
 
     def fits(self, shape: Shape) -> bool:
-        """Whether the parameter may have that shape."""
+        """Return whether the parameter may have that shape."""
         return len(shape) == len(self.shape) and all(n in (None, m) for n, m in zip(self.shape, shape, strict=True))
 
 
@@ -38,7 +39,7 @@ Parameter = Variable | Unmade
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """Where a parameter is: an attribute of a layer."""
+    """Location of a parameter: an attribute of a layer."""
 
     layer: "Layer"
     attribute: str
@@ -70,59 +71,59 @@ class Layer(Described):
     Scale(s=())
     """
 
-    #: The seed of its weights, given or drawn: the same one as `rng` gives the same weights. None where it was given a
-    #: generator, or draws nothing.
+    #: The seed of its weights, given or drawn; as `rng` it gives the same weights. None if a generator was given, or if
+    #: the layer draws nothing.
     seed: int | None = None
-    #: What it remembers from call to call, where it is recurrent.
+    #: State of a recurrent layer after its last call.
     _memory: tuple[Variable, ...] = ()
 
     def __call__(self: "_HasForward[P, R_co]", *xs: P.args, **options: P.kwargs) -> R_co:
         """Call `forward`, with its types."""
         return self.forward(*xs, **options)
 
-    def forward(self, *xs: Any, **options: Any) -> Any:
-        """What the layer computes; each layer has its own."""
+    def forward(self, *xs: Given, **options: Given) -> Result:
+        """Compute the result of the layer; each layer defines its own."""
         raise NotImplementedError(f"{type(self).__name__} has no forward")
 
-    def _arguments(self) -> Iterator[tuple[str, Any]]:
+    def _arguments(self) -> Iterator[tuple[str, object]]:
         """Shapes of the parameters as far as they are known (None: a length that is not), and the seed."""
         for name, slot in self.slots().items():
             p = slot.parameter
             yield name, p.shape if isinstance(p, Unmade) else known_shape(p)
         yield from self._seed_argument()
 
-    def _seed_argument(self) -> Iterator[tuple[str, Any]]:
+    def _seed_argument(self) -> Iterator[tuple[str, object]]:
         """The seed for the repr, if the layer has one."""
         if isinstance(self.seed, int):
             yield "seed", self.seed
 
     def slots(self) -> dict[str, Slot]:
-        """Every parameter's place by name, made or not; one that is shared stands under its first name."""
+        """Return the location of each parameter by name, made or not; a shared one has its first name."""
         return dict(_slots(self, "", {id(self)}))
 
     def params(self) -> dict[str, Variable]:
-        """Every parameter that is made, by name."""
+        """Return the parameters that are made, by name."""
         return {name: slot.parameter for name, slot in self.slots().items() if isinstance(slot.parameter, Variable)}
 
     def cleargrads(self) -> None:
-        """Forgets the gradients of all parameters."""
+        """Clear the gradients of all parameters."""
         for p in self.params().values():
             p.cleargrad()
 
     def layers(self) -> dict[str, "Layer"]:
-        """Every layer by name, itself under the empty one; one that is shared stands under its first name."""
+        """Return all layers by name, this one under the empty name; a shared one has its first name."""
         return dict(_layers(self, "", set()))
 
     def reset_state(self) -> None:
-        """Forgets what recurrent layers remember of earlier calls."""
+        """Clear the state that recurrent layers keep from earlier calls."""
         self._memory = ()
         for _, _, value in _attributes(self):
             if isinstance(value, Layer):
                 value.reset_state()
 
 
-def _attributes(layer: Layer) -> Iterator[tuple[str, str, Any]]:
-    """Name, attribute and value of all that may be a parameter or a layer."""
+def _attributes(layer: Layer) -> Iterator[tuple[str, str, object]]:
+    """Yield name, attribute and value of each possible parameter or layer."""
     for attribute, value in list(vars(layer).items()):
         if attribute.startswith("_"):
             continue
@@ -190,7 +191,7 @@ class Linear(Layer):
         else:
             self.b = None
 
-    def _arguments(self) -> Iterator[tuple[str, Any]]:
+    def _arguments(self) -> Iterator[tuple[str, object]]:
         yield "", self._out_size
         shape = self.w.shape if isinstance(self.w, Unmade) else known_shape(self.w)
         yield "in_size", None if shape is None else shape[0]
@@ -206,7 +207,7 @@ class Linear(Layer):
     def forward(self, x: Argument) -> Variable:
         """x: (..., in_size). Returns (..., out_size)."""
         if isinstance(self.w, Unmade):
-            shape = shape_of(as_raw(x) if isinstance(x, list | tuple) else x)
+            shape = shape_of(as_raw(x) if isinstance(x, list | tuple | np.generic) else x)
             if not shape:
                 raise ShapeMismatchError("linear: expected x with a last axis of inputs, got a scalar")
             self.w = self._weights(shape[-1])
@@ -239,7 +240,7 @@ class RNN(Layer):
         self.x2h = Linear(n, rng=rng)
         self.h2h = Linear(n, n, bias=False, rng=rng)
 
-    def _arguments(self) -> Iterator[tuple[str, Any]]:
+    def _arguments(self) -> Iterator[tuple[str, object]]:
         yield "", self._hidden_size
         yield from self._seed_argument()
 
@@ -281,7 +282,7 @@ class LSTM(Layer):
         self.x2f, self.x2i, self.x2o, self.x2u = (Linear(n, rng=rng) for _ in range(4))
         self.h2f, self.h2i, self.h2o, self.h2u = (Linear(n, n, bias=False, rng=rng) for _ in range(4))
 
-    def _arguments(self) -> Iterator[tuple[str, Any]]:
+    def _arguments(self) -> Iterator[tuple[str, object]]:
         yield "", self._hidden_size
         yield from self._seed_argument()
 
@@ -300,7 +301,7 @@ class LSTM(Layer):
         return h
 
 
-def units(layer: str, attribute: str, value: Any) -> int:
+def units(layer: str, attribute: str, value: Given) -> int:
     """A number of units.
 
     Raises:

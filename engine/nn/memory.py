@@ -1,15 +1,14 @@
-"""What recurrent layers remember has to fit what comes next."""
-
-from typing import Any
+"""Check of the state that recurrent layers remember against their next input."""
 
 from engine.core.errors import ShapeMismatchError
+from engine.core.values import Shaped
 
 
-def check_batch(layer: str, a: Any, h: Any) -> None:
-    """Makes sure that a layer's next state has the shape of the one before; else it would be broadcast.
+def check_batch(layer: str, a: Shaped, h: Shaped) -> None:
+    """Check that the next state of a layer has the shape of the previous one; otherwise it would be broadcast.
 
     Raises:
-        ShapeMismatchError: it has another one.
+        ShapeMismatchError: it has another shape.
     """
     if a.shape != h.shape:
         raise ShapeMismatchError(

@@ -1,10 +1,11 @@
 """Models: layers made of layers. `Model` is `Layer` by another name; subclass it in the same way."""
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
+from ..core.attributes import Given
 from ..core.errors import BadAttributeError
 from ..core.messages import nearest
+from ..core.operators import Result
 from ..core.signatures import Argument
 from ..core.table import activations
 from ..core.variable import Variable
@@ -13,7 +14,7 @@ from . import layers
 from .layers import Layer as Model
 from .layers import Linear, units
 
-Activation = Callable[[Any], Any]
+Activation = Callable[[Given], Result]
 
 __all__ = ["LSTM", "MLP", "MODELS", "Model"]
 
@@ -49,7 +50,7 @@ class MLP(Model):
         self._given = activation
         self._activation = activation if callable(activation) else _elementwise(activation)
 
-    def _arguments(self) -> Iterator[tuple[str, Any]]:
+    def _arguments(self) -> Iterator[tuple[str, object]]:
         yield "", [linear._out_size for linear in self.linear]
         yield "activation", self._given
         yield from self._seed_argument()
@@ -87,7 +88,7 @@ class LSTM(Model):
         self.lstm = layers.LSTM(hidden_size, rng=rng)
         self.linear = Linear(out_size, rng=rng)
 
-    def _arguments(self) -> Iterator[tuple[str, Any]]:
+    def _arguments(self) -> Iterator[tuple[str, object]]:
         yield "hidden_size", self.lstm._hidden_size
         yield "out_size", self.linear._out_size
         yield from self._seed_argument()
@@ -97,7 +98,7 @@ class LSTM(Model):
         return self.linear(self.lstm(x))
 
 
-def _elementwise(name: Any) -> Activation:
+def _elementwise(name: object) -> Activation:
     known = activations()
     if not isinstance(name, str) or name not in known:
         near = nearest(str(name), list(known))

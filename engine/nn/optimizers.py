@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from engine.core.attributes import NATURAL, NUMBER, Attribute
+from engine.core.attributes import NATURAL, NUMBER, Attribute, Given
 from engine.core.errors import BadAttributeError, InvalidValueError, ShapeMismatchError, UnknownNameError
 from engine.core.values import Array, Value, as_raw, canonical, shape_of
 from engine.core.variable import Variable
@@ -22,7 +22,7 @@ Params = Layer | Mapping[str, Variable] | Sequence[Variable]
 
 
 class Optimizer(Described):
-    """Base: subclasses name what they keep for each parameter (`_kept`) and give the rule.
+    """Base: subclasses name the values that they keep for each parameter (`_kept`), and define the rule.
 
     Args:
         params: a layer or model, whose parameters are looked up at each step; or variables by name, or in a list, which
@@ -38,7 +38,7 @@ class Optimizer(Described):
         self._steps = 0
         self._state: dict[str, tuple[Value, ...]] = {}
 
-    def _arguments(self) -> Iterator[tuple[str, Any]]:
+    def _arguments(self) -> Iterator[tuple[str, object]]:
         """The number of parameters, made or not, the public attributes, and the hooks."""
         yield "params", len(self._source.slots() if isinstance(self._source, Layer) else self._source)
         yield from ((name, value) for name, value in vars(self).items() if name[0] != "_" and name != "hooks")
@@ -53,12 +53,12 @@ class Optimizer(Described):
             return dict(self._source)
         return {str(i): p for i, p in enumerate(self._source)}
 
-    def _rule(self, t: int, p: Any, g: Any, *kept: Any) -> tuple[Value, ...]:
-        """The new value of a parameter and what is kept of it; t counts steps from 1, what is kept begins with 0."""
+    def _rule(self, t: int, p: Value, g: Value, *kept: Value) -> tuple[Value, ...]:
+        """Return the new value of a parameter and its new kept values, which begin with 0; t counts steps from 1."""
         raise NotImplementedError(f"{type(self).__name__} has no rule")
 
     def step(self) -> None:
-        """Updates every parameter that has a gradient.
+        """Update every parameter that has a gradient.
 
         Raises:
             InvalidValueError: a parameter that was computed: only leaves can be updated. Nothing is changed then.
@@ -87,14 +87,14 @@ class Optimizer(Described):
         self._steps, self._state = t, state
 
     def state_dict(self) -> dict[str, Array]:
-        """What is kept, by name: `t`, the number of steps, and such as `velocity.linear[0].w`."""
+        """Return the state by name: `t`, the number of steps, and kept values such as `velocity.linear[0].w`."""
         state = {"t": np.asarray(self._steps)}
         for name, kept in self._state.items():
             state |= {f"{what}.{name}": np.array(value) for what, value in zip(self._kept, kept, strict=True)}
         return state
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Takes over what `state_dict` gave, all of it or nothing; load a model's own state first.
+    def load_state_dict(self, state: Mapping[str, object]) -> None:
+        """Load a state that `state_dict` returned, all of it or nothing; load the state of the model first.
 
         Raises:
             UnknownNameError: names that are missing or that this optimizer does not have.
@@ -121,7 +121,7 @@ class Optimizer(Described):
 
 
 def _check_kept(name: str, value: Value, kept: Sequence[Value]) -> None:
-    """Raises ShapeMismatchError where a parameter has got another shape than what is kept for it."""
+    """Raise ShapeMismatchError if a parameter has another shape than its kept values."""
     for one in kept:
         if shape_of(one) not in ((), shape_of(value)):
             raise ShapeMismatchError(
@@ -137,12 +137,12 @@ def _gradient(name: str, p: Variable) -> Value:
     return (grad if grad.dtype == p.dtype else grad.astype(p.dtype)).data
 
 
-def _number(optimizer: str, attribute: str, value: Any) -> float:
+def _number(optimizer: str, attribute: str, value: Given) -> float:
     number: float = Attribute(attribute, NUMBER).parse(value, optimizer)
     return number
 
 
-def _decay(optimizer: str, attribute: str, value: Any) -> float:
+def _decay(optimizer: str, attribute: str, value: Given) -> float:
     number = _number(optimizer, attribute, value)
     if not 0.0 <= number < 1.0:
         raise BadAttributeError(f"{optimizer}: attribute {attribute} is {value!r}; expected a number from 0 to below 1")
@@ -167,7 +167,7 @@ class SGD(Optimizer):
         super().__init__(params, hooks)
         self.learning_rate = _number("sgd", "learning_rate", learning_rate)
 
-    def _rule(self, t: int, p: Any, g: Any, *kept: Any) -> tuple[Value, ...]:
+    def _rule(self, t: int, p: Value, g: Value, *kept: Value) -> tuple[Value, ...]:
         return (p - self.learning_rate * g,)
 
 
@@ -189,7 +189,7 @@ class Momentum(Optimizer):
         self.learning_rate = _number("momentum", "learning_rate", learning_rate)
         self.momentum = _number("momentum", "momentum", momentum)
 
-    def _rule(self, t: int, p: Any, g: Any, *kept: Any) -> tuple[Value, ...]:
+    def _rule(self, t: int, p: Value, g: Value, *kept: Value) -> tuple[Value, ...]:
         v = self.momentum * kept[0] - self.learning_rate * g
         return p + v, v
 
@@ -220,7 +220,7 @@ class Adam(Optimizer):
         self.beta1 = _decay("adam", "beta1", beta1)
         self.beta2 = _decay("adam", "beta2", beta2)
 
-    def _rule(self, t: int, p: Any, g: Any, *kept: Any) -> tuple[Value, ...]:
+    def _rule(self, t: int, p: Value, g: Value, *kept: Value) -> tuple[Value, ...]:
         m, v = _moments(self.beta1, self.beta2, g, *kept)
         return p - _corrected(self.alpha, self.beta1, self.beta2, t) * m / (np.sqrt(v) + _EPSILON), m, v
 
@@ -252,7 +252,7 @@ class AdamW(Optimizer):
         self.beta2 = _decay("adamw", "beta2", beta2)
         self.weight_decay = _number("adamw", "weight_decay", weight_decay)
 
-    def _rule(self, t: int, p: Any, g: Any, *kept: Any) -> tuple[Value, ...]:
+    def _rule(self, t: int, p: Value, g: Value, *kept: Value) -> tuple[Value, ...]:
         m, v = _moments(self.beta1, self.beta2, g, *kept)
         alpha = _corrected(self.alpha, self.beta1, self.beta2, t)
         return (p - alpha * m / (np.sqrt(v) + _EPSILON)) * (1.0 - alpha * self.weight_decay), m, v
@@ -261,13 +261,13 @@ class AdamW(Optimizer):
 _EPSILON = 1e-8
 
 
-def _moments(beta1: float, beta2: float, g: Any, m: Any, v: Any) -> tuple[Any, Any]:
-    """RunOptions means of g and of its square."""
+def _moments(beta1: float, beta2: float, g: Value, m: Value, v: Value) -> tuple[Value, Value]:
+    """Return the running means of g and of its square, moved towards g."""
     return m + (1.0 - beta1) * (g - m), v + (1.0 - beta2) * (g * g - v)
 
 
 def _corrected(alpha: float, beta1: float, beta2: float, t: int) -> float:
-    """The step size, corrected for means that began with 0."""
+    """Return the step size, corrected for means that began with 0."""
     return alpha * math.sqrt(1.0 - beta2**t) / (1.0 - beta1**t)
 
 

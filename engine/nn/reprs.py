@@ -3,7 +3,6 @@
 import json
 from collections.abc import Iterable
 from reprlib import recursive_repr
-from typing import Any
 
 import numpy as np
 
@@ -14,7 +13,7 @@ _MOST = 8
 class Described:
     """Base of objects whose repr is `Name(value, name=value, ...)`; it raises nothing and computes nothing."""
 
-    def _arguments(self) -> Iterable[tuple[str, Any]]:
+    def _arguments(self) -> Iterable[tuple[str, object]]:
         """Yield what the repr shows: names and values; the name of a positional argument is empty."""
         return ()
 
@@ -27,7 +26,7 @@ class Described:
         return f"{type(self).__name__}({', '.join(_cut(parts))})"
 
 
-def text_of(value: Any) -> str:
+def text_of(value: object) -> str:
     """Return the text of a value in a repr: a callable is its name, any other object its type.
 
     >>> print(text_of("relu"), text_of([3, (None, 1)]), text_of(np.tanh), text_of(np.float32(0.5)), text_of(np.ones(9)))

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -17,7 +16,7 @@ _BYTES_ARE = "these bytes are"
 
 
 def state_dict(model: Layer) -> dict[str, Array]:
-    """The parameters that are made, by name, as arrays of their own.
+    """Return copies of the parameters that are made, as arrays by name.
 
     >>> {name: array.shape for name, array in state_dict(layers.Linear(2, 3, rng=0)).items()}
     {'w': (3, 2), 'b': (1, 2)}
@@ -25,10 +24,10 @@ def state_dict(model: Layer) -> dict[str, Array]:
     return {name: np.array(p.data) for name, p in model.params().items()}
 
 
-def load_state_dict(model: Layer, state: Mapping[str, Any]) -> None:
-    """Replaces the value of every parameter, all of them or none; makes those that the first call would have made.
+def load_state_dict(model: Layer, state: Mapping[str, object]) -> None:
+    """Replace the values of all parameters, or of none; make those that the first call would have made.
 
-    The parameters stay the variables that they were, and take the dtype that the state has.
+    The parameters remain the same variables; they take the dtype of the state.
 
     >>> linear = layers.Linear(1, rng=0)
     >>> load_state_dict(linear, {"w": [[1.0], [2.0]], "b": [[0.5]]})
@@ -70,8 +69,8 @@ def load_state_dict(model: Layer, state: Mapping[str, Any]) -> None:
             setattr(slot.layer, slot.attribute, Variable(raws[name], name=slot.attribute))
 
 
-def dumps(state: Layer | Optimizer | Mapping[str, Any]) -> bytes:
-    """The state of a model or an optimizer, or arrays by name, as the bytes of a safetensors file.
+def dumps(state: Layer | Optimizer | Mapping[str, object]) -> bytes:
+    """Return the state of a model or an optimizer, or arrays by name, as the bytes of a safetensors file.
 
     Raises:
         InvalidValueError: a value of a dtype that is not supported.
@@ -84,7 +83,7 @@ def dumps(state: Layer | Optimizer | Mapping[str, Any]) -> bytes:
 
 
 def loads(data: bytes) -> dict[str, Array]:
-    """Reads what `dumps` made: arrays by name, for `load_state_dict`.
+    """Read the result of `dumps`: arrays by name, for `load_state_dict`.
 
     Raises:
         InvalidValueError: the bytes are no safetensors file, or it has a dtype that is not supported.
@@ -96,8 +95,8 @@ def loads(data: bytes) -> dict[str, Array]:
     return {name: np.asarray(as_raw(array)) for name, array in state.items()}
 
 
-def save(path: str | Path, state: Layer | Optimizer | Mapping[str, Any]) -> None:
-    """Writes a safetensors file; see `dumps`.
+def save(path: str | Path, state: Layer | Optimizer | Mapping[str, object]) -> None:
+    """Write a safetensors file; see `dumps`.
 
     Raises:
         InvalidValueError: a value of a dtype that is not supported.
@@ -107,7 +106,7 @@ def save(path: str | Path, state: Layer | Optimizer | Mapping[str, Any]) -> None
 
 
 def load(path: str | Path) -> dict[str, Array]:
-    """Reads what `save` wrote: arrays by name, for `load_state_dict`.
+    """Read a file that `save` wrote: arrays by name, for `load_state_dict`.
 
     Raises:
         InvalidValueError: the file is no safetensors file, or has a dtype that is not supported.

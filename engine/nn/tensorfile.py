@@ -10,13 +10,13 @@ from engine.core.values import Array
 
 
 def write(arrays: Mapping[str, Array]) -> bytes:
-    """Arrays as the bytes of a file."""
+    """Return the bytes of a file with these arrays."""
     # The format takes the bytes as they lie in memory: C order.
     return safetensors.save({name: np.array(array, order="C") for name, array in arrays.items()})
 
 
 def read(data: bytes) -> dict[str, Array]:
-    """The arrays that the bytes of a file hold.
+    """Return the arrays in the bytes of a file.
 
     >>> read(write({"w": np.array([1.0, 2.0])}))
     {'w': array([1., 2.])}

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from engine.core import FLOAT64, Array, Attributes, Operation, Shape, Value, fitted
+from engine.core import FLOAT64, Array, Attributes, Operation, Shape, Value, fit
 
 Ints = npt.NDArray[np.int64]
 Floats = Array
@@ -74,7 +74,7 @@ def _result(
 
 def _cotangent(op: Operation, i: int, xs: Sequence[Value], attrs: Attributes, y: Value, g: Floats) -> Floats:
     """Return the cotangent of operand `i`, flattened, for the cotangent `g` of the result."""
-    return np.ravel(fitted(op.cotangent(i, g.reshape(np.shape(y)), y, xs, attrs), xs[i]))
+    return np.ravel(fit(op.cotangent(i, g.reshape(np.shape(y)), y, xs, attrs), xs[i]))
 
 
 def _selected(f: Linear, size: int) -> Ints | None:

@@ -24,8 +24,8 @@ from engine.core import (
     ex,
     flat_view,
     is_training,
+    mark_zeros,
     shape_of,
-    taken,
 )
 from engine.core.values import BOOL
 from engine.primitives.arithmetic import astype, div, square, stop_gradient
@@ -247,7 +247,7 @@ def _counts(x: Operand, t: Operand, ignore_index: int) -> Operand:
 
 
 def _cross_entropy_vjp(g: Operand, y: Operand, x: Operand, t: Operand, ignore_index: int) -> Operand:
-    return taken(g * cross_entropy_slope(x, t, ignore_index), lambda: _counts(x, t, ignore_index))
+    return mark_zeros(g * cross_entropy_slope(x, t, ignore_index), lambda: _counts(x, t, ignore_index))
 
 
 def _slope_vjp(g: Operand, y: Operand, x: Operand, t: Operand, ignore_index: int) -> Operand:

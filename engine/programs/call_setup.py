@@ -306,4 +306,4 @@ def _without_leaves(tree: Any) -> Any:
 
 
 def _with_leaves(containers: Any, values: Iterable[Value]) -> Any:
-    return trees.filled(containers, iter(values))
+    return trees.unflatten(containers, iter(values))

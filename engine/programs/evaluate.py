@@ -7,7 +7,7 @@ from typing import Unpack
 
 import numpy as np
 
-from engine.core import Aval, Faults, InvalidValueError, NotSupportedError, Symbol, Value, full_support, unmasked
+from engine.core import Aval, Faults, InvalidValueError, NotSupportedError, Symbol, Value, full_support, unmask
 from engine.graph import Graph, free_name
 from engine.plans.replay import has_alternatives, replay
 from engine.plans.trace import Trace, as_graph
@@ -270,7 +270,7 @@ def _tangent(trace: Trace, y: Symbol, x: Symbol, ones: Symbol, *, is_masked: boo
     forward = Forward(next_level(), "order", through_powers=True)
     moved = forward.pair(x, full_support(ones) if is_masked else ones)
     with np.errstate(all="ignore"):
-        tangent = unmasked(forward.parts(replay(trace, y, [x], is_masked=is_masked)(moved))[1])
+        tangent = unmask(forward.parts(replay(trace, y, [x], is_masked=is_masked)(moved))[1])
     has_choices = forward.has_choices or has_alternatives(trace, y)
     return trace.full(0.0, y.aval) if tangent is None else tangent, has_choices
 

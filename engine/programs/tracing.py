@@ -43,7 +43,7 @@ def trace(f: Callable[..., Any], *examples: Any, limits: Limits | None = None) -
     for parameter, example in zip(parameters, examples, strict=True):
         names = [_checked("_".join([parameter, *map(str, path)])) for path in trees.paths(example)]
         leaves = map(given, names, trees.leaves(example))
-        args.append(trees.filled(example, leaves))
+        args.append(trees.unflatten(example, leaves))
     try:
         y = f(*args)
         outputs = {

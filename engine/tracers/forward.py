@@ -7,20 +7,24 @@ from engine.core import (
     POWERS,
     ROW_CALLS,
     Attributes,
+    DType,
+    Operand,
     Operation,
     Power,
+    Result,
     Shape,
     Tracer,
+    Value,
     apply,
     as_strong,
     check_alive,
     concrete,
-    differentiated,
     dtype_of,
-    fitted,
+    fit,
     gradients,
     is_differentiated,
     is_power,
+    may_be_differentiated,
     off_since,
     operand,
     records_since,
@@ -45,17 +49,17 @@ class Dual(Tracer):
 
     # Set if `_op` is not None.
     _parents: tuple[Any, ...]
-    _saved: tuple[Any, ...]
+    _saved: tuple[Value, ...]
     _attrs: Attributes | None
 
-    def __init__(self, primal: Any, tangent: Any, forward: "Forward") -> None:
+    def __init__(self, primal: Operand, tangent: Operand | None, forward: "Forward") -> None:
         self.recorder = forward
         self.primal = primal
         self.tangent = tangent
         self._op: Any = None
 
     @property
-    def held(self) -> tuple[Any, ...]:
+    def held(self) -> tuple[Operand, Operand | None]:
         """The primal and its tangent."""
         return self.primal, self.tangent
 
@@ -65,18 +69,18 @@ class Dual(Tracer):
         return shape_of(self.primal)
 
     @property
-    def dtype(self) -> Any:
+    def dtype(self) -> DType:
         """The dtype."""
         return dtype_of(self.primal)
 
-    def concrete(self) -> Any:
+    def concrete(self) -> Value:
         """Return the number that the primal represents."""
         check_alive(self.recorder)
         return concrete(self.primal)
 
     def is_differentiated(self) -> bool:
         """Return whether it has a tangent, or its primal carries a derivative of an outer transform."""
-        return (self.tangent is not None and records_since(self.recorder._began)) or differentiated(self.primal)
+        return (self.tangent is not None and records_since(self.recorder._began)) or is_differentiated(self.primal)
 
     def _shown(self) -> str:
         return shown(self.primal)
@@ -98,21 +102,21 @@ class Forward:
         self.transform = transform
         self._began = off_since()
 
-    def pair(self, primal: Any, tangent: Any = None) -> Dual:
+    def pair(self, primal: Operand, tangent: Operand | None = None) -> Dual:
         """Return the dual of a primal and a tangent of its shape and dtype."""
         return Dual(primal, tangent, self)
 
-    def parts(self, value: Any) -> tuple[Any, Any]:
+    def parts(self, value: Result) -> tuple[Result, Result]:
         """Return the primal and the tangent of a value; None is a zero tangent."""
         mine = isinstance(value, Dual) and value.recorder is self
         return (value.primal, value.tangent) if mine else (value, None)
 
-    def joined(self, parts: Iterable[Any]) -> Dual:
+    def joined(self, parts: Iterable[Result]) -> Dual:
         """Return the dual of the two `parts`."""
         primal, tangent = parts
         return Dual(primal, tangent, self)
 
-    def record(self, op: Operation, args: tuple[Any, ...], attrs: Attributes, **extra: Any) -> Dual:
+    def record(self, op: Operation, args: tuple[Operand, ...], attrs: Attributes, **extra: object) -> Dual:
         """Run an operation on primals, and its jvp on tangents."""
         pairs = [self.parts(x) for x in args]
         primals = tuple(
@@ -127,9 +131,11 @@ class Forward:
         return y
 
 
-def _remembered(y: Dual, op: Operation, args: tuple[Any, ...], primals: tuple[Any, ...], attrs: Attributes) -> Any:
+def _remembered(
+    y: Dual, op: Operation, args: tuple[Operand, ...], primals: tuple[Operand, ...], attrs: Attributes
+) -> list[tuple[Dual, Power]] | None:
     """Record the operands of a length or power of lengths; return the lengths of a smooth power, otherwise None."""
-    if not (op.power_vjps or op.name in POWERS) or not (y.recorder.through_powers or is_differentiated(y.primal)):
+    if not (op.power_vjps or op.name in POWERS) or not (y.recorder.through_powers or may_be_differentiated(y.primal)):
         return None
     y._op, y._saved, y._attrs = op, primals, attrs
     y._parents = tuple(x if isinstance(x, Dual) and x.recorder is y.recorder else None for x in args)
@@ -138,9 +144,9 @@ def _remembered(y: Dual, op: Operation, args: tuple[Any, ...], primals: tuple[An
     return smooth_power(y)
 
 
-def push_power(lengths: list[tuple[Any, Any]], y: Any) -> Any:
+def push_power(lengths: list[tuple[Dual, Power]], y: Operand) -> Result:
     """Return the tangent of a smooth power of lengths, from the tangents of their operands."""
-    total: Any = None
+    total: Result = None
     for v, power in lengths:
         tangents = [None if p is None else p.tangent for p in v._parents]
         part = push(power, v._saved, tangents, y, v._attrs or {})
@@ -149,7 +155,9 @@ def push_power(lengths: list[tuple[Any, Any]], y: Any) -> Any:
     return total
 
 
-def push(op: Operation | Power, xs: Sequence[Any], tangents: Sequence[Any], y: Any, attrs: Attributes) -> Any:
+def push(
+    op: Operation | Power, xs: Sequence[Operand], tangents: Sequence[Result], y: Operand, attrs: Attributes
+) -> Result:
     """Return the tangent of `y = op(*xs)`; None if it is zero.
 
     The method depends on the row's kind: the vjp of an elementwise row, applied to a tangent, is its jvp; a linear row
@@ -166,7 +174,7 @@ def push(op: Operation | Power, xs: Sequence[Any], tangents: Sequence[Any], y: A
             for i, (x, t) in enumerate(zip(xs, tangents, strict=True))
         ]
         return _like(apply(op, tuple(full), attrs), y)
-    total: Any = None
+    total: Result = None
     for i in moved:
         t = tangents[i]
         if isinstance(op, Operation) and op.kind == "bilinear":
@@ -181,7 +189,9 @@ def push(op: Operation | Power, xs: Sequence[Any], tangents: Sequence[Any], y: A
     return total
 
 
-def _transposed(op: Operation | Power, i: int, t: Any, xs: Sequence[Any], y: Any, attrs: Attributes) -> Any:
+def _transposed(
+    op: Operation | Power, i: int, t: Operand, xs: Sequence[Operand], y: Operand, attrs: Attributes
+) -> Result:
     """Return the jvp as the transpose of the vjp, which is linear in its cotangent: a backward pass over the vjp."""
     tape = Tape(_above([t, y, *xs]))
     g = tape.leaf(ROW_CALLS["zeros_like"](y))
@@ -189,14 +199,14 @@ def _transposed(op: Operation | Power, i: int, t: Any, xs: Sequence[Any], y: Any
     if tape.data(gx) is gx:
         return None
     # The caller tracks the supports of the tangent.
-    return gradients([(fitted(gx, xs[i]), t)], [g], supports=False)[0]
+    return gradients([(fit(gx, xs[i]), t)], [g], supports=False)[0]
 
 
-def _above(values: Sequence[Any]) -> int:
+def _above(values: Sequence[Operand]) -> int:
     return 1 + max((x.recorder.level for x in values if isinstance(x, Tracer)), default=0)
 
 
-def _like(tangent: Any, y: Any) -> Any:
+def _like(tangent: Result, y: Operand) -> Result:
     """Return a tangent in the shape and dtype of its primal."""
     if shape_of(tangent) != shape_of(y):
         tangent = ROW_CALLS["broadcast_to"](tangent, shape_of(y))

@@ -9,18 +9,22 @@ import numpy as np
 
 from engine.core import (
     Attributes,
+    DType,
+    Operand,
     Operation,
+    Result,
     Shape,
     StaleDataError,
     Tracer,
+    Value,
     Variable,
     apply,
     as_strong,
     check_alive,
     concrete,
-    differentiated,
     dtype_of,
     frozen,
+    is_differentiated,
     off_since,
     operand,
     records_since,
@@ -41,18 +45,18 @@ class Taped(Tracer):
 
     _content = Variable._content
 
-    def __init__(self, data: Any, tape: "Tape") -> None:
+    def __init__(self, data: Operand, tape: "Tape") -> None:
         self.recorder = tape
-        self._data = data
+        self._data: Value = data
         self._op: Any = None
         self._parents: tuple[Any, ...] = ()
-        self._saved: tuple[Any, ...] = ()
+        self._saved: tuple[Value, ...] = ()
         self._attrs: Attributes | None = None
         self._grad = None
         self.generation = -1
 
     @property
-    def held(self) -> tuple[Any, ...]:
+    def held(self) -> tuple[Operand]:
         """The value without this tape."""
         return (self._data,)
 
@@ -62,18 +66,18 @@ class Taped(Tracer):
         return shape_of(self._data)
 
     @property
-    def dtype(self) -> Any:
+    def dtype(self) -> DType:
         """The dtype."""
         return dtype_of(self._data)
 
-    def concrete(self) -> Any:
+    def concrete(self) -> Value:
         """Return the number that the value represents."""
         check_alive(self.recorder)
         return concrete(self._data)
 
     def is_differentiated(self) -> bool:
         """Return whether it depends on a leaf of this tape, or carries a derivative of an outer transform."""
-        return (self.generation >= 0 and records_since(self.recorder._began)) or differentiated(self._data)
+        return (self.generation >= 0 and records_since(self.recorder._began)) or is_differentiated(self._data)
 
     def _shown(self) -> str:
         return shown(self._data)
@@ -88,19 +92,19 @@ class Tape:
         self.level = level
         self.transform = transform
         self._began = off_since()
-        self._variables: dict[Variable, Any] = {}
+        self._variables: dict[Variable, Value] = {}
 
-    def leaf(self, data: Any) -> Taped:
+    def leaf(self, data: Operand) -> Taped:
         """Return a new leaf of the tape."""
         x = Taped(data, self)
         x.generation = 0
         return x
 
-    def data(self, value: Any) -> Any:
+    def data(self, value: Result) -> Result:
         """Return the value without this tape."""
         return value._data if isinstance(value, Taped) and value.recorder is self else value
 
-    def record(self, op: Operation, args: tuple[Any, ...], attrs: Attributes, **extra: Any) -> Taped:
+    def record(self, op: Operation, args: tuple[Operand, ...], attrs: Attributes, **extra: object) -> Taped:
         """Run an operation on the data of this tape's values, and record it."""
         mine = tuple(x if isinstance(x, Taped) and x.recorder is self else None for x in args)
         saved = tuple(
@@ -116,7 +120,7 @@ class Tape:
             y.generation = generation
         return y
 
-    def _constant(self, op: Operation, x: Any) -> Any:
+    def _constant(self, op: Operation, x: Operand) -> Result:
         """Save an operand that is not on this tape: freeze an array, note the data of a variable (`check_fresh`)."""
         x = operand(op, x)
         if type(x) is Variable:

@@ -1,12 +1,13 @@
 """Entry: generated code that unpacks Python arguments, runs a plan and packs the results."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import repeat
 from typing import Any
 
 import numpy as np
 
 from engine.core import FLOAT32, FLOAT64, INT64, Aval, DType, Symbol, Value, as_raw, trees
+from engine.core.trees import Function, Tree
 from engine.core.values import BOOL
 from engine.plans.codegen.code import INDENT, Code
 from engine.plans.codegen.emit import Emitter
@@ -15,8 +16,6 @@ from engine.plans.codegen.kernel import is_finite_text
 from engine.plans.codegen.structure import Structure
 from engine.plans.plan import Plan
 from engine.plans.trace import Trace
-
-Function = Callable[..., Any]
 
 #: Types of Python and NumPy scalars that become arrays of a dtype.
 _SCALARS: dict[DType, frozenset[type]] = {
@@ -46,12 +45,12 @@ class Entry:
     """
 
     def __init__(
-        self, trace: Trace, outputs: Sequence[Symbol], args: tuple[Any, ...], avals: Sequence[Aval], y: Any
+        self, trace: Trace, outputs: Sequence[Symbol], args: tuple[Tree, ...], avals: Sequence[Aval], y: Tree
     ) -> None:
         self._plan = plan = Plan(trace, outputs)
         self._leaves = [int(name[1:]) for name in plan.names]
         #: The containers of the result, without symbols, which would keep the trace.
-        self._form = trees.filled(y, repeat(...))
+        self._form = trees.unflatten(y, repeat(...))
         guard = plan.guard
         structure = guard.structure
         self.function = self._written(structure, args, avals, guard)
@@ -64,10 +63,10 @@ class Entry:
 
     def run(self, values: Sequence[Value]) -> Any:
         """Run the plan on the leaves of all arguments; return the result in its containers."""
-        return trees.filled(self._form, iter(self._plan.fresh(*(values[k] for k in self._leaves))))
+        return trees.unflatten(self._form, iter(self._plan.fresh(*(values[k] for k in self._leaves))))
 
     def _written(
-        self, structure: Structure, args: tuple[Any, ...], avals: Sequence[Aval], guard: FinitenessGuard
+        self, structure: Structure, args: tuple[Tree, ...], avals: Sequence[Aval], guard: FinitenessGuard
     ) -> Function:
         emitter = Emitter(structure, is_guarded=False, buffers={})
         code = emitter.code
@@ -97,7 +96,7 @@ class Entry:
         return function
 
 
-def _packed(code: Code, tree: Any, leaves: Iterator[str]) -> str:
+def _packed(code: Code, tree: Tree, leaves: Iterator[str]) -> str:
     """Return an expression that packs leaves into the containers of `tree`."""
     if tree is None:
         return "None"
@@ -122,7 +121,7 @@ class _Reader:
         self._leaves = 0
         self._containers = 0
 
-    def read(self, tree: Any, text: str) -> None:
+    def read(self, tree: Tree, text: str) -> None:
         """Write the code for an argument or a part of one, which `text` evaluates to."""
         if tree is None:
             self._unless(f"{text} is None")
@@ -142,7 +141,7 @@ class _Reader:
         else:
             self._leaf(text)
 
-    def _inside(self, items: Sequence[tuple[Any, str]]) -> None:
+    def _inside(self, items: Sequence[tuple[Tree, str]]) -> None:
         for item, text in items:
             if isinstance(item, dict | list | tuple):
                 name = f"q{self._containers}"
@@ -170,7 +169,7 @@ class _Reader:
             array = f"{self._named('asarray', np.asarray)}({name}, {self._code.bound('dtype', known.dtype)})"
             self._converted(self._is_array(name, known), scalars, name, array)
 
-    def _named(self, name: str, value: Any) -> str:
+    def _named(self, name: str, value: object) -> str:
         self._code.names[name] = value
         return name
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from engine.core import ROW_CALLS, BadAttributeError, ShapeMismatchError, shape_of, trees
+from engine.core import ROW_CALLS, BadAttributeError, Operand, Result, ShapeMismatchError, shape_of, trees
 from engine.tracers import Batch
 
 
@@ -27,7 +27,7 @@ def axes_of(name: str, axes: Any, tree: Any) -> list[int | None]:
     return [axis for part, item in zip(axes, items, strict=True) for axis in axes_of(name, part, item)]
 
 
-def count_rows(values: Sequence[Any], axes: Sequence[int | None]) -> int:
+def count_rows(values: Sequence[Operand], axes: Sequence[int | None]) -> int:
     """Return the number of rows: the length of the given axes, which must all agree.
 
     Raises:
@@ -48,7 +48,7 @@ def count_rows(values: Sequence[Any], axes: Sequence[int | None]) -> int:
     return lengths[0]
 
 
-def gathered(batch: Batch, y: Any, axis: int | None) -> Any:
+def gather_rows(batch: Batch, y: Operand, axis: int | None) -> Result:
     """Return the result for all rows, with their axis at `axis`; None for a result that all rows share.
 
     Raises:
@@ -56,13 +56,13 @@ def gathered(batch: Batch, y: Any, axis: int | None) -> Any:
         ShapeMismatchError: the result has no such axis.
     """
     if axis is not None:
-        return moved(batch.unwrap(y), 0, axis)
+        return move_axis(batch.unwrap(y), 0, axis)
     if batch.holds(y):
         raise BadAttributeError("vmap: out_axes is None for a result that differs from row to row")
     return y
 
 
-def moved(x: Any, source: int, target: int) -> Any:
+def move_axis(x: Operand, source: int, target: int) -> Result:
     """Move one axis of a value to another position.
 
     Raises:

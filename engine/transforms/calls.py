@@ -4,7 +4,7 @@ import itertools
 import math
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 import numpy as np
 
@@ -15,6 +15,8 @@ from engine.core import (
     InvalidValueError,
     NotDifferentiableError,
     NotScalarError,
+    Operand,
+    Result,
     ShapeMismatchError,
     Symbol,
     Tracer,
@@ -29,14 +31,16 @@ from engine.core import (
     run_settled,
     shape_of,
     trees,
-    unmasked,
+    unmask,
 )
+from engine.core.trees import Function, Tree
 from engine.plans.basis import Basis
 from engine.plans.sparsity import SMALLEST, pattern
 from engine.plans.trace import Trace
 from engine.tracers import Batch, Batched, Forward, Tape, Taped
 
-Function = Callable[..., Any]
+#: A function of the leaves of its arguments, which returns its result and aux.
+Call = Callable[[Sequence[Operand]], tuple[Tree, Tree]]
 
 #: Levels of transforms, of which only the order counts: a transform that begins later is inside of those running.
 _levels = itertools.count(1)
@@ -47,7 +51,7 @@ def next_level() -> int:
     return next(_levels)
 
 
-def answer(tree: Any, outside: Callable[[Any], Any]) -> Any:
+def answer(tree: Tree, outside: Function) -> Any:
     """Return the aux result of a transform that has ended, with `outside` applied to its tracers.
 
     outside: returns the value of a tracer outside of the transform.
@@ -56,7 +60,7 @@ def answer(tree: Any, outside: Callable[[Any], Any]) -> Any:
         LeakedValueError: a leaf belongs to a transform that ended before.
         InvalidValueError: see `check_hidden`.
     """
-    found = trees.mapped(outside, tree)
+    found = trees.map_leaves(outside, tree)
     check_hidden(found)
     for leaf in trees.leaves(found):
         if isinstance(leaf, Tracer):
@@ -98,34 +102,32 @@ class ReverseCall:
     def __init__(
         self,
         f: Function,
-        args: Sequence[Any],
-        keywords: dict[str, Any],
+        args: Sequence[Tree],
+        keywords: dict[str, Tree],
         argnums: Any,
         has_aux: bool,
         transform: str,
     ) -> None:
-        self.chosen, places = choose(args, argnums)
-        full = list(args)
+        self.chosen, positions = choose(args, argnums)
         self.tape = Tape(next_level(), transform)
-        taped = trees.mapped(lambda x: self.tape.leaf(floating(x)), self.chosen)
+        taped = trees.map_leaves(lambda x: self.tape.leaf(floating(x)), self.chosen)
         self.xs = trees.leaves(taped)
-        for place, x in zip(places, taped if isinstance(argnums, list | tuple) else [taped], strict=True):
-            full[place] = x
+        full = with_chosen(args, positions, taped, argnums)
         try:
             y, aux = with_aux(f, f(*full, **keywords), has_aux)
-            self.y = trees.mapped(returned, y)
+            self.y = trees.map_leaves(live_value, y)
         finally:
             end(self.tape)
         check_hidden(self.y)
         self.aux = answer(aux, self.tape.data) if has_aux else None
 
-    def result(self, value: Any) -> Any:
+    def result(self, value: Operand) -> Result:
         """Return a value of the result off the tape, for the user."""
-        return plain(self.tape.data(value))
+        return as_result(self.tape.data(value))
 
     def cotangents(
-        self, pairs: Sequence[tuple[Any, Any]], wanted: Sequence[Any] | None = None, **options: bool
-    ) -> list[Any]:
+        self, pairs: Sequence[tuple[Operand, Operand]], wanted: Sequence[Operand] | None = None, **options: bool
+    ) -> list[Result]:
         """Run a backward pass; return the cotangents of the leaves of the arguments, or of other values on the tape.
 
         pairs: values with their cotangents.
@@ -140,12 +142,12 @@ class ReverseCall:
         slopes = [next(found) if self._is_mine(x) else None for x in wanted]
         return [zeros(self.tape.data(x)) if g is None else g for x, g in zip(wanted, slopes, strict=True)]
 
-    def _is_mine(self, x: Any) -> bool:
+    def _is_mine(self, x: object) -> TypeGuard[Taped]:
         return isinstance(x, Taped) and x.recorder is self.tape
 
-    def back(self, pairs: Sequence[tuple[Any, Any]]) -> Any:
+    def back(self, pairs: Sequence[tuple[Operand, Operand]]) -> Any:
         """Run a backward pass; return the cotangents of the arguments in their form."""
-        return trees.filled(self.chosen, map(plain, self.cotangents(pairs)))
+        return trees.unflatten(self.chosen, map(as_result, self.cotangents(pairs)))
 
     def rows(self, basis: Basis | None = None) -> Any:
         """Return the Jacobian, by batched backward passes over groups of outputs.
@@ -156,7 +158,7 @@ class ReverseCall:
         for y in ys:
             check_floating(y)
         starts = [0, *itertools.accumulate(map(size, self.xs))]
-        found: list[list[Any]] = []
+        found: list[list[Operand]] = []
         for group in [ys] if basis is not None else _grouped(ys):
             own = _basis(group) if basis is None else basis
             batch = None if own.is_one else Batch(next_level(), own.count)
@@ -165,20 +167,17 @@ class ReverseCall:
             parts = slopes if batch is None else map(batch.unwrap, slopes)
             blocks = [own.rows(part, start) for part, start in zip(parts, starts, strict=False)]
             found += [[block[k] for block in blocks] for k in range(len(group))]
-        return trees.filled(self.y, iter([trees.filled(self.chosen, map(plain, row)) for row in found]))
+        return trees.unflatten(self.y, iter([trees.unflatten(self.chosen, map(as_result, row)) for row in found]))
 
 
 def jacobian(
-    f: Function, args: Sequence[Any], keywords: dict[str, Any], argnums: Any, mode: str, has_aux: bool, transform: str
+    f: Function, args: Sequence[Tree], keywords: dict[str, Tree], argnums: Any, mode: str, has_aux: bool, transform: str
 ) -> Any:
     """Return the Jacobian, by backward or by forward passes; by whichever are fewer if the mode is "auto"."""
-    chosen, places = choose(args, argnums)
+    chosen, positions = choose(args, argnums)
 
-    def call(values: Sequence[Any]) -> tuple[Any, Any]:
-        full = list(args)
-        given = trees.filled(chosen, iter(values))
-        for place, value in zip(places, given if isinstance(argnums, list | tuple) else [given], strict=True):
-            full[place] = value
+    def call(values: Sequence[Operand]) -> tuple[Tree, Tree]:
+        full = with_chosen(args, positions, trees.unflatten(chosen, iter(values)), argnums)
         return with_aux(f, f(*full, **keywords), has_aux)
 
     columns, rows = _shared(trees.leaves(chosen), call)
@@ -195,21 +194,21 @@ def jacobian(
 
 
 def _by_columns(
-    call: Callable[[Sequence[Any]], tuple[Any, Any]],
-    chosen: Any,
-    xs: Sequence[Any],
+    call: Call,
+    chosen: Tree,
+    xs: Sequence[Operand],
     basis: Basis | None,
     has_aux: bool,
     transform: str,
 ) -> Any:
     """Return the Jacobian, by batched forward passes over groups of leaves of the arguments."""
     is_shared = basis is not None and basis.is_shared
-    rows: list[list[Any]] = []
+    rows: list[list[Operand]] = []
     start = 0
     y, aux = (None, None) if xs else call(())
     for group in [xs] if is_shared else _grouped(xs):
         own = basis if basis is not None and is_shared else _basis(group)
-        seeds: list[Any] = [None] * len(xs)
+        seeds: list[Operand | None] = [None] * len(xs)
         seeds[start : start + len(group)] = own.directions()
         start += len(group)
         y, aux, tangents = _along(call, xs, seeds, None if own.is_one else own.count, transform)
@@ -217,7 +216,7 @@ def _by_columns(
         blocks = [own.columns(t, begin) for t, begin in zip(tangents, starts, strict=False)]
         rows = [[*before, *block] for before, block in zip(rows or [[]] * len(blocks), blocks, strict=True)]
     rows = rows if xs else [[] for _ in trees.leaves(y)]
-    result = trees.filled(y, iter([trees.filled(chosen, map(plain, row)) for row in rows]))
+    result = trees.unflatten(y, iter([trees.unflatten(chosen, map(as_result, row)) for row in rows]))
     return (result, aux) if has_aux else result
 
 
@@ -225,21 +224,21 @@ def _by_columns(
 _MOST_PASSES = 8
 
 
-def _grouped(values: Sequence[Any]) -> list[list[Any]]:
+def _grouped(values: Sequence[Operand]) -> list[list[Operand]]:
     """Divide values into groups that share a batched pass."""
     is_few = len(values) <= _MOST_PASSES and all(size(x) == 1 for x in values)
     return [[x] for x in values] if is_few else [list(values)]
 
 
-def _basis(values: Sequence[Any]) -> Basis:
+def _basis(values: Sequence[Operand]) -> Basis:
     """Return directions along all elements of some values, as constants of a trace if the values are symbols of one."""
-    below = values[0] if values else None
+    below: Operand | None = values[0] if values else None
     while isinstance(below, Tracer) and type(below) is not Symbol:
         below = below.held[0]
     return Basis([_aval(x) for x in values], below.recorder if type(below) is Symbol else None)
 
 
-def _aval(x: Any) -> Aval:
+def _aval(x: Operand) -> Aval:
     return Aval(shape_of(x), dtype_of(x))
 
 
@@ -253,17 +252,17 @@ class ForwardResult(NamedTuple):
 
     y: Any
     aux: Any
-    primals: list[Any]
-    tangents: list[Any]
+    primals: list[Result]
+    tangents: list[Result]
     has_choices: bool
 
 
-def pushed(
-    call: Callable[[Sequence[Any]], tuple[Any, Any]],
-    xs: Sequence[Any],
-    tangents: Sequence[Any],
+def run_forward(
+    call: Call,
+    xs: Sequence[Operand],
+    tangents: Sequence[Operand | None],
     transform: str,
-    wrap: Callable[[Any], Any] = full_support,
+    wrap: Callable[[Operand], Operand] = full_support,
 ) -> ForwardResult:
     """Call a function along tangents; if a tangent of the result is not finite, call it again with supports.
 
@@ -275,7 +274,7 @@ def pushed(
     """
     calls: list[ForwardResult] = []
 
-    def run(is_masked: bool) -> list[Any]:
+    def run(is_masked: bool) -> list[Result]:
         calls.append(_called(call, xs, [wrap(t) if is_masked and t is not None else t for t in tangents], transform))
         return calls[-1].tangents
 
@@ -284,28 +283,26 @@ def pushed(
     return calls[0]._replace(tangents=found)
 
 
-def _called(
-    call: Callable[[Sequence[Any]], tuple[Any, Any]], xs: Sequence[Any], tangents: Sequence[Any], transform: str
-) -> ForwardResult:
+def _called(call: Call, xs: Sequence[Operand], tangents: Sequence[Operand | None], transform: str) -> ForwardResult:
     forward = Forward(next_level(), transform)
     try:
         with np.errstate(all="ignore"):
             y, aux = call([*map(forward.pair, xs, tangents)])
-        pairs = [forward.parts(returned(leaf)) for leaf in trees.leaves(y)]
+        pairs = [forward.parts(live_value(leaf)) for leaf in trees.leaves(y)]
     finally:
         end(forward)
     check_hidden(y)
     aux = answer(aux, lambda leaf: forward.parts(leaf)[0])
-    return ForwardResult(y, aux, [p for p, _ in pairs], [unmasked(t) for _, t in pairs], forward.has_choices)
+    return ForwardResult(y, aux, [p for p, _ in pairs], [unmask(t) for _, t in pairs], forward.has_choices)
 
 
 def _along(
-    call: Callable[[Sequence[Any]], tuple[Any, Any]],
-    xs: Sequence[Any],
-    directions: Sequence[Any],
+    call: Call,
+    xs: Sequence[Operand],
+    directions: Sequence[Operand | None],
     count: int | None,
     transform: str,
-) -> tuple[Any, Any, list[Any]]:
+) -> tuple[Tree, Tree, list[Result]]:
     """Return the result along the directions of a basis, aux, and for each leaf of the result all its tangents.
 
     count: the number of directions; None for one direction without an axis.
@@ -313,7 +310,7 @@ def _along(
     batch = None if count is None else Batch(next_level(), count)
     seeds = [t if t is None or batch is None else batch.wrap(t) for t in directions]
     try:
-        found = pushed(call, xs, seeds, transform, nonzero)
+        found = run_forward(call, xs, seeds, transform, nonzero)
     finally:
         if batch is not None:
             end(batch)
@@ -323,9 +320,7 @@ def _along(
     return found.y, found.aux, tangents if batch is None else [*map(batch.unwrap, tangents)]
 
 
-def _shared(
-    xs: Sequence[Any], call: Callable[[Sequence[Any]], tuple[Any, Any]]
-) -> tuple[Basis, Basis] | tuple[None, None]:
+def _shared(xs: Sequence[Result], call: Call) -> tuple[Basis, Basis] | tuple[None, None]:
     """Return the bases of shared directions along the arguments and along the results.
 
     (None, None) if the arguments are not on a trace, or if the sparsity pattern is not worth it.
@@ -353,31 +348,39 @@ def _shared(
     return columns, Basis([_aval(y) for y in ys], trace, known.transposed())
 
 
-def _trace_of(x: Any) -> Trace | None:
+def _trace_of(x: object) -> Trace | None:
     """Return the trace of a symbol, or of the symbol inside of a batched value; None for any other value."""
     while isinstance(x, Batched):
         x = x.value
     return x.recorder if type(x) is Symbol else None
 
 
-def choose(args: Sequence[Any], argnums: Any) -> tuple[Any, list[int]]:
+def choose(args: Sequence[Tree], argnums: Any) -> tuple[Any, list[int]]:
     """Return the arguments to differentiate with respect to, one or a tuple of them, and their positions.
 
     Raises:
         BadAttributeError: there is no argument of that number, or it is named twice.
     """
-    places = []
+    positions = []
     for n in argnums if isinstance(argnums, list | tuple) else [argnums]:
         if isinstance(n, bool) or not isinstance(n, int) or not -len(args) <= n < len(args):
             raise BadAttributeError(f"argnums is {n!r}; the function was called with {len(args)} positional arguments")
-        places.append(n % len(args))
-    if len(set(places)) < len(places):
+        positions.append(n % len(args))
+    if len(set(positions)) < len(positions):
         raise BadAttributeError(f"argnums {tuple(argnums)} name an argument twice")
-    chosen = tuple(args[n] for n in places)
-    return (chosen if isinstance(argnums, list | tuple) else chosen[0]), places
+    chosen = tuple(args[n] for n in positions)
+    return (chosen if isinstance(argnums, list | tuple) else chosen[0]), positions
 
 
-def with_aux(f: Function, y: Any, has_aux: bool) -> tuple[Any, Any]:
+def with_chosen(args: Sequence[Tree], positions: Sequence[int], chosen: Any, argnums: Any) -> list[Tree]:
+    """Return the arguments with those that `choose` returned replaced by `chosen`, one or a tuple of them."""
+    full = list(args)
+    for i, x in zip(positions, chosen if isinstance(argnums, list | tuple) else [chosen], strict=True):
+        full[i] = x
+    return full
+
+
+def with_aux(f: Function, y: Tree, has_aux: bool) -> tuple[Tree, Tree]:
     """Split what a function returned into the result and aux; aux is None without `has_aux`.
 
     Raises:
@@ -390,7 +393,7 @@ def with_aux(f: Function, y: Any, has_aux: bool) -> tuple[Any, Any]:
     return y
 
 
-def only_element(y: Any) -> Any:
+def only_element(y: Result) -> Result:
     """Check that a function to take the gradient of returned one floating element; return it.
 
     Raises:
@@ -410,7 +413,7 @@ def only_element(y: Any) -> Any:
     return y
 
 
-def floating(x: Any) -> Any:
+def floating(x: Result) -> Result:
     """Return an argument as a value to differentiate with respect to.
 
     Raises:
@@ -427,12 +430,12 @@ def floating(x: Any) -> Any:
     return x
 
 
-def value_of(x: Any) -> Any:
+def value_of(x: object) -> Result:
     """Return a variable or tracer as it is, any other object as a raw value."""
     return x if isinstance(x, Variable | Tracer) else as_raw(x)
 
 
-def returned(y: Any) -> Any:
+def live_value(y: object) -> Result:
     """Return a result of a function as `value_of` does, while its transform is still running.
 
     Raises:
@@ -444,7 +447,7 @@ def returned(y: Any) -> Any:
     return y
 
 
-def check_floating(y: Any) -> None:
+def check_floating(y: Operand) -> None:
     """Check that a result to differentiate is floating.
 
     Raises:
@@ -454,25 +457,25 @@ def check_floating(y: Any) -> None:
         raise NotDifferentiableError(f"the result has dtype {dtype_of(y)}; expected a floating one to differentiate")
 
 
-def check_form(noun: str, given: Any, expected: Any) -> None:
+def check_form(noun: str, given: Tree, expected: Tree) -> None:
     """Check that cotangents, tangents or vectors have the containers of their primals.
 
     Raises:
         ShapeMismatchError: they do not.
     """
-    if trees.form(given) != trees.form(expected):
+    if trees.structure(given) != trees.structure(expected):
         raise ShapeMismatchError(f"{noun}: given {_shown(given)}; expected the form {_shown(expected)}")
 
 
-def _shown(tree: Any) -> str:
-    def shown(leaf: Any) -> str:
+def _shown(tree: Tree) -> str:
+    def shown(leaf: object) -> str:
         value = value_of(leaf)
         return f"{dtype_of(value)}{list(shape_of(value))}"
 
-    return str(trees.mapped(shown, tree)).replace("'", "")
+    return str(trees.map_leaves(shown, tree)).replace("'", "")
 
 
-def direction(noun: str, value: Any, x: Any) -> Any:
+def direction(noun: str, value: Result, x: Operand) -> Result:
     """Return a cotangent or tangent in the dtype of its primal `x`.
 
     Raises:
@@ -486,17 +489,17 @@ def direction(noun: str, value: Any, x: Any) -> Any:
     return value
 
 
-def zeros(x: Any) -> Any:
+def zeros(x: Operand) -> Result:
     """Return zeros in the shape and dtype of a value."""
     return ROW_CALLS["zeros_like"](x)
 
 
-def size(tree: Any) -> int:
+def size(tree: Tree) -> int:
     """Return the number of elements of all leaves together."""
     return sum(math.prod(shape_of(value_of(leaf))) for leaf in trees.leaves(tree))
 
 
-def plain(value: Any) -> Any:
+def as_result(value: Result) -> Result:
     """Return a value for the user; an array as a copy, which shares no memory with other results or arguments.
 
     Raises:

@@ -9,8 +9,8 @@
 
 import functools
 import inspect
-from collections.abc import Callable, Sequence
-from typing import Any, Generic, Protocol, TypeVar
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any, Generic, Never, Protocol, TypeVar
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from engine.core import (
     Aval,
     InvalidValueError,
     Lru,
+    Result,
     Symbol,
     Tracer,
     Value,
@@ -31,15 +32,14 @@ from engine.core import (
     end,
     trees,
 )
+from engine.core.trees import Function, Tree
 from engine.plans.codegen.code import defined
 from engine.plans.codegen.kernel import Kernel
 from engine.plans.plan import Plan
 from engine.plans.trace import FOREIGN, Trace
 from engine.transforms.arguments import Entry, OtherFormError
-from engine.transforms.calls import check_hidden, choose, next_level
+from engine.transforms.calls import check_hidden, choose, next_level, with_chosen
 from engine.transforms.derivatives import grad
-
-Function = Callable[..., Any]
 
 
 class Sized(Protocol):
@@ -61,7 +61,7 @@ _Coded = tuple[int, Function]
 _NAMES = ("latest", "find", "OtherFormError")
 
 
-def _fits_nothing(*args: Any) -> Any:
+def _fits_nothing(*args: object) -> Never:
     raise OtherFormError
 
 
@@ -104,11 +104,11 @@ class _Forms(Generic[Code]):
     """Cache of code by form of arguments, safe for threads."""
 
     def __init__(self) -> None:
-        self._made: Lru[Any, Code] = Lru(_FORMS_KEPT, _BYTES_KEPT)
+        self._made: Lru[Hashable, Code] = Lru(_FORMS_KEPT, _BYTES_KEPT)
 
-    def get(self, tree: Any, avals: list[Aval], make: Callable[[], Code]) -> Code:
+    def get(self, tree: Tree, avals: list[Aval], make: Callable[[], Code]) -> Code:
         """Return the code for arguments in these containers, of these shapes and dtypes; compile it on first use."""
-        key = (_hashable(trees.form(tree)), *avals)
+        key = (_hashable(trees.structure(tree)), *avals)
         return self._made.get_or_make(key, make, lambda code: code.nbytes)
 
 
@@ -129,7 +129,7 @@ class _Compiled:
         call.source = lambda *args, **keywords: self._entry(args, keywords)[0].source  # type: ignore[attr-defined]
         return call
 
-    def _find(self, args: tuple[Any, ...], keywords: dict[str, Any]) -> tuple[Any, _Coded]:
+    def _find(self, args: tuple[Tree, ...], keywords: dict[str, Tree]) -> tuple[Any, _Coded]:
         """Return the result for arguments that do not fit the latest code, and the code to try first next time."""
         for coded in () if keywords else self._recent[1:]:
             if coded[0] == len(args):
@@ -150,17 +150,17 @@ class _Compiled:
         self._recent = (coded, *(other for other in self._recent if other != coded))[:_RECENT]
         return coded
 
-    def _entry(self, args: tuple[Any, ...], keywords: dict[str, Any]) -> tuple[Entry, list[Value]]:
+    def _entry(self, args: tuple[Tree, ...], keywords: dict[str, Tree]) -> tuple[Entry, list[Value]]:
         tree = (args, keywords)
         leaves = trees.leaves(tree)
-        values = [taken(leaf) for leaf in leaves]
+        values = [raw_argument(leaf) for leaf in leaves]
         avals = [_aval(*pair) for pair in zip(leaves, values, strict=True)]
         return self._forms.get(tree, avals, lambda: self._traced(args, keywords, avals)), values
 
-    def _traced(self, args: tuple[Any, ...], keywords: dict[str, Any], avals: list[Aval]) -> Entry:
+    def _traced(self, args: tuple[Tree, ...], keywords: dict[str, Tree], avals: list[Aval]) -> Entry:
         trace = Trace(level=next_level(), transform="compile")
         symbols = [trace.input(f"x{k}", known) for k, known in enumerate(avals)]
-        given_args, given_keywords = trees.filled((args, keywords), iter(symbols))
+        given_args, given_keywords = trees.unflatten((args, keywords), iter(symbols))
         try:
             y = self._f(*given_args, **given_keywords)
             outputs = [symbol_of(trace, leaf) for leaf in trees.leaves(y)]
@@ -206,7 +206,7 @@ def _by_count(find: Callable[..., tuple[Any, _Coded]]) -> Function:
     return call
 
 
-def taken(leaf: Any) -> Value:
+def raw_argument(leaf: object) -> Value:
     """Return an argument as a raw value.
 
     Raises:
@@ -217,13 +217,13 @@ def taken(leaf: Any) -> Value:
     return as_raw(leaf)
 
 
-def _aval(leaf: Any, value: Value) -> Aval:
+def _aval(leaf: object, value: Value) -> Aval:
     """Return the aval of an argument: a NumPy float64 scalar is not weak, a Python number is."""
     known = aval(value)
     return known._replace(weak=None) if type(leaf) is np.float64 else known
 
 
-def symbol_of(trace: Trace, leaf: Any) -> Symbol:
+def symbol_of(trace: Trace, leaf: object) -> Symbol:
     """Return a result of a traced function as a step of its trace.
 
     Raises:
@@ -251,7 +251,7 @@ def _plain_parameters(f: Function) -> list[str] | None:
     return [p.name for p in parameters]
 
 
-def _hashable(form: Any) -> Any:
+def _hashable(form: Tree) -> Hashable:
     if isinstance(form, dict):
         # 1, True and 1.0 are equal keys.
         return (dict, *((type(key), key, _hashable(item)) for key, item in form.items()))
@@ -286,7 +286,7 @@ def descent(loss: Function, argnums: int | Sequence[int] = 0) -> Function:
             # Inside of another transform, run step by step, so that the transform records every operation.
             return _descended(gradient, argnums, args, learning_rate, count)
         rate = float(Attribute("learning_rate", NUMBER).parse(learning_rate, "descent"))
-        values = [taken(leaf) for leaf in leaves]
+        values = [raw_argument(leaf) for leaf in leaves]
         avals = [_aval(*pair) for pair in zip(leaves, values, strict=True)]
         found = forms.get(args, avals, lambda: _Descent(gradient, argnums, args, avals))
         return found.run(args, values, rate, count)
@@ -294,30 +294,27 @@ def descent(loss: Function, argnums: int | Sequence[int] = 0) -> Function:
     return descend
 
 
-def _descended(gradient: Function, argnums: Any, args: tuple[Any, ...], rate: Any, steps: int) -> Any:
+def _descended(gradient: Function, argnums: Any, args: tuple[Tree, ...], rate: Result, steps: int) -> Any:
     """Run gradient descent step by step, on values of any kind; return the optimized arguments."""
-    chosen, places = choose(args, argnums)
-    full = list(args)
+    chosen, positions = choose(args, argnums)
     for _ in range(steps):
-        slopes = trees.leaves(gradient(*full), chosen)
+        slopes = trees.leaves(gradient(*with_chosen(args, positions, chosen, argnums)), chosen)
         moved = [x - rate * g for x, g in zip(trees.leaves(chosen), slopes, strict=True)]
-        chosen = trees.filled(chosen, iter(moved))
-        for place, x in zip(places, chosen if isinstance(argnums, list | tuple) else [chosen], strict=True):
-            full[place] = x
+        chosen = trees.unflatten(chosen, iter(moved))
     return chosen
 
 
 class _Descent:
     """Compiled gradient descent for one form of arguments."""
 
-    def __init__(self, gradient: Function, argnums: Any, args: tuple[Any, ...], avals: list[Aval]) -> None:
+    def __init__(self, gradient: Function, argnums: Any, args: tuple[Tree, ...], avals: list[Aval]) -> None:
         trace = Trace(level=next_level(), transform="descent")
         symbols = [trace.input(f"x{k}", known) for k, known in enumerate(avals)]
         rate = trace.input("rate", Aval((), FLOAT64, float))
         try:
-            slopes = trees.leaves(gradient(*trees.filled(args, iter(symbols))))
+            slopes = trees.leaves(gradient(*trees.unflatten(args, iter(symbols))))
             self._argnums = argnums
-            moved = trees.leaves(choose(trees.filled(args, iter(range(len(avals)))), argnums)[0])
+            moved = trees.leaves(choose(trees.unflatten(args, iter(range(len(avals)))), argnums)[0])
             outputs = [symbols[k] - rate * symbol_of(trace, g) for k, g in zip(moved, slopes, strict=True)]
         finally:
             end(trace)
@@ -333,10 +330,10 @@ class _Descent:
         self._plan = Plan(trace, outputs, compiled, inputs=inputs, tells=True) if moved else None
         self.nbytes = 0 if self._plan is None else self._plan.nbytes
 
-    def run(self, args: tuple[Any, ...], values: list[Value], rate: float, steps: int) -> Any:
+    def run(self, args: tuple[Tree, ...], values: list[Value], rate: float, steps: int) -> Any:
         """Run the descent; return the optimized arguments."""
         chosen, _ = choose(args, self._argnums)
         if self._plan is None:
-            return trees.filled(chosen, iter(()))
+            return trees.unflatten(chosen, iter(()))
         given = {"rate": rate} | {f"x{k}": x for k, x in enumerate(values)}
-        return trees.filled(chosen, iter(self._plan.moved([given[name] for name in self._plan.names], steps)))
+        return trees.unflatten(chosen, iter(self._plan.moved([given[name] for name in self._plan.names], steps)))

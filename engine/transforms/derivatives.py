@@ -21,7 +21,9 @@ from engine.core import (
     FLOAT64,
     ROW_CALLS,
     BadAttributeError,
+    Result,
     Tracer,
+    Value,
     Variable,
     as_raw,
     canonical,
@@ -30,20 +32,21 @@ from engine.core import (
     shape_of,
     trees,
 )
+from engine.core.attributes import Given
+from engine.core.trees import Function, Tree
 from engine.tracers import Batch
-from engine.transforms.axes import axes_of, count_rows, gathered, moved
+from engine.transforms.axes import axes_of, count_rows, gather_rows, move_axis
 from engine.transforms.calls import (
-    Function,
     ReverseCall,
+    as_result,
     check_form,
     check_hidden,
     direction,
     floating,
+    live_value,
     next_level,
     only_element,
-    plain,
-    pushed,
-    returned,
+    run_forward,
     value_of,
     with_aux,
     zeros,
@@ -55,7 +58,7 @@ from engine.transforms.numerical import Comparison, Differences, GradientCheck, 
 MODES = ("auto", "reverse", "forward")
 
 
-def stop_gradient(x: Any) -> Any:
+def stop_gradient(x: Given) -> Result:
     """Return the value of `x` as a constant: no derivative passes through it.
 
     >>> grad(lambda x: x * stop_gradient(x))(3.0)
@@ -87,7 +90,7 @@ def _grad(f: Function, argnums: int | Sequence[int], has_aux: bool, transform: s
     both = _value_and_grad(f, argnums, has_aux, transform)
 
     @functools.wraps(f)
-    def gradient(*args: Any, **keywords: Any) -> Any:
+    def gradient(*args: Tree, **keywords: Tree) -> Any:
         value, found = both(*args, **keywords)
         return (found, value[1]) if has_aux else found
 
@@ -105,7 +108,7 @@ def value_and_grad(f: Function, argnums: int | Sequence[int] = 0, has_aux: bool 
 
 def _value_and_grad(f: Function, argnums: int | Sequence[int], has_aux: bool, transform: str) -> Function:
     @functools.wraps(f)
-    def both(*args: Any, **keywords: Any) -> Any:
+    def both(*args: Tree, **keywords: Tree) -> Any:
         run = ReverseCall(f, args, keywords, argnums, has_aux, transform)
         y = only_element(run.y)
         found = run.back([(y, ROW_CALLS["ones_like"](run.tape.data(y)))])
@@ -115,7 +118,7 @@ def _value_and_grad(f: Function, argnums: int | Sequence[int], has_aux: bool, tr
     return both
 
 
-def vjp(f: Function, *primals: Any, has_aux: bool = False) -> Any:
+def vjp(f: Function, *primals: Tree, has_aux: bool = False) -> Any:
     """Value of a function, and its pullback, which computes vector-Jacobian products.
 
     Returns (y, pullback), or (y, pullback, aux) with `has_aux`. `pullback(cotangent)` takes a cotangent in the form of
@@ -132,7 +135,7 @@ def vjp(f: Function, *primals: Any, has_aux: bool = False) -> Any:
     run = ReverseCall(f, primals, {}, tuple(range(len(primals))), has_aux, "vjp")
     ys = trees.leaves(run.y)
 
-    def pullback(cotangent: Any) -> Any:
+    def pullback(cotangent: Tree) -> Any:
         check_form("cotangent", cotangent, run.y)
         pairs = []
         for y, g in zip(ys, trees.leaves(cotangent, run.y), strict=True):
@@ -141,11 +144,11 @@ def vjp(f: Function, *primals: Any, has_aux: bool = False) -> Any:
                 pairs.append((y, g))
         return run.back(pairs)
 
-    y = trees.mapped(run.result, run.y)
+    y = trees.map_leaves(run.result, run.y)
     return (y, pullback, run.aux) if has_aux else (y, pullback)
 
 
-def jvp(f: Function, primals: Sequence[Any], tangents: Sequence[Any], has_aux: bool = False) -> Any:
+def jvp(f: Function, primals: Sequence[Tree], tangents: Sequence[Tree], has_aux: bool = False) -> Any:
     """Value of a function, and its Jacobian-vector product with tangents of its arguments.
 
     primals, tangents: tuples of the same form, with a value for each argument of f.
@@ -163,15 +166,17 @@ def jvp(f: Function, primals: Sequence[Any], tangents: Sequence[Any], has_aux: b
     return _jvp(f, primals, tangents, has_aux, "jvp")
 
 
-def _jvp(f: Function, primals: Sequence[Any], tangents: Sequence[Any], has_aux: bool, transform: str) -> Any:
+def _jvp(f: Function, primals: Sequence[Tree], tangents: Sequence[Tree], has_aux: bool, transform: str) -> Any:
     primals, tangents = list(primals), list(tangents)
     check_form("tangent", tangents, primals)
     xs = [floating(x) for x in trees.leaves(primals)]
     ts = [direction("tangent", t, x) for t, x in zip(trees.leaves(tangents, primals), xs, strict=True)]
-    found = pushed(lambda values: with_aux(f, f(*trees.filled(primals, iter(values))), has_aux), xs, ts, transform)
-    value = trees.filled(found.y, iter(map(plain, found.primals)))
+    found = run_forward(
+        lambda values: with_aux(f, f(*trees.unflatten(primals, iter(values))), has_aux), xs, ts, transform
+    )
+    value = trees.unflatten(found.y, iter(map(as_result, found.primals)))
     tangents = [zeros(p) if t is None else t for p, t in zip(found.primals, found.tangents, strict=True)]
-    slopes = trees.filled(found.y, iter(map(plain, tangents)))
+    slopes = trees.unflatten(found.y, iter(map(as_result, tangents)))
     return (value, slopes, found.aux) if has_aux else (value, slopes)
 
 
@@ -204,7 +209,7 @@ def jacobian(f: Function, argnums: int | Sequence[int] = 0, mode: str = "auto", 
 
 def _jacobian(f: Function, argnums: int | Sequence[int], mode: str, has_aux: bool, transform: str) -> Function:
     @functools.wraps(f)
-    def matrices(*args: Any, **keywords: Any) -> Any:
+    def matrices(*args: Tree, **keywords: Tree) -> Any:
         return by_passes(f, args, keywords, argnums, mode, has_aux, transform)
 
     return matrices
@@ -223,7 +228,7 @@ def hessian(f: Function, argnums: int | Sequence[int] = 0, has_aux: bool = False
     return _jacobian(_grad(f, argnums, has_aux, "hessian"), argnums, "forward", has_aux, "hessian")
 
 
-def hvp(f: Function, primals: Sequence[Any], vectors: Sequence[Any]) -> tuple[Any, ...]:
+def hvp(f: Function, primals: Sequence[Tree], vectors: Sequence[Tree]) -> tuple[Any, ...]:
     """Product of the Hessian of a function of one element with a vector, without the matrix.
 
     primals, vectors: tuples of the same form, with a value for each argument of f. Returns a tuple in that form.
@@ -262,28 +267,28 @@ def vmap(f: Function, in_axes: Any = 0, out_axes: Any = 0) -> Function:
     """
 
     @functools.wraps(f)
-    def over_rows(*args: Any, **keywords: Any) -> Any:
+    def over_rows(*args: Tree, **keywords: Tree) -> Any:
         spread = tuple(in_axes) if isinstance(in_axes, list | tuple) else (in_axes,) * len(args)
         axes = axes_of("in_axes", spread, args)
         values = [leaf if isinstance(leaf, Variable | Tracer) else as_raw(leaf) for leaf in trees.leaves(args)]
         rows = count_rows(values, axes)
         batch = Batch(next_level(), rows)
-        given = [x if axis is None else batch.wrap(moved(x, axis, 0)) for x, axis in zip(values, axes, strict=True)]
+        given = [x if axis is None else batch.wrap(move_axis(x, axis, 0)) for x, axis in zip(values, axes, strict=True)]
         try:
-            y = f(*trees.filled(args, iter(given)), **keywords)
-            ys = [returned(leaf) for leaf in trees.leaves(y)]
+            y = f(*trees.unflatten(args, iter(given)), **keywords)
+            ys = [live_value(leaf) for leaf in trees.leaves(y)]
         finally:
             end(batch)
         check_hidden(y)
-        places = axes_of("out_axes", out_axes, y)
-        found = [plain(gathered(batch, leaf, axis)) for leaf, axis in zip(ys, places, strict=True)]
-        return trees.filled(y, iter(found))
+        result_axes = axes_of("out_axes", out_axes, y)
+        found = [as_result(gather_rows(batch, leaf, axis)) for leaf, axis in zip(ys, result_axes, strict=True)]
+        return trees.unflatten(y, iter(found))
 
     return over_rows
 
 
 def check_grads(
-    f: Function, *args: Any, order: int = 2, eps: float = 1e-6, rtol: float = 1e-6, atol: float = 1e-6
+    f: Function, *args: Tree, order: int = 2, eps: float = 1e-6, rtol: float = 1e-6, atol: float = 1e-6
 ) -> GradientCheck:
     """Compare the derivatives of a function, in reverse and in forward mode, with central differences.
 
@@ -297,14 +302,14 @@ def check_grads(
     leaves = trees.leaves(args)
     moved = [i for i, x in enumerate(leaves) if not isinstance(x, bool | int) and dtype_of(value_of(x)).kind == "f"]
 
-    def flat(*values: Any) -> list[Any]:
-        return trees.leaves(f(*trees.filled(args, iter(values))))
+    def flat(*values: object) -> list[Any]:
+        return trees.leaves(f(*trees.unflatten(args, iter(values))))
 
     found = check_gradients(flat, *leaves, order=order, eps=eps, rtol=rtol, atol=atol)
     if not found.ok or not moved:
         return found
 
-    def smooth(*xs: Any) -> list[Any]:
+    def smooth(*xs: object) -> list[Any]:
         full = list(leaves)
         for i, x in zip(moved, xs, strict=True):
             full[i] = x
@@ -316,14 +321,14 @@ def check_grads(
     return max(found, forward, key=lambda check: (not check.ok, check.max_error))
 
 
-def _check_forward(f: Function, xs: list[Any], order: int, eps: float, comparison: Comparison) -> GradientCheck:
+def _check_forward(f: Function, xs: list[Value], order: int, eps: float, comparison: Comparison) -> GradientCheck:
     """Compare the derivative along a random direction, and the second one along it, with central differences."""
     rng = np.random.default_rng(0)
     ts = [canonical(rng.uniform(0.5, 1.5, shape_of(x)).astype(dtype_of(x))) for x in xs]
     step = eps * max([1.0, *(float(np.max(np.abs(x), initial=0.0)) for x in xs)])
     for n in range(1, order + 1):
 
-        def along(*at: Any, f: Function = f) -> list[Any]:
+        def along(*at: object, f: Function = f) -> list[Any]:
             found: list[Any] = jvp(f, at, ts)[1]
             return found
 

@@ -7,15 +7,14 @@ is 0 too counts as confirmed.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from ..core.errors import BadAttributeError
-from ..core.values import FLOAT64, Value, as_raw, dtype_of
+from ..core.trees import Function
+from ..core.values import FLOAT64, Array, Value, as_raw, dtype_of
 from ..core.variable import Variable
 
-Function = Callable[..., Any]
 Outputs = Callable[[list[Value]], list[Value]]
 
 #: The largest ratio of the rounding error of a difference to the derivative that it confirms.
@@ -25,7 +24,7 @@ _EPS = float(np.finfo(FLOAT64).eps)
 _MOVES = (1e-6, -1.7e-6, 2.3e-6, -3.1e-6, 4.9e-6)
 
 
-def diff(f: Function, xs: Sequence[Any], h: float = 1e-4) -> Variable:
+def diff(f: Function, xs: Sequence[object], h: float = 1e-4) -> Variable:
     """Central difference of `f(*xs)` with all inputs moved together: the sum of its partial derivatives, elementwise.
 
     f: a function with a variable for each value in `xs`. h: the step. Returns a variable of the shape of `f(*xs)`.
@@ -38,7 +37,7 @@ def diff(f: Function, xs: Sequence[Any], h: float = 1e-4) -> Variable:
     return Variable((as_raw(high) - as_raw(low)) / (2 * h))
 
 
-def gradient(f: Function, *xs: Any, eps: float = 1e-6) -> list[Value]:
+def gradient(f: Function, *xs: object, eps: float = 1e-6) -> list[Value]:
     """Central differences of the sum of `f(*xs)`, element by element.
 
     xs: numbers, arrays or variables; integers and booleans are passed to `f` as they are and not moved.
@@ -121,7 +120,7 @@ class GradientCheck:
 
 
 def check_gradients(
-    f: Function, *xs: Any, order: int = 2, eps: float = 1e-6, rtol: float = 1e-6, atol: float = 1e-6, seed: int = 0
+    f: Function, *xs: object, order: int = 2, eps: float = 1e-6, rtol: float = 1e-6, atol: float = 1e-6, seed: int = 0
 ) -> GradientCheck:
     """Compare the gradients of `f(*xs)` on the tape with central differences.
 
@@ -191,7 +190,7 @@ def check_gradients(
 class _Arguments:
     """Arguments of a function, with the values and names of the floating ones, to differentiate with respect to."""
 
-    def __init__(self, xs: Sequence[Any]) -> None:
+    def __init__(self, xs: Sequence[object]) -> None:
         self._xs = list(xs)
         self._places: list[int] = []
         self.values: list[Value] = []
@@ -282,7 +281,7 @@ def central(outputs: Outputs, weights: list[Value] | None, values: list[Value], 
     return found
 
 
-def _rounded(change: Any, sizes: Any) -> float:
+def _rounded(change: Array, sizes: Array) -> float:
     """Return the sum of the magnitudes that rounding acts on: of all elements that changed, and the largest of others.
 
     Most elements that did not change do not depend on the moved input, and so have no rounding error.

@@ -130,7 +130,7 @@ def found(case: Callable[[Any, Any], Any], package: Any, F: Any) -> Any:
 def test_the_engine_finds_the_same(name: str) -> None:
     here = found(CASES[name], transforms, functions)
     expected = found(CASES[name], engine.transforms, engine.functions)
-    assert trees.form(here) == trees.form(expected)
+    assert trees.structure(here) == trees.structure(expected)
     for one, other in zip(trees.leaves(here), trees.leaves(expected), strict=True):
         assert type(one) is type(other)
         if isinstance(one, np.ndarray):

@@ -69,7 +69,7 @@ def both(transform: str, name: str, **options: Any) -> tuple[Any, Any, Any]:
 
 
 def assert_same(found: Any, compiled: Any, eager: Any) -> None:
-    assert trees.form(found) == trees.form(compiled)
+    assert trees.structure(found) == trees.structure(compiled)
     for one, same, near in zip(*map(trees.leaves, (found, compiled, eager)), strict=True):
         assert (np.shape(one), np.asarray(one).dtype) == (np.shape(same), np.asarray(same).dtype)
         assert np.asarray(one).tobytes() == np.asarray(same).tobytes()
@@ -108,7 +108,7 @@ def test_directions() -> None:
     cotangent = {"y": np.ones((5, 3)), "s": 2.0}
     for one, near in zip(trees.leaves(pullback_(cotangent)), trees.leaves(expected(cotangent)), strict=True):
         np.testing.assert_allclose(one, near, rtol=1e-12, atol=1e-12)
-    assert trees.form(y) == trees.form(z)
+    assert trees.structure(y) == trees.structure(z)
     vectors = pullback.transforms.hvp(lambda x: pullback.functions.sum(x**3), (V,), (V * 2,))
     np.testing.assert_allclose(vectors[0], 12 * V**2, rtol=1e-12)
 

@@ -74,7 +74,7 @@ def test_each_form_of_argument_is_right_and_stays_right() -> None:
     g = compile(f)
     for _ in range(2):
         for x in FORMS.values():
-            assert_same(g(x), trees.mapped(as_raw, f(as_raw(x))))
+            assert_same(g(x), trees.map_leaves(as_raw, f(as_raw(x))))
 
 
 CONTAINERS: dict[str, tuple[Any, ...]] = {
@@ -114,7 +114,7 @@ def test_containers_come_back_as_the_function_returns_them() -> None:
     g = compile(doubled)
     for _ in range(2):
         for args in CONTAINERS.values():
-            assert_same(g(*args), trees.mapped(as_raw, doubled(*args)))
+            assert_same(g(*args), trees.map_leaves(as_raw, doubled(*args)))
             assert [list(item) for item in g(*args) if isinstance(item, dict)] == [
                 list(item) for item in args if isinstance(item, dict)
             ]
@@ -152,7 +152,7 @@ def test_forms_that_alternate_are_looked_at_in_full_once(name: str, monkeypatch:
     found = [g(*args) for args in given * 3]
     monkeypatch.undo()
     for one, args in zip(found, given * 3, strict=True):
-        assert_same(one, trees.mapped(as_raw, f(*trees.mapped(as_raw, args))))
+        assert_same(one, trees.map_leaves(as_raw, f(*trees.map_leaves(as_raw, args))))
 
 
 def test_integers_too_large_are_refused_by_code_too() -> None:
@@ -509,7 +509,7 @@ def test_numbers_of_every_kind_as_constants() -> None:
 
     for x in (1.5, -2.0, np.array([1.5, -2.0, 0.0])):
         with np.errstate(all="ignore"):
-            expected = trees.mapped(as_raw, f(x))
+            expected = trees.map_leaves(as_raw, f(x))
         found = compile(f)(x)
         for one, other in zip(found, expected, strict=True):
             np.testing.assert_array_equal(one, other)

@@ -236,4 +236,4 @@ def test_dtypes_are_numpys_own_afterwards() -> None:
     for dtype in ("float64", "float32", "int64", "bool"):
         v = pickle.loads(pickle.dumps(Variable([1.0, 0.0], dtype=dtype)))
         assert v.data.dtype is np.dtype(dtype)
-    assert Tape([]).places == {}
+    assert Tape([]).positions == {}

@@ -39,7 +39,7 @@ def looped(
         slopes = grad(loss, places)(*found)
         for place, slope in zip(places, slopes, strict=True):
             pairs = zip(trees.leaves(found[place]), trees.leaves(slope), strict=True)
-            found[place] = trees.filled(found[place], iter([x - rate * g for x, g in pairs]))
+            found[place] = trees.unflatten(found[place], iter([x - rate * g for x, g in pairs]))
     moved = tuple(found[place] for place in places)
     return moved if isinstance(argnums, tuple) else moved[0]
 

@@ -66,7 +66,7 @@ def vmap(f: Function, in_axes: Any = 0, out_axes: Any = 0) -> Function:
             _check_varying(y.name in varying, axis)
         values = traced.program.ask(tracer.client, "evaluate", inputs=inputs, batched=batched).values
         found = [_placed(values[y.name], axis, rows, bool(batched)) for y, axis in zip(ys, places, strict=True)]
-        return trees.filled(traced.y, iter(found))
+        return trees.unflatten(traced.y, iter(found))
 
     return over_rows
 
@@ -157,7 +157,7 @@ def _written_out(
     }
     begin = len(trace.nodes)
     full = [parts[place][0] if place in parts else leaf for place, leaf in enumerate(leaves)]
-    y = f(*trees.filled(args, iter(full)), **keywords)
+    y = f(*trees.unflatten(args, iter(full)), **keywords)
     ys = [as_node(trace, leaf) for leaf in trees.leaves(y)]
     places = axes_of("out_axes", out_axes, y)
     varying = dependents(trace.nodes[begin:], [own[0].name for own in parts.values()])
@@ -182,7 +182,7 @@ def _written_out(
         _check_axis(axis, (rows, *leaf.shape))
         alike = [Symbol(trace, each.get(leaf.name, leaf.name)) for each in names]
         found.append(CALLS["stack"](alike, axis=axis))
-    return trees.filled(y, iter(found))
+    return trees.unflatten(y, iter(found))
 
 
 def _row(x: Symbol, axis: int, ndim: int, n: int) -> Any:

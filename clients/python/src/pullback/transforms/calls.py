@@ -49,7 +49,7 @@ class InnerCall:
 
     def in_form(self, leaves: Iterable[Any]) -> Any:
         """Return values in the form of the differentiated arguments."""
-        return trees.filled(self.chosen, iter(leaves))
+        return trees.unflatten(self.chosen, iter(leaves))
 
 
 @dataclass
@@ -92,16 +92,16 @@ class Call:
 
     def value(self, values: Mapping[str, Any]) -> Any:
         """Return the result of the function, from the values of outputs by name."""
-        return trees.filled(self.traced.y, iter([values[y] for y in self.ys]))
+        return trees.unflatten(self.traced.y, iter([values[y] for y in self.ys]))
 
     def aux(self, values: Mapping[str, Any]) -> Any:
         """Return the auxiliary result of the function, from the values of outputs by name."""
-        return trees.mapped(lambda leaf: values[leaf.name] if type(leaf) is Result else leaf, self.traced.aux)
+        return trees.map_leaves(lambda leaf: values[leaf.name] if type(leaf) is Result else leaf, self.traced.aux)
 
     def in_form(self, found: Mapping[str, Any], before: Shape = ()) -> Any:
         """Return derivatives by input in the form of the arguments; zeros for inputs that the function does not use."""
         zeros = (canonical(np.zeros((*before, *shape_of(raw)), dtype_of(raw))) for raw in self.raws)
-        return trees.filled(self.chosen, iter([found.get(x, zero) for x, zero in zip(self.xs, zeros, strict=True)]))
+        return trees.unflatten(self.chosen, iter([found.get(x, zero) for x, zero in zip(self.xs, zeros, strict=True)]))
 
     def directions(self, given: Any, primals: Any) -> dict[str, Any]:
         """Return tangents or vectors by name, for the inputs that the program needs."""
@@ -147,14 +147,14 @@ def call_inside(
         dtype = trace.known.get(x.name, (None, FLOAT32))[1] if type(x) is Symbol else dtype_of(as_raw(x))
         check_floating(dtype)
     xs = [trace.symbol(x) for x in leaves]
-    symbols = trees.filled(chosen, iter(xs))
+    symbols = trees.unflatten(chosen, iter(xs))
     full = list(args)
     for number, x in zip(
         places_of(argnums, len(args)), symbols if isinstance(argnums, (list, tuple)) else [symbols], strict=True
     ):
         full[number] = x
     y, aux = split_aux(f, f(*full, **keywords), has_aux)
-    return InnerCall(trace, chosen, xs, trees.mapped(functools.partial(as_node, trace), y), aux)
+    return InnerCall(trace, chosen, xs, trees.map_leaves(functools.partial(as_node, trace), y), aux)
 
 
 def call_traced(
@@ -168,7 +168,7 @@ def call_traced(
     """
     tree = (tuple(args), keywords)
     count = len(trees.leaves(tree))
-    indices = trees.filled(tree, iter(range(count)))
+    indices = trees.unflatten(tree, iter(range(count)))
     symbols: dict[int, Aval] = {}
     arguments: dict[int, Value] = {}
     leaves = trees.leaves(tree)
@@ -259,7 +259,7 @@ class Tracer:
 
     def _options(self) -> Hashable:
         return (
-            _hashable(trees.form(self._tree)),
+            _hashable(trees.structure(self._tree)),
             tuple(self._chosen),
             self._has_aux,
             is_recording(),
@@ -278,11 +278,11 @@ class Tracer:
         made = {place: trace.input(Argument(place), *aval) for place, aval in sorted(self._symbols.items())}
         for place, symbol in made.items():
             full[place] = symbol
-        args, keywords = trees.filled(self._tree, iter(full))
+        args, keywords = trees.unflatten(self._tree, iter(full))
         try:
             with trace.active():
                 y, aux = split_aux(self._f, self._f(*args, **keywords), self._has_aux)
-            y = trees.mapped(functools.partial(as_node, trace), y)
+            y = trees.map_leaves(functools.partial(as_node, trace), y)
             for leaf in trees.leaves(aux):
                 if type(leaf) is Symbol:
                     trace.check_own("return", leaf)
@@ -295,8 +295,8 @@ class Tracer:
             {name: trace.inputs[name] for name in needed},
             {name: trace.known[name] for name in needed},
             tuple(made[place].name if place in made else "" for place in self._chosen),
-            trees.mapped(_result, y),
-            trees.mapped(_result, aux),
+            trees.map_leaves(_result, y),
+            trees.map_leaves(_result, aux),
             list(held),
         )
 
@@ -372,7 +372,7 @@ def check_form(what: str, given: Any, expected: Any) -> None:
     Raises:
         ShapeMismatchError: they do not.
     """
-    if trees.form(given) != trees.form(expected):
+    if trees.structure(given) != trees.structure(expected):
         raise ShapeMismatchError(f"{what}: {given!r} is not in the form of {expected!r}")
     for g, x in zip(trees.leaves(given, expected), trees.leaves(expected), strict=True):
         shapes = [leaf.shape if type(leaf) is Symbol else shape_of(as_raw(leaf)) for leaf in (g, x)]

@@ -33,7 +33,7 @@ def check_grads(
     moved = [i for i, x in enumerate(leaves) if not isinstance(x, (bool, int)) and dtype_of(as_raw(x)).kind == "f"]
 
     def flat(*values: Any) -> list[Any]:
-        return trees.leaves(f(*trees.filled(args, iter(values))))
+        return trees.leaves(f(*trees.unflatten(args, iter(values))))
 
     found = check_gradients(flat, *leaves, order=order, eps=eps, rtol=rtol, atol=atol)
     if not found.ok or not moved:

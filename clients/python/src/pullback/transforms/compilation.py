@@ -51,7 +51,7 @@ def compile(f: Function) -> Function:
         if not ys:
             return traced.y
         values = traced.program.ask(tracer.client, "evaluate", inputs=inputs).values
-        return trees.filled(traced.y, iter([values[y.name] for y in ys]))
+        return trees.unflatten(traced.y, iter([values[y.name] for y in ys]))
 
     def source(*args: Any, **keywords: Any) -> str:
         tracer, traced, _ = _trace(f, args, keywords)
@@ -120,7 +120,7 @@ def descent(loss: Function, argnums: int | tuple[int, ...] | list[int] = 0) -> F
         if left > 1:
             _, one, _ = _trace(_steps(gradient, argnums, 1), (args, rate), {})
             most = max(1, min(_MOST_STEPS, _STEP_NODES // max(1, len(one.program.graph["nodes"]))))
-        full = trees.mapped(_value_of, args)
+        full = trees.map_leaves(_value_of, args)
         while left:
             count = 1 << (min(left, most).bit_length() - 1)
             full = _replace(full, argnums, compile(_steps(gradient, argnums, count))(full, rate))
@@ -145,7 +145,7 @@ def _descend(gradient: Function, argnums: Any, args: tuple[Any, ...], rate: Any,
         chosen = pick(args, argnums)
         slopes = trees.leaves(gradient(*args), chosen)
         moved = [x - rate * g for x, g in zip(trees.leaves(chosen), slopes, strict=True)]
-        args = _replace(args, argnums, trees.filled(chosen, iter(moved)))
+        args = _replace(args, argnums, trees.unflatten(chosen, iter(moved)))
     return pick(args, argnums)
 
 

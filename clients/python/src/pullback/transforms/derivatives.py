@@ -148,7 +148,7 @@ def jvp(f: Function, primals: Sequence[Any], tangents: Sequence[Any], has_aux: b
         values, slopes = found.values, call.value(found.jvps)
     else:
         values = call.ask("evaluate").values
-        slopes = trees.mapped(lambda y: canonical(np.zeros_like(y)), call.value(values))
+        slopes = trees.map_leaves(lambda y: canonical(np.zeros_like(y)), call.value(values))
     value = call.value(values)
     return (value, slopes, call.aux(values)) if has_aux else (value, slopes)
 
@@ -182,7 +182,7 @@ def jacobian(f: Function, argnums: int | Sequence[int] = 0, mode: str = "auto", 
         else:
             blocks, values = {}, call.ask("evaluate").values
         rows = [call.in_form(blocks.get(y, {}), np.shape(values[y])) for y in call.ys]
-        found = trees.filled(call.traced.y, iter(rows))
+        found = trees.unflatten(call.traced.y, iter(rows))
         return (found, call.aux(values)) if has_aux else found
 
     return matrices
@@ -207,7 +207,7 @@ def hessian(f: Function, argnums: int | Sequence[int] = 0, has_aux: bool = False
             blocks, values = {}, call.ask("evaluate").values
             check_scalar(np.shape(values[y]))
         rows = [call.in_form(blocks.get(x, {}), shape_of(raw)) for x, raw in zip(call.xs, call.raws, strict=True)]
-        found = trees.filled(call.chosen, iter(rows))
+        found = trees.unflatten(call.chosen, iter(rows))
         return (found, call.aux(values)) if has_aux else found
 
     return matrices
@@ -273,7 +273,7 @@ def _jvp_inside(f: Function, primals: Sequence[Any], tangents: Sequence[Any], ha
             slopes = {
                 y.name: inner.trace.node("grad", [along, u])[0] for y, u in zip(floating, cotangents, strict=True)
             }
-    dy = trees.mapped(lambda y: slopes[y.name] if y.name in slopes else CALLS["zeros_like"](y), inner.y)
+    dy = trees.map_leaves(lambda y: slopes[y.name] if y.name in slopes else CALLS["zeros_like"](y), inner.y)
     return (inner.y, dy, inner.aux) if has_aux else (inner.y, dy)
 
 
@@ -294,7 +294,7 @@ def _jacobian_inside(f: Function, args: Sequence[Any], keywords: dict[str, Any],
             f"{count}, at most {_MOST_ROWS}. Take products with it instead (vjp, jvp, hvp), or make it the outermost "
             "transform"
         )
-    found = trees.filled(inner.y, iter([inner.in_form(_rows(y, inner.xs, inner.gradients)) for y in inner.ys]))
+    found = trees.unflatten(inner.y, iter([inner.in_form(_rows(y, inner.xs, inner.gradients)) for y in inner.ys]))
     return (found, inner.aux) if has_aux else found
 
 
