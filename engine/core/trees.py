@@ -1,6 +1,6 @@
 """Trees: nested lists, tuples and dicts of values, flattened into leaves and rebuilt. None has no leaves."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from .errors import InvalidValueError
@@ -12,6 +12,9 @@ Function = Callable[..., Any]
 
 #: Maximum depth of nested containers.
 _DEEPEST = 100
+_TOO_DEEP = f"lists, tuples or dicts are nested more than {_DEEPEST} deep, or contain themselves"
+#: A tuple, because `isinstance` of a union takes twice as long.
+_CONTAINERS = (dict, list, tuple)
 
 
 def leaves(tree: Tree, like: Any = None, depth: int = 0) -> list[Any]:
@@ -26,19 +29,22 @@ def leaves(tree: Tree, like: Any = None, depth: int = 0) -> list[Any]:
     Raises:
         InvalidValueError: the tree is nested too deep, or contains itself.
     """
-    if tree is None:
-        return []
-    if isinstance(tree, dict):
-        items: Iterable[tuple[Tree, Tree]] = [
-            (tree[key], None if like is None else like[key]) for key in (like or tree)
-        ]
-    elif isinstance(tree, list | tuple):
-        items = zip(tree, [None] * len(tree) if like is None else like, strict=True)
-    else:
-        return [tree]
+    if not isinstance(tree, _CONTAINERS):
+        return [] if tree is None else [tree]
     if depth == _DEEPEST:
-        raise InvalidValueError(f"lists, tuples or dicts are nested more than {_DEEPEST} deep, or contain themselves")
-    return [leaf for item, other in items for leaf in leaves(item, other, depth + 1)]
+        raise InvalidValueError(_TOO_DEEP)
+    items, others = tree, like
+    if isinstance(tree, dict):
+        keys = like or tree
+        items, others = [tree[key] for key in keys], like and [like[key] for key in keys]
+    found = []
+    for item, other in zip(items, [None] * len(items) if others is None else others, strict=True):
+        # Most items are leaves: no call for these.
+        if isinstance(item, _CONTAINERS):
+            found += leaves(item, other, depth + 1)
+        elif item is not None:
+            found.append(item)
+    return found
 
 
 def paths(tree: Tree, before: tuple[object, ...] = ()) -> list[tuple[object, ...]]:
@@ -61,19 +67,23 @@ def unflatten(tree: Tree, values: Iterator[object]) -> Any:
     >>> unflatten({"w": [1.0, 2.0], "b": (3.0, None)}, iter("abc"))
     {'w': ['a', 'b'], 'b': ('c', None)}
     """
-    if tree is None:
-        return None
+    return map_leaves(lambda _: next(values), tree)
+
+
+def map_leaves(function: Function, tree: Tree, depth: int = 0) -> Any:
+    """Apply a function to every leaf; return the results in the same containers.
+
+    Raises:
+        InvalidValueError: see `leaves`.
+    """
+    if not isinstance(tree, _CONTAINERS):
+        return None if tree is None else function(tree)
+    if depth == _DEEPEST:
+        raise InvalidValueError(_TOO_DEEP)
     if isinstance(tree, dict):
-        return {key: unflatten(item, values) for key, item in tree.items()}
-    if isinstance(tree, list | tuple):
-        items = [unflatten(item, values) for item in tree]
-        return type(tree)(*items) if hasattr(tree, "_fields") else type(tree)(items)
-    return next(values)
-
-
-def map_leaves(function: Function, tree: Tree) -> Any:
-    """Apply a function to every leaf; return the results in the same containers."""
-    return unflatten(tree, map(function, leaves(tree)))
+        return {key: map_leaves(function, item, depth + 1) for key, item in tree.items()}
+    items = [map_leaves(function, item, depth + 1) for item in tree]
+    return type(tree)(*items) if hasattr(tree, "_fields") else type(tree)(items)
 
 
 def structure(tree: Tree) -> Tree:

@@ -74,7 +74,7 @@ def check_hidden(tree: Any) -> None:
     Raises:
         InvalidValueError: a tracer is a key of a dict, or is in a set, a deque or an array of objects.
     """
-    if isinstance(tree, Tracer):
+    if isinstance(tree, Tracer) or type(tree) is float:
         return
     if isinstance(tree, dict):
         hidden, inside = list(tree), list(tree.values())
