@@ -17,7 +17,7 @@ from engine.core import AutogradError, NotDifferentiableError, ProgramSyntaxErro
 
 if TYPE_CHECKING:
     from app.programs import ProgramLimits
-    from engine.programs import Evaluation, Prepared
+    from engine.programs import CheckedEvaluation, Evaluation
 
 USAGE_ERROR = 2
 #: As much of a long line is shown before the place of an error.
@@ -167,7 +167,7 @@ def _eval(given: argparse.Namespace) -> None:
         print("\n".join(_lines(result)))
 
 
-def _prepared(given: argparse.Namespace) -> "Prepared":
+def _prepared(given: argparse.Namespace) -> "CheckedEvaluation":
     """Values and, unless there are several outputs or one that has no gradient, gradients."""
     from app.programs import prepare, read
 

@@ -33,7 +33,7 @@ from engine.graph import Graph, Limits, name_fault, normalized, quoted
 from engine.plans import Cost, Plans, check_cost
 from engine.programs import (
     Backward,
-    Prepared,
+    CheckedEvaluation,
     RunOptions,
     bind,
     build,
@@ -166,7 +166,7 @@ def prepare(
     limits: ProgramLimits,
     find: Find = nowhere,
     plans: Plans | None = None,
-) -> Prepared:
+) -> CheckedEvaluation:
     """Checks all of a request to evaluate; nothing has run when this returns.
 
     Args:
@@ -281,7 +281,7 @@ def infer(
 
 def _beyond_limits(
     graph: Graph, values: Mapping[str, Value], running: RunOptions, limits: Limits
-) -> tuple[Prepared, list[Fault]]:
+) -> tuple[CheckedEvaluation, list[Fault]]:
     """A program that was checked with its inputs, and a fault for each limit on sizes and cost that it exceeds."""
     try:
         return engine.prepare(graph, values, **running), []

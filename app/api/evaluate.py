@@ -16,7 +16,7 @@ from app.wire.answers import EvaluateAnswer
 from app.wire.examples import EVALUATE
 from app.wire.schemas import EvaluateRequest
 from app.wire.values import encode_all
-from engine.programs import Evaluation, Prepared
+from engine.programs import CheckedEvaluation, Evaluation
 
 router = APIRouter()
 
@@ -34,7 +34,7 @@ async def evaluate(request: Request) -> Response:
     return await answer(request, reader(ENDPOINT, request))
 
 
-def _prepare(request: EvaluateRequest, settings: Settings, registry: Registry) -> Prepared:
+def _prepare(request: EvaluateRequest, settings: Settings, registry: Registry) -> CheckedEvaluation:
     return programs.prepare(
         request.source,
         request.inputs,
@@ -62,7 +62,7 @@ def _document(result: Evaluation, program: str, encoding: str, media_type: str) 
     return document
 
 
-def _storing(prepared: Prepared, registry: Registry) -> Callable[[], dict[str, Any]]:
+def _storing(prepared: CheckedEvaluation, registry: Registry) -> Callable[[], dict[str, Any]]:
     """What stores the program of the gradients, once it is known that there is room for it."""
     if prepared.grad_graph is None:
         return dict

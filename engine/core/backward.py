@@ -23,7 +23,7 @@ from engine.core.table import OPERATIONS, ROW_CALLS
 from engine.core.values import Operand, Shaped, Value, as_raw, canonical, dtype_of, shape_of
 
 
-class Recorded(Node, Shaped, Protocol):
+class TapeValue(Node, Shaped, Protocol):
     """A value on a tape: a `Variable`, or a traced value with its fields."""
 
     _data: Value
@@ -31,7 +31,7 @@ class Recorded(Node, Shaped, Protocol):
 
 
 #: Values on a tape with their gradients.
-Gradients = list[tuple[Recorded, Operand]]
+Gradients = list[tuple[TapeValue, Operand]]
 
 _generation = attrgetter("generation")
 #: Several threads may add to the gradient of one leaf; no contribution may be lost.
@@ -73,8 +73,8 @@ def run_backward(root: Any, create_graph: bool, retain_grad: bool, cotangent: Gi
 
 
 def gradients(
-    roots: Sequence[tuple[Recorded, Operand]],
-    wanted: Sequence[Recorded],
+    roots: Sequence[tuple[TapeValue, Operand]],
+    wanted: Sequence[TapeValue],
     *,
     create_graph: bool = False,
     is_basis: bool = False,
@@ -94,7 +94,7 @@ def gradients(
         supports: False if the cotangents already carry their supports, or need none.
         through_powers: the gradients will be differentiated again although the values do not show it, see `powers`.
     """
-    seeds: dict[Recorded, Operand] = {}
+    seeds: dict[TapeValue, Operand] = {}
     for root, g in roots:
         seeds[root] = seeds[root] + g if root in seeds else g
     nodes, _ = _reachable(*seeds)
@@ -113,7 +113,7 @@ def gradients(
 
 
 def _settled_pass(
-    nodes: list[Recorded], seeds: dict[Recorded, Operand], create_graph: bool, retain_grad: bool
+    nodes: list[TapeValue], seeds: dict[TapeValue, Operand], create_graph: bool, retain_grad: bool
 ) -> Gradients:
     """Run the pass over a tape of variables; track supports if the tape has choices and the result needs them."""
     if not _has_choices(nodes):
@@ -122,15 +122,15 @@ def _settled_pass(
         found = _pass(nodes, seeds.copy(), create_graph, retain_grad)
         if are_finite([g for _, g in found]):
             return found
-    starts: dict[Recorded, Operand] = {v: full_support(g) for v, g in seeds.items()}
+    starts: dict[TapeValue, Operand] = {v: full_support(g) for v, g in seeds.items()}
     found = _recorded_pass(nodes, starts, nodes, create_graph, retain_grad, create_graph)
     return [(v, unmask(g)) for v, g in found]
 
 
 def _recorded_pass(
-    nodes: list[Recorded],
-    seeds: dict[Recorded, Operand],
-    wanted: Sequence[Recorded],
+    nodes: list[TapeValue],
+    seeds: dict[TapeValue, Operand],
+    wanted: Sequence[TapeValue],
     create_graph: bool,
     retain_grad: bool,
     through_powers: bool,
@@ -140,7 +140,7 @@ def _recorded_pass(
     return _with_lengths(found, nodes, seeds, wanted, create_graph) if through_powers and retain_grad else found
 
 
-def _has_choices(nodes: list[Recorded]) -> bool:
+def _has_choices(nodes: list[TapeValue]) -> bool:
     return any(v._op is not None and v._op.selects is not False and selects(v._op) for v in nodes)
 
 
@@ -187,7 +187,7 @@ def _seed(root: Any, create_graph: bool, cotangent: Given) -> Value:
     return given if create_graph else given._data
 
 
-def _chain(v: Recorded, g: Value) -> tuple[Recorded, Value]:
+def _chain(v: TapeValue, g: Value) -> tuple[TapeValue, Value]:
     """Go back through a chain of scalar unary operations without bookkeeping; return its start and the cotangent."""
     while type(v._data) is float and len(v._parents) == 1 and not v._attrs:
         x = v._saved[0]
@@ -198,7 +198,7 @@ def _chain(v: Recorded, g: Value) -> tuple[Recorded, Value]:
     return v, g
 
 
-def _reachable(*roots: Recorded) -> tuple[list[Recorded], bool]:
+def _reachable(*roots: TapeValue) -> tuple[list[TapeValue], bool]:
     """Return the computed variables that the roots depend on, later generations first, and whether all are scalars."""
     kind = type(roots[0])
     nodes = list(roots)
@@ -223,9 +223,9 @@ def _reachable(*roots: Recorded) -> tuple[list[Recorded], bool]:
 
 def _with_lengths(
     found: Gradients,
-    nodes: list[Recorded],
-    seeds: dict[Recorded, Operand],
-    wanted: Sequence[Recorded],
+    nodes: list[TapeValue],
+    seeds: dict[TapeValue, Operand],
+    wanted: Sequence[TapeValue],
     create_graph: bool,
 ) -> Gradients:
     """Add the gradients of wanted lengths and powers, which a pass through powers skips.
@@ -240,12 +240,12 @@ def _with_lengths(
 
 
 def _back_through_power(
-    lengths: list[tuple[Recorded, Power]],
+    lengths: list[tuple[TapeValue, Power]],
     y: Operand,
     g: Operand,
     create_graph: bool,
-    grads: dict[Recorded, Operand],
-    leaves: list[Recorded],
+    grads: dict[TapeValue, Operand],
+    leaves: list[TapeValue],
 ) -> None:
     """Add the cotangents of the operands of those lengths of which node `y` is a smooth power."""
     for v, power in lengths:
@@ -268,8 +268,8 @@ def _back_through_power(
 
 
 def _pass(
-    nodes: list[Recorded],
-    grads: dict[Recorded, Operand],
+    nodes: list[TapeValue],
+    grads: dict[TapeValue, Operand],
     create_graph: bool,
     retain_grad: bool,
     through_powers: bool = False,
@@ -281,7 +281,7 @@ def _pass(
     """
     kind = type(nodes[0])
     get, pop = grads.get, grads.pop
-    leaves: list[Recorded] = []
+    leaves: list[TapeValue] = []
     retained: Gradients = []
     for v in nodes:
         g = pop(v, None)
@@ -339,7 +339,7 @@ def _computed(cotangents: Sequence[Operand]) -> list[Vjp]:
     return [lambda *_, gx=gx, **__: gx for gx in cotangents]
 
 
-def _on_tape(v: Recorded) -> tuple[Any, tuple[Operand, ...]]:
+def _on_tape(v: TapeValue) -> tuple[Any, tuple[Operand, ...]]:
     kind = type(v)
     xs = []
     for p, raw in zip(v._parents, v._saved, strict=True):

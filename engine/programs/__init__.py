@@ -5,7 +5,7 @@ from engine.programs.binding import bind
 from engine.programs.call import RunOptions, check_call
 from engine.programs.declarations import declaration, declare_further
 from engine.programs.document.build import build
-from engine.programs.evaluate import HIGHEST_ORDER, Backward, Evaluation, Prepared, prepare
+from engine.programs.evaluate import HIGHEST_ORDER, Backward, CheckedEvaluation, Evaluation, prepare
 from engine.programs.executable import CheckedProgram, Executable, ScalarFunction
 from engine.programs.function import ProgramFunction
 from engine.programs.gradient_check import Check, check
@@ -20,10 +20,10 @@ __all__ = [
     "WORDS",
     "Backward",
     "Check",
+    "CheckedEvaluation",
     "CheckedProgram",
     "Evaluation",
     "Executable",
-    "Prepared",
     "ProgramFunction",
     "RunOptions",
     "ScalarFunction",

@@ -52,7 +52,7 @@ class Evaluation:
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared(CheckedProgram[Evaluation]):
+class CheckedEvaluation(CheckedProgram[Evaluation]):
     """A checked program with its inputs, whose `run` takes another `cotangent` as `along`.
 
     avals: shapes and dtypes of all inputs and nodes, for one row.
@@ -99,7 +99,7 @@ def prepare(
     outputs: Sequence[str] | str | None = None,
     backward: Backward | None = None,
     **running: Unpack[RunOptions],
-) -> Prepared:
+) -> CheckedEvaluation:
     """Check a program with its inputs, trace it and find its cost; nothing is computed.
 
     Args:
@@ -119,7 +119,7 @@ def prepare(
         values = setup.values()
         found = [values[i] for i in names.values()]
         checked = setup.checked(found, _Names(tuple(names), None, {}, None).evaluation)
-        return Prepared(checked.call, checked.executable, setup.function.avals, None)
+        return CheckedEvaluation(checked.call, checked.executable, setup.function.avals, None)
     of = setup.only_output(backward.of, ("backward",))
     if not 1 <= backward.order <= HIGHEST_ORDER:
         msg = f"order is {backward.order}; expected an integer from 1 to {HIGHEST_ORDER}"
@@ -157,7 +157,7 @@ class _BackwardPass:
             i: setup.function.shift(i, is_apart=options.order > 1) for i in self._leaves if not setup.is_input(i)
         }
 
-    def prepared(self) -> Prepared:
+    def prepared(self) -> CheckedEvaluation:
         """Record the pass; return the program with its gradients."""
         setup, options = self._setup, self._options
         axes = dict.fromkeys(self._cotangents, 0 if setup.call.rows is not None else None)
@@ -170,7 +170,7 @@ class _BackwardPass:
         names = _Names(tuple(self._names), tuple(grads), counts, tuple(retained) if options.retain_grad else None)
         answer = [*values.values(), *grads.values(), *chain.from_iterable(higher.values()), *retained.values()]
         checked = setup.checked(answer, names.evaluation)
-        return Prepared(checked.call, checked.executable, setup.function.avals, grad_graph)
+        return CheckedEvaluation(checked.call, checked.executable, setup.function.avals, grad_graph)
 
     def _given_cotangent(self) -> dict[str, Symbol]:
         """Return the input of the trace for the cotangent of the value; empty if none is given."""

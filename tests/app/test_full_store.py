@@ -9,21 +9,21 @@ import pytest
 
 from app.main import create_app
 from app.settings import Settings
-from engine.programs.evaluate import Prepared
+from engine.programs.evaluate import CheckedEvaluation
 from tests.app.test_around import talk
 
 REQUEST = {"expr": "x ** 3", "inputs": {"x": 2.0}, "backward": {"create_graph": True}}
 
 
 def test_nothing_runs_where_its_gradient_program_has_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
-    runs: list[Prepared] = []
-    run = Prepared.run
+    runs: list[CheckedEvaluation] = []
+    run = CheckedEvaluation.run
 
-    def counted(prepared: Prepared) -> Any:
+    def counted(prepared: CheckedEvaluation) -> Any:
         runs.append(prepared)
         return run(prepared)
 
-    monkeypatch.setattr(Prepared, "run", counted)
+    monkeypatch.setattr(CheckedEvaluation, "run", counted)
     app = create_app(Settings(store="memory", max_programs=1))
 
     def ask(path: str, document: Any) -> httpx.Response:

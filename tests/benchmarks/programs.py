@@ -14,7 +14,7 @@ from engine.plans.plan import Plan
 from engine.programs import build, parse
 from engine.programs.call import check_call
 from engine.programs.derivatives import hessian, hvp
-from engine.programs.evaluate import Backward, Evaluation, Prepared, prepare
+from engine.programs.evaluate import Backward, CheckedEvaluation, Evaluation, prepare
 from engine.programs.function import ProgramFunction
 from engine.transforms.calls import ReverseCall
 from tests.benchmarks import inputs
@@ -26,7 +26,7 @@ ROSENBROCK = parse("sum(100 * (x[1:] - x[:-1]**2)**2 + (1 - x[:-1])**2)")
 SINE = parse("sin(x)")
 
 
-def prepare_matyas(x: inputs.Floats, y: inputs.Floats) -> Prepared:
+def prepare_matyas(x: inputs.Floats, y: inputs.Floats) -> CheckedEvaluation:
     return prepare(MATYAS, {"x": x, "y": y}, batched=["x", "y"], backward=Backward())
 
 
@@ -64,7 +64,7 @@ def rosenbrock_whole_prepared() -> Callable[[], object]:
     return step
 
 
-def prepare_sine() -> Prepared:
+def prepare_sine() -> CheckedEvaluation:
     return prepare(SINE, {"x": inputs.SINE_X}, backward=Backward(order=inputs.SINE_ORDER))
 
 
