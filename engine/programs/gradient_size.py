@@ -9,8 +9,8 @@ from engine.core import Operation, Symbol, aval, example_operands
 from engine.graph import Graph, Limits, Literal, check_limit
 from engine.plans.trace import Trace
 
-#: A gradient is counted if the program has at least this part of the allowed nodes; shorter ones are traced at once.
-_COUNTED_FROM = 0.1
+#: Programs of fewer nodes are traced at once: tracing them takes no time that matters.
+_LONG = 5_000
 
 
 def check_gradient_size(graph: Graph, of: Collection[str], wrt: Collection[str], limits: Limits) -> None:
@@ -28,7 +28,7 @@ def check_gradient_size(graph: Graph, of: Collection[str], wrt: Collection[str],
     Raises:
         LimitExceededError: the program and its gradient have more nodes than the limit.
     """
-    if len(graph.nodes) < limits.max_nodes * _COUNTED_FROM:
+    if len(graph.nodes) < _LONG:
         return
     needed = len(graph.nodes) + gradient_size(graph, of, wrt)
     check_limit("nodes", needed, limits.max_nodes, "the program with its gradient")

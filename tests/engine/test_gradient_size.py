@@ -110,10 +110,19 @@ def test_a_gradient_that_is_too_long_is_refused_before_it_is_traced() -> None:
 
 
 @pytest.mark.parametrize("step", ["2 * v{} + x", "v{} + x", "v{} - x", "stop_gradient(sin(v{})) + x"])
-def test_steps_that_leave_no_gradient_are_not_refused(step: str) -> None:
-    n = 600
-    text = "\n".join(["v0 = x", *(f"v{i + 1} = {step.format(i)}" for i in range(n)), f"v{n}"])
+def test_steps_that_leave_no_gradient_count_for_nothing(step: str) -> None:
+    text = "\n".join(["v0 = x", *(f"v{i + 1} = {step.format(i)}" for i in range(N)), f"v{N}"])
     graph = parse(text)
-    nodes = len(graph.nodes) + 100
-    found = prepare(graph, {"x": 1.0}, backward=Backward(), limits=Limits(max_nodes=nodes)).run()
-    assert found == prepare(graph, {"x": 1.0}, backward=Backward()).run()
+    assert gradient_size(graph, [graph.outputs[0].id], ["x"]) == 0
+
+
+def test_a_long_program_that_fits_is_not_refused() -> None:
+    graph = parse("\n".join(["v0 = x", *(f"v{i + 1} = v{i} + 1 * x" for i in range(2_500)), "v2500"]))
+    limits = Limits(max_nodes=len(graph.nodes) + 10)
+    assert prepare(graph, {"x": 1.0}, backward=Backward(), limits=limits).run().grads == {"x": 2501.0}
+
+
+def test_a_short_program_is_counted_after_it_is_traced() -> None:
+    graph = parse("sin(x) * cos(x)")
+    with pytest.raises(LimitExceededError, match="the program needs 5 nodes, the limit is 4"):
+        prepare(graph, {"x": 1.0}, backward=Backward(), limits=Limits(max_nodes=4))
