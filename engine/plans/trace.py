@@ -192,7 +192,8 @@ class Trace:
         are_numbers = (a.weak or (v is not None and not a.is_floating) for a, v in zip(avals, values, strict=True))
         if out.dtype == FLOAT64 and not out.shape and all(are_numbers):
             out = Aval((), FLOAT64, float)
-        self._checked(out, f"the result of {op.name}")
+        if out.shape:
+            self._checked(out, f"the result of {op.name}")
         stream = _stream(extra["rng"]) if op.random else None
         if stream is None and out.size <= _LARGEST_FOLDED and all(v is not None for v in values):
             return self._folded(op, symbols, values, attrs, out)
@@ -203,7 +204,8 @@ class Trace:
         if op.lowering.is_commutative:
             indices.sort()
         # A stream always draws the same values, so equal draws from one stream can be merged.
-        key = (op.name, stream, tuple(indices), tuple((k, _attribute_bits(v)) for k, v in attrs.items()))
+        attribute_bits = tuple((k, _attribute_bits(v)) for k, v in attrs.items()) if attrs else ()
+        key = (op.name, stream, tuple(indices), attribute_bits)
         return self._once(key, lambda: self._append(op, symbols, attrs, out, stream))
 
     def _once(self, key: Hashable, write: Callable[[], Symbol]) -> Symbol:
@@ -276,7 +278,8 @@ class Trace:
             raise InvalidValueError(f"{who} has {len(aval.shape)} axes; at most {MAX_AXES} are possible")
         # Skip lengths of 0: an empty array can still be long as nested lists.
         length = math.prod(n for n in aval.shape if n)
-        check_limit("elements", length, self.limits.max_elements, f"{who} of shape {list(aval.shape)}")
+        if length > self.limits.max_elements:
+            check_limit("elements", length, self.limits.max_elements, f"{who} of shape {list(aval.shape)}")
         return aval
 
 
