@@ -165,17 +165,17 @@ class Tracer(Operators):
 
 
 class Symbol(Tracer):
-    """Traced value: shape and dtype without a number, at a place in its recorder's trace."""
+    """Traced value: shape and dtype without a number, at an index of its recorder's trace."""
 
-    __slots__ = ("aval", "place")
+    __slots__ = ("aval", "index")
     _alone = ""
 
-    _content = ("place",)
+    _content = ("index",)
 
-    def __init__(self, aval: Aval, recorder: Recorder, place: int = -1) -> None:
+    def __init__(self, aval: Aval, recorder: Recorder, index: int = -1) -> None:
         self.aval = aval
         self.recorder = recorder
-        self.place = place
+        self.index = index
 
     @property
     def shape(self) -> Shape:

@@ -13,7 +13,7 @@ def replay(trace: Trace, y: Symbol, xs: Sequence[Symbol], *, is_masked: bool = F
     """
 
     def f(*values: Value) -> Value:
-        found: dict[int, Value] = {x.place: value for x, value in zip(xs, values, strict=True)}
+        found: dict[int, Value] = {x.index: value for x, value in zip(xs, values, strict=True)}
         for index in trace.live([y], is_masked=is_masked):
             args = trace.operands(index, is_masked=is_masked)
             if index in found or found.keys().isdisjoint(args):
@@ -25,7 +25,7 @@ def replay(trace: Trace, y: Symbol, xs: Sequence[Symbol], *, is_masked: bool = F
                 given = tuple(found[a] if a in found else operand(step.op, trace.symbol(a)) for a in args)
                 extra = {} if step.stream is None else {"rng": step.stream}
                 found[index] = step.op.run(given, step.attrs, **extra)
-        return found.get(y.place, y)
+        return found.get(y.index, y)
 
     return f
 

@@ -37,7 +37,7 @@ def rewritten(trace: Steps, op: Operation, xs: list[Symbol], attrs: Attributes, 
 def _see_through_broadcasts(trace: Steps, op: Operation, xs: list[Symbol], attrs: Attributes, out: Aval) -> None:
     """Replace operands that are broadcasts by their originals where the operation itself broadcasts them as far."""
     for i, x in enumerate(xs):
-        step = trace.steps[x.place]
+        step = trace.steps[x.index]
         if step.runs("broadcast_to"):
             inner = trace.symbol(step.args[0])
             avals = [inner.aval if j == i else other.aval for j, other in enumerate(xs)]
@@ -54,7 +54,7 @@ def _repeated_result(trace: Steps, op: Operation, xs: list[Symbol], attrs: Attri
         return None
     numbers = []
     for x in xs:
-        step = trace.steps[x.place]
+        step = trace.steps[x.index]
         is_repeated = step.runs("broadcast_to")
         number = trace.symbol(step.args[0]) if is_repeated else x
         if trace.known(number) is None or number.shape:
@@ -75,7 +75,7 @@ def _is_same(x: Symbol, out: Aval) -> bool:
 
 def _negated(trace: Steps, x: Symbol) -> Symbol | None:
     """Return the operand of a negation; None for any other step."""
-    step = trace.steps[x.place]
+    step = trace.steps[x.index]
     is_neg = step.runs("neg")
     return trace.symbol(step.args[0]) if is_neg else None
 
@@ -105,7 +105,7 @@ def _doubled(trace: Steps, x: Symbol, other: Symbol) -> Symbol | None:
 
     Doubling is exact unless it overflows; for |c| >= 1 both products overflow then, so the bits are equal.
     """
-    step, c = trace.steps[x.place], _number(trace, other)
+    step, c = trace.steps[x.index], _number(trace, other)
     if c is None or not 1.0 <= abs(c) < _LARGE or not step.runs("mul") or x.dtype != FLOAT64:
         return None
     both = [trace.symbol(a) for a in step.args]
@@ -178,7 +178,7 @@ def _same_form(trace: Steps, xs: list[Symbol], attrs: Attributes, out: Aval) -> 
 
 
 def _broadcast_to(trace: Steps, xs: list[Symbol], attrs: Attributes, out: Aval) -> Symbol | None:
-    step = trace.steps[xs[0].place]
+    step = trace.steps[xs[0].index]
     if _is_same(xs[0], out):
         return xs[0]
     if step.runs("broadcast_to"):

@@ -34,14 +34,14 @@ def slice_sum(trace: Steps, x: Symbol, other: Symbol) -> Symbol | None:
         found = _side_by_side(trace, x, other)
     if found is None:
         found = ROW_CALLS["slice_add"](x, updates, **attrs)
-    trace.updated[found.place] = updated
+    trace.updated[found.index] = updated
     return found
 
 
 def _updated(trace: Steps, x: Symbol) -> int | None:
     """Return the number of elements updated in a sum of updates to slices of zeros; None for any other value."""
-    if x.place in trace.updated:
-        return int(trace.updated[x.place])
+    if x.index in trace.updated:
+        return int(trace.updated[x.index])
     zeros, updates, _ = _slice_of_zeros(trace, x)
     return None if zeros is None else updates.aval.size
 
@@ -51,11 +51,11 @@ def _slice_of_zeros(trace: Steps, x: Symbol) -> tuple[Symbol | None, Symbol, Att
 
     The zeros are 0.0, not -0.0: a sum of 0.0 and anything is never -0.0.
     """
-    step = trace.steps[x.place]
+    step = trace.steps[x.index]
     if not step.runs("slice_add"):
         return None, x, {}
     zeros, updates = map(trace.symbol, step.args)
-    base = trace.steps[zeros.place]
+    base = trace.steps[zeros.index]
     value = trace.known(trace.symbol(base.args[0]) if base.runs("broadcast_to") else zeros)
     is_zero = value is not None and not np.any(value) and not np.any(np.signbit(value))
     return (zeros if is_zero else None), updates, step.attrs
@@ -66,7 +66,7 @@ def _side_by_side(trace: Steps, x: Symbol, other: Symbol) -> Symbol | None:
     parts: list[tuple[int, int, int, Symbol]] = []
     missing, link = x.aval.size, other
     while missing > 0:
-        step = trace.steps[link.place]
+        step = trace.steps[link.index]
         span = _span(step, x.shape) if step.runs("slice_add") else None
         if span is None or len(parts) == _MOST_PARTS:
             return None

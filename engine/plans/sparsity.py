@@ -76,11 +76,11 @@ def pattern(trace: Steps, outputs: Sequence[Symbol], inputs: Sequence[Symbol]) -
     found: dict[int, Bits] = {}
     start = 0
     for x in inputs:
-        found[x.place] = _own(x.aval.size, start, total)
+        found[x.index] = _own(x.aval.size, start, total)
         start += x.aval.size
     live = trace.live(outputs)
     last_reader = {a: index for index in live for a in trace.steps[index].args}
-    last_reader |= {y.place: -1 for y in outputs}
+    last_reader |= {y.index: -1 for y in outputs}
     for index in live:
         step = trace.steps[index]
         if found.keys().isdisjoint(step.args):
@@ -94,7 +94,7 @@ def pattern(trace: Steps, outputs: Sequence[Symbol], inputs: Sequence[Symbol]) -
         for a in step.args:
             if last_reader[a] == index:
                 found.pop(a, None)
-    whole = np.concatenate([found.get(y.place, np.zeros((y.aval.size, width), _WORD)) for y in outputs])
+    whole = np.concatenate([found.get(y.index, np.zeros((y.aval.size, width), _WORD)) for y in outputs])
     if int(np.bitwise_count(whole).sum()) > _MOST_ENTRIES:
         return None
     return Pattern(*_entries(whole), (height, total))

@@ -44,7 +44,7 @@ FOREIGN = "a variable, or a value of a function around it, that is no argument o
 
 
 class Trace:
-    """Linear record of steps; the index of a step is that in `steps`, and the `place` of its symbol.
+    """Linear record of steps; the index of a step is that in `steps`, and that of its symbol.
 
     alternatives: for each derivative recorded in two ways, its index -> the index of the way with supports; see
         `codegen.finiteness`.
@@ -110,15 +110,15 @@ class Trace:
 
     def cut(self, symbol: Symbol) -> Symbol:
         """Add an identity step that is never merged, so that a value can be differentiated with respect to."""
-        return self._add(Step(None, (symbol.place,), {}, symbol.aval._replace(weak=None)))
+        return self._add(Step(None, (symbol.index,), {}, symbol.aval._replace(weak=None)))
 
     def alternative(self, plain: Value, masked: Value) -> Symbol:
         """Record two ways to one derivative: `plain`, and `masked` with supports for when `plain` is not finite."""
         one, other = (x if isinstance(x, Symbol) else self.constant(as_raw(x)) for x in (plain, masked))
-        if one.place == other.place:
+        if one.index == other.index:
             return one
-        found = self._add(Step(None, (one.place,), {}, one.aval._replace(weak=None)))
-        self.alternatives[found.place] = other.place
+        found = self._add(Step(None, (one.index,), {}, one.aval._replace(weak=None)))
+        self.alternatives[found.index] = other.index
         return found
 
     @contextmanager
@@ -144,7 +144,7 @@ class Trace:
 
         is_masked: of two ways to a derivative, follow the one with supports.
         """
-        needed = {x.place for x in outputs}
+        needed = {x.index for x in outputs}
         others = self.alternatives if is_masked else {}
         for index in range(max(needed, default=-1), -1, -1):
             if index in needed:
@@ -170,7 +170,7 @@ class Trace:
 
     def known(self, symbol: Symbol) -> Value:
         """Return the value of a constant; None for any other step, and for a constant not made yet."""
-        step = self.steps[symbol.place]
+        step = self.steps[symbol.index]
         return None if step.op is not None or callable(step.value) else step.value
 
     def record(self, op: Operation, args: tuple[Value, ...], attrs: Attributes, **extra: Any) -> Symbol:
@@ -200,7 +200,7 @@ class Trace:
         found = None if stream else rewritten(self, op, symbols, attrs, out)
         if found is not None:
             return found
-        indices = [x.place for x in symbols]
+        indices = [x.index for x in symbols]
         if op.lowering.is_commutative:
             indices.sort()
         # A stream always draws the same values, so equal draws from one stream can be merged.
@@ -213,7 +213,7 @@ class Trace:
         if index is not None:
             return self.symbol(index)
         symbol = write()
-        self._seen[key] = symbol.place
+        self._seen[key] = symbol.index
         return symbol
 
     def _operand(self, op: Operation, x: Value) -> Symbol:
@@ -267,7 +267,7 @@ class Trace:
     ) -> Symbol:
         self.operations += 1
         check_limit("nodes", self.operations, self.limits.max_nodes, "the program")
-        return self._add(Step(op, tuple(x.place for x in symbols), attrs, out, stream=stream))
+        return self._add(Step(op, tuple(x.index for x in symbols), attrs, out, stream=stream))
 
     def _add(self, step: Step) -> Symbol:
         self.steps.append(step)
@@ -317,10 +317,10 @@ def as_graph(
         is_masked: whether derivatives have supports (see `masking`); without, there are fewer nodes.
     """
     trace, stands = trace.resolved(is_masked=is_masked)
-    outputs = {name: trace.symbol(stands[symbol.place]) for name, symbol in outputs.items()}
+    outputs = {name: trace.symbol(stands[symbol.index]) for name, symbol in outputs.items()}
     bound = bound or {}
     numbers = (f"_{n}" for n in count(1))
-    first = {symbol.place: name for name, symbol in reversed(list(outputs.items()))}
+    first = {symbol.index: name for name, symbol in reversed(list(outputs.items()))}
     ids: dict[int, str | Literal] = {}
     nodes = []
     for index in trace.live(list(outputs.values())):
@@ -341,7 +341,7 @@ def as_graph(
             )
             ids[index] = name
             nodes.append(Node((name,), step.op, args, attrs, index in first, ()))
-    found = {name: str(ids[symbol.place]) for name, symbol in outputs.items()}
+    found = {name: str(ids[symbol.index]) for name, symbol in outputs.items()}
     inputs = [Input(s.name, s.aval.shape, s.aval.dtype) for s in trace.steps if s.name and s.name not in bound]
     aliases = {name: i for name, i in found.items() if name != i}
     results = tuple(Output(name, i) for name, i in found.items())

@@ -12,7 +12,7 @@ def transposed(trace: Steps, xs: list[Symbol], attrs: Attributes, out: Aval) -> 
     order = _order(attrs["axes"], x.ndim)
     if order == tuple(range(x.ndim)):
         return x
-    step = trace.steps[x.place]
+    step = trace.steps[x.index]
     if not step.runs("transpose"):
         return None
     first = _order(step.attrs["axes"], x.ndim)
@@ -27,7 +27,7 @@ def reshaped(trace: Steps, xs: list[Symbol], attrs: Attributes, out: Aval) -> Sy
     [x] = xs
     if x.shape == out.shape and x.dtype == out.dtype and x.aval.weak == out.weak and x.dtype.kind == "f":
         return x
-    step = trace.steps[x.place]
+    step = trace.steps[x.index]
     if not step.runs("reshape"):
         return None
     inner = trace.symbol(step.args[0])
@@ -38,7 +38,7 @@ def reshaped(trace: Steps, xs: list[Symbol], attrs: Attributes, out: Aval) -> Sy
 def sliced(trace: Steps, xs: list[Symbol], attrs: Attributes, out: Aval) -> Symbol | None:
     """Return one slice for two; None for any other."""
     [x] = xs
-    step = trace.steps[x.place]
+    step = trace.steps[x.index]
     if not step.runs("slice"):
         return None
     inner = trace.symbol(step.args[0])

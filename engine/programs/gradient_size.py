@@ -82,7 +82,7 @@ def _example_slope_size(op: Operation, n: int, i: int, is_constant: bool) -> tup
     if i >= len(values) and not op.variadic:
         return None
     trace = Trace()
-    xs = [trace.input(f"x{place}", aval(x)._replace(weak=None)) for place, x in enumerate(values)]
+    xs = [trace.input(f"x{index}", aval(x)._replace(weak=None)) for index, x in enumerate(values)]
     with np.errstate(all="ignore"):
         y = op.run(tuple(xs), attrs)
         known = y.aval._replace(weak=None)
@@ -91,5 +91,5 @@ def _example_slope_size(op: Operation, n: int, i: int, is_constant: bool) -> tup
         found = op.cotangent(min(i, len(xs) - 1), g, y, xs, attrs)
     if not isinstance(found, Symbol):
         return 0, True
-    own = [place for place in trace.live([found]) if place >= before and trace.steps[place].op is not None]
-    return len(own), not any(trace.steps[place].name for place in trace.live([found]))
+    own = [index for index in trace.live([found]) if index >= before and trace.steps[index].op is not None]
+    return len(own), not any(trace.steps[index].name for index in trace.live([found]))

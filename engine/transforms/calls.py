@@ -335,7 +335,7 @@ def _shared(xs: Sequence[Result], call: Call) -> tuple[Basis, Basis] | tuple[Non
         # Trace one row of a batch on a separate trace, to find its pattern.
         looked_at = Trace(trace.limits, next_level(), takes_foreign=True)
         alone = [looked_at.input(f"x{k}", _aval(x)) for k, x in enumerate(xs)]
-    elif not all(trace.steps[x.place].name for x in xs) or len({x.place for x in xs}) < len(xs):
+    elif not all(trace.steps[x.index].name for x in xs) or len({x.index for x in xs}) < len(xs):
         # Simplification may bypass a step that was computed from others; a cut cannot be bypassed.
         alone = [trace.cut(x) for x in xs]
     ys = [value_of(leaf) for leaf in trees.leaves(call(alone)[0])]

@@ -320,10 +320,10 @@ class _Descent:
             end(trace)
         # A gradient that is not finite leaves its argument not finite, so that checking the results is enough. If the
         # loss itself reads derivatives, it is not: then compute with supports from the start.
-        own = {g.place for g in slopes if type(g) is Symbol and g.recorder is trace}
+        own = {g.index for g in slopes if type(g) is Symbol and g.recorder is trace}
         if not own.issuperset(place for place in trace.live(outputs) if place in trace.alternatives):
             trace, stands = trace.resolved(is_masked=True)
-            outputs = [trace.symbol(stands[x.place]) for x in outputs]
+            outputs = [trace.symbol(stands[x.index]) for x in outputs]
         # The optimized inputs come first, read or not, so that the k-th output is assigned to the k-th input.
         compiled = functools.partial(Kernel, carried=range(len(moved)))
         inputs = [symbols[k] for k in moved]

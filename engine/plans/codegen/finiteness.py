@@ -41,9 +41,9 @@ class FinitenessGuard:
             self.structure = Structure(trace, outputs, inputs)
             return
         # Both ways take the same inputs.
-        inputs = [*inputs, *(x for x in trace.inputs() if x.place not in {y.place for y in inputs})]
+        inputs = [*inputs, *(x for x in trace.inputs() if x.index not in {y.index for y in inputs})]
         self.trace, stands = trace.resolved(is_masked=False)
-        found = [stands[x.place] for x in outputs]
+        found = [stands[x.index] for x in outputs]
         if not tells:
             found += dict.fromkeys(stands[index] for index in alternatives if stands[index] not in found)
         self.watched = list(range(self.count)) if tells else [found.index(stands[index]) for index in alternatives]
@@ -65,4 +65,4 @@ class FinitenessGuard:
         """Return the trace and the structure of the values with supports."""
         trace, outputs, inputs = self._other
         found, stands = trace.resolved(is_masked=True)
-        return found, Structure(found, [found.symbol(stands[x.place]) for x in outputs], inputs)
+        return found, Structure(found, [found.symbol(stands[x.index]) for x in outputs], inputs)

@@ -44,7 +44,7 @@ class Structure:
         live = trace.live(outputs)
         known = _known(trace, live)
         self.indices = postorder(
-            [x.place for x in (*inputs, *outputs)], lambda index: () if index in known else trace.steps[index].args
+            [x.index for x in (*inputs, *outputs)], lambda index: () if index in known else trace.steps[index].args
         )
         numbers = {index: n for n, index in enumerate(self.indices)}
         self.steps: list[Step] = []
@@ -65,7 +65,7 @@ class Structure:
                 args = tuple(numbers[a] for a in step.args)
                 step = Step(step.op, args, step.attrs, step.aval, None, "", step.stream)
             self.steps.append(step)
-        self.outputs = [numbers[x.place] for x in outputs]
+        self.outputs = [numbers[x.index] for x in outputs]
         self.watched: tuple[int, ...] = ()
         self.count = len(outputs)
 
