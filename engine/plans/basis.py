@@ -34,6 +34,7 @@ class Basis:
         self._trace = trace
         self._starts = [0, *accumulate(x.size for x in avals)]
         self._shared = None if known is None else colouring(known)
+        self._known_zeros: dict[tuple[Shape, DType], Value] = {}
         self.count = self._starts[-1] if self._shared is None else self._shared.count
 
     @property
@@ -80,21 +81,21 @@ class Basis:
         """
         shape = self._result_shape(found)
         blocks = zip(self._blocks(found, start, is_last=True), self._avals, strict=True)
-        return [_shaped(block, (*shape, *known.shape), known.dtype) for block, known in blocks]
+        return [self._shaped(block, (*shape, *known.shape), known.dtype) for block, known in blocks]
 
     def rows(self, found: Value, start: int) -> list[Value]:
         """Return the blocks as `columns` does, with the axes of the value first, in the dtype of the result."""
         shape = self._result_shape(found)
         blocks = zip(self._blocks(found, start, is_last=False), self._avals, strict=True)
-        return [_shaped(block, (*known.shape, *shape), dtype_of(found)) for block, known in blocks]
+        return [self._shaped(block, (*known.shape, *shape), dtype_of(found)) for block, known in blocks]
 
     def _result_shape(self, found: Value) -> Shape:
         return shape_of(found) if self.is_one else shape_of(found)[1:]
 
-    def _blocks(self, found: Value, start: int, *, is_last: bool) -> list[Value]:
-        """Return a block for each value, with the elements of the value along its last or first axis."""
+    def _blocks(self, found: Value, start: int, *, is_last: bool) -> list[Value | None]:
+        """Return a block for each value, with its elements along the last or first axis; None for zeros."""
         if self._shared is not None:
-            return [self._scattered(found, start, k, self._shared, is_last=is_last) for k in range(len(self._avals))]
+            return self._scattered(found, start, self._shared, is_last=is_last)
         if is_last and not self.is_one:
             found = ROW_CALLS["transpose"](found, (*range(1, len(shape_of(found))), 0))
         if len(self._avals) == 1:
@@ -104,26 +105,35 @@ class Basis:
     def _own(self, k: int) -> slice:
         return slice(self._starts[k], self._starts[k + 1])
 
-    def _scattered(self, found: Value, start: int, k: int, shared: Colouring, *, is_last: bool) -> Value:
-        """Scatter the derivatives along shared directions into zeros; return the block of value `k`, flattened."""
-        own, known = self._own(k), shared.pattern
-        height, width = math.prod(shape_of(found)[1:]), self._avals[k].size
-        is_mine = (start <= known.rows) & (known.rows < start + height)
-        is_mine &= (own.start <= known.columns) & (known.columns < own.stop)
-        rows, columns = known.rows[is_mine] - start, known.columns[is_mine]
+    def _scattered(self, found: Value, start: int, shared: Colouring, *, is_last: bool) -> list[Value | None]:
+        """Scatter the derivatives along shared directions into zeros; return the blocks, flattened."""
+        known = shared.pattern
+        height = math.prod(shape_of(found)[1:])
+        mine = slice(*np.searchsorted(known.rows, (start, start + height)))
+        rows, columns = known.rows[mine] - start, known.columns[mine]
+        owners = np.searchsorted(self._starts, columns, side="right") - 1
+        blocks: list[Value | None] = [None] * len(self._avals)
+        for k in np.unique(owners).tolist():
+            width = self._avals[k].size
+            row, column = rows[owners == k], columns[owners == k]
+            flat = ROW_CALLS["reshape"](found, (self.count * height,))
+            given = ROW_CALLS["take"](flat, shared.colours[column] * height + row, axis=0)
+            column = column - self._starts[k]
+            places = row * width + column if is_last else column * height + row
+            zeros = self._zeros((height * width,), dtype_of(found))
+            blocks[k] = ROW_CALLS["scatter_add"](zeros, places, given, axis=0)
+        return blocks
+
+    def _zeros(self, shape: Shape, dtype: DType) -> Value:
         assert self._trace is not None
-        zeros = self._trace.full(0.0, Aval((height * width,), dtype_of(found)))
-        if not len(rows):
-            return zeros
-        sources = shared.colours[columns] * height + rows
-        columns = columns - own.start
-        places = rows * width + columns if is_last else columns * height + rows
-        given = ROW_CALLS["take"](ROW_CALLS["reshape"](found, (self.count * height,)), sources, axis=0)
-        return ROW_CALLS["scatter_add"](zeros, places, given, axis=0)
+        if (shape, dtype) not in self._known_zeros:
+            self._known_zeros[shape, dtype] = self._trace.full(0.0, Aval(shape, dtype))
+        return self._known_zeros[shape, dtype]
 
-
-def _shaped(x: Value, shape: Shape, dtype: DType) -> Value:
-    """Reshape and cast a value if needed."""
-    if shape_of(x) != shape:
-        x = ROW_CALLS["reshape"](x, shape)
-    return x if dtype_of(x) == dtype else ROW_CALLS["astype"](x, str(dtype))
+    def _shaped(self, x: Value | None, shape: Shape, dtype: DType) -> Value:
+        """Reshape and cast a block if needed; None becomes zeros."""
+        if x is None:
+            return self._zeros(shape, dtype)
+        if shape_of(x) != shape:
+            x = ROW_CALLS["reshape"](x, shape)
+        return x if dtype_of(x) == dtype else ROW_CALLS["astype"](x, str(dtype))
