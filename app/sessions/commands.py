@@ -27,7 +27,7 @@ from engine.core import (
     nearest,
     shape_of,
 )
-from engine.graph import Graph, Input, Literal, Node, Output, quoted
+from engine.graph import Graph, Input, Literal, Node, Output, check_limit, quoted
 from engine.nn import HOOKS, OPTIMIZERS, Layer, Linear, Unmade, load_state_dict, resume, steps
 from engine.plans import Cost, check_cost, cost_of
 from engine.programs import WORDS, ProgramFunction, check_call, decode_value, interpret, parse, strong_value
@@ -103,7 +103,7 @@ class Apply(Command, do="apply"):
         if (self.op is None) == (self.expr is None):
             raise InvalidValueError('exactly one of "op" and "expr" is expected')
         if self.expr is None:
-            graph = self._one_node(lookup(self.op or ""))
+            graph = self._one_node(lookup(self.op or ""), session.quotas.programs.cost.max_nodes)
         elif self.args or self.attrs:
             raise InvalidValueError('"expr" has its operands within; leave out "args" and "attrs"', ("expr",))
         else:
@@ -115,7 +115,7 @@ class Apply(Command, do="apply"):
             results = _run(session, graph, operands, rng)
         return _bind_all(session, results, self.out)
 
-    def _one_node(self, op: Operation) -> Graph:
+    def _one_node(self, op: Operation, max_nodes: float) -> Graph:
         """The operation alone, whose inputs are called as the ids are."""
         if len(self.args) > len(op.operands) and not op.variadic:
             expected = f"expected {op.signature()} with its attributes in attrs"
@@ -128,6 +128,7 @@ class Apply(Command, do="apply"):
         # What was left out of args may stand in attrs.
         found = [x if isinstance(x, str | Literal) else decode_value(x, ("attrs",)) for x in operands]
         count = 1 if op.outputs is None else op.outputs(**attrs)
+        check_limit("nodes", count, max_nodes, op.name)
         ids = tuple(f"_{n}" for n in range(count))
         inputs = tuple(Input(name) for name in dict.fromkeys(x for x in found if isinstance(x, str)))
         node = Node(ids, op, tuple(found), attrs, is_named=False, loc=())

@@ -31,6 +31,7 @@ class LinkedFiles(BuildHookInterface):  # type: ignore[type-arg]
                     build_data["force_include"][str(path.resolve())] = name.as_posix()
             elif path.read_text(encoding="utf-8").startswith("../"):
                 raise ValueError(
-                    f"{name} should be a symbolic link and is a text file: this checkout has no symbolic links. "
-                    "Set `git config core.symlinks true` (on Windows also the developer mode) and check out again"
+                    f"{name} should be a symbolic link and is a text file: there are no symbolic links here, as in zip "
+                    "archives. Build from the sdist, a tar archive or a clone (on Windows with the developer mode and "
+                    "`git config core.symlinks true`)"
                 )

@@ -52,13 +52,16 @@ def paths(tree: Tree, before: tuple[object, ...] = ()) -> list[tuple[object, ...
 
     >>> paths({"w": [1.0, 2.0], "b": 3.0})
     [('w', 0), ('w', 1), ('b',)]
+
+    Raises:
+        InvalidValueError: see `leaves`.
     """
-    if tree is None:
-        return []
-    if isinstance(tree, dict | list | tuple):
-        items = tree.items() if isinstance(tree, dict) else enumerate(tree)
-        return [path for key, item in items for path in paths(item, (*before, key))]
-    return [before]
+    if not isinstance(tree, _CONTAINERS):
+        return [] if tree is None else [before]
+    if len(before) == _DEEPEST:
+        raise InvalidValueError(_TOO_DEEP)
+    items = tree.items() if isinstance(tree, dict) else enumerate(tree)
+    return [path for key, item in items for path in paths(item, (*before, key))]
 
 
 def unflatten(tree: Tree, values: Iterator[object]) -> Any:
@@ -86,16 +89,19 @@ def map_leaves(function: Function, tree: Tree, depth: int = 0) -> Any:
     return type(tree)(*items) if hasattr(tree, "_fields") else type(tree)(items)
 
 
-def structure(tree: Tree) -> Tree:
+def structure(tree: Tree, depth: int = 0) -> Tree:
     """Return the containers without their leaves, for comparison.
 
     >>> structure([1.0, (2.0, None)]) == structure([5, (6, None)])
     True
+
+    Raises:
+        InvalidValueError: see `leaves`.
     """
-    if tree is None:
-        return None
+    if not isinstance(tree, _CONTAINERS):
+        return None if tree is None else ...
+    if depth == _DEEPEST:
+        raise InvalidValueError(_TOO_DEEP)
     if isinstance(tree, dict):
-        return {key: structure(item) for key, item in tree.items()}
-    if isinstance(tree, list | tuple):
-        return (type(tree), *map(structure, tree))
-    return ...
+        return {key: structure(item, depth + 1) for key, item in tree.items()}
+    return (type(tree), *(structure(item, depth + 1) for item in tree))

@@ -82,12 +82,18 @@ stack = composite(
 )
 
 
+#: An axis of length 0 divides into any number of parts; more would only take time and memory.
+_MOST_EMPTY_PARTS = 1000
+
+
 def _split(x: Operand, sizes: tuple[int, ...] | int, axis: int) -> tuple[Operand, ...]:
     shape = shape_of(x)
     a = normalize_axis("split", axis, len(shape))
     if isinstance(sizes, int):
         if sizes < 1 or shape[a] % sizes:
             raise ShapeMismatchError(f"split: length {shape[a]} does not divide into {sizes} equal parts")
+        if sizes > max(shape[a], _MOST_EMPTY_PARTS):
+            raise ShapeMismatchError(f"split: {sizes} parts of an axis of length 0; at most {_MOST_EMPTY_PARTS}")
         sizes = (shape[a] // sizes,) * sizes
     if any(n < 0 for n in sizes) or sum(sizes) != shape[a]:
         raise ShapeMismatchError(f"split: sizes {list(sizes)} do not sum to the length {shape[a]} of axis {a}")

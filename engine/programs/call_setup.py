@@ -208,7 +208,8 @@ class CallSetup:
         Raises:
             LimitExceededError: the program and its gradient have more nodes than the limit.
         """
-        check_gradient_size(self.call.graph, of, wrt, self.call.limits)
+        if not self.faults:
+            check_gradient_size(self.call.graph, of, wrt, self.call.limits)
 
     def check_matrices(self, above: Iterable[str], below: Iterable[str]) -> None:
         """Refuse matrices that are too large, before anything of their size is recorded.

@@ -145,10 +145,10 @@ class _BackwardPass:
         self._names = names
         self._of = of
         self._chosen = setup.wrt(options.wrt, ("backward", "wrt"))
-        setup.check_gradient_size([of], self._chosen.values())
         self._cotangents = self._given_cotangent()
         if setup.faults:
             self._check()
+        setup.check_gradient_size([of], self._chosen.values())
         #: Ids of the values on the tape; those to differentiate with respect to come first, each once.
         self._wrt = list(dict.fromkeys(self._chosen.values()))
         self._leaves = [*self._wrt, *(_sources(setup, self._wrt) if options.retain_grad else ())]

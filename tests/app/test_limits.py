@@ -103,6 +103,16 @@ def test_each_refusal_names_the_setting_that_raises_the_limit() -> None:
     assert wrong == []
 
 
+@pytest.mark.parametrize("sizes", [1_000_000, 2**62])
+def test_results_are_counted_before_they_are_made(sizes: int) -> None:
+    answer = talk(*session(op="split", args=[[]], attrs={"sizes": sizes}))
+    assert answer.json()["type"] == "/problems/limit-exceeded"
+    expected = (
+        f"command 1 (apply split): split needs {sizes:,} nodes, the limit is 100,000 (setting PULLBACK_MAX_NODES)"
+    )
+    assert answer.json()["detail"] == expected
+
+
 def test_a_program_within_a_raised_limit_is_found_again(tmp_path: Path) -> None:
     settings = {"store": "sqlite", "data_dir": tmp_path, "max_chain": 2000, "max_depth": 300}
     for name, expr in (("long", " + ".join(["x"] * 1501)), ("deep", "sin(" * 200 + "x" + ")" * 200)):

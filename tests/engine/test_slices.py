@@ -9,6 +9,7 @@ import pytest
 
 from engine import Variable
 from engine import functions as F
+from engine.core.errors import ShapeMismatchError
 from engine.core.values import aval
 from engine.plans.plan import Plan
 from engine.plans.trace import Trace
@@ -129,3 +130,10 @@ def test_joined_arrays_lie_row_after_row_on_both_sides() -> None:
     x = np.asfortranarray(np.random.default_rng(5).standard_normal((300, 70)))
     assert F.concat([Variable(x), Variable(x)]).data.flags.c_contiguous
     np.testing.assert_array_equal(compile(total)(x), total(Variable(x)).data)
+
+
+@pytest.mark.parametrize("parts", [1_001, 10**7, 2**62])
+def test_an_axis_of_length_0_has_no_more_than_so_many_parts(parts: int) -> None:
+    assert len(F.split(np.zeros(0), 1_000)) == 1_000
+    with pytest.raises(ShapeMismatchError, match=rf"split: {parts} parts of an axis of length 0; at most 1000"):
+        F.split(np.zeros(0), parts)

@@ -8,7 +8,7 @@ import pytest
 
 from engine import Variable, no_grad
 from engine import functions as F
-from engine.core.errors import StaleDataError
+from engine.core.errors import InvalidValueError, StaleDataError
 from engine.transforms import check_grads, grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp, vmap
 
 
@@ -126,3 +126,17 @@ def test_a_length_has_a_gradient_at_zero_and_no_second_derivative(f: Any) -> Non
 def test_a_batch_of_a_batch() -> None:
     x = np.arange(6.0).reshape(2, 3)
     np.testing.assert_array_equal(vmap(vmap(grad(lambda x: x**3)))(x), 3 * x**2)
+
+
+def test_containers_that_contain_themselves_are_refused() -> None:
+    endless: list[Any] = []
+    endless.append(endless)
+    _, back = vjp(lambda x: F.sin(x[0]), [1.0])
+    for call in (
+        lambda: grad(lambda x: x[0])(endless),
+        lambda: jvp(lambda x: F.sin(x[0]), ([1.0],), (endless,)),
+        lambda: hvp(lambda x: F.sin(x[0]), ([1.0],), (endless,)),
+        lambda: back(endless),
+    ):
+        with pytest.raises(InvalidValueError, match="nested more than 100 deep, or contain themselves"):
+            call()
