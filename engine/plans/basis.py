@@ -39,7 +39,7 @@ class Basis:
 
     @property
     def is_shared(self) -> bool:
-        """Return whether there are fewer directions than elements."""
+        """Return whether elements may share directions, by the sparsity pattern."""
         return self._shared is not None
 
     @property

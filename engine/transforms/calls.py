@@ -363,9 +363,9 @@ def choose(args: Sequence[Tree], argnums: Any) -> tuple[Any, list[int]]:
     """
     positions = []
     for n in argnums if isinstance(argnums, list | tuple) else [argnums]:
-        if isinstance(n, bool) or not isinstance(n, int) or not -len(args) <= n < len(args):
+        if isinstance(n, bool) or not isinstance(n, int | np.integer) or not -len(args) <= n < len(args):
             raise BadAttributeError(f"argnums is {n!r}; the function was called with {len(args)} positional arguments")
-        positions.append(n % len(args))
+        positions.append(int(n) % len(args))
     if len(set(positions)) < len(positions):
         raise BadAttributeError(f"argnums {tuple(argnums)} name an argument twice")
     chosen = tuple(args[n] for n in positions)

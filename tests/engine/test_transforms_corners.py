@@ -140,3 +140,11 @@ def test_containers_that_contain_themselves_are_refused() -> None:
     ):
         with pytest.raises(InvalidValueError, match="nested more than 100 deep, or contain themselves"):
             call()
+
+
+def test_argnums_may_be_an_integer_of_numpy() -> None:
+    def f(x: Any, y: Any) -> Any:
+        return x * y
+
+    assert grad(f, argnums=np.int64(1))(2.0, 3.0) == 2.0
+    assert grad(f, argnums=(np.int64(-1), np.int8(0)))(2.0, 3.0) == (2.0, 3.0)
