@@ -56,6 +56,7 @@ def checked(folder: Path, files: dict[str, str], config: str = CONFIG) -> str:
     return subprocess.run(words, capture_output=True, text=True, cwd=folder, env=env).stdout
 
 
+@pytest.mark.thorough
 def test_the_readmes(tmp_path: Path) -> None:
     files = {name: script for readme in READMES for name, script in scripts(readme).items()}
     assert len(files) == 6

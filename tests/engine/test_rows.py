@@ -54,6 +54,7 @@ def test_gradients_agree_with_finite_differences_to_second_order(op: Operation, 
     assert not found.differs, str(found)
 
 
+@pytest.mark.sampled(one_in=4, each=["op"])
 @pytest.mark.parametrize(("op", "example"), CASES)
 def test_rows_call_rows_with_attributes_in_canonical_form(
     op: Operation, example: Example, monkeypatch: pytest.MonkeyPatch
