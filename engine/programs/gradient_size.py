@@ -127,7 +127,7 @@ class _Numbering:
         op = node.op
         if op is None or not any(operands):
             return _CONSTANT if op is None or not op.random else self.fresh()
-        if op.body is not None or op.random or op.outputs is not None or op.name == "grad":
+        if _is_opaque(op):
             return self.fresh()
         if op.name in _FILLING:
             return _CONSTANT
@@ -135,7 +135,7 @@ class _Numbering:
 
     def cotangent(self, op: Operation, i: int, g: int, y: int, operands: Sequence[int]) -> int:
         """Return the number of the cotangent of operand `i`."""
-        if op.body is not None or op.random or op.outputs is not None or op.name == "grad":
+        if _is_opaque(op):
             return self.fresh() if g else _CONSTANT
         slope = _slope(op, i, g == _CONSTANT, tuple(x == _CONSTANT for x in operands))
         numbers = [g, y, *operands]
@@ -147,6 +147,11 @@ class _Numbering:
 
 def _number(x: str | Literal, numbers: dict[str, int]) -> int:
     return _CONSTANT if isinstance(x, Literal) else numbers[x]
+
+
+def _is_opaque(op: Operation) -> bool:
+    """Return whether an operation is counted for nothing, because its steps are not known from its row alone."""
+    return op.body is not None or op.random or op.outputs is not None or op.name == "grad"
 
 
 def _is_smooth(op: Operation | None, i: int) -> bool:

@@ -1,5 +1,6 @@
 """The size of a gradient that is counted from the program alone, against what the gradient then records."""
 
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -8,12 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.core import Faults, InvalidValueError, LimitExceededError, NotDifferentiableError, UnknownNameError
-from engine.graph import Graph, Limits
+from engine.core.operation import example_operands
+from engine.core.table import rows
+from engine.graph import Graph, Input, Limits, Node, Output
 from engine.programs import Backward, interpreter, parse, prepare
 from engine.programs.call import check_call
 from engine.programs.derivatives import hessian, hvp, vjp
 from engine.programs.function import ProgramFunction
-from engine.programs.gradient_size import least_size
+from engine.programs.gradient_size import _is_smooth, _slope, least_size
 from engine.transforms import grad
 from tests.engine.test_plans_and_tapes import BINARY, UNARY
 from tests.sampling import examples
@@ -65,6 +68,21 @@ def traced(graph: Graph, inputs: dict[str, float]) -> int:
 def test_is_a_lower_bound(rows: list[tuple[str, int, int]], a: float, b: float) -> None:
     graph = parse(written(rows), inputs={"a": {}, "b": {}})
     assert least_size(graph, [graph.outputs[0].id], ["a", "b"]) <= traced(graph, {"a": a, "b": b}), rows
+
+
+def test_every_row_can_be_counted() -> None:
+    """Whichever of its operands are constants; attributes are keys of a dict there."""
+    for op in rows():
+        for example in op.examples:
+            xs, attrs = example_operands(op, example)
+            node = Node(("y",), op, ("a",) * len(xs), attrs, is_named=True, loc=())
+            graph = Graph((Input("a"),), (node,), (Output("y", "y"),))
+            assert least_size(graph, ["y"], ["a"]) >= 0
+            for fixed in product([False, True], repeat=len(xs)) if op.body is None and len(xs) <= 3 else ():
+                for i in range(len(xs)):
+                    if _is_smooth(op, i):
+                        assert isinstance(_slope(op, i, False, fixed).steps, tuple)
+                        assert len(_slope(op, i, True, fixed).steps) <= len(_slope(op, i, False, fixed).steps), op
 
 
 @pytest.mark.parametrize(
