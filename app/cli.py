@@ -240,7 +240,7 @@ def _inputs(words: Sequence[str]) -> Mapping[str, Any]:
 
 
 def _ops(given: argparse.Namespace) -> None:
-    from app.catalog import describe
+    from app.programs.catalog import describe
     from engine.core import lookup, rows
 
     if given.name is None:

@@ -14,19 +14,19 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.endpoints import Endpoint
+from app.api.problems import internal_error, on_error
 from app.api.replies import VARY, coded
 from app.hot.preparations import Preparations
 from app.hot.questions import Question
 from app.hot.templates import Templates
 from app.limits import DeadlineExceededError, OverloadedError, Waiting, Workers, at_once, in_time
 from app.middleware import CLIENT_CLOSED_REQUEST, Around
-from app.registry import UnknownProgramError
+from app.programs.registry import UnknownProgramError
 from app.settings import Settings
 from app.stores import StoreUnavailableError
 from app.wire import compression, media, msgpack
 from app.wire.document import MalformedBodyError, loads
 from app.wire.media import JSON
-from app.wire.problems import internal_error, on_error
 from engine.core import MAX_AXES, AutogradError
 
 #: Longer bodies come in several pieces; their way is long enough for the long way to cost little.

@@ -16,18 +16,18 @@ from starlette.types import Message, Receive, Scope, Send
 
 from app import __version__, logs, openapi
 from app.api import derivatives, evaluate, health, infer, ops, programs, sessions
+from app.api.problems import BY_ERROR, on_body_too_large, on_error, on_http_exception
 from app.clock import SYSTEM, Clock
 from app.hot.preparations import Preparations
 from app.hot.templates import Templates
 from app.hotpath import HotPath
 from app.limits import Turns, Workers, bound_blas, threads_each
 from app.middleware import Around, Envelope
+from app.programs.registry import Registry
 from app.readiness import Readiness
-from app.registry import Registry
 from app.settings import Settings, SettingsError, load_settings, unknown_variables
 from app.stores import Store, StoreError
 from app.wire.media import BodyTooLargeError
-from app.wire.problems import BY_ERROR, on_body_too_large, on_error, on_http_exception
 from engine.plans import Plans
 
 _log = logging.getLogger("pullback")

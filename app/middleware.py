@@ -11,10 +11,10 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import __version__
+from app.api.problems import internal_error
 from app.limits import in_time
 from app.logs import AccessLog
 from app.settings import Settings
-from app.wire.problems import internal_error
 
 #: Headers as ASGI has them.
 RawHeaders = list[tuple[bytes, bytes]]

@@ -8,10 +8,10 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from app.api.problems import BY_SLUG, Kind
 from app.sessions.commands import COMMANDS
 from app.wire import media, schemas
 from app.wire.answers import Problem
-from app.wire.problems import BY_SLUG, Kind
 
 #: What a request with a program may be answered with where it is not answered.
 CALL = tuple(

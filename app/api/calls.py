@@ -10,7 +10,7 @@ from fastapi.responses import Response
 
 from app.api.replies import answer_type, reply
 from app.limits import DeadlineExceededError, Workers
-from app.registry import Registry
+from app.programs.registry import Registry
 from app.settings import Settings
 from app.wire import bodies, compression, media
 from app.wire.codecs import Message

@@ -14,7 +14,7 @@ from app.api.calls import Call, answer, checked
 from app.api.endpoints import Endpoint, reader
 from app.limits import weight
 from app.openapi import CALL, body_of, problems_of
-from app.registry import Registry
+from app.programs.registry import Registry
 from app.settings import Settings
 from app.wire import answers, codecs, examples, schemas
 from app.wire.codecs import Message

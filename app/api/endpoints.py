@@ -11,7 +11,7 @@ from app.api.calls import Call, validated
 from app.hot.preparations import Found, Preparations
 from app.hot.questions import Question, take_apart
 from app.limits import weight
-from app.registry import Registry
+from app.programs.registry import Registry
 from app.settings import Settings
 from app.wire.codecs import Message, encode
 from app.wire.schemas import ProgramRequest

@@ -10,7 +10,7 @@ from app import programs
 from app.api.calls import answer
 from app.api.endpoints import Endpoint, reader
 from app.openapi import CALL, body_of, problems_of
-from app.registry import Registry
+from app.programs.registry import Registry
 from app.settings import Settings
 from app.wire.answers import EvaluateAnswer
 from app.wire.examples import EVALUATE

@@ -5,6 +5,7 @@ from fastapi.responses import HTMLResponse, Response
 from starlette.exceptions import HTTPException
 
 from app import __version__
+from app.api.problems import BY_SLUG, page, problem
 from app.api.replies import reply_with
 from app.openapi import problems_of
 from app.readiness import Readiness
@@ -13,7 +14,6 @@ from app.wire import media
 from app.wire.answers import HealthAnswer, RootAnswer
 from app.wire.bodies import accept_of
 from app.wire.codecs import encode
-from app.wire.problems import BY_SLUG, page, problem
 
 CONTRACT = 1
 

@@ -9,7 +9,7 @@ from app import programs
 from app.api.calls import Call, answer, checked
 from app.limit_settings import FIELDS, variable
 from app.openapi import CALL, body_of, problems_of
-from app.registry import Registry
+from app.programs.registry import Registry
 from app.settings import Settings
 from app.wire.answers import InferAnswer
 from app.wire.codecs import Message, encode

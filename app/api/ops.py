@@ -5,12 +5,12 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Request
 from fastapi.responses import Response
 
+from app.api.problems import problem
 from app.api.replies import answer_type, reply_with
-from app.catalog import describe, describe_all
 from app.openapi import problems_of
+from app.programs.catalog import describe, describe_all
 from app.wire.answers import OperationAnswer, OperationsAnswer
 from app.wire.examples import OPERATION
-from app.wire.problems import problem
 from engine.core import UnknownOperationError, lookup
 
 router = APIRouter()

@@ -8,13 +8,13 @@ import orjson
 from fastapi import APIRouter, Path, Request
 from fastapi.responses import PlainTextResponse, Response
 
-from app import packing
 from app.api.calls import checked, receive
 from app.api.replies import answer_type, reply
-from app.graphviz import svg
 from app.limits import Workers
 from app.openapi import CALL, body_of, problems_of, query_of
-from app.registry import Registry
+from app.programs import packing
+from app.programs.graphviz import svg
+from app.programs.registry import Registry
 from app.settings import Settings
 from app.stores import Listed, Program
 from app.wire.answers import ProgramAnswer, ProgramDetailsAnswer, ProgramsAnswer

@@ -10,9 +10,9 @@ from fastapi.responses import PlainTextResponse, Response
 
 from app.api.calls import receive
 from app.api.replies import answer_type, reply, reply_with
-from app.graphviz import svg
 from app.limits import Turns, Workers
 from app.openapi import SESSION, body_of, problems_of, query_of
+from app.programs.graphviz import svg
 from app.sessions import runs
 from app.sessions.commands import COMMANDS, Load
 from app.sessions.manager import Done, Sessions

@@ -11,7 +11,7 @@ import numpy as np
 from app.hot.questions import Question
 from app.limits import weight
 from app.programs import decode
-from app.registry import Registry
+from app.programs.registry import Registry
 from engine.core import FLOAT64, InvalidValueError, Lru, Value
 from engine.graph import normalized
 from engine.programs import CheckedProgram, Executable

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 from pydantic import Field, StrictBool, StrictInt, StrictStr, WithJsonSchema
 
-from app.catalog import configuration
+from app.programs.catalog import configuration
 from app.sessions.session import MODULES, Constant, Held, Module, Session, check_quota
 from app.wire.schemas import LARGEST_SEED, Body, Value
 from engine.core import (

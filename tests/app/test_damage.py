@@ -14,7 +14,7 @@ from fastapi import FastAPI
 
 from app.main import create_app
 from app.programs import ProgramLimits
-from app.registry import Registry
+from app.programs.registry import Registry
 from app.settings import Settings
 from app.stores import Policy, SqliteStore, StoreUnavailableError
 from app.stores.sqlite import FILE

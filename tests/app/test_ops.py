@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from app.catalog import describe
+from app.programs.catalog import describe
 from engine.core.operation import Example, Operation
 from engine.core.table import OPERATIONS, unregister
 from engine.rows import unary

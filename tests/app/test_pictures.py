@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from app.cli import main
-from app.graphviz import MAX_LINES, svg
 from app.main import create_app
+from app.programs.graphviz import MAX_LINES, svg
 from app.settings import Settings
 from engine.core.errors import LimitExceededError, NotSupportedError
 from tests.app.test_around import talk

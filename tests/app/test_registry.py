@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from app import packing
-from app.programs import ProgramLimits, infer, prepare
-from app.registry import Registry, UnknownProgramError, name_fault
+from app.programs import ProgramLimits, infer, packing, prepare
+from app.programs.registry import Registry, UnknownProgramError, name_fault
 from app.stores import MemoryStore, NameConflictError, Policy, Program, SqliteStore
 from engine.core.errors import AutogradError, InvalidValueError, LimitExceededError, UnknownNameError
 from engine.graph.ir import Graph

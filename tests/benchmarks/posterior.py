@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from app.programs import ProgramLimits
-from app.registry import Registry
+from app.programs.registry import Registry
 from app.stores import Policy, SqliteStore
 from app.wire.document import parse
 from app.wire.schemas import EvaluateRequest, check

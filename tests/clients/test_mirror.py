@@ -8,8 +8,8 @@ import subprocess
 import sys
 
 import pullback
-from app.catalog import describe_all
-from app.wire.problems import BY_SLUG, KINDS
+from app.api.problems import BY_SLUG, KINDS
+from app.programs.catalog import describe_all
 from engine.core.errors import AutogradError
 from engine.core.table import CALLS
 from tests.app.conftest import ROOT

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from app import packing
-from app.programs import ProgramLimits, Source, read_bound
+from app.programs import packing
+from app.programs.service import ProgramLimits, Source, read_bound
 from app.stores import Listed, Program, Store, damaged
 from app.stores.base import is_id
 from engine.core import InvalidValueError, LimitExceededError, Lru, aval, nearest

@@ -10,10 +10,10 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
-from app.graphviz import DrawingError
 from app.limit_settings import explained
 from app.limits import RETRY_AFTER_S, DeadlineExceededError, OverloadedError
-from app.registry import UnknownProgramError
+from app.programs.graphviz import DrawingError
+from app.programs.registry import UnknownProgramError
 from app.sessions.errors import (
     ExpiredSessionError,
     SequenceConflictError,

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
-from app.programs import ProgramLimits
+from app.programs.service import ProgramLimits
 from app.stores import Binding, Program, damaged
 from engine.core import DTYPES, FLOAT64, AutogradError, Aval, LimitExceededError, Value, canonical, stand_in
 from engine.graph import Graph, Limits
