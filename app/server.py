@@ -10,9 +10,10 @@ from typing import Any
 
 import uvicorn
 
-from app.limits import THREAD_NAME
+from app.assembly import new_store
 from app.settings import PREFIX, Settings, SettingsError, is_loopback, load_settings
 from app.stores import StoreError
+from app.workers.threads import THREAD_NAME
 
 APP = "app.main:app"
 BACKLOG = 2048
@@ -74,7 +75,7 @@ def _leave_work_behind() -> None:
 
 def _check_store(settings: Settings) -> None:
     """Fails here and once, and not in each of several workers again and again."""
-    store = settings.new_store()
+    store = new_store(settings)
     try:
         store.open()
     except StoreError as error:

@@ -11,11 +11,9 @@ from typing import Annotated, Any
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from app.clock import SYSTEM, Clock
 from app.programs import ProgramLimits
-from app.sessions.manager import Sessions
 from app.sessions.session import Quotas
-from app.stores import MemoryStore, Policy, SessionPolicy, SessionStore, SqliteStore, Store
+from app.stores import Policy, SessionPolicy
 from app.wire.schemas import SHORTEST_LIFE_S
 from engine.graph import Limits
 
@@ -26,7 +24,8 @@ _SESSIONS = SessionPolicy()
 _QUOTAS = Quotas()
 #: In seconds; a calendar has no dates that are much further away.
 LONGEST_LIFE_S = 1e10
-_REDIS = ("redis://", "rediss://", "unix://")
+#: How the URLs of Redis and Valkey begin.
+REDIS = ("redis://", "rediss://", "unix://")
 #: What nobody is to read in a URL: who logs in, and a password among its options.
 _SECRET = re.compile(r"(?<=://).*@|(?<=password=)[^&]*")
 _ORIGIN = re.compile(r"\*|[a-z][a-z0-9+.-]*://[^/\s]+", re.IGNORECASE)
@@ -67,6 +66,11 @@ class Settings(BaseSettings):
     )
 
     max_body_bytes: int = Field(32 * 2**20, ge=1, description="Size of a request's body.")
+    max_bytes_in_flight: int = Field(
+        128 * 2**20,
+        ge=1,
+        description="Bytes of all bodies and answers that a process holds while they are read, worked on and sent.",
+    )
     max_depth: int = Field(
         _DEFAULTS.max_depth, ge=1, le=500, description="Nesting of documents, texts and inline nodes."
     )
@@ -138,9 +142,9 @@ class Settings(BaseSettings):
     @field_validator("store")
     @classmethod
     def _check_store(cls, store: str, given: ValidationInfo) -> str:
-        if store not in ("sqlite", "memory") and not store.startswith(_REDIS):
-            raise ValueError(f"expected sqlite, memory or a URL that begins with {', '.join(_REDIS)}")
-        if store.startswith(_REDIS):
+        if store not in ("sqlite", "memory") and not store.startswith(REDIS):
+            raise ValueError(f"expected sqlite, memory or a URL that begins with {', '.join(REDIS)}")
+        if store.startswith(REDIS):
             from app.stores.redis.server import check_url
 
             check_url(store)
@@ -168,39 +172,6 @@ class Settings(BaseSettings):
         """What programs are held to."""
         cost = Limits(self.max_nodes, self.max_elements, self.max_bytes, self.max_flops)
         return ProgramLimits(self.max_depth, self.max_chain, cost)
-
-    def new_store(self, clock: Clock = SYSTEM) -> Store:
-        """The store that is to be used; it is not opened yet."""
-        policy = Policy(self.program_ttl_s, self.max_programs, self.max_store_bytes, clock=clock.wall)
-        sessions = SessionPolicy(self.max_sessions, self.max_sessions_per_client, self.session_grace_s, clock.wall)
-        if self.store == "memory":
-            return MemoryStore(policy, sessions)
-        if self.store.startswith(_REDIS):
-            # Its client takes a tenth of the time in which a server starts; only who uses it waits for it.
-            from app.stores.redis import RedisStore
-
-            return RedisStore(self.store, policy, sessions)
-        return SqliteStore(self.data_dir, policy, sessions)
-
-    def new_sessions(self, store: SessionStore, clock: Clock = SYSTEM) -> Sessions:
-        """What the sessions of a store are used by."""
-        quotas = Quotas(
-            self.max_session_variables,
-            self.max_session_tape,
-            self.max_session_bytes,
-            self.max_commands,
-            self.program_limits(),
-        )
-        return Sessions(
-            store,
-            quotas,
-            ttl_s=min(self.session_ttl_s, self.max_session_ttl_s),
-            max_ttl_s=self.max_session_ttl_s,
-            cache_bytes=self.session_cache_bytes,
-            deadline_s=self.deadline_s,
-            clock=clock.wall,
-            monotonic=clock.monotonic,
-        )
 
     def public_limits(self) -> dict[str, float]:
         """The limits that a client may want to know, as `GET /v1` shows them."""

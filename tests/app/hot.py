@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from app.http.messages import Answer, Call
 from app.main import Pullback, create_app
 from app.settings import Settings
 from app.wire import codecs
 from app.wire.media import JSON
 from app.wire.values import dumps
+
+if TYPE_CHECKING:
+    from starlette.types import Receive
 
 Document = dict[str, Any]
 App = Callable[..., Awaitable[None]]
@@ -41,8 +45,27 @@ class Received:
         return codecs.decode(dict(self.headers)[b"content-type"].decode().replace("problem+", ""), self.body, 100)
 
 
+class AtOnce:
+    """Pool without workers: the event loop answers each call, and whatever is light is measured as cheap."""
+
+    def __init__(self, answer: Callable[[Call], Answer]) -> None:
+        self._answer = answer
+
+    async def start(self) -> None:
+        """There is nothing to start."""
+
+    async def answer(self, call: Call, kind: object, receive: Receive) -> Answer:
+        answer = self._answer(call)
+        return answer._replace(measure=answer.measure and answer.measure._replace(cpu_s=0.0))
+
+    def close(self) -> None:
+        """There is nothing to close."""
+
+
 def new_app(**settings: Any) -> Pullback:
-    return create_app(Settings(store="memory", access_log=False, **settings))
+    """Return an application whose event loop does the work itself."""
+    found = Settings(store="memory", access_log=False, **settings)
+    return create_app(found, new_pool=lambda service, _: AtOnce(service.answer))
 
 
 def sent(path: str, document: Any, media_type: str = JSON, *headers: tuple[bytes, bytes]) -> Sent:
