@@ -7,3 +7,7 @@ class OverloadedError(Exception):
 
 class DeadlineExceededError(Exception):
     """Work was not finished in time."""
+
+
+class WorkerDiedError(Exception):
+    """The process that worked on a request has ended, or cannot be started."""

@@ -21,18 +21,14 @@ from app.http.inline import Inline
 from app.http.preparations import Preparations
 from app.http.templates import Templates
 from app.readiness import Readiness
-from app.service import CACHES, ENDPOINTS, Service, bound_blas
+from app.service import CACHES, ENDPOINTS, GC_LOOKS, GC_THRESHOLD, Service, bound_blas
 from app.settings import Settings, SettingsError, load_settings, unknown_variables
 from app.stores import StoreError
+from app.workers.nursery import Nursery
+from app.workers.pool import Processes, Sizes
 from app.workers.threads import Threads
 
 _log = logging.getLogger("pullback")
-
-#: New containers between two looks; CPython's own 700 would read a body of many short lists five times as long.
-GC_THRESHOLD = 100_000
-#: Looks at the young between two at the middle-aged, and of those between two at all. Each looks at everything of its
-#: age in one piece, in which nothing else runs; of a large program that is made, nothing is garbage yet.
-GC_LOOKS = (1, 100)
 
 
 class Pullback:
@@ -104,17 +100,25 @@ class Pullback:
     async def opened(self) -> AsyncIterator[None]:
         """Hold the store open and workers ready; raises StoreError if the store cannot be opened."""
         await asyncio.to_thread(self.service.store.open)
-        await self.pool.start()
-        yield
-        self.state.draining = True
-        self.pool.close()
-        self.state.readiness.close()
-        self.service.store.close()
-        self.envelope.close()
+        try:
+            await self.pool.start()
+            yield
+        finally:
+            self.state.draining = True
+            self.pool.close()
+            self.state.readiness.close()
+            self.service.store.close()
+            self.envelope.close()
 
 
 def new_pool(service: Service, settings: Settings) -> Pool:
     """Make the pool of workers that the settings ask for."""
+    if settings.has_processes():
+        sizes = Sizes(
+            settings.max_concurrency, settings.max_long_workers, settings.worker_bytes, settings.max_worker_bytes
+        )
+        nursery = Nursery("app.service:worker_service", settings.model_dump_json(), sizes.data_bytes)
+        return Processes(nursery, sizes, settings.max_queue, settings.deadline_s)
     return Threads(service.answer, settings.max_concurrency, settings.max_queue, settings.deadline_s)
 
 

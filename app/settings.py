@@ -4,9 +4,10 @@ import ipaddress
 import os
 import re
 import socket
+import sys
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -132,12 +133,36 @@ class Settings(BaseSettings):
         description="Time that a request's work may take, waiting included; also for its body to arrive, and for the "
         "client to take each 256 KiB of an answer.",
     )
-    max_concurrency: int = Field(
-        min(os.cpu_count() or 1, 8), ge=1, description="Threads of a process for work that is not tiny."
+    isolation: Literal["auto", "processes", "threads"] = Field(
+        "auto",
+        description="Where requests are worked on: in processes, which are killed at the deadline, or on threads, "
+        "which cannot be; auto: processes where the system can fork them safely (Linux).",
     )
-    max_queue: int = Field(64, ge=0, description="Requests of a process that may wait for such a thread.")
-    tiny_bytes: int = Field(1024, ge=0, description="Bodies up to this size are read on the event loop.")
-    tiny_flops: int = Field(50_000, ge=0, description="Programs up to this cost, all in all, run on the event loop.")
+    max_concurrency: int = Field(
+        min(os.cpu_count() or 1, 8), ge=1, description="Processes (or threads) of a server for work of all kinds."
+    )
+    max_long_workers: int = Field(
+        max(min(os.cpu_count() or 1, 8), 3), ge=1, description="Processes beside these for work that takes over 0.1 s."
+    )
+    worker_bytes: int = Field(
+        64 * 2**20, ge=2**20, description="Bytes that each such process may take beside its code."
+    )
+    max_worker_bytes: int = Field(
+        400 * 2**20, ge=2**20, description="Bytes that one of them at a time may take, which needs more."
+    )
+    max_queue: int = Field(
+        64, ge=0, description="Requests that may wait for a process (or thread), short and long ones each."
+    )
+    tiny_bytes: int = Field(
+        1024,
+        ge=0,
+        description="Bodies up to this size may be read on the event loop, if measured cheap; 1024 at most.",
+    )
+    tiny_flops: int = Field(
+        50_000,
+        ge=0,
+        description="Programs up to this estimated cost may run on the event loop, if measured cheap.",
+    )
 
     @field_validator("store")
     @classmethod
@@ -167,6 +192,10 @@ class Settings(BaseSettings):
             if not _ORIGIN.fullmatch(origin):
                 raise ValueError(f'"{origin}" is no origin; expected scheme://host[:port] without a path, or *')
         return origins
+
+    def has_processes(self) -> bool:
+        """Return whether requests are worked on in processes."""
+        return self.isolation == "processes" or (self.isolation == "auto" and sys.platform == "linux")
 
     def program_limits(self) -> ProgramLimits:
         """What programs are held to."""

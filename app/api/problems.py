@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
-from app.errors import DeadlineExceededError, OverloadedError
+from app.errors import DeadlineExceededError, OverloadedError, WorkerDiedError
 from app.http.messages import Answer, Call, new_answer
 from app.limit_settings import explained
 from app.programs.graphviz import DrawingError
@@ -76,7 +76,7 @@ KINDS = (
         "Unavailable",
         "The server cannot do this just now, for want of memory or because something that it needs is out of reach. "
         "Try again after Retry-After.",
-        (MemoryError, StoreUnavailableError, DrawingError),
+        (MemoryError, StoreUnavailableError, DrawingError, WorkerDiedError),
     ),
     Kind(
         "body-too-large",

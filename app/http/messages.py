@@ -39,6 +39,11 @@ class Call:
         """Return a header that lists items separated by commas, its lines joined."""
         return ",".join(self.values(name))
 
+    @property
+    def is_repeatable(self) -> bool:
+        """Return whether it may be done twice as if it were done once."""
+        return self.method == "GET" or not self.path.startswith(("/v1/programs", "/v1/sessions"))
+
     def scope(self) -> dict[str, Any]:
         """Return the ASGI scope of the request; its state holds the call itself."""
         return {

@@ -84,12 +84,13 @@ def ask_all(app: App, requests: Sequence[Sent]) -> list[Received]:
     """Its answers to several, one after the other."""
 
     async def all_of_them() -> list[Received]:
-        return [await _ask(app, request) for request in requests]
+        return [await answer_of(app, request) for request in requests]
 
     return asyncio.run(all_of_them())
 
 
-async def _ask(app: App, request: Sent) -> Received:
+async def answer_of(app: App, request: Sent, gone: asyncio.Event | None = None) -> Received:
+    """The answer of an application to one request, whose client goes away when `gone` is set."""
     size = -(-len(request.body) // request.pieces) or 1
     parts = [request.body[i : i + size] for i in range(0, len(request.body), size)] or [b""]
     waiting = [
@@ -98,7 +99,10 @@ async def _ask(app: App, request: Sent) -> Received:
     answer: list[Document] = []
 
     async def receive() -> Document:
-        return waiting.pop(0) if waiting else {"type": "http.disconnect"}
+        if waiting:
+            return waiting.pop(0)
+        await (gone or asyncio.Event()).wait()
+        return {"type": "http.disconnect"}
 
     async def send(message: Document) -> None:
         answer.append(message)
@@ -119,5 +123,7 @@ async def _ask(app: App, request: Sent) -> Received:
         "state": {},
     }
     await app(scope, receive, send)
+    if not answer:
+        return Received(0, [], b"")
     start, *rest = answer
     return Received(start["status"], sorted(start["headers"]), b"".join(part.get("body", b"") for part in rest))
