@@ -1,10 +1,11 @@
-"""Stores and session managers as the settings ask for them."""
+"""Stores, session managers and worker processes as the settings ask for them."""
 
 from app.clock import SYSTEM, Clock
 from app.sessions.manager import Sessions
 from app.sessions.session import Quotas
 from app.settings import REDIS, Settings
 from app.stores import MemoryStore, Policy, SessionPolicy, SqliteStore, Store
+from app.workers.nursery import Nursery
 
 
 def new_store(settings: Settings, clock: Clock = SYSTEM) -> Store:
@@ -42,3 +43,8 @@ def new_sessions(store: Store, settings: Settings, clock: Clock = SYSTEM) -> Ses
         clock=clock.wall,
         monotonic=clock.monotonic,
     )
+
+
+def new_nursery(settings: Settings) -> Nursery:
+    """Make the nursery of worker processes, each of which has its own service."""
+    return Nursery("app.service:worker_service", settings.model_dump_json(), settings.worker_bytes)

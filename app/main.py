@@ -13,6 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from app import __version__, logs
 from app.api.problems import explain
+from app.assembly import new_nursery
 from app.clock import SYSTEM, Clock
 from app.http.endpoints import Calculator
 from app.http.envelope import Envelope
@@ -111,14 +112,13 @@ class Pullback:
             self.envelope.close()
 
 
-def new_pool(service: Service, settings: Settings) -> Pool:
+def new_pool(service: Service, settings: Settings, nursery: Nursery | None = None) -> Pool:
     """Make the pool of workers that the settings ask for."""
     if settings.has_processes():
         sizes = Sizes(
             settings.max_concurrency, settings.max_long_workers, settings.worker_bytes, settings.max_worker_bytes
         )
-        nursery = Nursery("app.service:worker_service", settings.model_dump_json(), sizes.data_bytes)
-        return Processes(nursery, sizes, settings.max_queue, settings.deadline_s)
+        return Processes(nursery or new_nursery(settings), sizes, settings.max_queue, settings.deadline_s)
     return Threads(service.answer, settings.max_concurrency, settings.max_queue, settings.deadline_s)
 
 
@@ -158,11 +158,11 @@ def _drain_on(number: signal.Signals, app: Pullback) -> None:
     signal.signal(number, drain)
 
 
-def _app_from_environment() -> Pullback:
+def __getattr__(name: str) -> Pullback:
+    """Make `app` from the settings of the environment when a server asks for it."""
+    if name != "app":
+        raise AttributeError(name)
     try:
         return create_app()
     except SettingsError as error:
         raise SystemExit(f"pullback: {error}") from None
-
-
-app = _app_from_environment()

@@ -88,9 +88,10 @@ class Nursery:
         """Start the process that forks workers; each of them is given to `on_worker`."""
         self._on_worker = on_worker
         self._first = asyncio.get_running_loop().create_future()
-        self._start()
+        self._listen()
 
-    def _start(self) -> None:
+    def launch(self) -> None:
+        """Start the process that forks workers, which takes a second, before there is an event loop."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         command = [sys.executable, "-m", "app.workers.zygote", str(theirs.fileno())]
         self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()], env=os.environ | _ONE_THREAD)
@@ -98,7 +99,12 @@ class Nursery:
         ours.setblocking(False)
         ours.send(self._plan)
         self._control = ours
-        asyncio.get_running_loop().add_reader(ours.fileno(), self._on_message)
+
+    def _listen(self) -> None:
+        if self._control is None:
+            self.launch()
+        assert self._control is not None
+        asyncio.get_running_loop().add_reader(self._control.fileno(), self._on_message)
 
     async def first_worker(self) -> None:
         """Wait until there is a worker.
@@ -165,13 +171,14 @@ class Nursery:
             for sock in self._asked:
                 sock.close()
             self._asked.clear()
-            self._start()
+            self._listen()
             for _ in range(asked):
                 self.fork()
 
     def _let_go(self) -> None:
         if self._control is not None:
-            asyncio.get_running_loop().remove_reader(self._control.fileno())
+            if self._first is not None:
+                asyncio.get_running_loop().remove_reader(self._control.fileno())
             self._control.close()
             self._control = None
         if self._process is not None:

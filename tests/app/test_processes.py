@@ -142,7 +142,7 @@ def test_a_process_that_is_killed_is_replaced(tmp_path: Path, which: str) -> Non
             assert found.status == 503
             assert found.document["type"] == "/problems/unavailable"
             assert (await evaluate(app, QUICK)).status == 200
-            assert worker not in processes()
+            await until(lambda: worker not in processes())
 
     run(work)
 
