@@ -47,4 +47,4 @@ def new_sessions(store: Store, settings: Settings, clock: Clock = SYSTEM) -> Ses
 
 def new_nursery(settings: Settings) -> Nursery:
     """Make the nursery of worker processes, each of which has its own service."""
-    return Nursery("app.service:worker_service", settings.model_dump_json(), settings.worker_bytes)
+    return Nursery("app.service:worker_service", settings.model_dump_json(), settings.worker_bytes, settings.log_format)

@@ -5,6 +5,7 @@ import time
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from app.stores import Store, StoreUnavailableError
+from app.telemetry import Histogram
 from app.workers.threads import THREAD_NAME
 
 #: An answer of the store holds for so long.
@@ -16,8 +17,9 @@ PATIENCE_S = 1.0
 class Readiness:
     """Asks the store, on a thread of its own: a full queue of work does not make it seem broken."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, durations: Histogram) -> None:
         self._store = store
+        self._durations = durations
         self._pool = ThreadPoolExecutor(1, f"{THREAD_NAME}-readiness")
         self._asked_at = 0.0
         self._answer: Future[str] | None = None
@@ -35,10 +37,13 @@ class Readiness:
             return f"the store has not answered for {PATIENCE_S:g} s"
 
     def _ask(self) -> str:
+        start = time.monotonic()
         try:
             self._store.check()
         except StoreUnavailableError as error:
             return str(error)
+        finally:
+            self._durations.observe(time.monotonic() - start)
         return ""
 
     def close(self) -> None:
