@@ -73,12 +73,13 @@ class _Record:
     warm_s: float = float("inf")
     answers: int = 0
     weight: int = 0
-    is_banned: bool = False
 
     def note(self, measure: Measure) -> None:
         """Add an answer of a worker."""
         self.answers += 1
         self.weight = measure.weight
+        # A request of another form may have been the one that had to be prepared.
+        self.cold_s = max(self.cold_s, measure.cold_s)
         if measure.is_warm:
             self.warm_s = measure.cpu_s
         else:
@@ -86,13 +87,7 @@ class _Record:
 
     def is_cheap(self, weight: int) -> bool:
         """Return whether the event loop may answer it."""
-        return (
-            not self.is_banned
-            and self.answers > 1
-            and self.cold_s <= COLD_S
-            and self.warm_s < WARM_S
-            and self.weight <= weight
-        )
+        return self.answers > 1 and self.cold_s <= COLD_S and self.warm_s < WARM_S and self.weight <= weight
 
 
 class Lesson(NamedTuple):
@@ -147,6 +142,8 @@ class Inline:
         self._max_depth = settings.max_depth
         self._forms: dict[tuple[bytes | None, ...], _Forms | None] = {}
         self._records: Lru[tuple[Any, ...], _Record] = Lru(_MOST_QUESTIONS, _MOST_QUESTIONS * _RECORD_BYTES)
+        #: Keys of questions of which one run was slow.
+        self._banned: Lru[tuple[Any, ...], bool] = Lru(_MOST_QUESTIONS, _MOST_QUESTIONS * _RECORD_BYTES)
         self._budget = _Budget()
 
     def answer(self, endpoint: Endpoint, headers: dict[bytes, bytes], body: bytes) -> Answer | Lesson | None:
@@ -174,7 +171,8 @@ class Inline:
             return None
         key = _key(question, forms)
         record = self._records.get(key)
-        return Lesson(key, record is not None and record.is_cheap(self._weight) and self._budget.is_left())
+        is_cheap = record is not None and record.is_cheap(self._weight) and not self._banned.get(question.key)
+        return Lesson(key, is_cheap and self._budget.is_left())
 
     def prepare(self, endpoint: Endpoint, call: Call) -> Answer:
         """Answer a request that was measured cheap, which prepares it for the next ones.
@@ -206,8 +204,7 @@ class Inline:
         self.answered += 1
         if time.thread_time() - start > BAN_S:
             # Its time depends on the values.
-            record = _Record(is_banned=True)
-            self._records.put(_key(question, forms), record, _RECORD_BYTES)
+            self._banned.put(question.key, True, _RECORD_BYTES)
             self.preparations.forget(question)
         elif forms.is_json and not question.along and question.encoding == "nested":
             self.templates.learn(endpoint, body, hit)

@@ -64,11 +64,13 @@ class Measure(NamedTuple):
     cpu_s: seconds of one processor.
     is_warm: whether the program of the request was found prepared.
     weight: estimate of the cost of a run.
+    cold_s: seconds of one processor that preparing took, whichever request it was done for.
     """
 
     cpu_s: float
     is_warm: bool
     weight: int
+    cold_s: float
 
 
 class Answer(NamedTuple):
