@@ -98,8 +98,14 @@ def new_answer(content: bytes, media_type: str, status: int = 200, headers: Mapp
     return Answer(status, own, content)
 
 
-async def ask(app: ASGIApp, call: Call) -> Answer:
-    """Return the answer of an ASGI application to a call."""
+async def ask(app: ASGIApp, call: Call, root_path: str = "") -> Answer:
+    """Return the answer of an ASGI application to a call.
+
+    Args:
+        app: the application.
+        call: the request.
+        root_path: where a proxy has put the application; its pages for browsers name paths from there.
+    """
     sent: list[Message] = []
 
     async def receive() -> Message:
@@ -108,7 +114,7 @@ async def ask(app: ASGIApp, call: Call) -> Answer:
     async def send(message: Message) -> None:
         sent.append(message)
 
-    await app(call.scope(), receive, send)
+    await app({**call.scope(), "root_path": root_path, "path": root_path + call.path}, receive, send)
     start, *rest = sent
     return Answer(start["status"], list(start["headers"]), b"".join(part.get("body", b"") for part in rest))
 
