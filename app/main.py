@@ -104,13 +104,15 @@ class Pullback:
     async def opened(self) -> AsyncIterator[None]:
         """Hold the store open and workers ready; raises StoreError if the store cannot be opened."""
         await asyncio.to_thread(self.service.store.open)
-        await self.pool.start()
-        yield
-        self.state.draining = True
-        self.pool.close()
-        self.state.readiness.close()
-        self.service.store.close()
-        self.envelope.close()
+        try:
+            await self.pool.start()
+            yield
+        finally:
+            self.state.draining = True
+            self.pool.close()
+            self.state.readiness.close()
+            self.service.store.close()
+            self.envelope.close()
 
 
 def new_pool(service: Service, settings: Settings) -> Pool:

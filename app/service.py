@@ -22,8 +22,9 @@ from engine.plans import Plans
 
 _log = logging.getLogger("pullback")
 
-#: Checked requests, compiled plans and known letters share the bytes that are allowed for them.
-CACHES = 3
+#: Checked requests, those of workers and those of the event loop, compiled plans and known letters share the bytes that
+#: are allowed for them.
+CACHES = 4
 #: Routes are looked through in this order: the most frequent first. Those before `_LIGHT` are work.
 _WORK = (evaluate, sessions, derivatives, infer, programs)
 _LIGHT = (ops, health)
