@@ -12,9 +12,8 @@ from typing import Any
 
 import httpx
 import pytest
-from fastapi import FastAPI
 
-from app.main import create_app
+from app.main import Pullback, create_app
 from app.settings import Settings
 from app.stores import StoreUnavailableError
 from app.stores.sqlite import FILE
@@ -26,7 +25,7 @@ LEAST_SQUARES = "mean((X @ w - t) ** 2)"
 ROWS = {"X": [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]], "t": [1.0, 2.0, 3.0]}
 
 
-def talk(app: FastAPI, conversation: Callable[[httpx.AsyncClient], Awaitable[Any]]) -> Any:
+def talk(app: Pullback, conversation: Callable[[httpx.AsyncClient], Awaitable[Any]]) -> Any:
     async def run() -> Any:
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url="http://local") as client:
