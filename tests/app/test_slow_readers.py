@@ -133,6 +133,20 @@ def test_who_does_not_read_on_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     assert app.exchange.reservations.held == 0
 
 
+@pytest.mark.parametrize("taken", [-1, 0], ids=["nothing", "the head"])
+@pytest.mark.parametrize("rows", [9, 100])
+def test_who_takes_nothing_of_a_long_answer_does_not_hold_its_memory(
+    rows: int, taken: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = new_app()
+    noted: list[int] = []
+    monkeypatch.setattr(app.envelope, "note", lambda scope, status, start, request_id: noted.append(status))
+    request = sent("/v1/evaluate", {"expr": f"broadcast_to(x, [{rows}, 2000])", "inputs": {"x": 0.1}})
+    assert len(pieces(app, request, taken)) == taken + 1
+    assert noted == [499]
+    assert app.exchange.reservations.held == 0
+
+
 def resident_bytes(pid: int) -> int:
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     return pages * 4096
