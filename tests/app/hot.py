@@ -87,10 +87,35 @@ class AtOnce:
         """There is nothing to close."""
 
 
+class Timer:
+    """Stands still, but for what is timed, which takes as long as a test says.
+
+    run_s, prepare_s: seconds of a run and of preparing on the event loop.
+    """
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.run_s = 0.0
+        self.prepare_s = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def perf_counter(self) -> float:
+        self.now += self.prepare_s
+        return self.now
+
+    def thread_time(self) -> float:
+        self.now += self.run_s
+        return self.now
+
+
 def new_app(**settings: Any) -> Pullback:
-    """Return an application whose event loop does the work itself."""
+    """Return an application whose event loop does the work itself, in no time."""
     found = Settings(store="memory", access_log=False, **settings)
-    return create_app(found, new_pool=lambda service, _: AtOnce(service.answer))
+    app = create_app(found, new_pool=lambda service, _: AtOnce(service.answer))
+    app.inline.timer = Timer()
+    return app
 
 
 def sent(path: str, document: Any, media_type: str = JSON, *headers: tuple[bytes, bytes]) -> Sent:
@@ -115,7 +140,7 @@ def ask_all(app: App, requests: Sequence[Sent]) -> list[Received]:
 
 
 async def asked(app: App, request: Sent) -> Received:
-    """The answer of an application to one request, inside of a coroutine."""
+    """The answer of an application to one request, whose client goes away once it has that."""
     size = -(-len(request.body) // request.pieces) or 1
     parts = [request.body[i : i + size] for i in range(0, len(request.body), size)] or [b""]
     waiting = [
@@ -123,11 +148,19 @@ async def asked(app: App, request: Sent) -> Received:
     ]
     answer: list[Document] = []
 
+    is_answered = asyncio.Event()
+
     async def receive() -> Document:
-        return waiting.pop(0) if waiting else {"type": "http.disconnect"}
+        if not waiting:
+            await is_answered.wait()
+            return {"type": "http.disconnect"}
+        return waiting.pop(0)
 
     async def send(message: Document) -> None:
         answer.append(message)
+        size = sum(len(part.get("body", b"")) for part in answer)
+        if size >= int(dict(answer[0]["headers"]).get(b"content-length", 0)):
+            is_answered.set()
 
     scope = {
         "type": "http",

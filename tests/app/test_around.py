@@ -17,7 +17,7 @@ from app.service import Service
 from app.settings import Settings
 from app.workers.threads import Threads
 from tests import virtual_time
-from tests.app.hot import Sent, asked, sent
+from tests.app.hot import Sent, Timer, asked, sent
 
 QUICKSTART = {"expr": "square(exp(square(x)))", "inputs": {"x": 0.5}}
 ORIGIN = "https://sheet.example"
@@ -67,6 +67,7 @@ class Gate:
         self.opened = threading.Event()
         self.reached = threading.Semaphore(0)
         self.app = create_app(Settings(store="memory", **settings), new_pool=self._new_pool)
+        self.app.inline.timer = Timer()
 
     def _new_pool(self, service: Service, settings: Settings) -> Threads:
         def answer(call: Call) -> Answer:

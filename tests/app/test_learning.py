@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from app.http import inline
+from app.http import inline, questions
 from app.http.inline import BAN_S, COLD_S, LONGEST_BODY, PREPARING_SHARE, WARM_S
 from tests.app.hot import Sent, ask, ask_all, new_app, sent
 
@@ -34,43 +35,6 @@ def ways(app: Pullback, *requests: Sent) -> list[int]:
         assert loop + workers == 1
         found.append(loop)
     return found
-
-
-class Clock:
-    """Stands still, but for what is timed, which takes as long as a test says.
-
-    run_s, prepare_s: seconds of a run and of preparing on the event loop.
-    """
-
-    def __init__(self) -> None:
-        self.now = 0.0
-        self.run_s = 0.0
-        self.prepare_s = 0.0
-
-    def thread_time(self) -> float:
-        self.now += self.run_s
-        return self.now
-
-    def perf_counter(self) -> float:
-        self.now += self.prepare_s
-        return self.now
-
-    def monotonic(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    found = Clock()
-    monkeypatch.setattr(inline, "time", found)
-    return found
-
-
-def timed_app(clock: Clock) -> Pullback:
-    """An application whose event loop measures by a clock; the budget of preparing is as at its start."""
-    app = new_app()
-    app.inline._budget.at = clock.now
-    return app
 
 
 # Before anything is measured
@@ -194,11 +158,29 @@ def test_refusals_teach_nothing() -> None:
     assert ways(app, *[evaluate(call)] * 3) == [0, 0, 1]
 
 
+def test_what_is_remembered_is_bounded() -> None:
+    app = new_app(max_body_bytes=LONGEST_BODY)
+    kept = app.inline._records
+    values = [0.5] * 200
+    for n in range(10):
+        ask(app, evaluate({"expr": f"sum(x) * {n}", "inputs": {"x": values}}))
+    assert len(kept) == 10
+    tracemalloc.start()
+    for n in range(10, 20):
+        ask(app, evaluate({"expr": f"sum(x) * {n}", "inputs": {"x": values}}))
+    filters = [tracemalloc.Filter(True, inline.__file__), tracemalloc.Filter(True, questions.__file__)]
+    taken = sum(each.size for each in tracemalloc.take_snapshot().filter_traces(filters).statistics("filename"))
+    tracemalloc.stop()
+    assert 0 < taken < kept.nbytes / 2
+    assert kept._limit_bytes < 2**25
+
+
 # What was slow
 
 
-def test_what_was_slow_once_is_banned(clock: Clock) -> None:
-    app = timed_app(clock)
+def test_what_was_slow_once_is_banned() -> None:
+    app = new_app()
+    clock = app.inline.timer
     request = evaluate(VECTOR)
     clock.run_s = BAN_S / ABOVE
     assert ways(app, *[request] * 5) == [0, 0, 1, 1, 1]
@@ -213,16 +195,18 @@ def test_what_was_slow_once_is_banned(clock: Clock) -> None:
     assert ways(app, *[evaluate(QUICKSTART)] * 3) == [0, 0, 1]
 
 
-def test_a_ban_does_not_change_answers(clock: Clock) -> None:
-    app, request = timed_app(clock), evaluate(VECTOR)
+def test_a_ban_does_not_change_answers() -> None:
+    app, request = new_app(), evaluate(VECTOR)
+    clock = app.inline.timer
     clock.run_s = BAN_S * ABOVE
     answers = ask_all(app, [request] * 6)
     assert app.inline.answered == 2 and len(app.pool.calls) == 4
     assert answers == [ask(new_app(prepared_requests=0), request)] * 6
 
 
-def test_preparing_takes_a_share_of_the_time(clock: Clock) -> None:
-    app = timed_app(clock)
+def test_preparing_takes_a_share_of_the_time() -> None:
+    app = new_app()
+    clock = app.inline.timer
     requests = [evaluate(VECTOR | {"expr": f"sum(x * {n})"}) for n in range(7)]
     assert ways(app, *requests, *requests) == [0] * 14
     clock.prepare_s = PREPARING_SHARE * 0.4
@@ -243,8 +227,9 @@ def test_preparing_takes_a_share_of_the_time(clock: Clock) -> None:
     assert ways(app, *requests) == [1] * 7
 
 
-def test_no_more_than_one_share_is_saved(clock: Clock) -> None:
-    app = timed_app(clock)
+def test_no_more_than_one_share_is_saved() -> None:
+    app = new_app()
+    clock = app.inline.timer
     requests = [evaluate(VECTOR | {"expr": f"sum(x * {n})"}) for n in range(7)]
     ask_all(app, [*requests, *requests])
     clock.prepare_s = PREPARING_SHARE * 0.4
