@@ -69,11 +69,13 @@ class Measure(NamedTuple):
     cpu_s: seconds of one processor.
     is_warm: whether the program of the request was found prepared.
     weight: estimate of the cost of a run.
+    cold_s: seconds of one processor that preparing took, whichever request it was done for.
     """
 
     cpu_s: float
     is_warm: bool
     weight: int
+    cold_s: float
 
 
 class Work(NamedTuple):
@@ -113,8 +115,14 @@ def new_answer(content: bytes, media_type: str, status: int = 200, headers: Mapp
     return Answer(status, own, content)
 
 
-async def ask(app: ASGIApp, call: Call) -> Answer:
-    """Return the answer of an ASGI application to a call."""
+async def ask(app: ASGIApp, call: Call, root_path: str = "") -> Answer:
+    """Return the answer of an ASGI application to a call.
+
+    Args:
+        app: the application.
+        call: the request.
+        root_path: where a proxy has put the application; its pages for browsers name paths from there.
+    """
     sent: list[Message] = []
 
     async def receive() -> Message:
@@ -123,7 +131,7 @@ async def ask(app: ASGIApp, call: Call) -> Answer:
     async def send(message: Message) -> None:
         sent.append(message)
 
-    await app(call.scope(), receive, send)
+    await app({**call.scope(), "root_path": root_path, "path": root_path + call.path}, receive, send)
     start, *rest = sent
     return Answer(start["status"], list(start["headers"]), b"".join(part.get("body", b"") for part in rest))
 
