@@ -1,0 +1,1 @@
+"""Connections and requests, before the application and around it."""
