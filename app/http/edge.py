@@ -16,6 +16,10 @@ from app.settings import is_loopback
 _MOST_HOSTS = 1000
 #: Values of X-Forwarded-For whose client is known.
 _MOST_CLIENTS = 4096
+#: Bytes of what is remembered: a client chooses what it sends.
+_LONGEST = 300
+#: Of an address with a zone; anything longer is none.
+_LONGEST_ADDRESS = 64
 
 
 class Edge(Connections):
@@ -45,7 +49,7 @@ class Edge(Connections):
             return True
         if not is_allowed_host(host, self.limits.allowed_hosts):
             return False
-        if len(self.hosts) < _MOST_HOSTS:
+        if len(self.hosts) < _MOST_HOSTS and len(host) <= _LONGEST:
             self.hosts.add(host)
         return True
 
@@ -56,10 +60,13 @@ class Edge(Connections):
     def client_of(self, headers: list[tuple[bytes, bytes]]) -> str:
         """Return the address of the client that a proxy forwards a request for; empty if it does not say."""
         forwarded = b", ".join(value for name, value in headers if name == b"x-forwarded-for")
-        return self._client(forwarded) if forwarded else ""
+        read = self._client if len(forwarded) <= _LONGEST else self._read_client
+        return read(forwarded) if forwarded else ""
 
     def _read_client(self, forwarded: bytes) -> str:
-        return self._proxies.get_trusted_client_address(forwarded.decode("latin-1"))[0] if self._proxies else ""
+        if self._proxies is None:
+            return ""
+        return self._proxies.get_trusted_client_address(forwarded.decode("latin-1"))[0][:_LONGEST_ADDRESS]
 
 
 async def _no_app(*_: object) -> None:

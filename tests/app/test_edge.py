@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from uvicorn import Config
 
 from app.http.connections import MOST_LEAVING, NEW_S, PERIOD_S, Connections
+from app.http.edge import Edge
 from app.http.edge_limits import (
     RESERVED,
     SPARE_FILES,
@@ -51,6 +53,65 @@ def test_hosts_of_this_machine_are_allowed(host: str) -> None:
 def test_all_other_hosts_are_refused(host: str) -> None:
     assert not is_allowed_host(host.encode("latin-1"), NAMES)
     assert is_allowed_host(host.encode("latin-1"), ("*",))
+
+
+def new_edge(limits: EdgeLimits, **options: Any) -> Edge:
+    async def run() -> Edge:
+        return Edge(limits, Config("unused", log_config=None, **options), asyncio.get_running_loop())
+
+    return asyncio.run(run())
+
+
+def test_hosts_that_are_known_are_few_and_short() -> None:
+    edge = new_edge(EdgeLimits())
+    for k in range(3000):
+        assert edge.is_allowed(b"%d.localhost" % k)
+        assert not edge.is_allowed(b"%d.attacker.example" % k)
+    assert edge.is_allowed(b"a" * 1000 + b".localhost")
+    assert edge.hosts is not None
+    assert sum(map(len, edge.hosts)) < 20_000
+
+
+@pytest.mark.parametrize(
+    ("options", "is_checked"),
+    [
+        ({"host": "127.0.0.1"}, True),
+        ({"host": "localhost"}, True),
+        ({"host": "::1"}, True),
+        ({"host": "0.0.0.0"}, False),
+        ({"host": "::"}, False),
+        ({"host": "127.0.0.1", "uds": "/tmp/socket"}, False),
+        ({"host": "127.0.0.1", "fd": 3}, False),
+    ],
+)
+def test_hosts_are_looked_at_on_loopback(options: dict[str, Any], is_checked: bool) -> None:
+    assert new_edge(EdgeLimits(), **options).is_allowed(b"attacker.example") is not is_checked
+
+
+# Proxies
+
+
+@pytest.mark.parametrize(
+    ("forwarded", "client"),
+    [
+        ([], ""),
+        ([b""], ""),
+        ([b"10.0.0.1"], "10.0.0.1"),
+        ([b"6.6.6.6, 10.0.0.1"], "10.0.0.1"),
+        ([b"6.6.6.6", b"10.0.0.1, 192.168.0.3"], "10.0.0.1"),
+        ([b"10.0.0.1:8080, 127.0.0.1"], "10.0.0.1"),
+        ([b"[2001:db8::1]:80"], "2001:db8::1"),
+        ([b"6.6.6.6, " * 1000 + b"10.0.0.1"], "10.0.0.1"),
+        ([b"x" * 10_000], "x" * 64),
+    ],
+)
+def test_the_client_is_the_last_that_is_no_proxy(forwarded: list[bytes], client: str) -> None:
+    edge = new_edge(EdgeLimits(trusted_proxies=("127.0.0.1", "192.168.0.0/16")))
+    headers = [(b"host", b"localhost"), *((b"x-forwarded-for", value) for value in forwarded)]
+    for _ in range(2):
+        assert edge.client_of(headers) == client
+    assert edge.is_proxy("192.168.7.7") and not edge.is_proxy("10.0.0.1")
+    assert new_edge(EdgeLimits()).client_of(headers) == ""
 
 
 # Settings
