@@ -63,11 +63,31 @@ KINDS = (
         (TooManySessionsError,),
     ),
     Kind(
+        "wrong-host",
+        421,
+        "Wrong host",
+        "The server listens on this machine alone, and the Host header is neither localhost, nor a loopback address, "
+        "nor a name in its setting PULLBACK_ALLOWED_HOSTS: a page of another site may have sent the request. Ask by "
+        "localhost or 127.0.0.1, or let whoever runs the server add the name.",
+    ),
+    Kind(
+        "headers-too-large",
+        431,
+        "Headers too large",
+        "The request's line and header have more bytes or more fields than the server reads. Put data into the body.",
+    ),
+    Kind(
+        "request-timeout",
+        408,
+        "Request timeout",
+        "The header did not arrive in time, or the body came too slowly. Send the request again as a whole.",
+    ),
+    Kind(
         "overloaded",
         503,
         "Overloaded",
-        "All workers are busy and the queue is full, or there is no memory left for the body. Nothing has happened; "
-        "try again after Retry-After.",
+        "All workers are busy and the queue is full, there is no memory left for the body, or there are too many "
+        "connections. Nothing has happened; try again after Retry-After, on connections that are kept open.",
         (OverloadedError,),
     ),
     Kind(

@@ -162,7 +162,7 @@ class Exchange:
         routed = call.scope()
         if any(route.matches(routed)[0] is Match.FULL for route in self._work):
             return await self._by_worker(scope, request_id, receive, length)
-        return await ask(self._light, call, scope.get("root_path", ""))
+        return await ask(self._light, call, scope.get("root_path", ""), scope.get("state"))
 
     async def _by_worker(
         self, scope: Scope, request_id: str, receive: Receive, length: int | None, first: Message | None = None

@@ -115,13 +115,14 @@ def new_answer(content: bytes, media_type: str, status: int = 200, headers: Mapp
     return Answer(status, own, content)
 
 
-async def ask(app: ASGIApp, call: Call, root_path: str = "") -> Answer:
+async def ask(app: ASGIApp, call: Call, root_path: str = "", state: Mapping[str, Any] | None = None) -> Answer:
     """Return the answer of an ASGI application to a call.
 
     Args:
         app: the application.
         call: the request.
         root_path: where a proxy has put the application; its pages for browsers name paths from there.
+        state: what the request finds in its state beside the call.
     """
     sent: list[Message] = []
 
@@ -131,7 +132,9 @@ async def ask(app: ASGIApp, call: Call, root_path: str = "") -> Answer:
     async def send(message: Message) -> None:
         sent.append(message)
 
-    await app({**call.scope(), "root_path": root_path, "path": root_path + call.path}, receive, send)
+    scope = {**call.scope(), "root_path": root_path, "path": root_path + call.path}
+    scope["state"] = {**(state or {}), **scope["state"]}
+    await app(scope, receive, send)
     start, *rest = sent
     return Answer(start["status"], list(start["headers"]), b"".join(part.get("body", b"") for part in rest))
 

@@ -318,7 +318,7 @@ def talk(app: App, request: Sent, messages: Sequence[Document], at_send: Any = N
 def test_a_body_that_ends_badly_gives_back(monkeypatch: pytest.MonkeyPatch, pieces: int, end: str) -> None:
     app = new_app(max_body_bytes=300 * KIB)
     statuses = []
-    monkeypatch.setattr(app.envelope, "note", lambda scope, status, start, request_id: statuses.append(status))
+    monkeypatch.setattr(app.envelope, "note", lambda scope, answer, start, request_id: statuses.append(answer.status))
     request = long_body(250 * KIB, pieces)
     messages = [piece(100 * KIB), piece(100 * KIB)]
     messages += {"gone": [GONE], "stalled": [], "too long": [piece(101 * KIB), piece(1, more=False)]}[end]

@@ -259,8 +259,8 @@ def test_the_log_has_requests_as_they_came(monkeypatch: pytest.MonkeyPatch) -> N
     app = new_app()
     noted: list[tuple[str, bytes, int, str]] = []
 
-    def note(scope: Any, status: int, start: float, request_id: str) -> None:
-        noted.append((scope["method"], scope["raw_path"], status, request_id))
+    def note(scope: Any, answer: Answer, start: float, request_id: str) -> None:
+        noted.append((scope["method"], scope["raw_path"], answer.status, request_id))
 
     monkeypatch.setattr(app.envelope, "note", note)
     ask(app, Sent("/healthz", b"", (ID,), "HEAD", root_path="/api"))
@@ -276,7 +276,7 @@ def test_the_log_has_requests_as_they_came(monkeypatch: pytest.MonkeyPatch) -> N
 def test_a_client_that_leaves_while_a_worker_works_is_not_answered(monkeypatch: pytest.MonkeyPatch) -> None:
     app = new_app()
     statuses: list[int] = []
-    monkeypatch.setattr(app.envelope, "note", lambda scope, status, start, request_id: statuses.append(status))
+    monkeypatch.setattr(app.envelope, "note", lambda scope, answer, start, request_id: statuses.append(answer.status))
 
     async def left(*given: Any) -> Any:
         raise ClientDisconnect

@@ -126,7 +126,7 @@ def test_long_answers_are_sent_in_pieces() -> None:
 def test_who_does_not_read_on_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     app = new_app()
     noted = []
-    monkeypatch.setattr(Envelope, "note", lambda self, scope, status, start, request_id: noted.append(status))
+    monkeypatch.setattr(Envelope, "note", lambda self, scope, answer, start, request_id: noted.append(answer.status))
     ask(app, LONG)
     assert len(pieces(app, LONG, 2)) == 3
     assert noted == [200, 499]
@@ -140,7 +140,7 @@ def test_who_takes_nothing_of_a_long_answer_does_not_hold_its_memory(
 ) -> None:
     app = new_app()
     noted: list[int] = []
-    monkeypatch.setattr(app.envelope, "note", lambda scope, status, start, request_id: noted.append(status))
+    monkeypatch.setattr(app.envelope, "note", lambda scope, answer, start, request_id: noted.append(answer.status))
     request = sent("/v1/evaluate", {"expr": f"broadcast_to(x, [{rows}, 2000])", "inputs": {"x": 0.1}})
     assert len(pieces(app, request, taken)) == taken + 1
     assert noted == [499]
