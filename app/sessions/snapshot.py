@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import msgpack  # type: ignore[import-untyped]
+import msgspec
 import numpy as np
 import scipy
 
@@ -118,7 +118,7 @@ def write(session: Session, kept: Kept) -> tuple[Snapshot, Kept]:
         "arrays": writer.arrays,
         "next": writer.next,
     }
-    packed: bytes = msgpack.packb(document, default=_default)
+    packed = msgspec.msgpack.encode(document, enc_hook=_default)
     packed = zlib.crc32(packed).to_bytes(_CHECKSUM_BYTES) + packed
     return Snapshot(packed, writer.new, tuple(writer.large)), Kept(writer.large, writer.next)
 
@@ -168,11 +168,11 @@ def read(document: bytes, large: Mapping[int, bytes], quotas: Quotas) -> tuple[S
     try:
         if zlib.crc32(document[_CHECKSUM_BYTES:]) != int.from_bytes(document[:_CHECKSUM_BYTES]):
             raise DamagedSnapshotError("its checksum is wrong")
-        found = msgpack.unpackb(document[_CHECKSUM_BYTES:], strict_map_key=False)
+        found = msgspec.msgpack.decode(document[_CHECKSUM_BYTES:])
         if found["format"] != FORMAT:
             raise DamagedSnapshotError(f"it has format {found['format']}; this release reads {FORMAT}")
         return _read(found, large, quotas)
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError, msgpack.UnpackException) as error:
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError, msgspec.DecodeError) as error:
         raise DamagedSnapshotError(f"it does not read: {type(error).__name__}: {error}") from error
 
 
