@@ -10,8 +10,8 @@ import numpy as np
 
 from app.hot.questions import Question
 from app.limits import weight
-from app.programs import decode
 from app.programs.registry import Registry
+from app.wire.values import decode
 from engine.core import FLOAT64, InvalidValueError, Lru, Value
 from engine.graph import normalized
 from engine.programs import CheckedProgram, Executable

@@ -10,6 +10,7 @@ from pydantic import Field, StrictBool, StrictInt, StrictStr, WithJsonSchema
 from app.programs.catalog import configuration
 from app.sessions.session import MODULES, Constant, Held, Module, Session, check_quota
 from app.wire.schemas import LARGEST_SEED, Body, Value
+from app.wire.values import decode
 from engine.core import (
     FLOAT64,
     ArityError,
@@ -30,7 +31,7 @@ from engine.core import (
 from engine.graph import Graph, Input, Literal, Node, Output, check_limit, quoted
 from engine.nn import HOOKS, OPTIMIZERS, Layer, Linear, Unmade, load_state_dict, resume, steps
 from engine.plans import Cost, check_cost, cost_of
-from engine.programs import WORDS, ProgramFunction, check_call, decode_value, interpret, parse, strong_value
+from engine.programs import WORDS, ProgramFunction, check_call, decode_value, interpret, parse
 
 Made = Sequence[str]
 
@@ -505,7 +506,7 @@ def _leaf(raw: Any, name: str | None) -> Variable:
 
 def _value(session: Session, document: Any, loc: Loc, dtype: Any = None) -> Any:
     """A value of a document as a raw one that nobody else holds."""
-    raw = as_raw(strong_value(decode_value(document, loc, dtype)))
+    raw = as_raw(decode(document, loc, dtype))
     _check_elements(session, math.prod(shape_of(raw)))
     session.spend(aval(raw).nbytes)
     return raw
