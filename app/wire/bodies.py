@@ -1,4 +1,4 @@
-"""Bodies of requests as they arrive: read within a limit, and what becomes of one that is not read to its end."""
+"""Bodies of requests as they arrive: read within a limit, and refused before their end."""
 
 import asyncio
 import contextlib
@@ -9,18 +9,18 @@ from starlette.types import Receive, Scope, Send
 
 from app.wire.media import too_large
 
-#: How much of a body that is refused is read and thrown away, and for how long, so that its sender can see the answer.
+#: Bytes of a refused body that are read and thrown away, and for how long, so that its sender sees the response.
 LINGER_BYTES = 16 * 2**20
 LINGER_S = 1.0
 
 
 def accept_of(request: Request) -> str:
-    """The `Accept` header of a request, which may stand there several times."""
+    """Return the `Accept` header of a request; repeated ones are joined by commas."""
     return ",".join(request.headers.getlist("accept"))
 
 
 async def read_body(request: Request, limit: int) -> bytes:
-    """The body, read only as far as `limit` bytes, whatever its Content-Length says.
+    """Read a body; at most `limit` bytes are read, whatever its Content-Length says.
 
     Raises:
         BodyTooLargeError: it is longer.
@@ -40,11 +40,11 @@ async def read_body(request: Request, limit: int) -> bytes:
 class LingeringResponse(Response):
     """A response in the middle of a request's body.
 
-    A connection that is closed while its sender still writes may lose the answer: so a little more is read first.
+    Closing a connection while the client still writes may lose the response, so a little more is read first.
     """
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Sends the whole answer, reads on, then ends."""
+        """Send the whole response, read on, then end."""
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         await send({"type": "http.response.body", "body": self.body, "more_body": True})
         with contextlib.suppress(TimeoutError):

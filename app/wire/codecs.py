@@ -1,4 +1,4 @@
-"""The two encodings of documents: bytes -> a document and back, by media type."""
+"""The two encodings of documents, JSON and MessagePack, by media type."""
 
 from dataclasses import dataclass
 from math import inf
@@ -19,7 +19,7 @@ class DocumentLimits(TypedDict):
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A body, its media type and that of the answer."""
+    """A body, its media type and that of the response."""
 
     body: bytes
     media_type: str = JSON

@@ -24,7 +24,7 @@ _WORTH = 0.9
 #: The fastest level of either: higher ones save little of numbers.
 _LEVEL = 1
 _GZIP_WBITS = 16 + zlib.MAX_WBITS
-#: An inflated body of so many bytes may have shrunk to anything; a longer one at most to this part.
+#: An inflated body may have any size up to the first, and be longer than the compressed one by the second factor.
 _FREE_BYTES, _LARGEST_RATIO = 2**20, 100
 #: Largest window of zstd over HTTP (RFC 9659): 8 MiB.
 _ZSTD_OPTIONS = {zstd.DecompressionParameter.window_log_max.value: 23}
