@@ -11,7 +11,7 @@ from fastapi.responses import PlainTextResponse, Response
 from app.api.calls import checked, receive
 from app.api.replies import answer_type, reply
 from app.limits import Workers
-from app.openapi import CALL, body_of, problems_of, query_of
+from app.openapi import CALL, STORE, body_of, problems_of, query_of
 from app.programs import packing
 from app.programs.graphviz import svg
 from app.programs.registry import Registry
@@ -27,9 +27,7 @@ from engine.programs import as_document, as_text, picture
 router = APIRouter()
 T = TypeVar("T")
 
-#: What may keep a request from the store.
-_STORED = ("overloaded", "unavailable", "deadline-exceeded", "internal-error")
-_PICTURED = ("unknown-program", "invalid-request", "unknown-name", "not-differentiable", "limit-exceeded", *_STORED)
+_PICTURED = ("unknown-program", "invalid-request", "unknown-name", "not-differentiable", "limit-exceeded", *STORE)
 
 
 @router.post(
@@ -59,7 +57,7 @@ async def register_program(request: Request) -> Response:
     operation_id="list_programs",
     summary="All registered programs",
     response_model=ProgramsAnswer,
-    responses=problems_of("not-acceptable", "invalid-request", *_STORED),
+    responses=problems_of("not-acceptable", "invalid-request", *STORE),
     openapi_extra=query_of(ListRequest),
 )
 async def list_programs(request: Request) -> Response:
@@ -79,7 +77,7 @@ async def list_programs(request: Request) -> Response:
     operation_id="get_program",
     summary="One registered program",
     response_model=ProgramDetailsAnswer,
-    responses=problems_of("not-acceptable", "unknown-program", *_STORED),
+    responses=problems_of("not-acceptable", "unknown-program", *STORE),
 )
 async def get_program(request: Request, program: Annotated[str, Path(examples=[MATYAS])]) -> Response:
     """A program by its id or a name: its canonical graph, its infix text, what it expects and what is bound."""
@@ -134,7 +132,7 @@ async def _picture(request: Request, program: str, drawn: Callable[[str, Setting
     operation_id="delete_program",
     summary="Delete a registered program",
     status_code=204,
-    responses=problems_of("unknown-program", *_STORED),
+    responses=problems_of("unknown-program", *STORE),
 )
 async def delete_program(request: Request, program: Annotated[str, Path(examples=[RETIRED])]) -> Response:
     """Deletes a program, by its id or a name, with all its names; calls that run it run on."""
