@@ -29,10 +29,10 @@ router = APIRouter()
 class _Kind:
     """One endpoint.
 
-    compute: what prepares it.
-    directions: the field of its request that holds values by name, if it has one.
-    options: the other fields that `compute` takes.
-    is_light: whether what is short may be tiny; not where there are as many passes as elements.
+    compute: checks and prepares a request.
+    directions: the field of its request with values by name, if it has one.
+    options: further fields that `compute` takes.
+    is_light: whether a short request may be cheap; not if there are as many passes as elements.
     """
 
     name: str
@@ -51,7 +51,7 @@ KINDS = (
     _Kind(
         "vjp",
         "Cotangents times the Jacobian",
-        "Carries cotangents of outputs back to inputs, many at once if there are.",
+        "Carry cotangents of outputs back to inputs, many at once with `many`.",
         derivatives.vjp,
         schemas.VjpRequest,
         answers.VjpAnswer,
@@ -62,7 +62,7 @@ KINDS = (
     _Kind(
         "jvp",
         "The Jacobian times tangents",
-        "Carries tangents of inputs to outputs, many at once if there are.",
+        "Carry tangents of inputs forward to outputs, many at once with `many`.",
         derivatives.jvp,
         schemas.JvpRequest,
         answers.JvpAnswer,
@@ -73,7 +73,7 @@ KINDS = (
     _Kind(
         "jacobian",
         "All first derivatives",
-        "The Jacobian of outputs with respect to inputs, in the cheaper mode.",
+        "Compute the Jacobian of outputs with respect to inputs, in the cheaper mode.",
         derivatives.jacobian,
         schemas.JacobianRequest,
         answers.JacobianAnswer,
@@ -84,7 +84,7 @@ KINDS = (
     _Kind(
         "hessian",
         "All second derivatives",
-        "The Hessian of one element, and its gradient.",
+        "Compute the Hessian of one element, and its gradient.",
         derivatives.hessian,
         schemas.HessianRequest,
         answers.HessianAnswer,
@@ -95,7 +95,7 @@ KINDS = (
     _Kind(
         "hvp",
         "The Hessian times vectors",
-        "Products with the Hessian of one element, which is never formed, and its gradient.",
+        "Multiply vectors with the Hessian of one element, which is never formed; return its gradient too.",
         derivatives.hvp,
         schemas.HvpRequest,
         answers.HvpAnswer,
@@ -106,8 +106,8 @@ KINDS = (
     _Kind(
         "check",
         "Gradients beside central differences",
-        "Compares gradients with central differences, in float64. Where the differences cancel they confirm nothing: "
-        "`ok` is false then, and `uncertain` says where.",
+        "Compare gradients with central differences, in float64. Differences that cancel confirm nothing: "
+        "`ok` is false then, and `uncertain` lists their positions.",
         check,
         schemas.CheckRequest,
         answers.CheckAnswer,
@@ -142,7 +142,7 @@ def _endpoint(kind: _Kind) -> Endpoint:
     return Endpoint(f"/v1/{kind.name}", kind.directions, kind.request, partial(_prepare, kind), _document)
 
 
-#: A check compares runs of its own: nothing of it is run again on other values.
+#: A check is left out: it compares several runs, and has no plan that runs again on other values.
 ENDPOINTS = tuple(_endpoint(kind) for kind in KINDS if kind.name != "check")
 
 

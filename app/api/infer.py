@@ -29,12 +29,12 @@ router = APIRouter()
     openapi_extra=body_of(InferRequest, INFER),
 )
 async def infer(request: Request) -> Response:
-    """Looks ahead: the shape and dtype of every node, and what running would cost, also where a limit refuses it."""
+    """Infer the shape and dtype of every node and the cost of a run, even if a limit would refuse the run."""
     return await answer(request, read)
 
 
 def read(message: Message, settings: Settings, registry: Registry) -> Call:
-    """Checks the body of a request."""
+    """Read the body of a request."""
     request = checked(InferRequest, message, settings, registry)
     found = programs.infer(
         request.source,

@@ -1,4 +1,4 @@
-"""/v1/programs: programs that are registered once and then named."""
+"""/v1/programs: programs that are registered once and then used by id or name."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -37,13 +37,13 @@ _PICTURED = ("unknown-program", "invalid-request", "unknown-name", "not-differen
     status_code=201,
     response_model=ProgramAnswer,
     responses={
-        200: {"model": ProgramAnswer, "description": "The program was there already."},
+        200: {"model": ProgramAnswer, "description": "The program was registered before."},
         **problems_of("name-conflict", *CALL),
     },
     openapi_extra=body_of(RegisterRequest, REGISTER),
 )
 async def register_program(request: Request) -> Response:
-    """Keeps a program, so that calls need only name it: 201 where it is new, 200 where it was there already."""
+    """Store a program, so that calls need only name it: 201 if it is new, 200 if it was registered before."""
     message = await receive(request)
     settings: Settings = request.app.state.settings
     program, is_new = await _with_registry(request, lambda registry: _register(message, settings, registry))
@@ -61,7 +61,7 @@ async def register_program(request: Request) -> Response:
     openapi_extra=query_of(ListRequest),
 )
 async def list_programs(request: Request) -> Response:
-    """A page of the registered programs, in the order in which they came."""
+    """List a page of the registered programs, in order of registration."""
     spoken = answer_type(request)
     query = check_query(ListRequest, request.query_params)
     page = await _with_registry(request, lambda registry: registry.page(query.limit, int(query.after or 0)))
@@ -80,7 +80,7 @@ async def list_programs(request: Request) -> Response:
     responses=problems_of("not-acceptable", "unknown-program", *STORE),
 )
 async def get_program(request: Request, program: Annotated[str, Path(examples=[MATYAS])]) -> Response:
-    """A program by its id or a name: its canonical graph, its infix text, what it expects and what is bound."""
+    """Return a program by its id or a name: canonical graph, infix text, declared and bound inputs."""
     spoken = answer_type(request)
     content = await _with_registry(request, lambda registry: encode(spoken, _details(registry, program, spoken)))
     return await reply(request, content, spoken)
@@ -95,7 +95,7 @@ async def get_program(request: Request, program: Annotated[str, Path(examples=[M
     openapi_extra=query_of(PictureRequest),
 )
 async def get_program_dot(request: Request, program: Annotated[str, Path(examples=[MATYAS])]) -> Response:
-    """DOT text of the n-th derivative; inputs that are not declared count as scalars."""
+    """Return DOT text of the n-th derivative; undeclared inputs count as scalars."""
     text = await _picture(request, program, lambda dot, settings: dot.encode())
     return Response(text, media_type="text/vnd.graphviz; charset=utf-8")
 
@@ -103,13 +103,13 @@ async def get_program_dot(request: Request, program: Annotated[str, Path(example
 @router.get(
     "/v1/programs/{program}/dot.svg",
     operation_id="get_program_svg",
-    summary="The same as SVG, where Graphviz is installed",
+    summary="A picture of a program or of its derivative as SVG, if Graphviz is installed",
     response_class=Response,
     responses=problems_of(*_PICTURED, "not-supported"),
     openapi_extra=query_of(PictureRequest),
 )
 async def get_program_svg(request: Request, program: Annotated[str, Path(examples=[MATYAS])]) -> Response:
-    """A picture of the n-th derivative."""
+    """Draw the n-th derivative as SVG."""
     picture = await _picture(request, program, lambda dot, settings: svg(dot, settings.deadline_s))
     return Response(picture, media_type="image/svg+xml")
 
@@ -135,13 +135,13 @@ async def _picture(request: Request, program: str, drawn: Callable[[str, Setting
     responses=problems_of("unknown-program", *STORE),
 )
 async def delete_program(request: Request, program: Annotated[str, Path(examples=[RETIRED])]) -> Response:
-    """Deletes a program, by its id or a name, with all its names; calls that run it run on."""
+    """Delete a program, by its id or a name, with all its names; running calls go on."""
     await _with_registry(request, lambda registry: registry.delete(program))
     return Response(status_code=204)
 
 
 async def _with_registry(request: Request, work: Callable[[Registry], T]) -> T:
-    """What `work` gives, done on a thread: the store may have to wait for its disk."""
+    """Run `work` on a thread, because the store may wait for its disk, and return its result."""
     workers: Workers = request.app.state.workers
     registry: Registry = request.app.state.registry
     return await workers.run(lambda: work(registry))
