@@ -290,6 +290,51 @@ def test_another_implementation_reads_what_is_written(document: Any) -> None:
     assert msgpack.packb(msgpack.unpackb(encode(document))) == msgpack.packb(document)
 
 
+def strictly(body: bytes) -> Any:
+    """The document of a body by another implementation; raises ValueError where this server has to refuse it."""
+
+    def check(pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
+        keys = [key for key, _ in pairs]
+        if any(type(key) is not str for key in keys) or len(set(keys)) < len(keys):
+            raise ValueError("a key that is no text, or twice the same")
+        return dict(pairs)
+
+    def refuse(code: int, data: bytes) -> Any:
+        raise ValueError("an extension")
+
+    def check_times(part: Any) -> None:
+        if isinstance(part, msgpack.Timestamp):
+            raise ValueError("a timestamp, which no hook sees")
+        for item in part.values() if isinstance(part, dict) else part if isinstance(part, list) else ():
+            check_times(item)
+
+    found = msgpack.unpackb(body, object_pairs_hook=check, ext_hook=refuse)
+    check_times(found)
+    return found
+
+
+@given(
+    document=documents,
+    changes=st.lists(st.tuples(st.integers(0), st.binary(max_size=2), st.integers(0, 2)), max_size=3),
+    max_items=st.sampled_from([math.inf, 10**6]),
+)
+@bounded
+def test_refuses_what_another_implementation_refuses(
+    document: Any, changes: list[tuple[int, bytes, int]], max_items: float
+) -> None:
+    body = msgpack.packb(document)
+    for place, new, dropped in changes:
+        start = place % (len(body) + 1)
+        body = body[:start] + new + body[start + dropped :]
+    try:
+        expected = strictly(body)
+    except (ValueError, TypeError):
+        with pytest.raises(MalformedBodyError):
+            decode(body, MAX_DEPTH, math.inf, max_items)
+    else:
+        assert msgpack.packb(decode(body, MAX_DEPTH, math.inf, max_items)) == msgpack.packb(expected)
+
+
 @pytest.mark.parametrize("dtype", ["float64", "float32", "int64", "bool"])
 @pytest.mark.parametrize("shape", [(3,), (0,), (2, 0, 3), (20, 3), (2, 70_000), (1, 1, 1, 16)], ids=str)
 def test_arrays_are_written_as_lists(shape: tuple[int, ...], dtype: str) -> None:
