@@ -26,7 +26,7 @@ _PIECE = 1 << 11
 #: Estimated bytes of a list or object, of an item of either, and of a key, as CPython makes them. An estimate above the
 #: size is no harm: honest documents are mostly numbers, one item each.
 CONTAINER_BYTES, ITEM_BYTES, KEY_BYTES = 72, 32, 100
-#: How orjson's message begins where it finds no memory for its own buffer.
+#: Beginning of orjson's message if there is no memory for its buffer.
 _NO_MEMORY = "Not enough memory"
 
 

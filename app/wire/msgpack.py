@@ -30,17 +30,20 @@ _BIN, _ARRAY, _MAP = (0xC4, 0xC5, 0xC6), (0xDC, 0xDD), (0xDE, 0xDF)
 _FALSE, _TRUE, _FLOAT32, _FLOAT64, _INT64 = 0xC2, 0xC3, 0xCA, 0xCB, 0xD3
 #: Bytes of the headers of lists and maps that are not 1.
 _HEADER_BYTES = {0xDC: 3, 0xDD: 5, 0xDE: 3, 0xDF: 5}
-#: A view keeps the whole body alive: shorter parts than this share of it are copied, for they may be kept for long.
+#: A view keeps the whole body alive: shorter parts than this fraction of it are copied, since they may be cached.
 _LARGEST_SHARE = 16
 #: Levels of plain lists that are decoded in one go; images by batch and channel have 4.
 _LEVELS = 6
+
+#: Elements up to which an array is written faster by way of Python's numbers than as one block.
+_LARGEST_LIST = 400
 
 #: msgspec's messages and plainer ones.
 _REASONS = {
     "truncated": "the body ends before the item does, or a length in the item is too large",
     "Invalid UTF-8": "a text is not UTF-8",
-    "invalid opcode": "byte 0xc1, with which nothing begins",
-    "trailing characters": "the document is over before the body ends",
+    "invalid opcode": "byte 0xc1, which MessagePack does not use",
+    "trailing characters": "the document ends before the body does",
 }
 
 _Scalar = float | int | bool | str | None
@@ -51,7 +54,7 @@ def _lists_of_scalars(levels: int) -> Any:
     return _Scalar if levels == 0 else _Scalar | list[_lists_of_scalars(levels - 1)]  # type: ignore[misc]
 
 
-# Keys that are no texts, extension types and timestamps fit none of these types.
+# Extension types, timestamps and keys other than texts fit none of these types.
 _NESTED: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(_lists_of_scalars(_LEVELS) | dict[str, Raw])
 _FLAT: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(_lists_of_scalars(1) | dict[str, Raw])
 _ITEMS = msgspec.msgpack.Decoder(list[Raw])
@@ -170,7 +173,7 @@ class _Reader:
             return items
         if _is_map(view[0]):
             raise msgspec.DecodeError("the map has a key that is not a text") from None
-        raise msgspec.DecodeError("an extension type or a timestamp; expected only what JSON has too") from None
+        raise msgspec.DecodeError("an extension type or a timestamp; expected a type that JSON has too") from None
 
     def _check(self, view: memoryview, depth: int) -> None:
         """Check that a list or map may be decoded."""
@@ -241,7 +244,7 @@ def encode(document: Any) -> bytes:
 def _converted(item: Any) -> Any:
     """An object that msgspec does not know as one that it knows."""
     if isinstance(item, np.ndarray):
-        return Raw(_rows(item))
+        return item.tolist() if item.size <= _LARGEST_LIST else Raw(_rows(item))
     if isinstance(item, np.generic):
         return item.item()
     if isinstance(item, Mapping):
