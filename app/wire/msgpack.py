@@ -34,7 +34,6 @@ _HEADER_BYTES = {0xDC: 3, 0xDD: 5, 0xDE: 3, 0xDF: 5}
 _LARGEST_SHARE = 16
 #: Levels of plain lists that are decoded in one go; images by batch and channel have 4.
 _LEVELS = 6
-
 #: Elements up to which an array is written faster by way of Python's numbers than as one block.
 _LARGEST_LIST = 400
 
@@ -155,7 +154,8 @@ class _Reader:
             if len(item) != _length(memoryview(raw)):
                 _fail_duplicate(raw)
             if item:
-                self._open.append((item, iter(list(item.items()))))
+                # Values are replaced while they are iterated over; keys stay.
+                self._open.append((item, iter(item.items())))
         return item
 
     def _special(self, raw: bytes | Raw) -> Any:
@@ -207,7 +207,7 @@ def _is_list(tag: int) -> bool:
 
 
 def _length(view: memoryview) -> int:
-    """The length in the header of a list or map; 0 if the header is cut off."""
+    """Return the length in the header of a list or map; a smaller one if the body ends inside the header."""
     tag = view[0]
     return tag & 0x0F if tag < _FIX_END else int.from_bytes(view[1 : _HEADER_BYTES[tag]], "big")
 
