@@ -1,4 +1,4 @@
-"""Sessions seen from the store and not over HTTP, for whoever runs the server."""
+"""Sessions of a store, for its operator: listed, shown, exported and deleted without HTTP."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +14,7 @@ from app.stores import StoreError, StoreUnavailableError
 from app.stores.sessions import LOGGED, Head, SessionStore
 from app.wire.media import JSON
 
-#: What an export says of each variable.
+#: Aspects of each variable in an export.
 _ASPECTS = runs.ASPECTS
 
 
@@ -25,7 +25,7 @@ class InspectionError(Exception):
 class Inspection:
     """The sessions of a store.
 
-    Every method raises InspectionError where the id, or the begin of one, is not that of one session alone.
+    Methods take an id or the first letters of one; they raise InspectionError unless exactly one session has them.
     """
 
     def __init__(self, store: SessionStore, sessions: Sessions) -> None:
@@ -33,7 +33,7 @@ class Inspection:
         self._sessions = sessions
 
     def lines(self) -> list[str]:
-        """A line for each session: the begin of its id, its number, bytes, when it expires, its name."""
+        """Return a line for each session: first letters of its id, number, bytes, time of expiry, name."""
         return [
             f"{head.id[:LOGGED]}  seq {head.seq}  {head.bytes:,} bytes  expires {_time(head.expires_at)}"
             + (f"  {head.name}" if head.name else "")
@@ -41,7 +41,7 @@ class Inspection:
         ]
 
     def show(self, key: str) -> list[str]:
-        """A session and, in a line each, what it has; the id is whole here."""
+        """Describe a session, its whole id included, and its content, one line each."""
         found = self._find(key)
         about = [
             f"{found.id}  seq {found.seq}  {found.bytes:,} bytes  life {found.ttl_s:g} s  "
@@ -50,7 +50,7 @@ class Inspection:
         return about + self._sessions.look(found.id, lambda session, _: list(_held(session)))
 
     def export(self, key: str) -> dict[str, Any]:
-        """Values, gradients and states of all that a session has, in base64."""
+        """Return all values, gradients and states of a session, in base64."""
         found = self._find(key)
 
         def see(session: Session, head: Head) -> dict[str, Any]:
@@ -66,7 +66,7 @@ class Inspection:
         return self._sessions.look(found.id, see)
 
     def delete(self, key: str) -> str:
-        """Forgets a session and returns its id."""
+        """Delete a session and return its id."""
         found = self._find(key)
         self._sessions.delete(found.id)
         return found.id
@@ -81,10 +81,10 @@ class Inspection:
 
 @contextmanager
 def inspected(settings: Settings) -> Iterator[Inspection]:
-    """The sessions of the store that settings name.
+    """Open the store of the settings for inspection.
 
     Raises:
-        InspectionError: it cannot be used.
+        InspectionError: the store cannot be used.
     """
     if settings.store == "memory":
         raise InspectionError("PULLBACK_STORE is memory: its sessions are in the server's process alone")

@@ -16,6 +16,7 @@ from app.edge_limits import EdgeLimits
 from app.programs import ProgramLimits
 from app.sessions.session import Quotas
 from app.stores import Policy, SessionPolicy
+from app.wire.codecs import DocumentLimits
 from app.wire.schemas import SHORTEST_LIFE_S
 from engine.graph import Limits
 
@@ -25,6 +26,8 @@ _POLICY = Policy()
 _SESSIONS = SessionPolicy()
 _QUOTAS = Quotas()
 _EDGE = EdgeLimits()
+#: Items of a MessagePack document that are no elements of arrays: nodes, names, lists of lists.
+_ITEMS_BESIDE_ELEMENTS = 100_000
 #: In seconds; a calendar has no dates that are much further away.
 LONGEST_LIFE_S = 1e10
 #: How the URLs of Redis and Valkey begin.
@@ -105,6 +108,11 @@ class Settings(BaseSettings):
         128 * 2**20,
         ge=1,
         description="Bytes of all bodies and answers that a process holds while they are read, worked on and sent.",
+    )
+    max_document_bytes: int = Field(
+        512 * 2**20,
+        ge=1,
+        description="Estimated bytes of a parsed document: 72 for a list or object, 32 for an item, 100 for a key.",
     )
     max_depth: int = Field(
         _DEFAULTS.max_depth, ge=1, le=500, description="Nesting of documents, texts and inline nodes."
@@ -253,6 +261,14 @@ class Settings(BaseSettings):
             allowed_hosts=self.allowed_hosts,
         )
 
+    def document_limits(self) -> DocumentLimits:
+        """Limits on bodies as documents."""
+        return {
+            "max_depth": self.max_depth,
+            "max_bytes": self.max_document_bytes,
+            "max_items": self.max_elements + _ITEMS_BESIDE_ELEMENTS,
+        }
+
     def program_limits(self) -> ProgramLimits:
         """What programs are held to."""
         cost = Limits(self.max_nodes, self.max_elements, self.max_bytes, self.max_flops)
@@ -261,7 +277,7 @@ class Settings(BaseSettings):
     def public_limits(self) -> dict[str, float]:
         """The limits that a client may want to know, as `GET /v1` shows them."""
         names = (
-            "max_header_bytes max_header_fields max_body_bytes "
+            "max_header_bytes max_header_fields max_body_bytes max_document_bytes "
             "max_depth max_chain max_nodes max_elements max_bytes max_flops "
             "program_ttl_s max_programs max_store_bytes session_ttl_s max_session_ttl_s max_sessions "
             "max_sessions_per_client max_session_variables max_session_tape max_session_bytes max_commands deadline_s"

@@ -85,7 +85,7 @@ class Calculator:
 
     def _content(self, endpoint: Endpoint, message: Message) -> tuple[bytes, Entry | None, bool]:
         """Return the body of an answer, the entry of its request, and whether that was there before."""
-        document = message.document(self._settings.max_depth)
+        document = message.document(**self._settings.document_limits())
         spoken = message.answer_type
         question = endpoint.question(document, message.media_type, spoken)
         if question is None:

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from app.http.questions import Question
-from app.programs import decode
 from app.programs.registry import Registry
+from app.wire.values import decode
 from engine.core import FLOAT64, InvalidValueError, Lru, Value
 from engine.graph import normalized
 from engine.plans import Cost

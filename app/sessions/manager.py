@@ -1,8 +1,8 @@
-"""Sessions in a store: their lives, one call after the other on each, and calls that are repeated.
+"""Sessions in a store: their expiry, calls in sequence on each, and repeated calls.
 
-A call works on a copy in memory and then puts what came of it in the place of what was: only if the session still has
-the revision that it had when it was read. That is the fencing token: whoever was too slow writes nothing, and begins
-again with what others made of it. A call that fails leaves its copy behind, and the next one reads the store.
+A call works on a copy in memory and then saves it, but only if the session still has the revision that was read. The
+revision is the fencing token: a call that was too slow writes nothing and begins again with the newer session. The copy
+of a failed call is dropped, and the next call reads the store.
 """
 
 import hashlib
@@ -16,19 +16,19 @@ from typing import Any, NamedTuple, TypeVar
 from app.sessions import snapshot
 from app.sessions.errors import ExpiredSessionError, SequenceConflictError, UnknownSessionError
 from app.sessions.session import Quotas, Session
-from app.sessions.snapshot import DamagedSnapshotError, Kept
+from app.sessions.snapshot import DamagedSnapshotError, StoredArrays
 from app.stores.errors import StoreUnavailableError
 from app.stores.sessions import Answered, Change, Head, SessionStore, damaged_session
 from engine.core import Lru
 
 T = TypeVar("T")
 
-#: An id is this and 32 hex digits, from 128 random bits.
+#: An id is this prefix and 32 hex digits, from 128 random bits.
 PREFIX = "s_"
 _ID_BYTES = 16
-#: Seeds that are made are exact in every language that has only floats.
+#: Generated seeds are exact as floats too, for languages that have nothing else.
 _SEED_BITS = 53
-#: A life is noted anew where more than one part of so many of it is over.
+#: The expiry is postponed in the store when more than this fraction of the life is over, or so many seconds.
 _PARTS_OF_A_LIFE = 100
 _LARGEST_PART_S = 60.0
 _MOST_COPIES = 100_000
@@ -36,24 +36,24 @@ _MOST_COPIES = 100_000
 
 @dataclass(slots=True)
 class _Copy:
-    """A session in memory as it is in the store under the revision `revision`."""
+    """A session in memory, as the store has it under `revision`."""
 
     session: Session
-    kept: Kept
+    kept: StoredArrays
     answered: Answered | None
     revision: str
 
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What came of a call that changes a session."""
+    """Result of a call that changes a session."""
 
     answered: Answered
     is_replay: bool = False
 
 
 class Created(NamedTuple):
-    """A session that was asked for; `session` and `head` are of use where it is new."""
+    """A session that was created, or found by its key; `session` and `head` are those of a new one."""
 
     id: str
     is_new: bool
@@ -61,7 +61,7 @@ class Created(NamedTuple):
     head: Head
 
 
-#: What a call does: with the session and its number, to the status, the media type and the content of the answer.
+#: Work of a call: from the session and the call's number to the status, media type and content of the response.
 Work = Callable[[Session, int], tuple[int, str, bytes]]
 
 
@@ -69,11 +69,11 @@ class Sessions:
     """All sessions of a store.
 
     Args:
-        store: keeps them.
-        quotas: what each may hold.
-        ttl_s, max_ttl_s: for how long one lives without being used, where nothing is said, and at most.
+        store: of the sessions.
+        quotas: of each session.
+        ttl_s, max_ttl_s: default and largest time until an unused session expires.
         cache_bytes: of copies in memory.
-        deadline_s: how long a call may take from its begin; later it writes nothing.
+        deadline_s: for each call, from its begin; a later one writes nothing.
         clock: seconds since 1970.
         monotonic: seconds since any moment, for the deadline.
     """
@@ -102,13 +102,13 @@ class Sessions:
     def create(
         self, client: str, *, ttl_s: float | None, seed: int | None, name: str | None, key: str | None
     ) -> Created:
-        """A new session, unless there is one of the same client and key.
+        """Create a session, unless there is one of the same client and key.
 
         Raises:
             TooManySessionsError: there is no room.
         """
         session = Session(secrets.randbits(_SEED_BITS) if seed is None else seed, self._quotas)
-        written, _ = snapshot.write(session, Kept())
+        written, _ = snapshot.write(session, StoredArrays())
         now, life = self._clock(), ttl_s or self._ttl_s
         session_id, size = PREFIX + secrets.token_hex(_ID_BYTES), len(written.document)
         head = Head(session_id, 0, now, now + life, life, size, name, _revision())
@@ -117,10 +117,10 @@ class Sessions:
         return Created(*self._store.create(head, content, client, digest), session, head)
 
     def look(self, session_id: str, see: Callable[[Session, Head], T]) -> T:
-        """What `see` finds in a session, which it does not change.
+        """Return the result of `see` on a session, which it does not change.
 
         Raises:
-            UnknownSessionError, ExpiredSessionError, StoreUnavailableError: it cannot be looked at.
+            UnknownSessionError, ExpiredSessionError, StoreUnavailableError: the session cannot be read.
         """
         with self._copies.making(session_id):
             head, copy = self._current(session_id)
@@ -131,14 +131,14 @@ class Sessions:
     def change(
         self, session_id: str, request: bytes, seq: Any, work: Work, ttl_s: Callable[[], float | None] = lambda: None
     ) -> Done:
-        """Does a call that changes a session, unless it is the last one repeated.
+        """Run a call that changes a session, unless it repeats the last one.
 
         Args:
             session_id: of the session.
-            request: all of the call, to know it again.
-            seq: the number that the client gave it, if any.
-            work: what it does. Where it raises, nothing has happened.
-            ttl_s: for how long the session is to live from then on, if that changes.
+            request: all bytes of the call, to recognize a repetition.
+            seq: the client's number for the call, if any.
+            work: of the call. If it raises, nothing has happened.
+            ttl_s: new time until the unused session expires, if it changes.
 
         Raises:
             UnknownSessionError, ExpiredSessionError, StoreUnavailableError: the session cannot be used.
@@ -156,7 +156,7 @@ class Sessions:
                         return Done(copy.answered, is_replay=True)
                     if seq != head.seq + 1:
                         raise SequenceConflictError(_unexpected(seq, head.seq), head.seq + 1)
-                # Until it is in the store, nobody else may find it.
+                # Nothing else may find the changed copy before it is in the store.
                 self._copies.pop(session_id)
                 copy.session.until, copy.session.monotonic = begun + self._deadline_s, self._monotonic
                 status, media_type, content = work(copy.session, head.seq + 1)
@@ -165,7 +165,7 @@ class Sessions:
                     return Done(answered)
 
     def delete(self, session_id: str) -> None:
-        """Forgets a session, if there is one."""
+        """Delete a session, if there is one."""
         self._copies.pop(session_id)
         self._store.delete(session_id)
 
@@ -188,7 +188,7 @@ class Sessions:
         is_over = head is not None and head.is_over(self._clock())
         if head is not None and is_over and not head.has_ended:
             self._copies.pop(session_id)
-            # A store that cannot be written to for a while does not keep an answer back.
+            # A store that cannot be written to for a while does not hold up the response.
             with suppress(StoreUnavailableError):
                 self._store.end(head)
         if head is None or self._store.policy.is_forgotten(head):
@@ -199,7 +199,7 @@ class Sessions:
         return head
 
     def _current(self, session_id: str) -> tuple[Head, _Copy]:
-        """What is known of a session, and the session: the one in memory, where it is current."""
+        """Return the head and a copy of a session: the one in memory if it is current."""
         head = self._head(session_id)
         copy = self._copies.get(session_id)
         if copy is not None and copy.revision == head.revision:
@@ -217,7 +217,7 @@ class Sessions:
         return content.head, copy
 
     def _touch(self, head: Head) -> None:
-        """Begins a session's life anew, if much of it is over."""
+        """Postpone the expiry of a session, if much of its life is over."""
         until = self._clock() + head.ttl_s
         if until - head.expires_at > min(head.ttl_s / _PARTS_OF_A_LIFE, _LARGEST_PART_S):
             self._store.touch(head.id, until)

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from app.api.problems import BY_SLUG, KINDS, Where
 from tests.sampling import examples
 
 if TYPE_CHECKING:
@@ -857,6 +858,20 @@ def test_openapi_is_3_1_with_operation_ids(openapi: dict[str, Any]) -> None:
 def test_openapi_shows_every_path(openapi: dict[str, Any]) -> None:
     paths = "/v1/evaluate /v1/infer /v1/programs /v1/programs/{program} /v1/ops /v1/ops/{name} /v1"
     assert set(paths.split()) <= openapi["paths"].keys()
+
+
+def test_openapi_lists_each_problem_where_it_may_happen(openapi: dict[str, Any]) -> None:
+    listed: dict[str, list[str]] = {}
+    for method, path, operation in operations(openapi):
+        for status, response in operation["responses"].items():
+            slugs = response["description"].split(", ") if int(status) >= 400 else []
+            assert len(slugs) == len(set(slugs)) and all(BY_SLUG[slug].status == int(status) for slug in slugs)
+            listed.setdefault(f"{method} {path}", []).extend(slugs)
+    assert {kind.slug for kind in KINDS if kind.errors} <= {slug for slugs in listed.values() for slug in slugs}
+    groups = {"/v1/evaluate": Where.CALL, "/v1/sessions/{session}/run": Where.SESSION, "/v1/programs": Where.STORE}
+    for path, where in groups.items():
+        found = [slugs for place, slugs in listed.items() if place.split()[1] == path]
+        assert found and all({kind.slug for kind in KINDS if where in kind.where} <= set(slugs) for slugs in found)
 
 
 def test_openapi_has_an_example_of_each_kind(openapi: dict[str, Any]) -> None:

@@ -13,6 +13,7 @@ from app.api import ops
 from tests.app.hot import Received, Sent, ask, ask_all, new_app, sent
 
 if TYPE_CHECKING:
+    from app.http.messages import Answer
     from app.main import Pullback
 
 JSON_TYPE = (b"content-type", b"application/json")
