@@ -5,12 +5,13 @@ from collections.abc import Callable
 import numpy as np
 
 from engine.core import Array, Aval, Operand, Shape, ShapeMismatchError, ex, shape_of
+from engine.primitives import lapack
 from engine.primitives.arithmetic import zeros_like
 from engine.primitives.contract import einsum
 from engine.primitives.linalg import diagonal, matmul
 from engine.primitives.reduce import sum
 from engine.primitives.shape import matrix_transpose, reshape
-from engine.primitives.solve import APART, STACKS, check_square, in_common_dtype, inv, where_possible
+from engine.primitives.solve import APART, STACKS, check_square, in_common_dtype, inv
 from engine.rows import Row, composite, floating, primitive, promote
 from engine.tracers import leading
 
@@ -50,7 +51,7 @@ def _decomposed(x: Array) -> tuple[Array, Array, Array, Array]:
     """Return u, s, vt of the singular value decomposition and the sign of det(u) det(vt), NaN if x is not finite."""
     is_finite = np.asarray(np.isfinite(x).all((-2, -1)))
     # LAPACK's decomposition may never return for a matrix with an infinity.
-    u, s, vt = np.linalg.svd(np.where(is_finite[..., np.newaxis, np.newaxis], x, 0))
+    u, s, vt = lapack.singular_values(np.where(is_finite[..., np.newaxis, np.newaxis], x, 0))
     sign = np.rint(np.linalg.det(u) * np.linalg.det(vt))[..., np.newaxis]
     return u, s, vt, np.where(is_finite[..., np.newaxis], sign, x.dtype.type(np.nan))
 
@@ -109,7 +110,7 @@ _PARITY = np.cross(np.eye(3)[:, np.newaxis], np.eye(3))
 def _cofactor(x: Array) -> Array:
     check_square("cofactor", np.shape(x))
     with np.errstate(all="ignore"):
-        return where_possible(_cofactors, *in_common_dtype(x))
+        return _cofactors(*in_common_dtype(x))
 
 
 def _cofactor_vjp(g: Operand, y: Operand, x: Operand) -> Operand:
@@ -127,7 +128,7 @@ def _cofactor_vjp(g: Operand, y: Operand, x: Operand) -> Operand:
 def _cofactor_slope(g: Array, x: Array) -> Array:
     _cofactor_slope_shape(np.shape(g), np.shape(x))
     with np.errstate(all="ignore"):
-        return where_possible(_cofactor_slopes, *in_common_dtype(g, x))
+        return _cofactor_slopes(*in_common_dtype(g, x))
 
 
 def _cofactor_slope_shape(g: Shape, x: Shape) -> Shape:
