@@ -11,7 +11,7 @@ from engine.primitives.contract import einsum
 from engine.primitives.linalg import diagonal, matmul
 from engine.primitives.reduce import sum
 from engine.primitives.shape import matrix_transpose, reshape
-from engine.primitives.solve import APART, STACKS, check_square, in_common_dtype, inv
+from engine.primitives.solve import APART, STACKS, check_square, in_common_dtype, inv, lapack_flops
 from engine.rows import Row, composite, floating, primitive, promote
 from engine.tracers import leading
 
@@ -38,7 +38,7 @@ def _per_matrix(name: str) -> Callable[[Aval], Aval]:
 
 
 def _lu_flops(x: Aval, out: Aval) -> int:
-    return 2 * x.size * x.shape[-1] // 3
+    return lapack_flops(x.shape, 2)
 
 
 def _spread(g: Operand) -> Operand:
@@ -164,7 +164,7 @@ cofactor: Row = primitive(
     vjps=(_cofactor_vjp,),
     infer=lambda x: Aval(check_square("cofactor", x.shape), floating(x.dtype)),
     # That of a decomposition by singular values.
-    flops=lambda x, out: 40 * x.size * x.shape[-1],
+    flops=lambda x, out: lapack_flops(x.shape, 120, 1_500, 3_000),
     examples=STACKS,
     domain=APART,
     doc="Cofactors of the matrices of the last two axes: the gradient of det, exact also where det is 0.",
@@ -177,8 +177,7 @@ cofactor_slope: Row = primitive(
     # The second derivatives of det are symmetric.
     vjps=(lambda h, y, g, x: cofactor_slope(h, x), _cofactor_slope_vjp),
     infer=lambda g, x: Aval(_cofactor_slope_shape(g.shape, x.shape), floating(promote((g, x)))),
-    # That of a decomposition by singular values.
-    flops=lambda g, x, out: 50 * x.size * x.shape[-1],
+    flops=lambda g, x, out: lapack_flops(x.shape, 150, 2_000, 5_000),
     examples=tuple(ex(*2 * example.operands) for example in STACKS),
     domain=2 * APART,
     doc="Gradient of sum(g * cofactor(x)) with respect to x: the second derivatives of det, along g. Its own gradient "

@@ -25,9 +25,12 @@ from engine.core import (
     shape_of,
 )
 from engine.primitives.arithmetic import zeros_like
-from engine.primitives.index import add_at
+from engine.primitives.index import ADD_AT, add_at
 from engine.rows import Row, broadcast_shapes, composite, normalize_axis, primitive, promote
 from engine.tracers import flattened, loop, permuted, raised, repeated, reshaped
+
+#: Cost of checking and using one index.
+_INDEX = 10
 
 
 def _as_indices(name: str, indices: Value, length: int) -> Array:
@@ -119,6 +122,7 @@ take: Row = primitive(
     attributes=(Attribute("axis", AXIS, None),),
     vjps=(lambda g, y, x, indices, axis: scatter_add(zeros_like(x), indices, g, axis=axis), None),
     infer=_take_aval,
+    flops=lambda x, indices, out, axis: out.size + _INDEX * indices.size,
     examples=_TAKE,
     doc="Elements at integer indices along an axis, by default of the flattened array.",
 )
@@ -154,6 +158,10 @@ def _scatter_add_aval(x: Aval, indices: Aval, updates: Aval, axis: int | None) -
     return Aval(x.shape, promote((x, updates)))
 
 
+def _scatter_add_flops(x: Aval, indices: Aval, updates: Aval, out: Aval, axis: int | None) -> int:
+    return out.size + _INDEX * indices.size + ADD_AT * _take_aval(x, indices, axis).size
+
+
 scatter_add: Row = primitive(
     "scatter_add",
     ("x", "indices", "updates"),
@@ -168,6 +176,7 @@ scatter_add: Row = primitive(
         lambda g, y, x, indices, updates, axis: take(g, indices, axis=axis),
     ),
     infer=_scatter_add_aval,
+    flops=_scatter_add_flops,
     examples=(
         ex((4,), [0, 0, 3], (3,)),
         ex((3, 4), [[0.0, 2.0], [1.0, 1.0]], (3, 2, 2), axis=1),

@@ -1,5 +1,6 @@
 """Indexing: slices, and their derivatives, additions at an index."""
 
+import math
 import operator
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -28,6 +29,8 @@ from engine.rows import Row, broadcast_shapes, primitive, promote
 from engine.tracers import permuted, raised, repeated
 
 Index = tuple[Any, ...]
+#: Cost of adding at one place of a list of places.
+ADD_AT = 60
 #: Length of an item that was a mask: ("ints", Integers, length).
 _MASK_ITEM = 3
 
@@ -160,6 +163,7 @@ slice: Row = primitive(
     attributes=(Attribute("index", INDEX),),
     vjps=(lambda g, y, x, index: slice_add(zeros_like(x), g, index),),
     infer=lambda x, index: Aval(_index_shape(x.shape, index), x.dtype),
+    flops=lambda x, out, index: 10 * out.size if _has_lists(index) else out.size,
     examples=(
         ex((3,), index=(0,)),
         ex((3, 4), index=({"start": 1}, {"step": -2})),
@@ -177,6 +181,10 @@ slice: Row = primitive(
 
 def _has_lists(index: Index) -> bool:
     return any(isinstance(item, tuple) and item[0] == "ints" for item in index)
+
+
+def _index_flops(shape: Shape, index: Index) -> int:
+    return ADD_AT * math.prod(_index_shape(shape, index))
 
 
 def _emitted_slice_add(x: Aval, updates: Aval, index: Index) -> Callable[..., Array]:
@@ -228,6 +236,7 @@ slice_add: Row = primitive(
     attributes=(Attribute("index", INDEX),),
     vjps=(lambda g, y, x, updates, index: g, lambda g, y, x, updates, index: slice(g, index)),
     infer=_slice_add_aval,
+    flops=lambda x, updates, out, index: out.size + (_index_flops(x.shape, index) if _has_lists(index) else 0),
     examples=(
         ex((3,), (), index=(0,)),
         ex((3, 4), (2, 2), index=({"start": 1}, {"step": -2})),

@@ -3,6 +3,7 @@
 If LAPACK rejects a matrix (a singular one, or one that is not positive definite), only its own result is NaN.
 """
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -74,11 +75,20 @@ def _check_solve(a: Shape, b: Shape) -> Shape:
     return (*broadcast_shapes("solve", [a[:-2], b[:-2]]), *b[-2:])
 
 
+def lapack_flops(shape: Shape, cubic: int, square: int = 100, each: int = 100) -> int:
+    """Return the cost of a routine on matrices of n rows: cubic * n**3 / 3 + square * n**2 + each, times the stack.
+
+    The last two are what small matrices take: LAPACK checks and copies each.
+    """
+    n = shape[-1]
+    return math.prod(shape[:-2]) * (cubic * n**3 // 3 + square * n**2 + each)
+
+
 def _solve_flops(a: Aval, b: Aval, out: Aval) -> int:
     n = a.shape[-1]
-    columns = b.shape[-1] if len(b.shape) > 1 else 1
-    matrices = out.size // (n * columns) if n * columns else 0
-    return matrices * (2 * n**3 // 3 + 2 * n * n * columns)
+    stack, columns = (out.shape[:-2], b.shape[-1]) if len(b.shape) > 1 else (out.shape[:-1], 1)
+    sides = math.prod(stack) * (2 * n * n * columns + 100 * n * columns)
+    return lapack_flops((*stack, n, n), 2, each=200) + sides
 
 
 def _solve_b(g: Operand, y: Operand, a: Operand, b: Operand) -> Operand:
@@ -157,7 +167,7 @@ inv: Row = primitive(
     batch=leading,
     vjps=(_inv_vjp,),
     infer=lambda x: Aval(check_square("inv", x.shape), floating(x.dtype)),
-    flops=lambda x, out: 2 * x.size * x.shape[-1],
+    flops=lambda x, out: lapack_flops(x.shape, 6),
     examples=STACKS,
     domain=APART,
     doc="Inverse of the matrices of the last two axes; NaN for a singular one.",
@@ -193,7 +203,7 @@ cholesky = primitive(
     attributes=(Attribute("upper", BOOL, False),),
     vjps=(_cholesky_vjp,),
     infer=lambda x, upper: Aval(check_square("cholesky", x.shape), floating(x.dtype)),
-    flops=lambda x, out, upper: x.size * x.shape[-1] // 3,
+    flops=lambda x, out, upper: lapack_flops(x.shape, 1),
     examples=(
         ex(_DEFINITE),
         ex(_DEFINITE, upper=True),
