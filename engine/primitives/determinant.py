@@ -17,6 +17,9 @@ from engine.tracers import leading
 
 Function = Callable[..., Array]
 
+#: Number of elements of the matrices that are decomposed at once.
+_BLOCK = 1 << 17
+
 
 def _quiet(function: Function) -> Function:
     """Wrap a function of matrices: no warnings, and NaN for a matrix that contains NaN."""
@@ -45,6 +48,19 @@ def _spread(g: Operand) -> Operand:
     """Append two unit axes to one number per matrix, so that it broadcasts with the matrices."""
     shape = shape_of(g)
     return reshape(g, (*shape, 1, 1)) if shape else g
+
+
+def _in_blocks(function: Function, *stacks: Array) -> Array:
+    """Apply a function to stacks of matrices of one shape, some matrices at a time: it takes ten times their memory."""
+    x = stacks[-1]
+    if x.size <= _BLOCK or x.ndim == 2:
+        return function(*stacks)
+    y = np.empty_like(x, order="C")
+    step = len(x) * _BLOCK // x.size
+    for i in range(0, len(x), step or 1):
+        at = slice(i, i + step) if step else i
+        y[at] = _in_blocks(function, *(v[at] for v in stacks))
+    return y
 
 
 def _decomposed(x: Array) -> tuple[Array, Array, Array, Array]:
@@ -110,7 +126,7 @@ _PARITY = np.cross(np.eye(3)[:, np.newaxis], np.eye(3))
 def _cofactor(x: Array) -> Array:
     check_square("cofactor", np.shape(x))
     with np.errstate(all="ignore"):
-        return _cofactors(*in_common_dtype(x))
+        return _in_blocks(_cofactors, *in_common_dtype(x))
 
 
 def _cofactor_vjp(g: Operand, y: Operand, x: Operand) -> Operand:
@@ -128,7 +144,7 @@ def _cofactor_vjp(g: Operand, y: Operand, x: Operand) -> Operand:
 def _cofactor_slope(g: Array, x: Array) -> Array:
     _cofactor_slope_shape(np.shape(g), np.shape(x))
     with np.errstate(all="ignore"):
-        return _cofactor_slopes(*in_common_dtype(g, x))
+        return _in_blocks(_cofactor_slopes, *in_common_dtype(g, x))
 
 
 def _cofactor_slope_shape(g: Shape, x: Shape) -> Shape:
