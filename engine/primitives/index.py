@@ -141,14 +141,21 @@ def _slice_rows(op: Operation, rows: int, xs: Sequence[Operand], batched: Sequen
     return permuted(y, (first, *range(first), *range(first + 1, len(shape_of(y))))) if first else y
 
 
+def row_updates(updates: Operand, is_batched: bool, rows: int, ndim: int) -> Operand:
+    """Return updates of `ndim` axes for each row; one number for all rows stays as it is, as it may be weak."""
+    if is_batched or shape_of(updates):
+        return raised(updates if is_batched else repeated(updates, rows), ndim)
+    return updates
+
+
 def _slice_add_rows(
     op: Operation, rows: int, xs: Sequence[Operand], batched: Sequence[bool], attrs: Attributes
 ) -> Operand:
-    x, updates = (v if b else repeated(v, rows) for v, b in zip(xs, batched, strict=True))
+    x = xs[0] if batched[0] else repeated(xs[0], rows)
     shape = shape_of(x)[1:]
-    updates = raised(updates, len(_index_shape(shape, attrs["index"])))
+    updates = row_updates(xs[1], batched[1], rows, len(_index_shape(shape, attrs["index"])))
     first = _split_lists(shape, attrs["index"])
-    if first:
+    if first and shape_of(updates):
         updates = permuted(updates, (*range(1, first + 1), 0, *range(first + 1, len(shape_of(updates)))))
     return slice_add(x, updates, (("slice", None, None, None), *_expanded(shape, attrs["index"])))
 
