@@ -68,6 +68,8 @@ _PAIRS: tuple[tuple[Shape, Shape], ...] = (
     ((0,), (1,)),
 )
 
+#: Number of combinations of shapes and dtypes for which an elementwise row remembers those of its result.
+_REMEMBERED = 64
 
 _LOWERING = {each.name for each in dataclasses.fields(Lowering)}
 
@@ -162,7 +164,8 @@ def elementwise(
         ufunc=function if takes_out or isinstance(function, np.ufunc) else None,
         is_fresh=True,
         vjps=vjps,
-        infer=infer,
+        # Tracing asks again and again for the same few shapes.
+        infer=infer if "attributes" in fields else lru_cache(_REMEMBERED)(infer),
         flops=lambda *avals, out, **attrs: flops * out.size,
         batch=aligned,
         **fields,
