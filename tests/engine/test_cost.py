@@ -21,6 +21,7 @@ def flops(text: str, dtype: str = "float64", **shapes: list[int]) -> int:
 def test_products_of_integers_count_as_their_time_without_blas(dtype: str) -> None:
     for shapes in ({"x": [20, 20]}, {"x": [3, 4, 4]}, {"x": [20]}):
         assert flops("x @ x", dtype, **shapes) == 16 * flops("x @ x", **shapes)
+    assert flops("x @ x", dtype, x=[100, 100]) == 32 * flops("x @ x", x=[100, 100])
     assert flops("x @ x", x=[20, 20]) == 2 * 20**3
 
 
