@@ -102,8 +102,9 @@ class Service(FastAPI):
         except Exception as error:  # noqa: BLE001 - it is explained
             return explain(call, error)
 
-    def no_memory(self, call: Call, limit: int) -> Answer:
+    def no_memory(self, call: Call) -> Answer:
         """Return the answer to a call that needs more memory than a worker may take."""
+        limit = self.state.settings.max_worker_bytes
         needed = f"the request needs more than {limit:,} bytes of memory (setting PULLBACK_MAX_WORKER_BYTES)"
         return explain(call, LimitExceededError(needed))
 

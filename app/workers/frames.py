@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from app.http.messages import Answer, Call, Measure
 
 _HEAD = struct.Struct("<BIQ")
-#: Kinds. A worker that ran out of memory sends WANT and gets GRANT, with bytes that it may take more; 0: none.
+#: Kinds. A worker that ran out of memory sends WANT and gets GRANT, with the bytes that it may ask for.
 CALL, ANSWER, WANT, GRANT = range(4)
 
 
@@ -30,16 +30,16 @@ class Frame(NamedTuple):
         return [_HEAD.pack(self.kind, len(about), len(self.body)) + about, self.body]
 
 
-def of_call(call: Call) -> Frame:
-    """Return a call as a frame."""
-    about = call.method, call.path, call.query, list(call.headers), call.client, call.request_id
+def of_call(call: Call, is_large: bool) -> Frame:
+    """Return a call as a frame; a large one needs more memory than a worker has."""
+    about = call.method, call.path, call.query, list(call.headers), call.client, call.request_id, is_large
     return Frame(CALL, about, call.body)
 
 
-def to_call(frame: Frame) -> Call:
-    """Return the call of a frame."""
-    method, path, query, headers, client, request_id = frame.about
-    return Call(method, path, query, headers, client, request_id, frame.body)
+def to_call(frame: Frame) -> tuple[Call, bool]:
+    """Return the call of a frame, and whether it is a large one."""
+    method, path, query, headers, client, request_id, is_large = frame.about
+    return Call(method, path, query, headers, client, request_id, frame.body), is_large
 
 
 def of_answer(answer: Answer, cpu_s: float) -> Frame:

@@ -21,8 +21,10 @@ from app.errors import DeadlineExceededError, OverloadedError, WorkerDiedError
 from app.http.messages import Answer, Call, Work
 from app.telemetry import Histogram, PoolFigures
 from app.workers import frames
+from app.workers.memory import Lane, used_bytes
 from app.workers.nursery import Channel, Nursery
 from app.workers.schedule import LONG_S, Pace, Paces, Queues
+from engine.core import LimitExceededError
 
 _log = logging.getLogger("pullback")
 
@@ -41,7 +43,7 @@ class Sizes:
 
     short, long: places for work of all kinds, and for work that takes long.
     data_bytes: memory that a worker may take beyond what it has at its start.
-    large_bytes: the same of the one worker at a time that needs more.
+    large_bytes: memory that the one worker at a time which needs more may use.
     """
 
     short: int
@@ -57,6 +59,7 @@ class Worker:
     pid: int
     channel: Channel
     job: "Job | None" = None
+    own_bytes: int = 0
     is_long: bool = False
     recent: deque[object] = field(default_factory=lambda: deque(maxlen=_REMEMBERED))
     born: float = field(default_factory=time.monotonic)
@@ -64,7 +67,7 @@ class Worker:
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """A call that waits or is worked on."""
+    """A call that waits or is worked on; a large one is not tried without more memory than others have."""
 
     call: Call
     kind: object
@@ -75,6 +78,7 @@ class Job:
     pushed: float
     worker: Worker | None = None
     started: float = 0.0
+    is_large: bool = False
     timer: asyncio.TimerHandle | None = None
     watch: "asyncio.Task[None] | None" = None
 
@@ -109,8 +113,7 @@ class Processes:
         #: Number of processes that ended, by reason, and durations in the queue.
         self._ended: Counter[str] = Counter()
         self._waits = Histogram()
-        #: Workers that need more memory than each may take, the first of which has it.
-        self._large: list[Worker] = []
+        self._large: Lane[Worker] = Lane(sizes.large_bytes, self._grant, self._on_excess)
 
     async def start(self) -> None:
         """Fork the first workers, and wait for one of them.
@@ -170,7 +173,7 @@ class Processes:
     def _on_worker(self, pid: int, channel: Channel) -> None:
         """Take in a process that was forked."""
         self._expected -= 1
-        worker = Worker(pid, channel)
+        worker = Worker(pid, channel, own_bytes=used_bytes(pid))
         channel.listen(lambda frame: self._on_frame(worker, frame), lambda: self._on_end(worker))
         self._idle.append(worker)
         self._dispatch()
@@ -184,9 +187,7 @@ class Processes:
 
     def _on_frame(self, worker: Worker, frame: frames.Frame) -> None:
         if frame.kind == frames.WANT:
-            self._large.append(worker)
-            if len(self._large) == 1:
-                self._grant()
+            self._large.enter(worker)
             return
         job = worker.job
         assert job is not None
@@ -197,29 +198,31 @@ class Processes:
             now = time.monotonic()
             work = Work(worker.pid, job.started - job.pushed, now - job.started)
             job.future.set_result(answer._replace(way="worker", work=work))
-        was_large = self._not_large(worker)
         worker.job, job.worker = None, None
-        if worker.is_long or was_large:
-            # What has been large stays large.
-            self._retire(worker, "large" if was_large else "long")
+        if worker in self._large:
+            # A process that has been large stays large.
+            self._retire(worker, "large")
+        elif worker.is_long:
+            self._retire(worker, "long")
         else:
             self._busy.remove(worker)
             self._idle.append(worker)
         self._dispatch()
 
-    def _grant(self) -> None:
-        """Let the first of the workers that need more memory have it."""
-        self._large[0].channel.send(frames.Frame(frames.GRANT, (self._sizes.large_bytes,)))
+    def _grant(self, worker: Worker, nbytes: int) -> None:
+        """Let a worker ask for more memory."""
+        worker.channel.send(frames.Frame(frames.GRANT, (nbytes,)))
 
-    def _not_large(self, worker: Worker) -> bool:
-        """Give the memory that a worker had, or waited for, to the next; return whether there was one."""
-        if worker not in self._large:
-            return False
-        had_it = self._large[0] is worker
-        self._large.remove(worker)
-        if had_it and self._large:
-            self._grant()
-        return True
+    def _on_excess(self, worker: Worker) -> None:
+        """Stop work that uses more memory than may be used."""
+        job = worker.job
+        assert job is not None
+        _refuse(job, self._too_large())
+        self._drop(job, "memory")
+
+    def _too_large(self) -> LimitExceededError:
+        limit = f"{self._sizes.large_bytes:,} bytes of memory (setting PULLBACK_MAX_WORKER_BYTES)"
+        return LimitExceededError(f"the request needs more than {limit}")
 
     def _on_end(self, worker: Worker) -> None:
         """Notice that a process has ended, whoever killed it."""
@@ -232,8 +235,18 @@ class Processes:
         if job is not None:
             worker.job, job.worker = None, None
             _log.error("the worker process %d ended while it answered the request %s", worker.pid, job.call.request_id)
-            _refuse(job, WorkerDiedError("the process that worked on the request has ended; it may be tried again"))
+            self._on_death(job, self._large.has(worker))
         self._forget(worker)
+
+    def _on_death(self, job: Job, was_large: bool) -> None:
+        """Try a job again whose process has ended: with more memory, for want of which libraries may crash."""
+        if was_large:
+            _refuse(job, self._too_large())
+        elif job.call.is_repeatable and not job.is_large:
+            job.is_large = True
+            if self._queues.push(job):
+                return
+        _refuse(job, WorkerDiedError("the process that worked on the request has ended; it may be tried again"))
 
     def _retire(self, worker: Worker, reason: str) -> None:
         """Kill a process and make room for another."""
@@ -243,7 +256,7 @@ class Processes:
         self._forget(worker)
 
     def _forget(self, worker: Worker) -> None:
-        self._not_large(worker)
+        self._large.leave(worker)
         self._busy.discard(worker)
         self._long.discard(worker)
         if worker in self._idle:
@@ -267,7 +280,7 @@ class Processes:
             if job.kind not in worker.recent:
                 worker.recent.append(job.kind)
             self._busy.add(worker)
-            worker.channel.send(frames.of_call(job.call))
+            worker.channel.send(frames.of_call(job.call, job.is_large))
             if job.pace is Pace.LONG:
                 self._promote(worker)
 

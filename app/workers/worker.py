@@ -34,7 +34,7 @@ class Service(Protocol):
             MemoryError: there was not enough.
         """
 
-    def no_memory(self, call: Call, limit: int) -> Answer:
+    def no_memory(self, call: Call) -> Answer:
         """Return the answer to a call that needs more memory than a worker may take."""
 
 
@@ -58,28 +58,31 @@ def run(sock: socket.socket, service: Service, parent: int, data_bytes: int) -> 
     _limit(own + data_bytes)
     while (frame := frames.receive(sock)) is not None:
         start = time.thread_time()
-        answer = _answer(sock, service, frames.to_call(frame), own)
+        call, is_large = frames.to_call(frame)
+        answer = None if is_large else _attempt(service, call)
+        if answer is None:
+            answer = _answer_large(sock, service, call, own)
         frames.send(sock, frames.of_answer(answer, time.thread_time() - start))
 
 
-def _answer(sock: socket.socket, service: Service, call: Call, own: int) -> Answer:
-    """Answer a call; what does not fit is tried once more with all the memory that there is."""
+def _attempt(service: Service, call: Call) -> Answer | None:
+    """Return the answer to a call, None if there is not enough memory; what was made so far is freed."""
     try:
         return service.attempt(call)
     except MemoryError:
-        # The traceback holds what was made so far.
-        pass
+        return None
+
+
+def _answer_large(sock: socket.socket, service: Service, call: Call, own: int) -> Answer:
+    """Answer a call with more memory, once the pool grants it."""
     gc.collect()
     frames.send(sock, frames.Frame(frames.WANT, ()))
     granted = frames.receive(sock)
     if granted is None:
         os._exit(0)
     (nbytes,) = granted.about
-    if nbytes:
-        _limit(own + nbytes)
-        with contextlib.suppress(MemoryError):
-            return service.attempt(call)
-    return service.no_memory(call, nbytes)
+    _limit(own + nbytes)
+    return _attempt(service, call) or service.no_memory(call)
 
 
 def _die_with(parent: int) -> None:

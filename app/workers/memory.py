@@ -1,0 +1,90 @@
+"""Memory beyond what each worker may take, for one worker at a time.
+
+The limit of the system on the data of a process counts what it asked for; parsers ask for several times what they use.
+So the one worker may ask for more, and is watched: what counts is what it uses.
+"""
+
+import asyncio
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Generic, Protocol, TypeVar
+
+#: Time between two looks at the memory of the one worker, in seconds: it can fill a gigabyte in a quarter of one.
+PERIOD_S = 0.02
+#: Bytes that a process may ask for, for each that it may use.
+ASKED_PER_USED = 4
+
+
+class Process(Protocol):
+    """A worker process; `own_bytes` is the memory that it had before its first job."""
+
+    pid: int
+    own_bytes: int
+
+
+Worker = TypeVar("Worker", bound=Process)
+
+
+class Lane(Generic[Worker]):
+    """One place, and a queue for it.
+
+    Args:
+        limit: bytes that the worker may use beyond what it had before its first job.
+        grant: tells a worker that it may ask for so many bytes.
+        on_excess: called with a worker that uses more.
+    """
+
+    def __init__(self, limit: int, grant: Callable[[Worker, int], None], on_excess: Callable[[Worker], None]) -> None:
+        self._limit = limit
+        self._grant = grant
+        self._on_excess = on_excess
+        self._workers: list[Worker] = []
+        self._timer: asyncio.TimerHandle | None = None
+
+    def __contains__(self, worker: Worker) -> bool:
+        return worker in self._workers
+
+    def has(self, worker: Worker) -> bool:
+        """Return whether the place is this worker's."""
+        return bool(self._workers) and self._workers[0] is worker
+
+    def enter(self, worker: Worker) -> None:
+        """Give the place to a worker, or let it wait for it."""
+        self._workers.append(worker)
+        if self.has(worker):
+            self._give()
+
+    def leave(self, worker: Worker) -> None:
+        """Take the place, or its turn, from a worker, if it has one."""
+        if worker not in self._workers:
+            return
+        had = self.has(worker)
+        self._workers.remove(worker)
+        if had:
+            if self._timer is not None:
+                self._timer.cancel()
+            if self._workers:
+                self._give()
+
+    def _give(self) -> None:
+        self._grant(self._workers[0], self._limit * ASKED_PER_USED)
+        self._look(self._workers[0])
+
+    def _look(self, worker: Worker) -> None:
+        """Look at the memory that a worker uses, as long as it has the place."""
+        if not self.has(worker):
+            return
+        if used_bytes(worker.pid) - worker.own_bytes > self._limit:
+            self._on_excess(worker)
+        else:
+            self._timer = asyncio.get_running_loop().call_later(PERIOD_S, self._look, worker)
+
+
+def used_bytes(pid: int) -> int:
+    """Return the memory that a process uses, not counting files; 0 if it has ended."""
+    with suppress(OSError, IndexError):
+        fields = Path(f"/proc/{pid}/statm").read_text().split()
+        return (int(fields[1]) - int(fields[2])) * os.sysconf("SC_PAGESIZE")
+    return 0
