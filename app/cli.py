@@ -101,11 +101,13 @@ def _parser() -> argparse.ArgumentParser:
     doing = sessions.add_subparsers(required=True, metavar="ACTION", dest="action")
     doing.add_parser("list", help="a line for each")
     for action, about in (
-        ("show", "what one has"),
+        ("show", "the content of one"),
         ("export", "values, gradients and states of one as JSON, in base64"),
         ("delete", "forget one"),
     ):
-        doing.add_parser(action, help=about).add_argument("id", metavar="ID", help="an id, or how it begins")
+        doing.add_parser(action, help=about).add_argument(
+            "key", metavar="HANDLE", help="as the list and the server's log show it, or its beginning; or an id"
+        )
     sessions.set_defaults(command=_sessions)
 
     settings = commands.add_parser(
@@ -271,11 +273,11 @@ def _sessions(given: argparse.Namespace) -> None:
                 case "list":
                     lines = found.lines()
                 case "show":
-                    lines = found.show(given.id)
+                    lines = found.show(given.key)
                 case "export":
-                    lines = [json.dumps(found.export(given.id))]
+                    lines = [json.dumps(found.export(given.key))]
                 case _:
-                    lines = [f"deleted {found.delete(given.id)}"]
+                    lines = [f"deleted {found.delete(given.key)}"]
     except (SettingsError, InspectionError, SessionError) as error:
         raise CommandError(str(error)) from None
     for line in lines:

@@ -4,14 +4,18 @@ import asyncio
 import logging
 import re
 import time
+from urllib.parse import unquote
+
+from app.sessions.ids import digest_of
+from app.stores.sessions import handle_of
 
 #: Lines about requests wait so long for others to be written with.
 FLUSH_S = 0.1
 #: So many are written at once without waiting.
 _MOST_WAITING = 1000
 
-#: The id of a session is a secret: so much of it is shown.
-_SECRET = re.compile(r"(s_[0-9a-f]{6})[0-9a-f]+")
+#: The id of a session is a secret: its handle is shown in its place.
+_SECRET = re.compile(r"s_[0-9a-f]{8,}")
 
 _access = logging.getLogger("pullback.access")
 
@@ -40,12 +44,19 @@ class _Handler(logging.StreamHandler):  # type: ignore[type-arg]
 
 
 def masked(text: str) -> str:
-    """A text without secrets."""
-    return _SECRET.sub(r"\1...", text)
+    """Return a text with handles in the place of ids of sessions.
+
+    >>> masked("/v1/sessions/s_00112233445566778899aabbccddeeff/run")
+    '/v1/sessions/h_8c62d09d/run'
+    """
+    if "%" in text and _SECRET.search(plain := unquote(text)):
+        # An id may be written with escapes; a line of the log stays one line.
+        text = plain.encode("unicode_escape").decode()
+    return _SECRET.sub(lambda found: handle_of(digest_of(found[0])), text)
 
 
 def _mask(record: logging.LogRecord) -> bool:
-    """Takes the secrets out of a line that uvicorn writes."""
+    """Mask the secrets in a line that uvicorn writes."""
     if isinstance(record.args, tuple):
         record.args = tuple(masked(arg) if isinstance(arg, str) else arg for arg in record.args)
     return True

@@ -11,11 +11,11 @@ from typing import Annotated, Any
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from app.clock import SYSTEM, Clock
+from app.clock import SYSTEM, Clock, SteadyClock
 from app.programs import ProgramLimits
 from app.sessions.manager import Sessions
 from app.sessions.session import Quotas
-from app.stores import MemoryStore, Policy, SessionPolicy, SessionStore, SqliteStore, Store
+from app.stores import Policy, SessionPolicy, SessionStore, SqliteStore, Store, StoreAddress
 from app.wire.schemas import SHORTEST_LIFE_S
 from engine.graph import Limits
 
@@ -50,8 +50,8 @@ class Settings(BaseSettings):
     data_dir: Path = Field(Path("data"), description="Where what must last lies; made where it is not there.")
     store: str = Field(
         "sqlite",
-        description="What keeps programs and sessions: sqlite, a file in data_dir; redis://host:port/0 (rediss://, "
-        "unix://), a Redis or Valkey server; memory, which ends with the server.",
+        description="Storage of programs and sessions: sqlite, a file in data_dir; redis://host:port/0 (rediss://, "
+        "unix://), a Redis or Valkey server; memory, a temporary file that is removed with the server.",
     )
     trusted_proxies: Annotated[tuple[str, ...], NoDecode] = Field(
         (),
@@ -87,7 +87,7 @@ class Settings(BaseSettings):
     )
     max_programs: int = Field(_POLICY.max_programs, ge=1, description="Registered programs.")
     max_store_bytes: int = Field(
-        _POLICY.max_bytes, ge=1, description="Bytes that are kept in all, bound arrays included."
+        _POLICY.max_bytes, ge=1, description="Bytes of programs, their bound arrays and sessions together."
     )
     cache_bytes: int = Field(
         256 * 2**20, ge=0, description="Bytes of registered programs that a process keeps ready to run."
@@ -114,6 +114,9 @@ class Settings(BaseSettings):
     )
     max_sessions: int = Field(_SESSIONS.max_sessions, ge=1, description="Sessions.")
     max_sessions_per_client: int = Field(_SESSIONS.max_per_client, ge=1, description="Sessions of one client address.")
+    max_session_bytes_per_client: int = Field(
+        _SESSIONS.max_client_bytes, ge=1, description="Bytes of all sessions of one client address."
+    )
     max_session_variables: int = Field(_QUOTAS.variables, ge=1, description="Ids and parameters of a session.")
     max_session_tape: int = Field(_QUOTAS.tape, ge=1, description="Variables of a session, nameless ones too.")
     max_session_bytes: int = Field(_QUOTAS.bytes, ge=1, description="Bytes of all values of a session.")
@@ -169,21 +172,39 @@ class Settings(BaseSettings):
         cost = Limits(self.max_nodes, self.max_elements, self.max_bytes, self.max_flops)
         return ProgramLimits(self.max_depth, self.max_chain, cost)
 
-    def new_store(self, clock: Clock = SYSTEM) -> Store:
-        """The store that is to be used; it is not opened yet."""
-        policy = Policy(self.program_ttl_s, self.max_programs, self.max_store_bytes, clock=clock.wall)
-        sessions = SessionPolicy(self.max_sessions, self.max_sessions_per_client, self.session_grace_s, clock.wall)
-        if self.store == "memory":
-            return MemoryStore(policy, sessions)
-        if self.store.startswith(_REDIS):
-            # Its client takes a tenth of the time in which a server starts; only who uses it waits for it.
+    def new_store(self, clock: Clock = SYSTEM, address: StoreAddress | None = None) -> Store:
+        """Return the store, which is not opened yet.
+
+        Args:
+            clock: the time for expiry.
+            address: `Store.address` of another process of the same server, which is then shared. Without it, `memory`
+                is a new file that belongs to this process.
+        """
+        steady = SteadyClock(clock)
+        policy = Policy(self.program_ttl_s, self.max_programs, self.max_store_bytes, steady, steady.resume)
+        sessions = SessionPolicy(
+            self.max_sessions,
+            self.max_sessions_per_client,
+            self.max_session_bytes_per_client,
+            self.session_grace_s,
+            steady,
+        )
+        if address is None and self.store == "memory":
+            return SqliteStore.private(policy, sessions)
+        kind, place = address or self._store_address()
+        if kind == "redis":
+            # Its client takes a tenth of the time in which a server starts; only a server that uses it waits for it.
             from app.stores.redis import RedisStore
 
-            return RedisStore(self.store, policy, sessions)
-        return SqliteStore(self.data_dir, policy, sessions)
+            return RedisStore(place, policy, sessions)
+        return SqliteStore(Path(place), policy, sessions, is_private=kind == "private")
+
+    def _store_address(self) -> StoreAddress:
+        is_redis = self.store.startswith(_REDIS)
+        return StoreAddress("redis", self.store) if is_redis else StoreAddress("sqlite", str(self.data_dir))
 
     def new_sessions(self, store: SessionStore, clock: Clock = SYSTEM) -> Sessions:
-        """What the sessions of a store are used by."""
+        """Build the session manager for a store."""
         quotas = Quotas(
             self.max_session_variables,
             self.max_session_tape,
@@ -198,7 +219,7 @@ class Settings(BaseSettings):
             max_ttl_s=self.max_session_ttl_s,
             cache_bytes=self.session_cache_bytes,
             deadline_s=self.deadline_s,
-            clock=clock.wall,
+            clock=store.policy.clock,
             monotonic=clock.monotonic,
         )
 
@@ -207,7 +228,8 @@ class Settings(BaseSettings):
         names = (
             "max_body_bytes max_depth max_chain max_nodes max_elements max_bytes max_flops "
             "program_ttl_s max_programs max_store_bytes session_ttl_s max_session_ttl_s max_sessions "
-            "max_sessions_per_client max_session_variables max_session_tape max_session_bytes max_commands deadline_s"
+            "max_sessions_per_client max_session_bytes_per_client max_session_variables max_session_tape "
+            "max_session_bytes max_commands deadline_s"
         )
         return {name: getattr(self, name) for name in names.split()}
 

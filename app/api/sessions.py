@@ -81,7 +81,8 @@ async def create_session(request: Request) -> Response:
             raise InvalidValueError(f"Idempotency-Key has {len(key)} letters; expected 1 to {_LONGEST_KEY}")
         made = sessions.create(client, ttl_s=asked.ttl_s, seed=asked.seed, name=asked.name, key=key)
         # However long it took to keep a new one: it is told as it was made.
-        document = _described(made.session, made.head) if made.is_new else sessions.look(made.id, _described)
+        see = partial(_described, made.id)
+        document = see(made.session, made.head) if made.is_new else sessions.look(made.id, see)
         return 201 if made.is_new else 200, made.id, encode(message.answer_type, document)
 
     status, found, content = await _with_sessions(request, create)
@@ -97,7 +98,7 @@ async def create_session(request: Request) -> Response:
 )
 async def get_session(request: Request, session: str) -> Response:
     """How a session is; looking at it extends its life, as every call does."""
-    return await reply_with(request, await _look(request, session, _described))
+    return await reply_with(request, await _look(request, session, partial(_described, session)))
 
 
 @router.delete(PATH, operation_id="delete_session", summary="Delete a session", status_code=204)
@@ -361,9 +362,9 @@ async def _with_sessions(request: Request, work: Callable[[Sessions], T]) -> T:
     return await workers.run(partial(work, request.app.state.sessions))
 
 
-def _described(session: Session, head: Head) -> dict[str, Any]:
+def _described(session_id: str, session: Session, head: Head) -> dict[str, Any]:
     return {
-        "id": head.id,
+        "id": session_id,
         "name": head.name,
         "seq": head.seq,
         "seed": session.seed,

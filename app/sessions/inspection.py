@@ -1,30 +1,31 @@
-"""Sessions seen from the store and not over HTTP, for whoever runs the server."""
+"""Sessions as the operator of a server sees them, from the store and not over HTTP."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
-from app.sessions import runs
+from app.sessions import ids, runs
 from app.sessions.manager import Sessions
 from app.sessions.session import Module, Session, Steps
 from app.settings import Settings
 from app.stores import StoreError, StoreUnavailableError
-from app.stores.sessions import LOGGED, Head, SessionStore
+from app.stores.sessions import HANDLE_PREFIX, Head, SessionStore, handle_of
 from app.wire.media import JSON
 
-#: What an export says of each variable.
+#: Aspects of each variable in an export.
 _ASPECTS = runs.ASPECTS
 
 
 class InspectionError(Exception):
-    """A session that cannot be found or read; its text is one readable line."""
+    """A session cannot be found or read; the text is one readable line."""
 
 
 class Inspection:
     """The sessions of a store.
 
-    Every method raises InspectionError where the id, or the begin of one, is not that of one session alone.
+    A key is a handle, the beginning of one, or an id. Every method raises InspectionError where a key is not that of
+    exactly one session. Ids are never shown: stores have only their digests.
     """
 
     def __init__(self, store: SessionStore, sessions: Sessions) -> None:
@@ -32,29 +33,29 @@ class Inspection:
         self._sessions = sessions
 
     def lines(self) -> list[str]:
-        """A line for each session: the begin of its id, its number, bytes, when it expires, its name."""
+        """Return a line for each session: its handle, seq, bytes, time of expiry and name."""
         return [
-            f"{head.id[:LOGGED]}  seq {head.seq}  {head.bytes:,} bytes  expires {_time(head.expires_at)}"
+            f"{handle_of(head.digest)}  seq {head.seq}  {head.bytes:,} bytes  expires {_time(head.expires_at)}"
             + (f"  {head.name}" if head.name else "")
             for head in self._store.list()
         ]
 
     def show(self, key: str) -> list[str]:
-        """A session and, in a line each, what it has; the id is whole here."""
+        """Return a line for a session, and one for each thing that it has."""
         found = self._find(key)
         about = [
-            f"{found.id}  seq {found.seq}  {found.bytes:,} bytes  life {found.ttl_s:g} s  "
+            f"{handle_of(found.digest)}  seq {found.seq}  {found.bytes:,} bytes  life {found.ttl_s:g} s  "
             f"made {_time(found.created_at)}  expires {_time(found.expires_at)}"
         ]
-        return about + self._sessions.look(found.id, lambda session, _: list(_held(session)))
+        return about + self._sessions.look_at(found.digest, lambda session, _: list(_held(session)))
 
     def export(self, key: str) -> dict[str, Any]:
-        """Values, gradients and states of all that a session has, in base64."""
+        """Return the values, gradients and states of all that a session has, in base64."""
         found = self._find(key)
 
         def see(session: Session, head: Head) -> dict[str, Any]:
             return {
-                "id": head.id,
+                "handle": handle_of(head.digest),
                 "seq": head.seq,
                 "seed": session.seed,
                 "nograd": session.nograd,
@@ -62,31 +63,34 @@ class Inspection:
                 "ids": {name: runs.show(held, _ASPECTS, "base64", JSON) for name, held in session.ids.items()},
             }
 
-        return self._sessions.look(found.id, see)
+        return self._sessions.look_at(found.digest, see)
 
     def delete(self, key: str) -> str:
-        """Forgets a session and returns its id."""
+        """Forget a session and return its handle."""
         found = self._find(key)
-        self._sessions.delete(found.id)
-        return found.id
+        self._sessions.delete_at(found.digest)
+        return handle_of(found.digest)
 
     def _find(self, key: str) -> Head:
-        found = [head for head in self._store.list() if head.id.startswith(key)]
+        is_id = key.startswith(ids.PREFIX)
+        begin = ids.digest_of(key) if is_id else key.removeprefix(HANDLE_PREFIX)
+        found = [head for head in self._store.list() if head.digest.startswith(begin)]
         if len(found) != 1:
             how_many = f"{len(found)} sessions begin" if found else "no session begins"
-            raise InspectionError(f'{how_many} with "{key}"; `pullback sessions list` shows all')
+            shown = handle_of(begin) if is_id else key
+            raise InspectionError(f'{how_many} with "{shown}"; `pullback sessions list` shows all')
         return found[0]
 
 
 @contextmanager
 def inspected(settings: Settings) -> Iterator[Inspection]:
-    """The sessions of the store that settings name.
+    """Open the sessions of the store that settings name.
 
     Raises:
         InspectionError: it cannot be used.
     """
     if settings.store == "memory":
-        raise InspectionError("PULLBACK_STORE is memory: its sessions are in the server's process alone")
+        raise InspectionError("PULLBACK_STORE is memory: its sessions belong to the server, and end with it")
     store = settings.new_store()
     try:
         store.open()

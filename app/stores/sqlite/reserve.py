@@ -1,0 +1,57 @@
+"""Behaviour on a full disk: how it is told from other failures, and a reserve that lets deletes through."""
+
+import errno
+import os
+import sqlite3
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+#: The journal of a delete needs space before the delete frees any: a page for about 1,000 that are freed, and the
+#: pages of the indices.
+RESERVE_BYTES = 4 * 2**20
+#: Size of the file that is written to find out whether the disk is full.
+_PROBE_BYTES = 64 * 1024
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+class Reserve:
+    """A file beside the database that is removed when the disk is full, and made again when there is room."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def take(self) -> None:
+        """Make the file, unless it is there or there is no room for it."""
+        if self._path.exists():
+            return
+        try:
+            # Zeros would take no space on a disk that compresses.
+            self._path.write_bytes(os.urandom(RESERVE_BYTES))
+        except OSError:
+            self.give_up()
+
+    def give_up(self) -> None:
+        """Remove the file."""
+        with suppress(OSError):
+            self._path.unlink()
+
+
+def is_full(error: sqlite3.Error, directory: Path) -> bool:
+    """Return whether SQLite fails because the disk, a quota or the size of a file is at its limit."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code == sqlite3.SQLITE_IOERR:
+        # Of these, SQLite calls only a full disk by its name; a quota and a limit on files are errors of input/output.
+        return not _has_space(directory)
+    return code == sqlite3.SQLITE_FULL
+
+
+def _has_space(directory: Path) -> bool:
+    try:
+        with tempfile.TemporaryFile(dir=directory) as probe:
+            probe.write(b"\1" * _PROBE_BYTES)
+            probe.flush()
+            os.fsync(probe.fileno())
+    except OSError as error:
+        return error.errno not in _FULL
+    return True
