@@ -15,9 +15,10 @@ from app.wire.answers import Problem
 
 #: What a request with a program may be answered with where it is not answered.
 CALL = tuple(
-    "overloaded unavailable body-too-large unsupported-media-type not-acceptable malformed-body unknown-program "
-    "invalid-request syntax-error unknown-op wrong-arity bad-attribute unknown-name cycle shape-mismatch not-scalar "
-    "not-differentiable nograd not-supported limit-exceeded deadline-exceeded internal-error".split()
+    "overloaded unavailable storage-full body-too-large unsupported-media-type not-acceptable malformed-body "
+    "unknown-program invalid-request syntax-error unknown-op wrong-arity bad-attribute unknown-name cycle "
+    "shape-mismatch not-scalar not-differentiable nograd not-supported limit-exceeded deadline-exceeded "
+    "internal-error".split()
 )
 #: The same of a session, whose commands are parts of programs.
 SESSION = (

@@ -12,6 +12,7 @@ from starlette.responses import HTMLResponse, Response
 
 from app.limit_settings import explained
 from app.limits import RETRY_AFTER_S, DeadlineExceededError, OverloadedError
+from app.logs import masked
 from app.programs.graphviz import DrawingError
 from app.programs.registry import UnknownProgramError
 from app.sessions.errors import (
@@ -22,7 +23,7 @@ from app.sessions.errors import (
     UnknownSessionError,
     UnknownVariableError,
 )
-from app.stores import NameConflictError, StoreUnavailableError, TooManySessionsError
+from app.stores import NameConflictError, StorageFullError, StoreUnavailableError, TooManySessionsError
 from app.wire import media
 from app.wire.bodies import LingeringResponse, accept_of
 from app.wire.codecs import encode
@@ -235,8 +236,8 @@ KINDS = (
         413,
         "Limit exceeded",
         "The request would cost more than the server allows: nesting, nodes, elements, bytes or floating-point "
-        "operations; or there is no room to keep another program. Nothing was run. The message names the setting that "
-        "raises the limit; GET /v1 shows all limits.",
+        "operations; or there is no room to keep another program, or a session that grows. Nothing has happened, and "
+        "deleting always works. The message names the setting that raises the limit; GET /v1 shows all limits.",
         (errors.LimitExceededError,),
     ),
     Kind(
@@ -245,6 +246,14 @@ KINDS = (
         "Deadline exceeded",
         "The work took longer than the server allows a request.",
         (DeadlineExceededError,),
+    ),
+    Kind(
+        "storage-full",
+        507,
+        "Storage full",
+        "The disk or the memory of the server's store is full, and nothing was kept. Deleting programs and sessions "
+        "still works and makes room. Programs that are sent with their request run as before.",
+        (StorageFullError,),
     ),
     Kind("internal-error", 500, "Internal error", "A bug in the server. Its log has the details under the request_id."),
 )
@@ -312,10 +321,10 @@ async def on_body_too_large(request: Request, error: Exception) -> Response:
 async def on_http_exception(request: Request, error: Exception) -> Response:
     """The answer where no route fits."""
     assert isinstance(error, HTTPException)
-    path = request.url.path
+    path = masked(request.url.path)
     if error.status_code == 405:
         # Several routes may share a path, each with methods of its own.
-        routes = [route for route in request.app.state.routes if route.path_regex.match(path)]
+        routes = [route for route in request.app.state.routes if route.path_regex.match(request.url.path)]
         own = (error.headers or {}).get("Allow", "").split(", ")
         allowed = ", ".join(sorted({method for route in routes for method in route.methods} or own))
         detail = f"{request.method} is not allowed at {path}; allowed: {allowed}"

@@ -28,7 +28,7 @@ router = APIRouter()
 T = TypeVar("T")
 
 #: What may keep a request from the store.
-_STORED = ("overloaded", "unavailable", "deadline-exceeded", "internal-error")
+_STORED = ("overloaded", "unavailable", "storage-full", "deadline-exceeded", "internal-error")
 _PICTURED = ("unknown-program", "invalid-request", "unknown-name", "not-differentiable", "limit-exceeded", *_STORED)
 
 

@@ -67,6 +67,7 @@ export class ForbiddenError extends PullbackError {}
 export class RateLimitedError extends PullbackError {}
 export class OverloadedError extends PullbackError {}
 export class UnavailableError extends PullbackError {}
+export class StorageFullError extends PullbackError {}
 export class BodyTooLargeError extends PullbackError {}
 export class UnsupportedMediaTypeError extends PullbackError {}
 export class NotAcceptableError extends PullbackError {}

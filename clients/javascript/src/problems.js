@@ -13,6 +13,7 @@ export const BY_SLUG = Object.freeze({
   "rate-limited": errors.RateLimitedError,
   overloaded: errors.OverloadedError,
   unavailable: errors.UnavailableError,
+  "storage-full": errors.StorageFullError,
   "body-too-large": errors.BodyTooLargeError,
   "unsupported-media-type": errors.UnsupportedMediaTypeError,
   "not-acceptable": errors.NotAcceptableError,
