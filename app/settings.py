@@ -26,7 +26,7 @@ _SESSIONS = SessionPolicy()
 _QUOTAS = Quotas()
 #: In seconds; a calendar has no dates that are much further away.
 LONGEST_LIFE_S = 1e10
-_REDIS = ("redis://", "rediss://", "unix://")
+REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
 #: What nobody is to read in a URL: who logs in, and a password among its options.
 _SECRET = re.compile(r"(?<=://).*@|(?<=password=)[^&]*")
 _ORIGIN = re.compile(r"\*|[a-z][a-z0-9+.-]*://[^/\s]+", re.IGNORECASE)
@@ -141,9 +141,9 @@ class Settings(BaseSettings):
     @field_validator("store")
     @classmethod
     def _check_store(cls, store: str, given: ValidationInfo) -> str:
-        if store not in ("sqlite", "memory") and not store.startswith(_REDIS):
-            raise ValueError(f"expected sqlite, memory or a URL that begins with {', '.join(_REDIS)}")
-        if store.startswith(_REDIS):
+        if store not in ("sqlite", "memory") and not store.startswith(REDIS_SCHEMES):
+            raise ValueError(f"expected sqlite, memory or a URL that begins with {', '.join(REDIS_SCHEMES)}")
+        if store.startswith(REDIS_SCHEMES):
             from app.stores.redis.server import check_url
 
             check_url(store)
@@ -200,7 +200,7 @@ class Settings(BaseSettings):
         return SqliteStore(Path(place), policy, sessions, is_private=kind == "private")
 
     def _store_address(self) -> StoreAddress:
-        is_redis = self.store.startswith(_REDIS)
+        is_redis = self.store.startswith(REDIS_SCHEMES)
         return StoreAddress("redis", self.store) if is_redis else StoreAddress("sqlite", str(self.data_dir))
 
     def new_sessions(self, store: SessionStore, clock: Clock = SYSTEM) -> Sessions:

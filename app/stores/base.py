@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from app.stores.address import StoreAddress
-from app.stores.errors import StoreUnavailableError
+from app.stores.errors import DamagedError
 from app.stores.sessions import SessionStore
 from engine.core import LimitExceededError
 
@@ -19,12 +19,11 @@ SWEPT_ROWS = 100
 SUGGESTED_NAMES = 1000
 
 
-def damaged(program_id: str, reason: object) -> StoreUnavailableError:
+def damaged(program_id: str, reason: object) -> DamagedError:
     """Log why a stored program cannot be used, and return the error for its user."""
     _log.error("the program %s is damaged in the store: %s", program_id, reason)
-    return StoreUnavailableError(
-        f"the program {program_id} is damaged in the store, and is not run; delete it and register it again"
-    )
+    detail = f"the program {program_id} is damaged in the store, and is not run; delete it and register it again"
+    return DamagedError(detail, reason)
 
 
 @dataclass(frozen=True, slots=True)

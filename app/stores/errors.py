@@ -13,6 +13,14 @@ class StorageFullError(StoreUnavailableError):
     """The disk or the memory of the store is full: nothing was kept."""
 
 
+class DamagedError(StoreUnavailableError):
+    """Stored data is not what was written; `reason` is for the operator of the server."""
+
+    def __init__(self, detail: str, reason: object) -> None:
+        super().__init__(detail)
+        self.reason = str(reason)
+
+
 class NameConflictError(Exception):
     """The name belongs to another program."""
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Protocol
 
-from app.stores.errors import StoreUnavailableError, TooManySessionsError
+from app.stores.errors import DamagedError, TooManySessionsError
 from engine.core import LimitExceededError
 
 _log = logging.getLogger("pullback")
@@ -27,10 +27,11 @@ def handle_of(digest: str) -> str:
     return HANDLE_PREFIX + digest[:_HANDLE_LETTERS]
 
 
-def damaged_session(digest: str, reason: object) -> StoreUnavailableError:
+def damaged_session(digest: str, reason: object) -> DamagedError:
     """Log why a session cannot be read, and return the error for its user."""
     _log.error("the session %s is damaged in the store: %s", handle_of(digest), reason)
-    return StoreUnavailableError("the session is damaged in the store, and is not used; delete it and make a new one")
+    detail = "the session is damaged in the store, and is not used; delete it and make a new one"
+    return DamagedError(detail, reason)
 
 
 @dataclass(frozen=True, slots=True)

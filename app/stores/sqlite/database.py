@@ -194,7 +194,7 @@ class Database:
 
     def _failure(self, error: Exception) -> StoreUnavailableError:
         _log.error("the store fails: %s", error)
-        if isinstance(error, sqlite3.Error) and is_full(error, self._path.parent):
+        if isinstance(error, sqlite3.Error) and is_full(error, self._path):
             return StorageFullError("the disk of the store is full, and nothing was kept; delete programs or sessions")
         return StoreUnavailableError("the store does not answer just now")
 

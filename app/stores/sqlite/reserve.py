@@ -10,7 +10,7 @@ from pathlib import Path
 #: The journal of a delete needs space before the delete frees any: a page for about 1,000 that are freed, and the
 #: pages of the indices.
 RESERVE_BYTES = 4 * 2**20
-#: Size of the file that is written to find out whether the disk is full.
+#: Bytes that are written to find out whether the disk is full.
 _PROBE_BYTES = 64 * 1024
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -37,18 +37,22 @@ class Reserve:
             self._path.unlink()
 
 
-def is_full(error: sqlite3.Error, directory: Path) -> bool:
-    """Return whether SQLite fails because the disk, a quota or the size of a file is at its limit."""
+def is_full(error: sqlite3.Error, path: Path) -> bool:
+    """Return whether SQLite fails on a file because the disk, a quota or the size of files is at its limit."""
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if code == sqlite3.SQLITE_IOERR:
         # Of these, SQLite calls only a full disk by its name; a quota and a limit on files are errors of input/output.
-        return not _has_space(directory)
+        return not _has_space(path)
     return code == sqlite3.SQLITE_FULL
 
 
-def _has_space(directory: Path) -> bool:
+def _has_space(path: Path) -> bool:
+    beside = (path, path.with_name(f"{path.name}-wal"))
     try:
-        with tempfile.TemporaryFile(dir=directory) as probe:
+        largest = max(each.stat().st_size for each in beside if each.exists())
+        with tempfile.TemporaryFile(dir=path.parent) as probe:
+            # A hole takes no space, and shows how long a file may be.
+            probe.seek(largest)
             probe.write(b"\1" * _PROBE_BYTES)
             probe.flush()
             os.fsync(probe.fileno())

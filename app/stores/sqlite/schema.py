@@ -137,10 +137,12 @@ SCHEMA_VERSION = len(SCHEMAS)
 
 def initialise(connection: sqlite3.Connection) -> None:
     """Create the tables that a file lacks; leave a file of a later release alone."""
-    if not _is_empty(connection) and not is_older(connection):
-        return
-    if _is_empty(connection):
+    is_new = _is_empty(connection)
+    if is_new or pragma(connection, "application_id") == APPLICATION_ID:
+        # A copy of a database has another mode.
         connection.execute("PRAGMA journal_mode = WAL")
+    if not is_new and not is_older(connection):
+        return
     connection.create_function("sha256", 1, lambda text: hashlib.sha256(text.encode()).hexdigest(), deterministic=True)
     # Ids of sessions that were stored as they are leave no trace in the file.
     connection.execute("PRAGMA secure_delete = ON")
