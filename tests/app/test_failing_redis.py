@@ -187,6 +187,24 @@ def test_another_schema_is_refused(redis: RedisProcess) -> None:
         _check_store(Settings(store=redis.url))
 
 
+def test_a_cluster_is_refused(tmp_path: Path) -> None:
+    with start_redis(tmp_path, "--cluster-enabled", "yes") as process:
+        store = RedisStore(process.url, Policy())
+        with pytest.raises(StoreError, match=r"is part of a cluster, .*; name a server without cluster mode"):
+            store.open()
+        with pytest.raises(ServeError, match="is part of a cluster"):
+            _check_store(Settings(store=process.url))
+        store.close()
+
+
+def test_a_user_who_may_not_ask_for_clusters(redis: RedisProcess) -> None:
+    redis.client.execute_command("ACL", "SETUSER", "modest", "on", ">word", "~*", "+@all", "-info")
+    store = RedisStore(redis.url.replace("redis://", "redis://modest:word@"), Policy())
+    store.open()
+    store.check()
+    store.close()
+
+
 def test_a_server_that_is_not_there() -> None:
     with pytest.raises(ServeError, match="cannot be used"):
         _check_store(Settings(store="redis://127.0.0.1:1/0"))

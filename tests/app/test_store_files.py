@@ -202,7 +202,7 @@ def test_processes_of_one_server_share_a_private_file() -> None:
     assert store.resolve_program("theirs") == "p_elsewhere"
     folder = Path(store.address.place)
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-    assert sorted(path.name for path in folder.iterdir()) == [FILE, f"{FILE}-shm", f"{FILE}-wal"]
+    assert sorted(path.name for path in folder.iterdir()) == ["lock", FILE, f"{FILE}-shm", f"{FILE}-wal"]
     store.close()
     assert not folder.exists()
     with pytest.raises(StoreUnavailableError, match="closed"):
@@ -236,6 +236,27 @@ def test_a_private_file_goes_with_its_process() -> None:
     found = subprocess.run([sys.executable, "-c", _LEFT_OPEN], capture_output=True, text=True, check=True)
     assert "pullback-" in found.stdout
     assert not Path(found.stdout.strip()).exists()
+
+
+_KILLED = """
+import os, signal
+from app.settings import Settings
+store = Settings(store="memory").new_store()
+store.open()
+print(store.address.place, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_private_file_of_a_server_that_was_killed_goes_with_the_next_start() -> None:
+    with closing(Settings(store="memory").new_store()) as other:
+        found = subprocess.run([sys.executable, "-c", _KILLED], capture_output=True, text=True, check=False)
+        left = Path(found.stdout.strip())
+        assert left.exists()
+        Settings(store="memory").new_store().close()
+        assert not left.exists()
+        # One whose server lives stays.
+        assert Path(other.address.place).exists()
 
 
 def test_a_private_file_is_not_synchronized() -> None:
