@@ -1,10 +1,13 @@
 """Clocks of the server. Tests pass others, which stand still until they are moved."""
 
+import json
 import logging
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 _log = logging.getLogger("pullback")
 
@@ -12,7 +15,7 @@ _log = logging.getLogger("pullback")
 STEP_S = 60.0
 #: Time for which a step must stand before it is followed.
 SETTLED_S = 3600.0
-#: A server that starts believes that the store was not used for so long; a larger gap is taken for a step.
+#: After a start of the machine it is believed that the store was not used for so long; a larger gap counts as a step.
 PLAUSIBLE_S = 30 * 24 * 3600.0
 
 
@@ -29,6 +32,8 @@ class Clock:
 
 
 SYSTEM = Clock()
+#: Changes with every start of the machine, and with it the monotonic clock.
+_BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 
 class SteadyClock:
@@ -37,12 +42,18 @@ class SteadyClock:
     A clock that is set to another year for a moment would expire all sessions and programs at once. Meanwhile time
     passes at the rate of the monotonic clock. Steps of up to `STEP_S` are followed at once.
 
+    A new process goes on from the moment that others have noted in the store.
+
     Not covered: a wrong clock at the very first start, when there is nothing to compare with; one that stays wrong for
-    longer than `SETTLED_S`; a step of less than `PLAUSIBLE_S` forward while no process runs, which looks like a pause.
+    longer than `SETTLED_S`; a step of less than `PLAUSIBLE_S` forward while the machine is off, which looks like a
+    pause; processes on several hosts whose clocks differ.
     """
 
     def __init__(self, clock: Clock = SYSTEM) -> None:
         self._clock = clock
+        self._boot = ""
+        with suppress(OSError):
+            self._boot = _BOOT.read_text().strip()
         self._lock = threading.Lock()
         #: Difference between this clock and the monotonic one.
         self._offset = clock.wall() - clock.monotonic()
@@ -64,12 +75,22 @@ class SteadyClock:
                 self._offset, self._stepped = offset, None
             return ticks + self._offset
 
-    def resume(self, latest: float) -> None:
-        """Compare the clock with the latest time that is known from earlier processes, and go on from there.
+    def moment(self) -> str:
+        """Return the time now as text, for another process to go on from."""
+        return json.dumps([self(), self._clock.monotonic(), self._boot])
 
-        A clock that is behind, or ahead by more than `PLAUSIBLE_S`, counts as one that has stepped.
+    def resume(self, moment: str | None) -> None:
+        """Go on from the moment that another process has noted; None, or damaged text, begins anew.
+
+        In the same run of the machine the monotonic clock tells how much time has passed since. Otherwise a clock that
+        is behind, or ahead by more than `PLAUSIBLE_S`, counts as one that has stepped.
         """
         with self._lock:
             ticks = self._clock.monotonic()
-            if not latest - STEP_S <= ticks + self._offset <= latest + PLAUSIBLE_S:
-                self._offset = latest - ticks
+            self._offset, self._stepped = self._clock.wall() - ticks, None
+            with suppress(ValueError, TypeError):
+                latest, noted, boot = json.loads(moment or "")
+                if boot and boot == self._boot:
+                    self._offset = latest - noted
+                elif not latest - STEP_S <= ticks + self._offset <= latest + PLAUSIBLE_S:
+                    self._offset = latest - ticks

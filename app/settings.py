@@ -181,7 +181,9 @@ class Settings(BaseSettings):
                 is a new file that belongs to this process.
         """
         steady = SteadyClock(clock)
-        policy = Policy(self.program_ttl_s, self.max_programs, self.max_store_bytes, steady, steady.resume)
+        policy = Policy(
+            self.program_ttl_s, self.max_programs, self.max_store_bytes, steady, steady.moment, steady.resume
+        )
         sessions = SessionPolicy(
             self.max_sessions,
             self.max_sessions_per_client,

@@ -78,14 +78,16 @@ class Policy:
     max_programs: number of programs.
     max_bytes: of programs and sessions together.
     clock: seconds since 1970.
-    on_open: called with the latest time that was noted in the store, when it is opened.
+    moment, resume: the time as text, which is noted in the store once in a while, and a function that is called with
+        the text that was noted last, when the store is opened.
     """
 
     program_ttl_s: float = 7 * 24 * 3600
     max_programs: int = 100_000
     max_bytes: int = 4 * 2**30
     clock: Callable[[], float] = field(default=time.time)
-    on_open: Callable[[float], None] = field(default=lambda latest: None)
+    moment: Callable[[], str] = field(default=lambda: "")
+    resume: Callable[[str | None], None] = field(default=lambda moment: None)
 
     @property
     def precision_s(self) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -75,15 +76,42 @@ def test_a_small_correction_is_followed_at_once(step_s: float) -> None:
     ],
     ids=["an hour later", "after a pause", "a little behind", "years later", "years earlier"],
 )
-def test_a_start_is_compared_with_the_latest_time(latest: float, expected: float) -> None:
+def test_a_start_of_the_machine_is_compared_with_the_latest_time(latest: float, expected: float) -> None:
     hands = Hands()
     steady = SteadyClock(hands.clock)
-    steady.resume(latest)
+    steady.resume(json.dumps([latest, 7e9, "another run"]))
     assert steady() == expected
     hands.wait(1)
     assert steady() == expected + 1
     hands.wait(SETTLED_S)
     assert steady() == hands.wall
+
+
+def test_a_process_goes_on_from_the_moment_of_another() -> None:
+    """Also where it was made long before it is opened, as a process from which others are forked."""
+    hands = Hands()
+    first, second = SteadyClock(hands.clock), SteadyClock(hands.clock)
+    first.resume(None)
+    hands.wait(5000)
+    hands.wall += 10 * 24 * 3600.0
+    noted = first.moment()
+    hands.wait(500)
+    second.resume(noted)
+    assert first() == second() == START + 5500
+    # Once the step has stood, others follow it at once.
+    hands.wait(SETTLED_S)
+    assert first() == hands.wall
+    second.resume(first.moment())
+    assert second() == hands.wall
+
+
+@pytest.mark.parametrize("text", [None, "", "{", "[1]", '["a", "b", "c"]', "[1, 2, 3, 4]", "7"])
+def test_a_damaged_moment_is_none(text: str | None) -> None:
+    hands = Hands()
+    steady = SteadyClock(hands.clock)
+    hands.wait(10)
+    steady.resume(text)
+    assert steady() == START + 10
 
 
 def test_sessions_and_programs_outlive_a_clock_that_is_years_ahead_for_a_moment(tmp_path: Path) -> None:

@@ -26,8 +26,8 @@ from engine.core import LimitExceededError
 
 T = TypeVar("T")
 
-#: The latest time that was noted; a server that starts later compares its clock with it.
-_LATEST = f"{PREFIX}latest"
+#: Key of the moment that was noted last.
+_MOMENT = f"{PREFIX}moment"
 
 
 class RedisStore:
@@ -144,12 +144,11 @@ class RedisStore:
         return write()
 
     def _resume(self) -> None:
-        latest = self._server.ask("GET", _LATEST)
-        with suppress(TypeError, ValueError):
-            self._policy.on_open(float(latest))
+        found = self._server.ask("GET", _MOMENT)
+        self._policy.resume(None if found is None else _text(found))
 
     def _note_time(self) -> None:
-        self._server.ask("SET", _LATEST, self._policy.clock())
+        self._server.ask("SET", _MOMENT, self._policy.moment())
 
 
 def _lengths(blobs: Mapping[str, bytes]) -> list[str | int]:

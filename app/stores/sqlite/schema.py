@@ -88,7 +88,7 @@ DROP INDEX programs_bytes;
 DROP INDEX blobs_bytes;
 CREATE TABLE facts (
     name TEXT PRIMARY KEY,
-    value REAL NOT NULL
+    value TEXT NOT NULL
 ) WITHOUT ROWID;
 CREATE TABLE usage (
     kind TEXT PRIMARY KEY,

@@ -31,8 +31,8 @@ T = TypeVar("T")
 FILE = "pullback.sqlite3"
 
 _FIRST_NAME = "(SELECT name FROM program_names WHERE program = programs.id ORDER BY number LIMIT 1)"
-#: The latest time that was noted; a server that starts later compares its clock with it.
-_LATEST = "latest"
+#: Name of the fact that is the moment that was noted last.
+_MOMENT = "moment"
 _UNUSED = """
     SELECT number FROM programs
     WHERE used_at < ? AND NOT EXISTS (SELECT 1 FROM program_names WHERE program = programs.id)
@@ -82,9 +82,8 @@ class SqliteStore:
             self._owned.close()
 
     def _resume(self, connection: sqlite3.Connection) -> None:
-        row = connection.execute("SELECT value FROM facts WHERE name = ?", (_LATEST,)).fetchone()
-        if row is not None:
-            self._policy.on_open(row[0])
+        row = connection.execute("SELECT value FROM facts WHERE name = ?", (_MOMENT,)).fetchone()
+        self._policy.resume(None if row is None else row[0])
 
     def add_program(self, program: Program, blobs: Mapping[str, bytes], *, replace: bool) -> tuple[Program, bool]:
         """See `Store`."""
@@ -128,7 +127,7 @@ class SqliteStore:
         """See `Store`."""
         with self._database.write() as connection:
             connection.execute("SELECT number FROM programs LIMIT 1").fetchone()
-            _note_time(connection, self._policy.clock())
+            self._note_time(connection)
         self._database.reserve()
 
     def resolve_program(self, key: str) -> str | None:
@@ -227,17 +226,16 @@ class SqliteStore:
     def _sweep_if_due(self) -> None:
         if self._sweeps.is_due():
             with suppress(StoreUnavailableError), self._database.write() as connection:
-                now = self._policy.clock()
-                self._sweep(connection, now)
-                _note_time(connection, now)
+                self._sweep(connection, self._policy.clock())
+                self._note_time(connection)
+
+    def _note_time(self, connection: sqlite3.Connection) -> None:
+        row = (_MOMENT, self._policy.moment())
+        connection.execute("INSERT OR REPLACE INTO facts (name, value) VALUES (?, ?)", row)
 
     def _sweep(self, connection: sqlite3.Connection, now: float) -> None:
         unused = (self._policy.unused_since(now), SWEPT_ROWS)
         connection.execute(f"DELETE FROM programs WHERE number IN ({_UNUSED})", unused)
-
-
-def _note_time(connection: sqlite3.Connection, now: float) -> None:
-    connection.execute("INSERT OR REPLACE INTO facts (name, value) VALUES (?, ?)", (_LATEST, now))
 
 
 def _holder(connection: sqlite3.Connection, name: str) -> str | None:
