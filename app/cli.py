@@ -290,8 +290,8 @@ def _ops(given: argparse.Namespace) -> None:
 def _sessions(given: argparse.Namespace) -> None:
     import json
 
+    from app.inspection import InspectionError, inspected
     from app.sessions.errors import SessionError
-    from app.sessions.inspection import InspectionError, inspected
     from app.settings import SettingsError, load_settings
 
     try:

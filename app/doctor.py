@@ -9,7 +9,7 @@ from app.maintenance import MaintenanceError, file_of
 from app.programs import ProgramLimits, packing
 from app.sessions import snapshot
 from app.sessions.session import Quotas
-from app.settings import REDIS_SCHEMES, Settings
+from app.settings import REDIS, Settings
 from app.stores import Policy, SessionPolicy, SessionStore, SqliteStore, Store, StoreError, StoreUnavailableError
 from app.stores.address import PrivateDirectory
 from app.stores.errors import DamagedError
@@ -34,7 +34,7 @@ def examine(settings: Settings, file: Path | None) -> Iterator[str]:
     """
     with _without_log():
         try:
-            if file is None and settings.store.startswith(REDIS_SCHEMES):
+            if file is None and settings.store.startswith(REDIS):
                 yield from _faults_in_redis(settings)
             else:
                 yield from _faults_in_file(file or file_of(settings), settings.program_limits())

@@ -15,6 +15,6 @@ async def serve() -> AsyncIterator[Pullback]:
     Signals, logs and the collector belong to the process, and are left as they are.
     """
     given = {} if f"{PREFIX}STORE" in os.environ else {"store": "memory"}
-    app = create_app(load_settings(access_log=False, **given))
+    app = create_app(load_settings(access_log=False, isolation="threads", **given))
     async with app.opened():
         yield app

@@ -5,174 +5,161 @@ import gc
 import logging
 import signal
 import threading
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from types import FrameType
-from typing import Any
 
-from fastapi import FastAPI
-from starlette.exceptions import HTTPException
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
-from app import __version__, logs, openapi
-from app.api import derivatives, evaluate, health, infer, ops, programs, sessions
-from app.api.problems import BY_ERROR, on_body_too_large, on_error, on_http_exception
+from app import __version__, logs
+from app.api.problems import explain
+from app.assembly import new_nursery
 from app.clock import SYSTEM, Clock
-from app.hot.preparations import Preparations
-from app.hot.templates import Templates
-from app.hotpath import HotPath
-from app.limits import Turns, Workers, bound_blas, threads_each
-from app.middleware import Around, Envelope
-from app.programs.registry import Registry
+from app.http.endpoints import Calculator
+from app.http.envelope import Envelope
+from app.http.exchange import Exchange, Pool
+from app.http.inline import Inline
+from app.http.preparations import Preparations
+from app.http.templates import Templates
 from app.readiness import Readiness
+from app.service import CACHES, ENDPOINTS, GC_LOOKS, GC_THRESHOLD, Service, bound_blas
 from app.settings import Settings, SettingsError, load_settings, unknown_variables
 from app.stores import Store, StoreError
-from app.wire.media import BodyTooLargeError
-from engine.plans import Plans
+from app.workers.nursery import Nursery
+from app.workers.pool import Processes, Sizes
+from app.workers.threads import Threads
 
 _log = logging.getLogger("pullback")
 
-#: What was checked, what is compiled and what is known by its letters share the bytes that are allowed for it.
-KEPT_IN = 3
-#: New containers between two looks; CPython's own 700 would read a body of many short lists five times as long.
-GC_THRESHOLD = 100_000
-#: Looks at the young between two at the middle-aged, and of those between two at all. Each looks at everything of its
-#: age in one piece, in which nothing else runs; of a large program that is made, nothing is garbage yet.
-GC_LOOKS = (1, 100)
 
+class Pullback:
+    """ASGI application: an exchange for requests, over a service and a pool of workers.
 
-class Pullback(FastAPI):
-    """FastAPI but for the OpenAPI document, which has what the routes read and write themselves, and for the start.
-
-    hot_path: what requests come to first.
+    Args:
+        settings: of all parts.
+        clock: by which sessions and programs expire.
+        new_pool: makes the pool of workers for a service.
+        store: the storage of programs and sessions; that of the settings if none is given.
     """
 
-    hot_path: HotPath
+    def __init__(
+        self,
+        settings: Settings,
+        clock: Clock,
+        new_pool: Callable[[Service, Settings], Pool],
+        store: Store | None = None,
+    ) -> None:
+        self.settings = settings
+        self.service = Service(settings, clock, store)
+        self.state = self.service.state
+        self.state.readiness = Readiness(self.service.store)
+        self.state.draining = False
+        self.envelope = Envelope(settings)
+        share = settings.prepared_bytes // CACHES
+        preparations = Preparations(self.service.registry, settings.prepared_requests, share)
+        templates = Templates(settings.prepared_requests, share)
+        calculator = Calculator(self.service.registry, preparations, settings)
+        self.inline = Inline(calculator, preparations, templates, settings)
+        self.pool = new_pool(self.service, settings)
+        self.exchange = Exchange(
+            self.inline, ENDPOINTS, self.pool, self.service.work, self.service, explain, self.envelope, settings
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers a request, or starts and stops; a store that cannot be opened is one line and no traceback."""
+        """Answer a request, or start and stop."""
         if scope["type"] == "http":
-            await self.hot_path(scope, receive, send)
-            return
+            await self.exchange(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await self._live(receive, send)
+        else:
+            await self.service(scope, receive, send)
 
-        async def in_one_line(message: Message) -> None:
-            error = self.state.store_error
-            if message["type"] == "lifespan.startup.failed" and error is not None:
-                message = {**message, "message": f"pullback: {error}"}
-            await send(message)
+    async def _live(self, receive: Receive, send: Send) -> None:
+        """Start, tell the server so, wait until it stops, and end; a store that cannot be opened is one line."""
+        await receive()
+        async with AsyncExitStack() as stack:
+            try:
+                await stack.enter_async_context(self._served())
+            except StoreError as error:
+                await send({"type": "lifespan.startup.failed", "message": f"pullback: {error}"})
+                return
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+        await send({"type": "lifespan.shutdown.complete"})
 
-        await self.slowly(scope, receive, in_one_line if scope["type"] == "lifespan" else send)
-
-    async def slowly(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """The way of a request through the framework, which knows all of them."""
-        await super().__call__(scope, receive, send)
-
-    def openapi(self) -> dict[str, Any]:
-        """The document, made once."""
-        self.openapi_schema = self.openapi_schema or openapi.document(self)
-        return self.openapi_schema
+    @asynccontextmanager
+    async def _served(self) -> AsyncIterator[None]:
+        """Own the process: its log, its signals and its collector."""
+        logs.configure()
+        _log.info("pullback %s: %s", __version__, self.settings)
+        for sentence in unknown_variables():
+            _log.warning(sentence)
+        async with self.opened():
+            if threading.current_thread() is threading.main_thread():
+                _drain_on(signal.SIGTERM, self)
+            bound_blas()
+            _log.info("running on %s", type(asyncio.get_running_loop()).__module__)
+            # A document is a tree of many lists, none of them garbage: cycles are looked for more rarely.
+            gc.freeze()
+            gc.set_threshold(GC_THRESHOLD, *GC_LOOKS)
+            yield
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[None]:
-        """While it is, requests find the store; raises StoreError where that cannot be opened."""
-        store: Store = self.state.registry.store
+        """Hold the store open and workers ready; raises StoreError if the store cannot be opened."""
+        await asyncio.to_thread(self.service.store.open)
         try:
-            await asyncio.to_thread(store.open)
-        except StoreError as error:
-            self.state.store_error = error
-            raise
-        yield
-        self.state.draining = True
-        self.state.workers.close()
-        self.state.readiness.close()
-        store.close()
-        self.state.around.close()
+            await self.pool.start()
+            yield
+        finally:
+            self.state.draining = True
+            self.pool.close()
+            self.state.readiness.close()
+            self.service.store.close()
+            self.envelope.close()
 
 
-def create_app(settings: Settings | None = None, clock: Clock = SYSTEM) -> Pullback:
-    """The application.
+def new_pool(service: Service, settings: Settings, nursery: Nursery | None = None) -> Pool:
+    """Make the pool of workers that the settings ask for."""
+    if settings.has_processes():
+        sizes = Sizes(
+            settings.max_concurrency, settings.max_long_workers, settings.worker_bytes, settings.max_worker_bytes
+        )
+        return Processes(
+            nursery or new_nursery(settings, service.store.address), sizes, settings.max_queue, settings.deadline_s
+        )
+    return Threads(service.answer, settings.max_concurrency, settings.max_queue, settings.deadline_s)
+
+
+def create_app(
+    settings: Settings | None = None,
+    clock: Clock = SYSTEM,
+    new_pool: Callable[[Service, Settings], Pool] = new_pool,
+    store: Store | None = None,
+) -> Pullback:
+    """Build the application.
 
     Args:
         settings: those of the environment where none are given.
         clock: by which sessions and programs expire, and calls of sessions are too late.
+        new_pool: makes the pool of workers.
+        store: the storage of programs and sessions; that of the settings if none is given.
 
     Raises:
         SettingsError: the environment has settings that cannot be used; not raised where settings are given.
     """
-    settings = settings or load_settings()
-    handlers: dict[int | type[Exception], Any] = dict.fromkeys(BY_ERROR, on_error)
-    app = Pullback(
-        title="Pullback",
-        summary="Autograd as a service: values and gradients of programs over HTTP.",
-        version=__version__,
-        lifespan=_lifespan,
-        redoc_url=None,
-        swagger_ui_oauth2_redirect_url=None,
-        redirect_slashes=False,
-        exception_handlers=handlers | {BodyTooLargeError: on_body_too_large, HTTPException: on_http_exception},
-    )
-    app.state.settings = settings
-    app.state.workers = Workers(settings.max_concurrency, settings.max_queue, settings.deadline_s)
-    threads = threads_each(settings.workers, settings.max_concurrency)
-    plans = Plans(settings.prepared_requests, settings.prepared_bytes // KEPT_IN, threads)
-    app.state.registry = Registry(settings.new_store(clock), settings.program_limits(), settings.cache_bytes, plans)
-    app.state.preparations = Preparations(
-        app.state.registry, settings.prepared_requests, settings.prepared_bytes // KEPT_IN
-    )
-    app.state.sessions = settings.new_sessions(app.state.registry.store.sessions, clock)
-    app.state.turns = Turns(settings.max_queue, settings.deadline_s)
-    app.state.readiness = Readiness(app.state.registry.store)
-    app.state.store_error = None
-    app.state.draining = False
-    app.state.around = Around(settings)
-    app.hot_path = HotPath(
-        app.slowly,
-        [evaluate.ENDPOINT, *derivatives.ENDPOINTS],
-        app.state.preparations,
-        Templates(settings.prepared_requests, settings.prepared_bytes // KEPT_IN),
-        app.state.workers,
-        app.state.around,
-        settings,
-    )
-    app.add_middleware(Envelope, around=app.state.around)
-    # Routes are looked through in this order: what is asked most often goes first.
-    modules = (evaluate, sessions, derivatives, infer, programs, ops, health)
-    for module in modules:
-        app.include_router(module.router)
-    #: For what is said where none of them fits.
-    app.state.routes = [route for module in modules for route in module.router.routes]
-    return app
+    return Pullback(settings or load_settings(), clock, new_pool, store)
 
 
-@asynccontextmanager
-async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    assert isinstance(app, Pullback)
-    logs.configure()
-    _log.info("pullback %s: %s", __version__, app.state.settings)
-    for sentence in unknown_variables():
-        _log.warning(sentence)
-    async with app.opened():
-        if threading.current_thread() is threading.main_thread():
-            _drain_on(signal.SIGTERM, app)
-        settings: Settings = app.state.settings
-        threads = threads_each(settings.workers, settings.max_concurrency)
-        bound_blas(threads)
-        _log.info("running on %s, threads for a request: %d", type(asyncio.get_running_loop()).__module__, threads)
-        # A document is a tree of many lists, none of them garbage: cycles are looked for more rarely.
-        gc.freeze()
-        gc.set_threshold(GC_THRESHOLD, *GC_LOOKS)
-        yield
-
-
-def _drain_on(number: signal.Signals, app: FastAPI) -> None:
-    """Lets /readyz say 503 for a while before the server acts on a signal; a second one acts at once."""
+def _drain_on(number: signal.Signals, app: Pullback) -> None:
+    """Let /readyz say 503 for a while before the server acts on a signal; a second one acts at once."""
     stop = signal.getsignal(number)
     if not callable(stop):
         return
     loop = asyncio.get_running_loop()
 
     def drain(received: int, frame: FrameType | None) -> None:
-        delay_s = 0 if app.state.draining else app.state.settings.drain_s
+        delay_s = 0 if app.state.draining else app.settings.drain_s
         app.state.draining = True
         if delay_s:
             loop.call_soon_threadsafe(loop.call_later, delay_s, stop, received, None)
@@ -182,11 +169,11 @@ def _drain_on(number: signal.Signals, app: FastAPI) -> None:
     signal.signal(number, drain)
 
 
-def _app_from_environment() -> Pullback:
+def __getattr__(name: str) -> Pullback:
+    """Make `app` from the settings of the environment when a server asks for it."""
+    if name != "app":
+        raise AttributeError(name)
     try:
         return create_app()
     except SettingsError as error:
         raise SystemExit(f"pullback: {error}") from None
-
-
-app = _app_from_environment()

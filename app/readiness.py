@@ -4,8 +4,8 @@ import asyncio
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from app.limits import THREAD_NAME
 from app.stores import Store, StoreUnavailableError
+from app.workers.threads import THREAD_NAME
 
 #: Time for which an answer of the store holds.
 FRESH_S = 1.0

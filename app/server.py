@@ -6,13 +6,16 @@ import socket
 import sys
 import threading
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import uvicorn
+from starlette.types import ASGIApp
 
-from app.limits import THREAD_NAME
+from app.assembly import new_nursery, new_store
 from app.settings import PREFIX, Settings, SettingsError, is_loopback, load_settings
 from app.stores import StoreError
+from app.workers.threads import THREAD_NAME
 
 APP = "app.main:app"
 BACKLOG = 2048
@@ -53,13 +56,25 @@ def serve(flags: Mapping[str, str], example: str) -> None:
         "timeout_graceful_shutdown": int(settings.deadline_s) + GRACE_S,
     }
     if settings.workers == 1:
-        # What arrives from here on waits in the socket until the application is there.
+        # Connections that arrive from here on wait in the socket until the application is there.
+        app = _new_app(settings)
         with contextlib.suppress(KeyboardInterrupt):
-            uvicorn.Server(uvicorn.Config(APP, **options)).run(sockets=[listener])
+            uvicorn.Server(uvicorn.Config(app, **options)).run(sockets=[listener])
         _leave_work_behind()
     else:
         listener.close()
         uvicorn.run(APP, host=settings.host, port=port, workers=settings.workers, **options)
+
+
+def _new_app(settings: Settings) -> ASGIApp:
+    """Make the application; the process that forks workers imports it at the same time."""
+    store = new_store(settings)
+    nursery = new_nursery(settings, store.address) if settings.has_processes() else None
+    if nursery is not None:
+        nursery.launch()
+    from app.main import create_app, new_pool
+
+    return create_app(settings, new_pool=partial(new_pool, nursery=nursery), store=store)
 
 
 def _leave_work_behind() -> None:
@@ -74,7 +89,7 @@ def _leave_work_behind() -> None:
 
 def _check_store(settings: Settings) -> None:
     """Fails here and once, and not in each of several workers again and again."""
-    store = settings.new_store()
+    store = new_store(settings)
     try:
         store.open()
     except StoreError as error:

@@ -4,18 +4,17 @@ import ipaddress
 import os
 import re
 import socket
+import sys
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from app.clock import SYSTEM, Clock, SteadyClock
 from app.programs import ProgramLimits
-from app.sessions.manager import Sessions
 from app.sessions.session import Quotas
-from app.stores import Policy, SessionPolicy, SessionStore, SqliteStore, Store, StoreAddress
+from app.stores import Policy, SessionPolicy
 from app.wire.schemas import SHORTEST_LIFE_S
 from engine.graph import Limits
 
@@ -26,7 +25,8 @@ _SESSIONS = SessionPolicy()
 _QUOTAS = Quotas()
 #: In seconds; a calendar has no dates that are much further away.
 LONGEST_LIFE_S = 1e10
-REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
+#: How the URLs of Redis and Valkey begin.
+REDIS = ("redis://", "rediss://", "unix://")
 #: What nobody is to read in a URL: who logs in, and a password among its options.
 _SECRET = re.compile(r"(?<=://).*@|(?<=password=)[^&]*")
 _ORIGIN = re.compile(r"\*|[a-z][a-z0-9+.-]*://[^/\s]+", re.IGNORECASE)
@@ -67,6 +67,11 @@ class Settings(BaseSettings):
     )
 
     max_body_bytes: int = Field(32 * 2**20, ge=1, description="Size of a request's body.")
+    max_bytes_in_flight: int = Field(
+        128 * 2**20,
+        ge=1,
+        description="Bytes of all bodies and answers that a process holds while they are read, worked on and sent.",
+    )
     max_depth: int = Field(
         _DEFAULTS.max_depth, ge=1, le=500, description="Nesting of documents, texts and inline nodes."
     )
@@ -131,19 +136,43 @@ class Settings(BaseSettings):
         description="Time that a request's work may take, waiting included; also for its body to arrive, and for the "
         "client to take each 256 KiB of an answer.",
     )
-    max_concurrency: int = Field(
-        min(os.cpu_count() or 1, 8), ge=1, description="Threads of a process for work that is not tiny."
+    isolation: Literal["auto", "processes", "threads"] = Field(
+        "auto",
+        description="Where requests are worked on: in processes, which are killed at the deadline, or on threads, "
+        "which cannot be; auto: processes where the system can fork them safely (Linux).",
     )
-    max_queue: int = Field(64, ge=0, description="Requests of a process that may wait for such a thread.")
-    tiny_bytes: int = Field(1024, ge=0, description="Bodies up to this size are read on the event loop.")
-    tiny_flops: int = Field(50_000, ge=0, description="Programs up to this cost, all in all, run on the event loop.")
+    max_concurrency: int = Field(
+        min(os.cpu_count() or 1, 8), ge=1, description="Processes (or threads) of a server for work of all kinds."
+    )
+    max_long_workers: int = Field(
+        max(min(os.cpu_count() or 1, 8), 3), ge=1, description="Processes beside these for work that takes over 0.1 s."
+    )
+    worker_bytes: int = Field(
+        64 * 2**20, ge=2**20, description="Bytes that each such process may take beside its code."
+    )
+    max_worker_bytes: int = Field(
+        400 * 2**20, ge=2**20, description="Bytes that one of them at a time may take, which needs more."
+    )
+    max_queue: int = Field(
+        64, ge=0, description="Requests that may wait for a process (or thread), short and long ones each."
+    )
+    tiny_bytes: int = Field(
+        1024,
+        ge=0,
+        description="Bodies up to this size may be read on the event loop, if measured cheap; 1024 at most.",
+    )
+    tiny_flops: int = Field(
+        50_000,
+        ge=0,
+        description="Programs up to this estimated cost may run on the event loop, if measured cheap.",
+    )
 
     @field_validator("store")
     @classmethod
     def _check_store(cls, store: str, given: ValidationInfo) -> str:
-        if store not in ("sqlite", "memory") and not store.startswith(REDIS_SCHEMES):
-            raise ValueError(f"expected sqlite, memory or a URL that begins with {', '.join(REDIS_SCHEMES)}")
-        if store.startswith(REDIS_SCHEMES):
+        if store not in ("sqlite", "memory") and not store.startswith(REDIS):
+            raise ValueError(f"expected sqlite, memory or a URL that begins with {', '.join(REDIS)}")
+        if store.startswith(REDIS):
             from app.stores.redis.server import check_url
 
             check_url(store)
@@ -167,63 +196,14 @@ class Settings(BaseSettings):
                 raise ValueError(f'"{origin}" is no origin; expected scheme://host[:port] without a path, or *')
         return origins
 
+    def has_processes(self) -> bool:
+        """Return whether requests are worked on in processes."""
+        return self.isolation == "processes" or (self.isolation == "auto" and sys.platform == "linux")
+
     def program_limits(self) -> ProgramLimits:
         """What programs are held to."""
         cost = Limits(self.max_nodes, self.max_elements, self.max_bytes, self.max_flops)
         return ProgramLimits(self.max_depth, self.max_chain, cost)
-
-    def new_store(self, clock: Clock = SYSTEM, address: StoreAddress | None = None) -> Store:
-        """Return the store, which is not opened yet.
-
-        Args:
-            clock: the time for expiry.
-            address: `Store.address` of another process of the same server, which is then shared. Without it, `memory`
-                is a new file that belongs to this process.
-        """
-        steady = SteadyClock(clock)
-        policy = Policy(
-            self.program_ttl_s, self.max_programs, self.max_store_bytes, steady, steady.moment, steady.resume
-        )
-        sessions = SessionPolicy(
-            self.max_sessions,
-            self.max_sessions_per_client,
-            self.max_session_bytes_per_client,
-            self.session_grace_s,
-            steady,
-        )
-        if address is None and self.store == "memory":
-            return SqliteStore.private(policy, sessions)
-        kind, place = address or self._store_address()
-        if kind == "redis":
-            # Its client takes a tenth of the time in which a server starts; only a server that uses it waits for it.
-            from app.stores.redis import RedisStore
-
-            return RedisStore(place, policy, sessions)
-        return SqliteStore(Path(place), policy, sessions, is_private=kind == "private")
-
-    def _store_address(self) -> StoreAddress:
-        is_redis = self.store.startswith(REDIS_SCHEMES)
-        return StoreAddress("redis", self.store) if is_redis else StoreAddress("sqlite", str(self.data_dir))
-
-    def new_sessions(self, store: SessionStore, clock: Clock = SYSTEM) -> Sessions:
-        """Build the session manager for a store."""
-        quotas = Quotas(
-            self.max_session_variables,
-            self.max_session_tape,
-            self.max_session_bytes,
-            self.max_commands,
-            self.program_limits(),
-        )
-        return Sessions(
-            store,
-            quotas,
-            ttl_s=min(self.session_ttl_s, self.max_session_ttl_s),
-            max_ttl_s=self.max_session_ttl_s,
-            cache_bytes=self.session_cache_bytes,
-            deadline_s=self.deadline_s,
-            clock=store.policy.clock,
-            monotonic=clock.monotonic,
-        )
 
     def public_limits(self) -> dict[str, float]:
         """The limits that a client may want to know, as `GET /v1` shows them."""

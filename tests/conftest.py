@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import settings
 
-from app.limits import bound_blas
+from app.service import bound_blas
 from tests.redis_process import RedisProcess, start_redis
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """
     settings.load_profile("sample" if config.option.markexpr else "all")
     if hasattr(config, "workerinput"):
-        bound_blas(1)
+        bound_blas()
 
 
 @pytest.hookimpl(tryfirst=True)

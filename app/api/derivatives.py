@@ -10,19 +10,43 @@ from fastapi.responses import Response
 from pydantic import BaseModel
 
 from app import programs
-from app.api.calls import Call, answer, checked
-from app.api.endpoints import Endpoint, reader
-from app.limits import weight
+from app.http.endpoints import Endpoint, respond
 from app.openapi import CALL, body_of, problems_of
 from app.programs.registry import Registry
 from app.settings import Settings
-from app.wire import answers, codecs, examples, schemas
-from app.wire.codecs import Message
+from app.wire import answers, examples, schemas
 from app.wire.values import encode, encode_all
-from engine.programs import Check, check, derivatives
+from engine.programs import check, derivatives
 from engine.transforms import Difference, Uncertain
 
 router = APIRouter()
+
+
+def _document(result: dict[str, Any], _: str, encoding: str, media_type: str) -> dict[str, Any]:
+    return encode_all(result, encoding, media_type)
+
+
+def _finding(found: Any, _: str, encoding: str, media_type: str) -> dict[str, Any]:
+    return {
+        "values": encode_all(found.values, encoding, media_type),
+        "ok": found.ok,
+        "max_error": encode(found.max_error, "nested", media_type),
+        "worst": None if found.worst is None else _difference(found.worst, media_type),
+        "uncertain": [
+            _difference(place, media_type) | {"rounding": encode(place.rounding, "nested", media_type)}
+            for place in found.uncertain
+        ],
+    }
+
+
+def _difference(place: Difference | Uncertain, media_type: str) -> dict[str, Any]:
+    return {
+        "order": place.order,
+        "input": place.input,
+        "index": place.index,
+        "analytic": encode(place.analytic, "nested", media_type),
+        "numeric": encode(place.numeric, "nested", media_type),
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +56,8 @@ class _Kind:
     compute: what prepares it.
     directions: the field of its request that holds values by name, if it has one.
     options: the other fields that `compute` takes.
-    is_light: whether what is short may be tiny; not where there are as many passes as elements.
+    document: builds the answer from a result, the program's id, an encoding and a media type.
+    is_repeated: see `Endpoint`.
     """
 
     name: str
@@ -44,7 +69,8 @@ class _Kind:
     examples: Mapping[str, Any]
     directions: str = ""
     options: tuple[str, ...] = ()
-    is_light: bool = True
+    document: Callable[[Any, str, str, str], dict[str, Any]] = _document
+    is_repeated: bool = True
 
 
 KINDS = (
@@ -79,7 +105,6 @@ KINDS = (
         answers.JacobianAnswer,
         examples.JACOBIAN,
         options=("of", "wrt", "mode"),
-        is_light=False,
     ),
     _Kind(
         "hessian",
@@ -90,7 +115,6 @@ KINDS = (
         answers.HessianAnswer,
         examples.HESSIAN,
         options=("of", "wrt"),
-        is_light=False,
     ),
     _Kind(
         "hvp",
@@ -113,7 +137,9 @@ KINDS = (
         answers.CheckAnswer,
         examples.CHECK,
         options=("wrt", "eps", "order"),
-        is_light=False,
+        document=_finding,
+        # It compares runs of its own: nothing of it is run again on other values.
+        is_repeated=False,
     ),
 )
 
@@ -134,29 +160,20 @@ def _prepare(kind: _Kind, request: Any, settings: Settings, registry: Registry) 
     )
 
 
-def _document(result: dict[str, Any], _: str, encoding: str, media_type: str) -> dict[str, Any]:
-    return encode_all(result, encoding, media_type)
-
-
 def _endpoint(kind: _Kind) -> Endpoint:
-    return Endpoint(f"/v1/{kind.name}", kind.directions, kind.request, partial(_prepare, kind), _document)
+    prepare = partial(_prepare, kind)
+    path = f"/v1/{kind.name}"
+    return Endpoint(path, kind.directions, kind.request, prepare, kind.document, is_repeated=kind.is_repeated)
 
 
-#: A check compares runs of its own: nothing of it is run again on other values.
-ENDPOINTS = tuple(_endpoint(kind) for kind in KINDS if kind.name != "check")
+def _add(kind: _Kind, endpoint: Endpoint) -> None:
+    async def derivative(request: Request) -> Response:
+        return respond(request, endpoint)
 
-
-def _add(kind: _Kind) -> None:
-    endpoint = _endpoint(kind)
-
-    async def respond(request: Request) -> Response:
-        read = partial(_read_check, kind) if kind.name == "check" else reader(endpoint, request)
-        return await answer(request, read, is_light=kind.is_light)
-
-    respond.__doc__ = kind.doc
+    derivative.__doc__ = kind.doc
     router.add_api_route(
         endpoint.path,
-        respond,
+        derivative,
         methods=["POST"],
         operation_id=kind.name,
         name=kind.name,
@@ -167,37 +184,6 @@ def _add(kind: _Kind) -> None:
     )
 
 
-for _kind in KINDS:
-    _add(_kind)
-
-
-def _read_check(kind: _Kind, message: Message, settings: Settings, registry: Registry) -> Call:
-    request = checked(kind.request, message, settings, registry)
-    prepared: Check = _prepare(kind, request, settings, registry)
-    spoken = message.answer_type
-    return Call(
-        weight(prepared.cost), lambda: codecs.encode(spoken, _finding(prepared.run(), request.encoding, spoken))
-    )
-
-
-def _finding(found: Any, encoding: str, media_type: str) -> dict[str, Any]:
-    return {
-        "values": encode_all(found.values, encoding, media_type),
-        "ok": found.ok,
-        "max_error": encode(found.max_error, "nested", media_type),
-        "worst": None if found.worst is None else _difference(found.worst, media_type),
-        "uncertain": [
-            _difference(place, media_type) | {"rounding": encode(place.rounding, "nested", media_type)}
-            for place in found.uncertain
-        ],
-    }
-
-
-def _difference(place: Difference | Uncertain, media_type: str) -> dict[str, Any]:
-    return {
-        "order": place.order,
-        "input": place.input,
-        "index": place.index,
-        "analytic": encode(place.analytic, "nested", media_type),
-        "numeric": encode(place.numeric, "nested", media_type),
-    }
+ENDPOINTS = tuple(map(_endpoint, KINDS))
+for _kind, _its_endpoint in zip(KINDS, ENDPOINTS, strict=True):
+    _add(_kind, _its_endpoint)

@@ -7,8 +7,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from app import programs
-from app.api.calls import answer
-from app.api.endpoints import Endpoint, reader
+from app.http.endpoints import Endpoint, respond
 from app.openapi import CALL, body_of, problems_of
 from app.programs.registry import Registry
 from app.settings import Settings
@@ -31,7 +30,7 @@ router = APIRouter()
 )
 async def evaluate(request: Request) -> Response:
     """Runs a program forward and, with `backward`, backward, in one call and without state."""
-    return await answer(request, reader(ENDPOINT, request))
+    return respond(request, ENDPOINT)
 
 
 def _prepare(request: EvaluateRequest, settings: Settings, registry: Registry) -> CheckedEvaluation:

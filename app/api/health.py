@@ -6,13 +6,12 @@ from starlette.exceptions import HTTPException
 
 from app import __version__
 from app.api.problems import BY_SLUG, page, problem
-from app.api.replies import reply_with
+from app.http.negotiation import reply_with
 from app.openapi import problems_of
 from app.readiness import Readiness
 from app.settings import Settings
 from app.wire import media
 from app.wire.answers import HealthAnswer, RootAnswer
-from app.wire.bodies import accept_of
 from app.wire.codecs import encode
 
 CONTRACT = 1
@@ -36,7 +35,7 @@ async def get_root(request: Request) -> Response:
         "contract": CONTRACT,
         "limits": settings.public_limits(),
     }
-    return await reply_with(request, document)
+    return reply_with(request.state.call, document).response()
 
 
 @router.get("/healthz", operation_id="get_health", summary="Alive?", response_model=HealthAnswer)
@@ -55,16 +54,16 @@ async def get_health(request: Request) -> Response:
 async def get_readiness(request: Request) -> Response:
     """Answers 503 while the store does not work, and from the moment on when the server is told to stop."""
     if request.app.state.draining:
-        return problem(request, "unavailable", "the server is stopping")
+        return problem(request.state.call, "unavailable", "the server is stopping").response()
     readiness: Readiness = request.app.state.readiness
     if fault := await readiness.fault():
-        return problem(request, "unavailable", fault)
+        return problem(request.state.call, "unavailable", fault).response()
     return _status(request, "ready")
 
 
 def _status(request: Request, status: str) -> Response:
     """How the server is, for probes too: they get an answer whatever they accept."""
-    media_type = media.MSGPACK if media.takes_msgpack_alone(accept_of(request)) else media.JSON
+    media_type = media.MSGPACK if media.takes_msgpack_alone(request.state.call.value(b"accept")) else media.JSON
     return Response(encode(media_type, {"status": status}), media_type=media_type)
 
 

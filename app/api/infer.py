@@ -6,13 +6,15 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from app import programs
-from app.api.calls import Call, answer, checked
+from app.http.endpoints import validated
+from app.http.messages import Call
+from app.http.negotiation import received, reply
 from app.limit_settings import FIELDS, variable
 from app.openapi import CALL, body_of, problems_of
 from app.programs.registry import Registry
 from app.settings import Settings
 from app.wire.answers import InferAnswer
-from app.wire.codecs import Message, encode
+from app.wire.codecs import encode
 from app.wire.examples import INFER
 from app.wire.schemas import InferRequest
 from engine.core import Aval
@@ -30,22 +32,25 @@ router = APIRouter()
 )
 async def infer(request: Request) -> Response:
     """Looks ahead: the shape and dtype of every node, and what running would cost, also where a limit refuses it."""
-    return await answer(request, read)
-
-
-def read(message: Message, settings: Settings, registry: Registry) -> Call:
-    """Checks the body of a request."""
-    request = checked(InferRequest, message, settings, registry)
+    call: Call = request.state.call
+    settings: Settings = request.app.state.settings
+    registry: Registry = request.app.state.registry
+    message = received(call, settings.max_body_bytes)
+    asked = validated(InferRequest, message.document(settings.max_depth), message.answer_type, registry)
     found = programs.infer(
-        request.source,
-        request.inputs,
-        batched=request.batched,
-        train=request.train,
-        seed=request.seed,
+        asked.source,
+        asked.inputs,
+        batched=asked.batched,
+        train=asked.train,
+        seed=asked.seed,
         limits=settings.program_limits(),
         find=registry.graph,
     )
-    document = {
+    return reply(call, encode(message.answer_type, _document(found, settings)), message.answer_type).response()
+
+
+def _document(found: programs.Forecast, settings: Settings) -> dict[str, Any]:
+    return {
         "inputs": _known(found.inputs),
         "nodes": _known(found.nodes),
         "outputs": _known(found.outputs),
@@ -56,7 +61,6 @@ def read(message: Message, settings: Settings, registry: Registry) -> Call:
             for fault in found.exceeded
         ],
     }
-    return Call(0, lambda: encode(message.answer_type, document))
 
 
 def _known(avals: dict[str, Aval]) -> dict[str, Any]:

@@ -6,7 +6,8 @@ from fastapi import APIRouter, Path, Request
 from fastapi.responses import Response
 
 from app.api.problems import problem
-from app.api.replies import answer_type, reply_with
+from app.http.messages import Call
+from app.http.negotiation import answer_type, reply_with
 from app.openapi import problems_of
 from app.programs.catalog import describe, describe_all
 from app.wire.answers import OperationAnswer, OperationsAnswer
@@ -25,7 +26,7 @@ router = APIRouter()
 )
 async def list_ops(request: Request) -> Response:
     """Every operation, and the kinds of layers, models, optimizers and hooks with their configuration."""
-    return await reply_with(request, describe_all())
+    return reply_with(request.state.call, describe_all()).response()
 
 
 @router.get(
@@ -37,9 +38,10 @@ async def list_ops(request: Request) -> Response:
 )
 async def get_op(request: Request, name: Annotated[str, Path(examples=[OPERATION])]) -> Response:
     """An operation by its name or an alias."""
-    answer_type(request)
+    call: Call = request.state.call
+    answer_type(call)
     try:
         op = lookup(name)
     except UnknownOperationError as error:
-        return problem(request, "unknown-path", error.detail)
-    return await reply_with(request, describe(op))
+        return problem(call, "unknown-path", error.detail).response()
+    return reply_with(call, describe(op)).response()

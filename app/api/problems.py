@@ -10,8 +10,9 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
+from app.errors import DeadlineExceededError, OverloadedError, WorkerDiedError
+from app.http.messages import Answer, Call, new_answer
 from app.limit_settings import explained
-from app.limits import RETRY_AFTER_S, DeadlineExceededError, OverloadedError
 from app.logs import masked
 from app.programs.graphviz import DrawingError
 from app.programs.registry import UnknownProgramError
@@ -25,7 +26,6 @@ from app.sessions.errors import (
 )
 from app.stores import NameConflictError, StorageFullError, StoreUnavailableError, TooManySessionsError
 from app.wire import media
-from app.wire.bodies import LingeringResponse, accept_of
 from app.wire.codecs import encode
 from app.wire.document import MalformedBodyError
 from app.wire.schemas import LONGEST_NEAR
@@ -33,6 +33,8 @@ from engine.core import AutogradError, Fault, errors, nearest
 
 _log = logging.getLogger("pullback")
 
+#: What a client is told to wait before it tries again.
+RETRY_AFTER_S = 1
 #: Names in a message may be as long as a body; a reader needs no more of them than this.
 LONGEST_MESSAGE = 1000
 
@@ -65,7 +67,8 @@ KINDS = (
         "overloaded",
         503,
         "Overloaded",
-        "All threads are busy and the queue is full. Nothing was run; try again after Retry-After.",
+        "All workers are busy and the queue is full, or there is no memory left for the body. Nothing has happened; "
+        "try again after Retry-After.",
         (OverloadedError,),
     ),
     Kind(
@@ -74,7 +77,7 @@ KINDS = (
         "Unavailable",
         "The server cannot do this just now, for want of memory or because something that it needs is out of reach. "
         "Try again after Retry-After.",
-        (MemoryError, StoreUnavailableError, DrawingError),
+        (MemoryError, StoreUnavailableError, DrawingError, WorkerDiedError),
     ),
     Kind(
         "body-too-large",
@@ -263,17 +266,17 @@ BY_ERROR: Mapping[type[Exception], Kind] = {error: kind for kind in KINDS for er
 
 
 def problem(
-    request: Request,
+    call: Call,
     slug: str,
     detail: str,
     faults: Iterable[Fault] = (),
     headers: Mapping[str, str] | None = None,
     more: Mapping[str, Any] | None = None,
-) -> Response:
-    """A problem document.
+) -> Answer:
+    """Build a problem document.
 
     Args:
-        request: what it answers; its state has the request id.
+        call: the request that it answers.
         slug: the kind.
         detail: what was wrong, where, and what would be right.
         faults: every place of this kind.
@@ -287,58 +290,56 @@ def problem(
         "status": kind.status,
         "detail": _clip(detail),
         "errors": [{"loc": fault.loc, "msg": _clip(fault.msg)} for fault in faults],
-        "request_id": request.state.request_id,
+        "request_id": call.request_id,
         **(more or {}),
     }
     headers = dict(headers or {})
     if kind.status in (429, 503):
         headers["Retry-After"] = str(RETRY_AFTER_S)
-    media_type = media.MSGPACK if media.takes_msgpack_alone(accept_of(request)) else media.PROBLEM
-    return Response(encode(media_type, document), kind.status, headers, media_type)
+    media_type = media.MSGPACK if media.takes_msgpack_alone(call.value(b"accept")) else media.PROBLEM
+    return new_answer(encode(media_type, document), media_type, kind.status, headers)
 
 
-async def on_error(request: Request, error: Exception) -> Response:
-    """The answer to an error that the table knows."""
-    kind = next(BY_ERROR[base] for base in type(error).__mro__ if base in BY_ERROR)
+def explain(call: Call, error: Exception) -> Answer:
+    """Build the answer to an error; one that the table does not know is a bug, and logged."""
+    kind = next((BY_ERROR[base] for base in type(error).__mro__ if base in BY_ERROR), None)
+    if kind is None:
+        return internal_error(call, error)
     if isinstance(error, SequenceConflictError):
-        return problem(request, kind.slug, error.detail, error.faults, more={"expected": error.expected})
+        return problem(call, kind.slug, error.detail, error.faults, more={"expected": error.expected})
     if isinstance(error, AutogradError):
-        return problem(request, kind.slug, *explained(error))
+        return problem(call, kind.slug, *explained(error))
     if isinstance(error, SessionError):
-        return problem(request, kind.slug, error.detail, error.faults)
+        return problem(call, kind.slug, error.detail, error.faults)
     if isinstance(error, MemoryError):
-        _log.error("out of memory (request %s)", request.state.request_id)
-        return problem(request, kind.slug, "the server is out of memory just now")
-    return problem(request, kind.slug, str(error))
-
-
-async def on_body_too_large(request: Request, error: Exception) -> Response:
-    """The answer to a body that was not read to its end: the connection cannot be used for another request."""
-    response = problem(request, "body-too-large", str(error), headers={"Connection": "close"})
-    return LingeringResponse(response.body, response.status_code, response.headers)
+        _log.error("out of memory (request %s)", call.request_id)
+        return problem(call, kind.slug, "the server is out of memory just now")
+    return problem(call, kind.slug, str(error))
 
 
 async def on_http_exception(request: Request, error: Exception) -> Response:
-    """The answer where no route fits."""
+    """Answer a request that fits no route."""
     assert isinstance(error, HTTPException)
-    path = masked(request.url.path)
+    call: Call = request.state.call
+    path = masked(call.path)
     if error.status_code == 405:
         # Several routes may share a path, each with methods of its own.
-        routes = [route for route in request.app.state.routes if route.path_regex.match(request.url.path)]
+        routes = [route for route in request.app.state.routes if route.path_regex.match(call.path)]
         own = (error.headers or {}).get("Allow", "").split(", ")
         allowed = ", ".join(sorted({method for route in routes for method in route.methods} or own))
-        detail = f"{request.method} is not allowed at {path}; allowed: {allowed}"
-        return problem(request, "method-not-allowed", detail, headers={"Allow": allowed})
+        detail = f"{call.method} is not allowed at {path}; allowed: {allowed}"
+        return problem(call, "method-not-allowed", detail, headers={"Allow": allowed}).response()
     if error.status_code == 404:
         known = sorted({route.path for route in request.app.state.routes})
-        return problem(request, "unknown-path", f'there is nothing at "{path}"{nearest(path[:LONGEST_NEAR], known)}')
-    return internal_error(request, error)
+        detail = f'there is nothing at "{path}"{nearest(path[:LONGEST_NEAR], known)}'
+        return problem(call, "unknown-path", detail).response()
+    return internal_error(call, error).response()
 
 
-def internal_error(request: Request, error: Exception) -> Response:
-    """The last resort: the log gets the traceback, the client the id to find it by."""
-    _log.error("a bug (request %s)", request.state.request_id, exc_info=error)
-    return problem(request, "internal-error", "a bug in the server; its log has the details under this request_id")
+def internal_error(call: Call, error: Exception) -> Answer:
+    """Log a bug with its traceback, and give the client the id to find it by."""
+    _log.error("a bug (request %s)", call.request_id, exc_info=error)
+    return problem(call, "internal-error", "a bug in the server; its log has the details under this request_id")
 
 
 def page(kind: Kind) -> HTMLResponse:

@@ -1,16 +1,15 @@
 """/v1/programs: programs that are registered once and then named."""
 
-from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import orjson
 from fastapi import APIRouter, Path, Request
 from fastapi.responses import PlainTextResponse, Response
 
-from app.api.calls import checked, receive
-from app.api.replies import answer_type, reply
-from app.limits import Workers
+from app.http.endpoints import validated
+from app.http.messages import Call
+from app.http.negotiation import answer_type, received, reply
 from app.openapi import CALL, body_of, problems_of, query_of
 from app.programs import packing
 from app.programs.graphviz import svg
@@ -18,14 +17,13 @@ from app.programs.registry import Registry
 from app.settings import Settings
 from app.stores import Listed, Program
 from app.wire.answers import ProgramAnswer, ProgramDetailsAnswer, ProgramsAnswer
-from app.wire.codecs import Message, encode
+from app.wire.codecs import encode
 from app.wire.examples import MATYAS, REGISTER, RETIRED
 from app.wire.media import JSON
 from app.wire.schemas import ListRequest, PictureRequest, RegisterRequest, check_query
 from engine.programs import as_document, as_text, picture
 
 router = APIRouter()
-T = TypeVar("T")
 
 #: What may keep a request from the store.
 _STORED = ("overloaded", "unavailable", "storage-full", "deadline-exceeded", "internal-error")
@@ -46,12 +44,18 @@ _PICTURED = ("unknown-program", "invalid-request", "unknown-name", "not-differen
 )
 async def register_program(request: Request) -> Response:
     """Keeps a program, so that calls need only name it: 201 where it is new, 200 where it was there already."""
-    message = await receive(request)
+    call: Call = request.state.call
     settings: Settings = request.app.state.settings
-    program, is_new = await _with_registry(request, lambda registry: _register(message, settings, registry))
+    registry: Registry = request.app.state.registry
+    message = received(call, settings.max_body_bytes)
+    document = message.document(settings.max_depth)
+    asked = validated(RegisterRequest, document, message.answer_type, registry)
+    program, is_new = registry.register(
+        asked.source, name=asked.name, declared=asked.inputs, bound=asked.bind, replace=asked.replace
+    )
     headers = {"Location": f"/v1/programs/{program.id}"}
     content = encode(message.answer_type, _document(program))
-    return await reply(request, content, message.answer_type, 201 if is_new else 200, headers)
+    return reply(call, content, message.answer_type, 201 if is_new else 200, headers).response()
 
 
 @router.get(
@@ -64,14 +68,16 @@ async def register_program(request: Request) -> Response:
 )
 async def list_programs(request: Request) -> Response:
     """A page of the registered programs, in the order in which they came."""
-    spoken = answer_type(request)
+    call: Call = request.state.call
+    registry: Registry = request.app.state.registry
+    spoken = answer_type(call)
     query = check_query(ListRequest, request.query_params)
-    page = await _with_registry(request, lambda registry: registry.page(query.limit, int(query.after or 0)))
+    page = registry.page(query.limit, int(query.after or 0))
     document = {
         "programs": [_document(program) for program in page.programs],
         "next": None if page.next is None else str(page.next),
     }
-    return await reply(request, encode(spoken, document), spoken)
+    return reply(call, encode(spoken, document), spoken).response()
 
 
 @router.get(
@@ -83,9 +89,10 @@ async def list_programs(request: Request) -> Response:
 )
 async def get_program(request: Request, program: Annotated[str, Path(examples=[MATYAS])]) -> Response:
     """A program by its id or a name: its canonical graph, its infix text, what it expects and what is bound."""
-    spoken = answer_type(request)
-    content = await _with_registry(request, lambda registry: encode(spoken, _details(registry, program, spoken)))
-    return await reply(request, content, spoken)
+    call: Call = request.state.call
+    registry: Registry = request.app.state.registry
+    spoken = answer_type(call)
+    return reply(call, encode(spoken, _details(registry, program, spoken)), spoken).response()
 
 
 @router.get(
@@ -98,8 +105,7 @@ async def get_program(request: Request, program: Annotated[str, Path(examples=[M
 )
 async def get_program_dot(request: Request, program: Annotated[str, Path(examples=[MATYAS])]) -> Response:
     """DOT text of the n-th derivative; inputs that are not declared count as scalars."""
-    text = await _picture(request, program, lambda dot, settings: dot.encode())
-    return Response(text, media_type="text/vnd.graphviz; charset=utf-8")
+    return Response(_drawn(request, program), media_type="text/vnd.graphviz; charset=utf-8")
 
 
 @router.get(
@@ -112,21 +118,17 @@ async def get_program_dot(request: Request, program: Annotated[str, Path(example
 )
 async def get_program_svg(request: Request, program: Annotated[str, Path(examples=[MATYAS])]) -> Response:
     """A picture of the n-th derivative."""
-    picture = await _picture(request, program, lambda dot, settings: svg(dot, settings.deadline_s))
-    return Response(picture, media_type="image/svg+xml")
+    settings: Settings = request.app.state.settings
+    return Response(svg(_drawn(request, program), settings.deadline_s), media_type="image/svg+xml")
 
 
-async def _picture(request: Request, program: str, drawn: Callable[[str, Settings], bytes]) -> bytes:
+def _drawn(request: Request, program: str) -> str:
+    """Return DOT text of a program, or of its derivative, as the query asks."""
     query = check_query(PictureRequest, request.query_params)
     settings: Settings = request.app.state.settings
-
-    def draw(registry: Registry) -> bytes:
-        graph = registry.graph(program)
-        return drawn(
-            picture.dot(picture.derivative(graph, query.order, query.wrt, settings.program_limits().cost)), settings
-        )
-
-    return await _with_registry(request, draw)
+    registry: Registry = request.app.state.registry
+    graph = registry.graph(program)
+    return picture.dot(picture.derivative(graph, query.order, query.wrt, settings.program_limits().cost))
 
 
 @router.delete(
@@ -138,22 +140,9 @@ async def _picture(request: Request, program: str, drawn: Callable[[str, Setting
 )
 async def delete_program(request: Request, program: Annotated[str, Path(examples=[RETIRED])]) -> Response:
     """Deletes a program, by its id or a name, with all its names; calls that run it run on."""
-    await _with_registry(request, lambda registry: registry.delete(program))
-    return Response(status_code=204)
-
-
-async def _with_registry(request: Request, work: Callable[[Registry], T]) -> T:
-    """What `work` gives, done on a thread: the store may have to wait for its disk."""
-    workers: Workers = request.app.state.workers
     registry: Registry = request.app.state.registry
-    return await workers.run(lambda: work(registry))
-
-
-def _register(message: Message, settings: Settings, registry: Registry) -> tuple[Program, bool]:
-    request = checked(RegisterRequest, message, settings, registry)
-    return registry.register(
-        request.source, name=request.name, declared=request.inputs, bound=request.bind, replace=request.replace
-    )
+    registry.delete(program)
+    return Response(status_code=204)
 
 
 def _document(program: Program | Listed) -> dict[str, Any]:

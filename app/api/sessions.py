@@ -3,19 +3,18 @@
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import PlainTextResponse, Response
 
-from app.api.calls import receive
-from app.api.replies import answer_type, reply, reply_with
-from app.limits import Turns, Workers
+from app.http.messages import Call
+from app.http.negotiation import answer_type, received, reply, reply_with
 from app.openapi import SESSION, body_of, problems_of, query_of
 from app.programs.graphviz import svg
 from app.sessions import runs
 from app.sessions.commands import COMMANDS, Load
-from app.sessions.manager import Done, Sessions
+from app.sessions.manager import Sessions
 from app.sessions.session import Module, Session, Steps
 from app.settings import Settings
 from app.stores.sessions import Head
@@ -48,7 +47,6 @@ from engine.core import InvalidValueError
 from engine.nn import dumps
 
 router = APIRouter()
-T = TypeVar("T")
 
 PATH = "/v1/sessions/{session}"
 #: The longest Idempotency-Key.
@@ -69,24 +67,22 @@ _LONGEST_KEY = 255
 )
 async def create_session(request: Request) -> Response:
     """Makes a session, whose id is a secret: who knows it may use it."""
-    message = await receive(request)
+    call: Call = request.state.call
     settings: Settings = request.app.state.settings
-    client = request.client.host if request.client else ""
+    sessions: Sessions = request.app.state.sessions
+    message = received(call, settings.max_body_bytes)
+    asked = check_body(SessionRequest, message.document(settings.max_depth) if message.body else {})
+    _check_life(asked.ttl_s, sessions)
     key = request.headers.get("idempotency-key")
-
-    def create(sessions: Sessions) -> tuple[int, str, bytes]:
-        asked = check_body(SessionRequest, message.document(settings.max_depth) if message.body else {})
-        _check_life(asked.ttl_s, sessions)
-        if key is not None and not 1 <= len(key) <= _LONGEST_KEY:
-            raise InvalidValueError(f"Idempotency-Key has {len(key)} letters; expected 1 to {_LONGEST_KEY}")
-        made = sessions.create(client, ttl_s=asked.ttl_s, seed=asked.seed, name=asked.name, key=key)
-        # However long it took to keep a new one: it is told as it was made.
-        see = partial(_described, made.id)
-        document = see(made.session, made.head) if made.is_new else sessions.look(made.id, see)
-        return 201 if made.is_new else 200, made.id, encode(message.answer_type, document)
-
-    status, found, content = await _with_sessions(request, create)
-    return await reply(request, content, message.answer_type, status, {"Location": f"/v1/sessions/{found}"})
+    if key is not None and not 1 <= len(key) <= _LONGEST_KEY:
+        raise InvalidValueError(f"Idempotency-Key has {len(key)} letters; expected 1 to {_LONGEST_KEY}")
+    made = sessions.create(call.client, ttl_s=asked.ttl_s, seed=asked.seed, name=asked.name, key=key)
+    see = partial(_described, made.id)
+    # However long it took to store a new one: it is shown as it was made.
+    document = see(made.session, made.head) if made.is_new else sessions.look(made.id, see)
+    content = encode(message.answer_type, document)
+    headers = {"Location": f"/v1/sessions/{made.id}"}
+    return reply(call, content, message.answer_type, 201 if made.is_new else 200, headers).response()
 
 
 @router.get(
@@ -98,13 +94,14 @@ async def create_session(request: Request) -> Response:
 )
 async def get_session(request: Request, session: str) -> Response:
     """How a session is; looking at it extends its life, as every call does."""
-    return await reply_with(request, await _look(request, session, partial(_described, session)))
+    return _looked(request, session, partial(_described, session))
 
 
 @router.delete(PATH, operation_id="delete_session", summary="Delete a session", status_code=204)
 async def delete_session(request: Request, session: str) -> Response:
     """Forgets a session, if there is one."""
-    await _in_turn(request, session, lambda sessions: sessions.delete(session))
+    sessions: Sessions = request.app.state.sessions
+    sessions.delete(session)
     return Response(status_code=204)
 
 
@@ -130,7 +127,7 @@ async def change_session(request: Request, session: str) -> Response:
         found.train = found.train if asked.train is None else asked.train
         return 200, {"seq": seq, "nograd": found.nograd, "train": found.train}
 
-    return await _change(request, session, work, lambda: life[-1] if life else None)
+    return _change(request, session, work, lambda: life[-1] if life else None)
 
 
 @router.post(
@@ -150,7 +147,7 @@ async def run_commands(request: Request, session: str) -> Response:
         fetched = runs.fetch(found, asked.fetch, asked.encoding, message.answer_type)
         return 200, {"seq": seq, "made": made, "fetched": fetched}
 
-    return await _change(request, session, work)
+    return _change(request, session, work)
 
 
 def _single(path: str, do: str, status: int, shown: Callable[[Any, Sequence[str]], Sequence[str]]) -> None:
@@ -170,7 +167,7 @@ def _single(path: str, do: str, status: int, shown: Callable[[Any, Sequence[str]
             variables = [{"id": name, **fetched[name]} for name in ids]
             return status, {"seq": seq, **(variables[0] if len(variables) == 1 else {"variables": variables})}
 
-        return await _change(request, session, work)
+        return _change(request, session, work)
 
     call.__doc__ = f"The command {do} alone; fields as there, with seq and encoding. {command.__doc__}"
     router.add_api_route(
@@ -213,7 +210,7 @@ async def list_variables(request: Request, session: str) -> Response:
         ]
         return {"variables": shown, "others": others}
 
-    return await reply_with(request, await _look(request, session, see))
+    return _looked(request, session, see)
 
 
 @router.get(
@@ -225,12 +222,12 @@ async def list_variables(request: Request, session: str) -> Response:
 )
 async def get_variable(request: Request, session: str, variable: str) -> Response:
     """A variable's value and gradient; of a layer, a model or an optimizer its state."""
-    spoken = answer_type(request)
+    spoken = answer_type(request.state.call)
 
     def see(found: Session, head: Head) -> Any:
         return {"id": variable} | runs.show(found.find(variable, ("variable",)), runs.ASPECTS, "nested", spoken)
 
-    return await reply_with(request, await _look(request, session, see))
+    return _looked(request, session, see)
 
 
 @router.get(
@@ -243,7 +240,7 @@ async def get_variable(request: Request, session: str, variable: str) -> Respons
 )
 async def get_session_dot(request: Request, session: str) -> Response:
     """DOT text of a variable's tape."""
-    return Response(await _tape(request, session), media_type="text/vnd.graphviz; charset=utf-8")
+    return Response(_tape(request, session), media_type="text/vnd.graphviz; charset=utf-8")
 
 
 @router.get(
@@ -256,19 +253,18 @@ async def get_session_dot(request: Request, session: str) -> Response:
 )
 async def get_session_svg(request: Request, session: str) -> Response:
     """A picture of a variable's tape."""
-    text = await _tape(request, session)
-    workers: Workers = request.app.state.workers
-    picture = await workers.run(partial(svg, text, request.app.state.settings.deadline_s))
-    return Response(picture, media_type="image/svg+xml")
+    settings: Settings = request.app.state.settings
+    return Response(svg(_tape(request, session), settings.deadline_s), media_type="image/svg+xml")
 
 
-async def _tape(request: Request, session: str) -> str:
+def _tape(request: Request, session: str) -> str:
     def see(found: Session, head: Head) -> str:
         query = check_query(DotRequest, request.query_params)
         names = {id(held): name for name, held in found.variables().items()}
         return dot(found.variable(query.of, ("of",)), query.verbose, names)
 
-    return await _in_turn(request, session, lambda sessions: sessions.look(session, see))
+    sessions: Sessions = request.app.state.sessions
+    return sessions.look(session, see)
 
 
 @router.get(
@@ -280,7 +276,9 @@ async def _tape(request: Request, session: str) -> str:
 )
 async def get_state(request: Request, session: str, variable: str) -> Response:
     """Weights by name; with Accept: application/safetensors as a file of that format."""
-    spoken = answer_type(request, spoken=(*media.SPOKEN, media.SAFETENSORS))
+    call: Call = request.state.call
+    sessions: Sessions = request.app.state.sessions
+    spoken = answer_type(call, spoken=(*media.SPOKEN, media.SAFETENSORS))
 
     def see(found: Session, head: Head) -> bytes:
         state = runs.state_of(found, variable)
@@ -288,7 +286,7 @@ async def get_state(request: Request, session: str, variable: str) -> Response:
             return dumps(state)
         return encode(spoken, {"id": variable, "state": encode_all(state, "nested", spoken)})
 
-    return await reply(request, await _in_turn(request, session, lambda sessions: sessions.look(session, see)), spoken)
+    return reply(call, sessions.look(session, see), spoken).response()
 
 
 @router.put(
@@ -309,10 +307,10 @@ async def put_state(request: Request, session: str, variable: str) -> Response:
             runs.execute_one(found, Load(do="load", id=variable, state=check_body(StateRequest, document).state))
         return 200, {"seq": seq}
 
-    return await _change(request, session, work, spoken=(*media.SPOKEN, media.SAFETENSORS))
+    return _change(request, session, work, spoken=(*media.SPOKEN, media.SAFETENSORS))
 
 
-async def _change(
+def _change(
     request: Request,
     session: str,
     work: Callable[[Message, Any, Session, int], tuple[int, Any]],
@@ -320,46 +318,34 @@ async def _change(
     spoken: Sequence[str] = media.SPOKEN,
 ) -> Response:
     """The answer to a call that changes a session."""
-    message = await receive(request, spoken)
+    call: Call = request.state.call
     settings: Settings = request.app.state.settings
-    identity = f"{request.method} {request.url.path}\0{message.media_type}\0".encode() + message.body
+    sessions: Sessions = request.app.state.sessions
+    message = received(call, settings.max_body_bytes, spoken)
+    identity = f"{call.method} {call.path}\0{message.media_type}\0".encode() + message.body
+    document: Any
+    if message.media_type == media.SAFETENSORS:
+        document = {"seq": check_query(PutStateRequest, request.query_params).seq}
+    else:
+        document = message.document(settings.max_depth)
 
-    def change(sessions: Sessions) -> Done:
-        document: Any
-        if message.media_type == media.SAFETENSORS:
-            document = {"seq": check_query(PutStateRequest, request.query_params).seq}
-        else:
-            document = message.document(settings.max_depth)
+    def worked(found: Session, seq: int) -> tuple[int, str, bytes]:
+        status, answer = work(message, document, found, seq)
+        return status, message.answer_type, encode(message.answer_type, answer)
 
-        def worked(found: Session, seq: int) -> tuple[int, str, bytes]:
-            status, answer = work(message, document, found, seq)
-            return status, message.answer_type, encode(message.answer_type, answer)
-
-        seq = document.get("seq") if isinstance(document, dict) else None
-        return sessions.change(session, identity, seq, worked, ttl_s)
-
-    done = await _in_turn(request, session, change)
+    seq = document.get("seq") if isinstance(document, dict) else None
+    done = sessions.change(session, identity, seq, worked, ttl_s)
     headers = {"Idempotent-Replay": "true"} if done.is_replay else {}
     answered = done.answered
-    return await reply(request, answered.content, answered.media_type, answered.status, headers)
+    return reply(call, answered.content, answered.media_type, answered.status, headers).response()
 
 
-async def _look(request: Request, session: str, see: Callable[[Session, Head], T]) -> T:
-    answer_type(request)
-    return await _in_turn(request, session, lambda sessions: sessions.look(session, see))
-
-
-async def _in_turn(request: Request, session: str, work: Callable[[Sessions], T]) -> T:
-    """What `work` gives, once those are done who came before to the same session."""
-    turns: Turns = request.app.state.turns
-    async with turns.turn(session):
-        return await _with_sessions(request, work)
-
-
-async def _with_sessions(request: Request, work: Callable[[Sessions], T]) -> T:
-    """What `work` gives, done on a thread: the store may have to wait for its disk."""
-    workers: Workers = request.app.state.workers
-    return await workers.run(partial(work, request.app.state.sessions))
+def _looked(request: Request, session: str, see: Callable[[Session, Head], Any]) -> Response:
+    """Build the answer to a call that looks at a session."""
+    call: Call = request.state.call
+    sessions: Sessions = request.app.state.sessions
+    answer_type(call)
+    return reply_with(call, sessions.look(session, see)).response()
 
 
 def _described(session_id: str, session: Session, head: Head) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import logging
 import shutil
 import subprocess
 
-from app.limits import DeadlineExceededError
+from app.errors import DeadlineExceededError
 from engine.core import LimitExceededError, NotSupportedError
 
 _log = logging.getLogger("pullback")

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from app.limits import DeadlineExceededError
+from app.errors import DeadlineExceededError
 from app.programs import ProgramLimits
 from app.sessions.errors import TakenIdError, UnknownVariableError
 from engine.core import (

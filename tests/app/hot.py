@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from app.http.messages import Answer, Call
 from app.main import Pullback, create_app
 from app.settings import Settings
 from app.wire import codecs
 from app.wire.media import JSON
 from app.wire.values import dumps
+
+if TYPE_CHECKING:
+    from starlette.types import Receive
 
 Document = dict[str, Any]
 App = Callable[..., Awaitable[None]]
@@ -41,8 +45,27 @@ class Received:
         return codecs.decode(dict(self.headers)[b"content-type"].decode().replace("problem+", ""), self.body, 100)
 
 
+class AtOnce:
+    """Pool without workers: the event loop answers each call, and whatever is light is measured as cheap."""
+
+    def __init__(self, answer: Callable[[Call], Answer]) -> None:
+        self._answer = answer
+
+    async def start(self) -> None:
+        """There is nothing to start."""
+
+    async def answer(self, call: Call, kind: object, receive: Receive) -> Answer:
+        answer = self._answer(call)
+        return answer._replace(measure=answer.measure and answer.measure._replace(cpu_s=0.0))
+
+    def close(self) -> None:
+        """There is nothing to close."""
+
+
 def new_app(**settings: Any) -> Pullback:
-    return create_app(Settings(store="memory", access_log=False, **settings))
+    """Return an application whose event loop does the work itself."""
+    found = Settings(store="memory", access_log=False, **settings)
+    return create_app(found, new_pool=lambda service, _: AtOnce(service.answer))
 
 
 def sent(path: str, document: Any, media_type: str = JSON, *headers: tuple[bytes, bytes]) -> Sent:
@@ -61,12 +84,13 @@ def ask_all(app: App, requests: Sequence[Sent]) -> list[Received]:
     """Its answers to several, one after the other."""
 
     async def all_of_them() -> list[Received]:
-        return [await _ask(app, request) for request in requests]
+        return [await answer_of(app, request) for request in requests]
 
     return asyncio.run(all_of_them())
 
 
-async def _ask(app: App, request: Sent) -> Received:
+async def answer_of(app: App, request: Sent, gone: asyncio.Event | None = None) -> Received:
+    """The answer of an application to one request, whose client goes away when `gone` is set."""
     size = -(-len(request.body) // request.pieces) or 1
     parts = [request.body[i : i + size] for i in range(0, len(request.body), size)] or [b""]
     waiting = [
@@ -75,7 +99,10 @@ async def _ask(app: App, request: Sent) -> Received:
     answer: list[Document] = []
 
     async def receive() -> Document:
-        return waiting.pop(0) if waiting else {"type": "http.disconnect"}
+        if waiting:
+            return waiting.pop(0)
+        await (gone or asyncio.Event()).wait()
+        return {"type": "http.disconnect"}
 
     async def send(message: Document) -> None:
         answer.append(message)
@@ -96,5 +123,7 @@ async def _ask(app: App, request: Sent) -> Received:
         "state": {},
     }
     await app(scope, receive, send)
+    if not answer:
+        return Received(0, [], b"")
     start, *rest = answer
     return Received(start["status"], sorted(start["headers"]), b"".join(part.get("body", b"") for part in rest))

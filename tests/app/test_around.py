@@ -10,7 +10,8 @@ import pytest
 from fastapi import FastAPI
 
 from app import programs
-from app.limits import DeadlineExceededError, OverloadedError, Turns, Workers
+from app.errors import DeadlineExceededError, OverloadedError
+from app.http.turns import Turns
 from app.main import create_app
 from app.settings import Settings
 from tests import virtual_time

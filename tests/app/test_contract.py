@@ -722,7 +722,7 @@ def test_unknown_operation_is_not_found(server: Server) -> None:
     assert response.headers["content-type"].split(";")[0] == "application/problem+json"
 
 
-# Around it
+# Envelope it
 
 SLUGS = """
 unknown-path method-not-allowed unauthorized forbidden rate-limited overloaded unavailable storage-full body-too-large

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from app.hot.preparations import Found
+from app.http.preparations import Hit
 from app.main import Pullback
 from app.wire import examples
 from app.wire.media import JSON, MSGPACK
@@ -56,9 +56,9 @@ def cold() -> Pullback:
 
 def answered(app: Pullback, request: Sent) -> int:
     """How many of this request the hot path answers itself."""
-    before = app.hot_path.answered
+    before = app.inline.answered
     ask(app, request)
-    found: int = app.hot_path.answered - before
+    found: int = app.inline.answered - before
     return found
 
 
@@ -68,16 +68,16 @@ def test_what_was_asked_before_is_answered_at_once(cold: Pullback, name: str, me
     app = with_programs()
     path, document = EXAMPLES[name]
     request = sent(path, document, media_type)
-    assert [answered(app, request) for _ in range(3)] == [0, 1, 1]
-    assert ask(app, request) == ask(cold.slowly, request)
-    assert len(app.state.preparations.kept) == 1
+    assert [answered(app, request) for _ in range(3)] == [0, 0, 1]
+    assert ask(app, request) == ask(cold, request)
+    assert len(app.service.preparations.kept) == 1
 
 
 def test_what_stores_something_is_never_answered_at_once() -> None:
     app = new_app()
     request = sent(*EXAMPLES["evaluate create_graph"])
     assert [answered(app, request) for _ in range(3)] == [0, 0, 0]
-    assert not len(app.state.preparations.kept)
+    assert not len(app.service.preparations.kept)
 
 
 def test_values_encodings_and_seeds_are_not_part_of_a_question() -> None:
@@ -87,7 +87,7 @@ def test_values_encodings_and_seeds_are_not_part_of_a_question() -> None:
     requests += [sent("/v1/evaluate", {**dropout, "seed": 7, "inputs": {"x": [i, -i, 0.5, i]}}) for i in range(5)]
     assert sum(answered(app, request) for request in requests) == 9
     reference = new_app(prepared_requests=0)
-    assert ask_all(app, requests) == ask_all(reference.slowly, requests)
+    assert ask_all(app, requests) == ask_all(reference, requests)
 
 
 # Both ways
@@ -179,7 +179,7 @@ def test_both_ways_agree(hot: Pullback, cold: Pullback, data: st.DataObject) -> 
         body = data.draw(spellings(varied))
         request = Sent(path, body, (*request.headers[:-1], (b"content-length", b"%d" % len(body))))
     [first, second] = ask_all(hot, [request, request])
-    expected = ask(cold.slowly, request)
+    expected = ask(cold, request)
     assert (first, second) == (expected, expected)
 
 
@@ -215,7 +215,7 @@ def test_what_is_unusual_is_handed_on(hot: Pullback, cold: Pullback, changed: Do
     fields["headers"] = (*(h for h in fields["headers"] if h[0] != b"x-request-id"), (b"x-request-id", b"same"))
     unusual = Sent(**fields)
     assert answered(hot, unusual) == 0
-    assert ask(hot, unusual) == ask(cold.slowly, unusual)
+    assert ask(hot, unusual) == ask(cold, unusual)
 
 
 def test_depth_below_what_values_may_have_leaves_all_to_the_application() -> None:
@@ -230,9 +230,9 @@ def test_origins_and_request_ids_are_as_the_application_has_them() -> None:
     for sender in (origin, "https://other.example"):
         request = sent("/v1/evaluate", QUICKSTART, JSON, (b"origin", sender.encode()))
         first, second = ask_all(app, [request, request])
-        assert first == second == ask(reference.slowly, request)
+        assert first == second == ask(reference, request)
         assert ((b"access-control-allow-origin", origin.encode()) in first.headers) == (sender == origin)
-    assert app.hot_path.answered == 3
+    assert app.inline.answered == 3
     bad = Sent("/v1/evaluate", request.body, ((b"content-type", b"application/json"), (b"x-request-id", b"a b")))
     ids = {dict(answer.headers)[b"x-request-id"] for answer in ask_all(app, [bad] * 600)}
     assert len(ids) == 600 and all(len(name) == 16 for name in ids)
@@ -263,7 +263,7 @@ def test_a_name_that_moves_and_a_program_that_goes_are_seen_at_once() -> None:
     assert answered(app, by_id) == 1
     assert ask(app, Sent(f"/v1/programs/{second}", b"", method="DELETE")).status == 204
     assert ask(app, by_id).status == 404
-    assert app.hot_path.answered == 8
+    assert app.inline.answered == 8
 
 
 @pytest.mark.parametrize("media_type", MEDIA)
@@ -272,7 +272,7 @@ def test_values_that_cannot_be_run_on_are_refused_with_the_same_words(media_type
     call = {"expr": "cross_entropy(x, t)", "inputs": {"x": [[1, 2], [3, 4]], "t": [0, 1]}, "backward": {"wrt": ["x"]}}
     assert [answered(app, sent("/v1/evaluate", call, media_type)) for _ in range(2)] == [0, 1]
     wrong = sent("/v1/evaluate", {**call, "inputs": {"x": [[1, 2], [3, 4]], "t": [0, 9]}}, media_type)
-    assert ask(app, wrong) == ask(app.slowly, wrong) == ask(reference.slowly, wrong)
+    assert ask(app, wrong) == ask(app, wrong) == ask(reference, wrong)
     assert ask(app, wrong).status == 422
 
 
@@ -296,10 +296,10 @@ def test_a_bug_is_answered_as_a_problem_and_logged(
     request = sent("/v1/evaluate", {"expr": "sum(x)", "inputs": {"x": [1.0, 2.0]}})
     assert ask_all(app, [request] * 2)[1].document["values"] == {"out": 3.0}
 
-    def broken(self: Found) -> Any:
+    def broken(self: Hit) -> Any:
         raise KeyError("a bug")
 
-    monkeypatch.setattr(Found, "run", broken)
+    monkeypatch.setattr(Hit, "run", broken)
     answer = ask(app, request)
     assert (answer.status, answer.document["type"]) == (500, "/problems/internal-error")
     assert {b"x-request-id", b"pullback-version"} <= dict(answer.headers).keys()

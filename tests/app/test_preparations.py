@@ -52,7 +52,7 @@ def test_errors_reach_each_and_are_not_kept() -> None:
     with ThreadPoolExecutor(4) as pool:
         answers = list(pool.map(lambda _: ask(app, wrong), range(8)))
     assert {answer.document["type"] for answer in answers} == {"/problems/unknown-op"}
-    assert not len(app.state.preparations.kept)
+    assert not len(app.service.preparations.kept)
 
 
 def test_threads_over_many_programs_get_their_own_results() -> None:
@@ -72,8 +72,8 @@ def test_threads_over_many_programs_get_their_own_results() -> None:
 
     with ThreadPoolExecutor(THREADS) as pool:
         list(pool.map(many, range(THREADS)))
-    assert app.hot_path.answered > THREADS * 20
-    assert len(app.state.preparations.kept) <= PROGRAMS * 2
+    assert app.inline.answered > THREADS * 20
+    assert len(app.service.preparations.kept) <= PROGRAMS * 2
 
 
 def ask_random(app: Pullback, random_: random.Random, count: int) -> None:
@@ -91,7 +91,7 @@ def ask_random(app: Pullback, random_: random.Random, count: int) -> None:
 def test_what_is_kept_stays_within_its_bounds(bounds: dict[str, int]) -> None:
     app = new_app(**bounds)
     ask_random(app, random.Random(0), 200)
-    kept = app.state.preparations.kept
+    kept = app.service.preparations.kept
     assert 0 < len(kept) <= bounds.get("prepared_requests", 10_000)
     assert 0 < kept.nbytes <= bounds.get("prepared_bytes", 2**28)
 
@@ -100,7 +100,7 @@ def test_one_question_is_kept_ready_for_a_bounded_number_of_forms() -> None:
     app = new_app()
     requests = [sent("/v1/evaluate", {"expr": "sum(x)", "inputs": {"x": [1.0] * n}}) for n in range(1, 201)]
     assert [answer.document["values"]["out"] for answer in ask_all(app, requests)] == [float(n) for n in range(1, 201)]
-    [(known, _)] = app.state.preparations.kept._kept.values()
+    [(known, _)] = app.service.preparations.kept._kept.values()
     assert len(known.kept) == 64
 
 
@@ -128,7 +128,7 @@ def test_what_is_kept_counts_for_what_it_takes(program: Callable[[int], dict[str
     def kept(numbers: range) -> int:
         for k in numbers:
             assert ask(app, sent("/v1/evaluate", {**program(k), "inputs": {"x": 0.5}})).status == 200
-        counted: int = app.state.preparations.kept.nbytes
+        counted: int = app.service.preparations.kept.nbytes
         return counted
 
     before = kept(range(5))

@@ -14,11 +14,11 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from app.limits import THREAD_NAME
 from app.main import create_app
 from app.settings import Settings
 from app.stores import StoreUnavailableError
 from app.stores.sqlite import FILE
+from app.workers.threads import THREAD_NAME
 from tests.app.conftest import ROOT, Server, environment, start_server
 
 MATYAS = "0.26*(x**2 + y**2) - 0.48*x*y"

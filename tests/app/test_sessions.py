@@ -13,7 +13,7 @@ import pytest
 from safetensors import numpy as safetensors
 
 from app.cli import main
-from app.limits import DeadlineExceededError
+from app.errors import DeadlineExceededError
 from app.main import create_app
 from app.sessions.errors import ExpiredSessionError, SequenceConflictError, UnknownSessionError
 from app.sessions.ids import digest_of

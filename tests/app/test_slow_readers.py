@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from app.limits import in_time
-from app.middleware import PIECE_BYTES, Around
+from app.http.envelope import PIECE_BYTES, Envelope
+from app.http.waiting import in_time
 from tests import virtual_time
 from tests.app.conftest import start_server
 from tests.app.hot import App, Document, Sent, ask, new_app, sent
@@ -119,8 +119,8 @@ def test_long_answers_are_sent_in_pieces(way: str) -> None:
     app = new_app(**ON_THE_LOOP)
     whole = ask(app, LONG)
     assert len(whole.body) > 4 * PIECE_BYTES
-    start, *body = pieces(app if way == "hot path" else app.slowly, LONG, 1000)
-    assert app.hot_path.answered == (way == "hot path")
+    start, *body = pieces(app if way == "hot path" else app, LONG, 1000)
+    assert app.inline.answered == (way == "hot path")
     assert (start["status"], dict(start["headers"])[b"content-length"]) == (200, b"%d" % len(whole.body))
     assert [len(piece["body"]) for piece in body[:-1]] == [PIECE_BYTES] * (len(body) - 1)
     assert [piece["more_body"] for piece in body] == [True] * (len(body) - 1) + [False]
@@ -131,10 +131,10 @@ def test_long_answers_are_sent_in_pieces(way: str) -> None:
 def test_who_does_not_read_on_is_left(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
     app = new_app(**ON_THE_LOOP)
     noted = []
-    monkeypatch.setattr(Around, "note", lambda self, scope, status, start, request_id: noted.append(status))
+    monkeypatch.setattr(Envelope, "note", lambda self, scope, status, start, request_id: noted.append(status))
     ask(app, LONG)
-    assert len(pieces(app if way == "hot path" else app.slowly, LONG, 2)) == 3
-    assert app.hot_path.answered == (way == "hot path")
+    assert len(pieces(app if way == "hot path" else app, LONG, 2)) == 3
+    assert app.inline.answered == (way == "hot path")
     assert noted == [200, 499]
 
 

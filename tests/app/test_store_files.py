@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from app.assembly import new_store
 from app.main import create_app
 from app.settings import Settings
 from app.stores import Policy, SqliteStore, StorageFullError, StoreAddress, StoreUnavailableError
@@ -185,14 +186,14 @@ def test_what_is_deleted_is_not_overwritten(tmp_path: Path) -> None:
 
 def _registers(text: str) -> None:
     address = StoreAddress(*json.loads(text))
-    store = Settings(store="memory").new_store(address=address)
+    store = new_store(Settings(store="memory"), address=address)
     store.open()
     add(store, "elsewhere", "theirs")
     store.close()
 
 
 def test_processes_of_one_server_share_a_private_file() -> None:
-    store = Settings(store="memory").new_store()
+    store = new_store(Settings(store="memory"))
     assert pickle.loads(pickle.dumps(store.address)) == store.address
     add(store, "here", "mine")
     process = multiprocessing.get_context("spawn").Process(target=_registers, args=(json.dumps(store.address),))
@@ -210,7 +211,7 @@ def test_processes_of_one_server_share_a_private_file() -> None:
 
 
 def test_each_server_has_a_private_file_of_its_own() -> None:
-    one, other = (Settings(store="memory").new_store() for _ in range(2))
+    one, other = (new_store(Settings(store="memory")) for _ in range(2))
     add(one, "a")
     assert ids(other) == []
     one.close()
@@ -220,8 +221,9 @@ def test_each_server_has_a_private_file_of_its_own() -> None:
 
 _LEFT_OPEN = """
 import os
+from app.assembly import new_store
 from app.settings import Settings
-store = Settings(store="memory").new_store()
+store = new_store(Settings(store="memory"))
 store.open()
 print(store.address.place, flush=True)
 if os.fork() == 0:
@@ -240,8 +242,9 @@ def test_a_private_file_goes_with_its_process() -> None:
 
 _KILLED = """
 import os, signal
+from app.assembly import new_store
 from app.settings import Settings
-store = Settings(store="memory").new_store()
+store = new_store(Settings(store="memory"))
 store.open()
 print(store.address.place, flush=True)
 os.kill(os.getpid(), signal.SIGKILL)
@@ -249,11 +252,11 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_a_private_file_of_a_server_that_was_killed_goes_with_the_next_start() -> None:
-    with closing(Settings(store="memory").new_store()) as other:
+    with closing(new_store(Settings(store="memory"))) as other:
         found = subprocess.run([sys.executable, "-c", _KILLED], capture_output=True, text=True, check=False)
         left = Path(found.stdout.strip())
         assert left.exists()
-        Settings(store="memory").new_store().close()
+        new_store(Settings(store="memory")).close()
         assert not left.exists()
         # One whose server lives stays.
         assert Path(other.address.place).exists()
@@ -279,7 +282,7 @@ def test_a_server_in_memory_is_killed_and_nothing_is_torn() -> None:
 
 
 def _writes_and_dies(address: StoreAddress) -> None:
-    store = Settings(store="memory").new_store(address=address)
+    store = new_store(Settings(store="memory"), address=address)
     for i in range(20):
         add(store, f"{i}", x=os.urandom(5000))
     with store._database.write() as connection:  # type: ignore[attr-defined]

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from app.hot.templates import Templates
+from app.http.templates import Templates
 from app.main import Pullback
 from app.wire.media import JSON
 from tests.app.hot import Sent, ask, new_app
@@ -38,7 +38,7 @@ NUMBERS = (
 
 def both(hot: Pullback, cold: Pullback, path: str, body: bytes) -> None:
     request = Sent(path, body, HEADERS)
-    assert ask(hot, request) == ask(cold.slowly, request)
+    assert ask(hot, request) == ask(cold, request)
 
 
 @pytest.fixture(scope="module")
@@ -98,4 +98,4 @@ def test_they_are_bounded() -> None:
         for _ in range(3):
             body = json.dumps({"expr": f"x * {n}.5", "inputs": {"x": 2.0}}).encode()
             assert ask(app, Sent("/v1/evaluate", body, HEADERS)).document["values"] == {"out": 2.0 * n + 1.0}
-    assert len(app.hot_path.templates.kept) == 10
+    assert len(app.inline.templates.kept) == 10

@@ -31,7 +31,7 @@ def main() -> None:
     print("| requests | memory MiB | kept | kept MiB |\n|--:|--:|--:|--:|")
     for round_ in range(1, ROUNDS + 1):
         ask_random(app, random_, options.requests // ROUNDS)
-        kept = app.state.preparations.kept
+        kept = app.service.preparations.kept
         assert len(kept) <= KEPT and kept.nbytes <= KEPT_BYTES
         asked = round_ * (options.requests // ROUNDS)
         print(f"| {asked:,} | {resident_mib():.1f} | {len(kept)} | {kept.nbytes / 2**20:.1f} |", flush=True)

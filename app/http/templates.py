@@ -11,8 +11,8 @@ from math import isfinite
 
 import orjson
 
-from app.api.endpoints import Endpoint
-from app.hot.preparations import Found
+from app.http.endpoints import Endpoint
+from app.http.preparations import Hit
 from app.wire.media import JSON
 from app.wire.values import dumps, encode
 from engine.core import Lru, Value
@@ -77,24 +77,24 @@ class Templates:
         template = self.kept.get((path, body[:start], body[end:]))
         return None if template is None else template.answer(body[start:end])
 
-    def learn(self, endpoint: Endpoint, body: bytes, found: Found) -> None:
+    def learn(self, endpoint: Endpoint, body: bytes, hit: Hit) -> None:
         """Keeps what is known of a JSON body with a program of its own, and of its answer as nested JSON."""
-        computed = found.kept.executable.scalar_function
+        computed = hit.entry.executable.scalar_function
         # Without a backslash each quotation mark begins or ends a string: the only "inputs" is the field.
         is_plain = body.count(_INPUTS) == 1 and b"\\" not in body
-        if computed is None or not is_plain or any(type(value) is not float for value in found.inputs.values()):
+        if computed is None or not is_plain or any(type(value) is not float for value in hit.inputs.values()):
             return
         names, compute = computed
         start = body.find(_INPUTS)
         end = body.find(b"}", start)
         inputs = _around_numbers(body[start:end])
-        if len(inputs) != len(found.inputs) + 1:
+        if len(inputs) != len(hit.inputs) + 1:
             return
-        places = {name: k for k, name in enumerate(found.inputs)}
+        places = {name: k for k, name in enumerate(hit.inputs)}
         pattern = (b"(%s)" % _NUMBER).join(map(re.escape, inputs))
-        text, shown = _around_values(endpoint, found, computed)
+        text, shown = _around_values(endpoint, hit, computed)
         template = _Template(re.compile(pattern), [places[name] for name in names], compute, text, shown)
-        size = _TEMPLATE_BYTES + 4 * len(body) + len(text) + found.kept.nbytes
+        size = _TEMPLATE_BYTES + 4 * len(body) + len(text) + hit.entry.nbytes
         self.kept.put((endpoint.path, body[:start], body[end:]), template, size)
 
 
@@ -112,14 +112,14 @@ def _dumps(value: Value) -> bytes:
     return orjson.dumps(value if isfinite(value) else encode(value, "nested"))
 
 
-def _around_values(endpoint: Endpoint, found: Found, computed: ScalarFunction) -> tuple[bytes, list[int]]:
+def _around_values(endpoint: Endpoint, hit: Hit, computed: ScalarFunction) -> tuple[bytes, list[int]]:
     """The text of an answer with places for values, and which values they are for."""
     names, compute = computed
     count = len(compute([1.0] * len(names)))
     # Numbers that no name contains: each stands where its value will.
     marks = [float(f"1.{k:06d}e-300") for k in range(1, count + 1)]
     places = {dumps(mark): k for k, mark in enumerate(marks)}
-    document = endpoint.document(found.kept.executable.result(marks), found.kept.program, "nested", JSON)
+    document = endpoint.document(hit.entry.executable.result(marks), hit.entry.program, "nested", JSON)
     written = re.split(b"(%s)" % b"|".join(map(re.escape, places)), dumps(document))
     text = b"%b".join(piece.replace(b"%", b"%%") for piece in written[::2])
     return text, [places[mark] for mark in written[1::2]]

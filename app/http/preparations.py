@@ -1,4 +1,4 @@
-"""Requests that were checked once and are run again and again on other values: a cache of what is ready to run."""
+"""Cache of requests that were checked once, and are run again and again on other values."""
 
 import threading
 from collections.abc import Mapping, Sequence
@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from app.hot.questions import Question
-from app.limits import weight
+from app.http.questions import Question
 from app.programs import decode
 from app.programs.registry import Registry
 from engine.core import FLOAT64, InvalidValueError, Lru, Value
 from engine.graph import normalized
+from engine.plans import Cost
 from engine.programs import CheckedProgram, Executable
 
 #: Objects that stand for an entry.
@@ -21,19 +21,28 @@ _ENTRY_BYTES = 2500
 #: Values of so many forms a question is kept ready for.
 _MOST_FORMS = 64
 
+#: Python's share of an operation, in floating-point operations that NumPy does meanwhile.
+_FLOPS_PER_NODE = 500
+_BYTES_PER_FLOP = 8
+
 #: An input's name in the program, and the dtype that is declared of it.
 Name = tuple[str, "np.dtype[Any] | None"]
 #: Of each value its shape and dtype, None for a float.
 Forms = tuple[Any, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """What was checked, without values.
+def weight(cost: Cost) -> int:
+    """Return a cost as one figure: time goes into operations, into the memory of results, and into Python."""
+    return cost.flops + cost.bytes // _BYTES_PER_FLOP + cost.nodes * _FLOPS_PER_NODE
 
-    program: the id of the program.
-    weight: what a run costs, all in one figure.
-    nbytes: what it takes to keep it.
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A checked request without its values.
+
+    program: id of the program.
+    weight: cost of a run, as one figure.
+    nbytes: size in memory.
     """
 
     executable: Executable[Any]
@@ -43,48 +52,48 @@ class Kept:
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
-    """What is known of a question: its inputs in the order in which it has them, and what is kept by forms."""
+class _Known:
+    """Entries of a question by the forms of its values; names: its inputs, in the order in which it has them."""
 
     names: tuple[Name, ...]
-    kept: Mapping[Forms, Kept]
+    entries: Mapping[Forms, Entry]
 
 
 @dataclass(slots=True)
-class Found:
-    """What is kept for a question, and the question's values."""
+class Hit:
+    """An entry for a question, with the question's values."""
 
-    kept: Kept
+    entry: Entry
     inputs: Mapping[str, Value]
     along: Mapping[str, Value]
     seed: int | None
 
     def run(self) -> Any:
-        """The result.
+        """Return the result.
 
         Raises:
             InvalidValueError: of values that this cannot be run on.
         """
-        return self.kept.executable.run(self.inputs, along=self.along, seed=self.seed)
+        return self.entry.executable.run(self.inputs, along=self.along, seed=self.seed)
 
 
 class Preparations:
-    """Keeps what was prepared for a question, for values of each form.
+    """Cache of prepared requests, by question and by the forms of its values.
 
-    Whatever an id of a program stands for never changes, but a name may be moved and a program deleted: the store is
-    asked for it each time. Errors are not kept.
+    The program of an id never changes, but a name may be moved and a program deleted: the store is asked each time.
+    Errors are not cached.
 
     Args:
         registry: finds registered programs.
-        limit_entries, limit_bytes: how much is kept.
+        limit_entries, limit_bytes: size of the cache.
     """
 
     def __init__(self, registry: Registry, limit_entries: int, limit_bytes: int) -> None:
         self._registry = registry
-        self.kept: Lru[tuple[Any, ...], Known] = Lru(limit_entries, limit_bytes)
+        self.kept: Lru[tuple[Any, ...], _Known] = Lru(limit_entries, limit_bytes)
         self._lock = threading.Lock()
 
-    def find(self, question: Question) -> Found | None:
+    def find(self, question: Question) -> Hit | None:
         """What is ready for a question; None where nothing is, or where its values are not right.
 
         Raises:
@@ -103,15 +112,15 @@ class Preparations:
                 forms += more
         except InvalidValueError:
             return None
-        kept = known.kept.get(forms)
-        return None if kept is None else Found(kept, inputs, along, question.seed)
+        entry = known.entries.get(forms)
+        return None if entry is None else Hit(entry, inputs, along, question.seed)
 
-    def keep(self, question: Question, checked: CheckedProgram[Any]) -> Kept:
+    def keep(self, question: Question, checked: CheckedProgram[Any]) -> Entry:
         """Keeps what was prepared for a question and values of its forms."""
         graph = checked.call.graph
         program = self._registry.identify(graph)
-        ready = checked.executable.without_values()
-        kept = Kept(ready, program, weight(checked.cost), ready.nbytes + _ENTRY_BYTES)
+        executable = checked.executable.without_values()
+        entry = Entry(executable, program, weight(checked.cost), executable.nbytes + _ENTRY_BYTES)
         dtypes = {declared.name: declared.dtype for declared in graph.inputs}
         names = tuple((name, dtypes.get(name)) for name in map(normalized, question.inputs))
         # The forms are those of what the engine was given; directions, which it has kept elsewhere, are read again.
@@ -124,11 +133,15 @@ class Preparations:
         key = (path, bytes(bytearray(written)), *rest), "" if question.program is None else program
         with self._lock:
             known = self.kept.get(key)
-            before = list(known.kept.items())[1 - _MOST_FORMS :] if known is not None else []
-            by_forms = {**dict(before), forms: kept}
+            before = list(known.entries.items())[1 - _MOST_FORMS :] if known is not None else []
+            by_forms = {**dict(before), forms: entry}
             size = _ENTRY_BYTES + len(question.key[1]) + sum(each.nbytes for each in by_forms.values())
-            self.kept.put(key, Known(names, by_forms), size)
-        return kept
+            self.kept.put(key, _Known(names, by_forms), size)
+        return entry
+
+    def forget(self, question: Question) -> None:
+        """Drop the entries of a question that has its program in its key."""
+        self.kept.pop((question.key, ""))
 
     def making(self, question: Question) -> AbstractContextManager[None]:
         """While one prepares an answer to a question, others who would do the same wait."""

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
+from app.assembly import new_sessions, new_store
 from app.sessions import ids, runs
 from app.sessions.manager import Sessions
 from app.sessions.session import Module, Session, Steps
@@ -91,10 +92,10 @@ def inspected(settings: Settings) -> Iterator[Inspection]:
     """
     if settings.store == "memory":
         raise InspectionError("PULLBACK_STORE is memory: its sessions belong to the server, and end with it")
-    store = settings.new_store()
+    store = new_store(settings)
     try:
         store.open()
-        yield Inspection(store.sessions, settings.new_sessions(store.sessions))
+        yield Inspection(store.sessions, new_sessions(store, settings))
     except (StoreError, StoreUnavailableError) as error:
         raise InspectionError(str(error)) from None
     finally:

@@ -1,0 +1,111 @@
+"""Frames between the event loop and a worker process: calls one way, answers the other, and requests for memory.
+
+A frame is a kind, the lengths of its two parts, a tuple in Python's `marshal` format, and bytes. Both ends are
+processes of one server, of the same version.
+"""
+
+import marshal
+import socket
+import struct
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from app.http.messages import Answer, Call, Measure
+
+_HEAD = struct.Struct("<BIQ")
+#: Kinds. A worker that ran out of memory sends WANT and gets GRANT, with bytes that it may take more; 0: none.
+CALL, ANSWER, WANT, GRANT = range(4)
+
+
+class Frame(NamedTuple):
+    """One message; `about` is what marshal takes."""
+
+    kind: int
+    about: tuple[Any, ...]
+    body: bytes = b""
+
+    def parts(self) -> list[bytes]:
+        """Return the bytes of the frame, in pieces that need not be joined."""
+        about = marshal.dumps(self.about)
+        return [_HEAD.pack(self.kind, len(about), len(self.body)) + about, self.body]
+
+
+def of_call(call: Call) -> Frame:
+    """Return a call as a frame."""
+    about = call.method, call.path, call.query, list(call.headers), call.client, call.request_id
+    return Frame(CALL, about, call.body)
+
+
+def to_call(frame: Frame) -> Call:
+    """Return the call of a frame."""
+    method, path, query, headers, client, request_id = frame.about
+    return Call(method, path, query, headers, client, request_id, frame.body)
+
+
+def of_answer(answer: Answer, cpu_s: float) -> Frame:
+    """Return an answer as a frame, with the processor time that all of it took."""
+    measure = None if answer.measure is None else tuple(answer.measure)
+    return Frame(ANSWER, (answer.status, answer.headers, measure, cpu_s), answer.body)
+
+
+def to_answer(frame: Frame) -> tuple[Answer, float]:
+    """Return the answer of a frame, and its processor time in seconds."""
+    status, headers, measure, cpu_s = frame.about
+    return Answer(status, headers, frame.body, None if measure is None else Measure(*measure)), cpu_s
+
+
+def send(sock: socket.socket, frame: Frame) -> None:
+    """Send a frame on a blocking socket."""
+    head, body = frame.parts()
+    if len(body) < 1 << 16:
+        sock.sendall(head + body)
+    else:
+        sock.sendall(head)
+        sock.sendall(body)
+
+
+def receive(sock: socket.socket) -> Frame | None:
+    """Return the next frame of a blocking socket, None after its end."""
+    head = _exactly(sock, _HEAD.size)
+    if not head:
+        return None
+    kind, about, body = _HEAD.unpack(head)
+    return Frame(kind, marshal.loads(_exactly(sock, about)), _exactly(sock, body))
+
+
+def _exactly(sock: socket.socket, nbytes: int) -> bytes:
+    """Return the next bytes, or nothing if the other end has closed."""
+    found = sock.recv(nbytes, socket.MSG_WAITALL) if nbytes else b""
+    if 0 < len(found) < nbytes:
+        rest = [found]
+        left = nbytes - len(found)
+        while left and (piece := sock.recv(left, socket.MSG_WAITALL)):
+            rest.append(piece)
+            left -= len(piece)
+        found = b"".join(rest) if not left else b""
+    return found
+
+
+class Reader:
+    """Puts frames together from the pieces in which they arrive; calls `on_frame` with each."""
+
+    def __init__(self, on_frame: Callable[[Frame], None]) -> None:
+        self._on_frame = on_frame
+        self._waiting = bytearray()
+        self._needed = _HEAD.size
+
+    def feed(self, piece: bytes) -> None:
+        """Take the next piece."""
+        waiting = self._waiting
+        waiting += piece
+        while len(waiting) >= self._needed:
+            kind, about, body = _HEAD.unpack_from(waiting)
+            start, end = _HEAD.size + about, _HEAD.size + about + body
+            if len(waiting) < end:
+                self._needed = end
+                return
+            with memoryview(waiting) as view:
+                frame = Frame(kind, marshal.loads(view[_HEAD.size : start]), bytes(view[start:end]))
+            del waiting[:end]
+            self._needed = _HEAD.size
+            self._on_frame(frame)

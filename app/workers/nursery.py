@@ -1,0 +1,194 @@
+"""Where worker processes come from: the pool's side of the zygote, and of the sockets of its workers."""
+
+import asyncio
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from typing import cast
+
+from app.errors import WorkerDiedError
+from app.workers import frames
+
+#: More threads of BLAS would spin against each other, and give other bits on other machines.
+_ONE_THREAD = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+_LONGEST = 1 << 12
+#: A stopping zygote is waited for so long, in seconds.
+_STOP_S = 5.0
+
+
+class Channel(asyncio.Protocol):
+    """The pool's end of the socket of one worker."""
+
+    def __init__(self) -> None:
+        self._transport: asyncio.Transport | None = None
+        self._reader: frames.Reader | None = None
+        self._on_end: Callable[[], None] = lambda: None
+        self._has_ended = False
+
+    def listen(self, on_frame: Callable[[frames.Frame], None], on_end: Callable[[], None]) -> None:
+        """Say what happens with the frames of the worker, and when its process has ended."""
+        self._reader = frames.Reader(on_frame)
+        self._on_end = on_end
+        if self._has_ended:
+            on_end()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport."""
+        # Those of uvloop do not say that they are one.
+        self._transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Take a piece of a frame."""
+        if self._reader is not None:
+            self._reader.feed(data)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Report the end of the process."""
+        self._has_ended = True
+        self._on_end()
+
+    def send(self, frame: frames.Frame) -> None:
+        """Send a frame to the worker."""
+        if self._transport is not None:
+            self._transport.writelines(frame.parts())
+
+    def close(self) -> None:
+        """Close the socket; the end of the process is not reported any more."""
+        self._on_end = lambda: None
+        self._reader = None
+        if self._transport is not None:
+            self._transport.abort()
+
+
+class Nursery:
+    """Makes and kills worker processes.
+
+    Args:
+        factory: module and name of the function that makes a worker's service from `settings`.
+        settings: the settings as JSON.
+        data_bytes: memory that a worker may take beyond what it has at its start.
+    """
+
+    def __init__(self, factory: str, settings: str, data_bytes: int) -> None:
+        self._plan = json.dumps({"factory": factory, "settings": settings, "data_bytes": data_bytes}).encode()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._control: socket.socket | None = None
+        self._on_worker: Callable[[int, Channel], None] = lambda pid, channel: None
+        self._asked: deque[socket.socket] = deque()
+        self._first: asyncio.Future[None] | None = None
+        self._connecting: set[asyncio.Task[None]] = set()
+        self._is_closed = False
+
+    async def start(self, on_worker: Callable[[int, Channel], None]) -> None:
+        """Start the process that forks workers; each of them is given to `on_worker`."""
+        self._on_worker = on_worker
+        self._first = asyncio.get_running_loop().create_future()
+        self._listen()
+
+    def launch(self) -> None:
+        """Start the process that forks workers, which takes a second, before there is an event loop."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        command = [sys.executable, "-m", "app.workers.zygote", str(theirs.fileno())]
+        self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()], env=os.environ | _ONE_THREAD)
+        theirs.close()
+        ours.setblocking(False)
+        ours.send(self._plan)
+        self._control = ours
+
+    def _listen(self) -> None:
+        if self._control is None:
+            self.launch()
+        assert self._control is not None
+        asyncio.get_running_loop().add_reader(self._control.fileno(), self._on_message)
+
+    async def first_worker(self) -> None:
+        """Wait until there is a worker.
+
+        Raises:
+            WorkerDiedError: there will not be one.
+        """
+        assert self._first is not None
+        await self._first
+
+    def fork(self, delay_s: float = 0.0) -> None:
+        """Ask for one more worker, at once or later."""
+        if delay_s:
+            asyncio.get_running_loop().call_later(delay_s, self.fork)
+            return
+        if self._control is None:
+            return
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        self._asked.append(ours)
+        with theirs, suppress(OSError):
+            # Where it has ended just now, its end is noticed soon, and it is asked again.
+            socket.send_fds(self._control, [b"fork"], [theirs.fileno()])
+
+    def kill(self, pid: int) -> None:
+        """Kill a worker, and all that it has started."""
+        if self._control is not None:
+            with suppress(OSError):
+                self._control.send(b"kill %d" % pid)
+
+    def _on_message(self) -> None:
+        assert self._control is not None
+        try:
+            message = self._control.recv(_LONGEST)
+        except BlockingIOError:
+            return
+        except ConnectionResetError:
+            message = b""
+        if not message:
+            self._on_end()
+            return
+        what, *about = message.split()
+        if what == b"forked":
+            task = asyncio.ensure_future(self._connect(int(about[0]), self._asked.popleft()))
+            self._connecting.add(task)
+            task.add_done_callback(self._connecting.discard)
+
+    async def _connect(self, pid: int, sock: socket.socket) -> None:
+        channel = Channel()
+        await asyncio.get_running_loop().create_unix_connection(lambda: channel, sock=sock)
+        self._on_worker(pid, channel)
+        if self._first is not None and not self._first.done():
+            self._first.set_result(None)
+
+    def _on_end(self) -> None:
+        """Notice that the zygote has ended: start another one, for the workers have ended with it."""
+        self._let_go()
+        if self._first is not None and not self._first.done():
+            self._first.set_exception(
+                WorkerDiedError("the process that forks workers did not start; see its log above")
+            )
+        elif not self._is_closed:
+            asked = len(self._asked)
+            for sock in self._asked:
+                sock.close()
+            self._asked.clear()
+            self._listen()
+            for _ in range(asked):
+                self.fork()
+
+    def _let_go(self) -> None:
+        if self._control is not None:
+            if self._first is not None:
+                asyncio.get_running_loop().remove_reader(self._control.fileno())
+            self._control.close()
+            self._control = None
+        if self._process is not None:
+            self._process.wait(_STOP_S)
+            self._process = None
+
+    def close(self) -> None:
+        """End all processes."""
+        self._is_closed = True
+        self._let_go()
+        for sock in self._asked:
+            sock.close()
+        self._asked.clear()

@@ -1,0 +1,333 @@
+"""A pool of worker processes, one call at a time each, which are killed at the deadline or when the client has gone.
+
+The pool is elastic. `short` workers are there for work of all kinds. Work that takes longer than 100 ms is long: its
+process gets a lower priority and is no longer counted, and a new one is forked in its place, up to `long` of them; a
+process that has done long work is thrown away. So a few long jobs never keep the others waiting. When all places for
+long work are taken, and others wait, work that turns out to be long is stopped and waits for such a place.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import time
+from collections import deque
+from dataclasses import dataclass, field
+
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive
+
+from app.errors import DeadlineExceededError, OverloadedError, WorkerDiedError
+from app.http.messages import Answer, Call
+from app.workers import frames
+from app.workers.nursery import Channel, Nursery
+from app.workers.schedule import LONG_S, Pace, Paces, Queues
+
+_log = logging.getLogger("pullback")
+
+#: Priority of long work, as `nice` counts it.
+_NICE = 10
+#: Kinds of work that are remembered of a worker.
+_REMEMBERED = 64
+#: After a worker that died young, the next one comes later: seconds, doubled each time, up to a limit.
+_YOUNG_S = 1.0
+_BACKOFF_S, _LONGEST_BACKOFF_S = 0.05, 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """How many processes a pool has, and how much memory.
+
+    short, long: places for work of all kinds, and for work that takes long.
+    data_bytes: memory that a worker may take beyond what it has at its start.
+    large_bytes: the same of the one worker at a time that needs more.
+    """
+
+    short: int
+    long: int
+    data_bytes: int
+    large_bytes: int
+
+
+@dataclass(slots=True, eq=False)
+class Worker:
+    """A process of the pool; `recent` are the kinds of its last jobs, whose data it may still have in memory."""
+
+    pid: int
+    channel: Channel
+    job: "Job | None" = None
+    is_long: bool = False
+    recent: deque[object] = field(default_factory=lambda: deque(maxlen=_REMEMBERED))
+    born: float = field(default_factory=time.monotonic)
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """A call that waits or is worked on."""
+
+    call: Call
+    kind: object
+    pace: Pace
+    future: "asyncio.Future[Answer]"
+    receive: Receive
+    until: float
+    worker: Worker | None = None
+    timer: asyncio.TimerHandle | None = None
+    watch: "asyncio.Task[None] | None" = None
+
+    @property
+    def client(self) -> str:
+        """Address of the client."""
+        return self.call.client
+
+
+class Processes:
+    """Pool of worker processes.
+
+    Args:
+        nursery: makes and kills processes.
+        sizes: how many there are, and their memory.
+        queue: how many calls of each pace may wait.
+        deadline_s: for the answer to a call, waiting included.
+    """
+
+    def __init__(self, nursery: Nursery, sizes: Sizes, queue: int, deadline_s: float) -> None:
+        self._nursery = nursery
+        self._sizes = sizes
+        self._queues: Queues[Job] = Queues(queue)
+        self._deadline_s = deadline_s
+        self._paces = Paces()
+        self._idle: list[Worker] = []
+        self._busy: set[Worker] = set()
+        self._long: set[Worker] = set()
+        self._expected = 0
+        self._early_deaths = 0
+        self._is_closed = False
+        #: Workers that need more memory than each may take, the first of which has it.
+        self._large: list[Worker] = []
+
+    async def start(self) -> None:
+        """Fork the first workers, and wait for one of them.
+
+        Raises:
+            WorkerDiedError: none can be made.
+        """
+        await self._nursery.start(self._on_worker)
+        self._fill()
+        await self._nursery.first_worker()
+
+    def close(self) -> None:
+        """Take no more calls, and end all processes."""
+        self._is_closed = True
+        for job in self._queues.clear():
+            _refuse(job, OverloadedError("the server is stopping"))
+        for worker in [*self._busy, *self._long]:
+            if worker.job is not None:
+                _refuse(worker.job, OverloadedError("the server is stopping"))
+        self._nursery.close()
+
+    async def answer(self, call: Call, kind: object, receive: Receive) -> Answer:
+        """Let a worker answer a call.
+
+        Raises:
+            OverloadedError: there is no room in the queue, or all places for long work are taken.
+            DeadlineExceededError: it took too long; its process was killed.
+            ClientDisconnect: the client went away; its process was killed.
+            WorkerDiedError: its process ended.
+        """
+        if self._is_closed:
+            raise OverloadedError("the server is stopping")
+        loop = asyncio.get_running_loop()
+        job = Job(call, kind, self._paces.of(kind), loop.create_future(), receive, loop.time() + self._deadline_s)
+        if not self._queues.push(job):
+            raise OverloadedError("the server is busy and its queue is full (setting PULLBACK_MAX_QUEUE)")
+        job.timer = loop.call_later(min(LONG_S, self._deadline_s), self._look, job)
+        self._dispatch()
+        try:
+            return await job.future
+        finally:
+            job.timer.cancel()
+            if job.watch is not None:
+                job.watch.cancel()
+            if not job.future.done() or job.future.cancelled():
+                self._drop(job)
+
+    # Workers
+
+    def _on_worker(self, pid: int, channel: Channel) -> None:
+        """Take in a process that was forked."""
+        self._expected -= 1
+        worker = Worker(pid, channel)
+        channel.listen(lambda frame: self._on_frame(worker, frame), lambda: self._on_end(worker))
+        self._idle.append(worker)
+        self._dispatch()
+
+    def _fill(self) -> None:
+        """Fork as many workers as are missing."""
+        while not self._is_closed and len(self._idle) + len(self._busy) + self._expected < self._sizes.short:
+            self._expected += 1
+            delay_s = min(_BACKOFF_S * 2**self._early_deaths, _LONGEST_BACKOFF_S) if self._early_deaths else 0.0
+            self._nursery.fork(delay_s)
+
+    def _on_frame(self, worker: Worker, frame: frames.Frame) -> None:
+        if frame.kind == frames.WANT:
+            self._large.append(worker)
+            if len(self._large) == 1:
+                self._grant()
+            return
+        job = worker.job
+        assert job is not None
+        answer, cpu_s = frames.to_answer(frame)
+        self._paces.note(job.kind, cpu_s)
+        self._early_deaths = 0
+        if not job.future.done():
+            job.future.set_result(answer)
+        was_large = self._not_large(worker)
+        worker.job, job.worker = None, None
+        if worker.is_long or was_large:
+            # What has been large stays large.
+            self._retire(worker)
+        else:
+            self._busy.remove(worker)
+            self._idle.append(worker)
+        self._dispatch()
+
+    def _grant(self) -> None:
+        """Let the first of the workers that need more memory have it."""
+        self._large[0].channel.send(frames.Frame(frames.GRANT, (self._sizes.large_bytes,)))
+
+    def _not_large(self, worker: Worker) -> bool:
+        """Give the memory that a worker had, or waited for, to the next; return whether there was one."""
+        if worker not in self._large:
+            return False
+        had_it = self._large[0] is worker
+        self._large.remove(worker)
+        if had_it and self._large:
+            self._grant()
+        return True
+
+    def _on_end(self, worker: Worker) -> None:
+        """Notice that a process has ended, whoever killed it."""
+        if self._is_closed:
+            return
+        if time.monotonic() - worker.born < _YOUNG_S:
+            self._early_deaths += 1
+        job = worker.job
+        if job is not None:
+            worker.job, job.worker = None, None
+            _log.error("the worker process %d ended while it answered the request %s", worker.pid, job.call.request_id)
+            _refuse(job, WorkerDiedError("the process that worked on the request has ended; it may be tried again"))
+        self._forget(worker)
+
+    def _retire(self, worker: Worker) -> None:
+        """Kill a process and make room for another."""
+        self._nursery.kill(worker.pid)
+        worker.channel.close()
+        self._forget(worker)
+
+    def _forget(self, worker: Worker) -> None:
+        self._not_large(worker)
+        self._busy.discard(worker)
+        self._long.discard(worker)
+        if worker in self._idle:
+            self._idle.remove(worker)
+        self._fill()
+        self._dispatch()
+
+    # Jobs
+
+    def _dispatch(self) -> None:
+        """Give waiting jobs to idle workers."""
+        while self._idle:
+            job = self._next()
+            if job is None:
+                return
+            worker = self._chosen(job.kind)
+            worker.job, job.worker = job, worker
+            if job.kind not in worker.recent:
+                worker.recent.append(job.kind)
+            self._busy.add(worker)
+            worker.channel.send(frames.of_call(job.call))
+            if job.pace is Pace.LONG:
+                self._promote(worker)
+
+    def _next(self) -> Job | None:
+        """Remove and return the job that goes next, None if none may."""
+        job = self._queues.pop(Pace.SHORT)
+        has_places = len(self._long) < self._sizes.long
+        # Where new work cannot be put aside should it be long, one worker is left for what is known to be short.
+        if job is None and (has_places or len(self._idle) > 1 or self._sizes.short == 1):
+            job = self._queues.pop(Pace.UNKNOWN)
+        if job is None and has_places:
+            job = self._queues.pop(Pace.LONG)
+        return job
+
+    def _chosen(self, kind: object) -> Worker:
+        """Remove and return an idle worker, the one that did the last job of this kind if it is there."""
+        for at, worker in enumerate(self._idle):
+            if kind in worker.recent:
+                return self._idle.pop(at)
+        return self._idle.pop()
+
+    def _promote(self, worker: Worker) -> None:
+        """Give a worker one of the places for long work."""
+        worker.is_long = True
+        self._busy.remove(worker)
+        self._long.add(worker)
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, worker.pid, _NICE)
+        self._fill()
+
+    def _look(self, job: Job) -> None:
+        """Look at a job that is not done after 100 ms, and again each time."""
+        loop = asyncio.get_running_loop()
+        if job.future.done():
+            return
+        if loop.time() >= job.until:
+            limit = f"{self._deadline_s:g} s (setting PULLBACK_DEADLINE_S)"
+            where = "waited for a worker" if job.worker is None else "took"
+            _refuse(job, DeadlineExceededError(f"the request {where} longer than {limit}; it was stopped"))
+            self._drop(job)
+            return
+        if job.watch is None:
+            job.watch = asyncio.ensure_future(self._watch(job))
+        worker = job.worker
+        if worker is not None and not worker.is_long:
+            if len(self._long) < self._sizes.long:
+                self._promote(worker)
+            elif self._queues.count(Pace.SHORT) or self._queues.count(Pace.UNKNOWN):
+                self._postpone(job)
+        if not job.future.done():
+            job.timer = loop.call_at(min(loop.time() + LONG_S, job.until), self._look, job)
+
+    def _postpone(self, job: Job) -> None:
+        """Stop work that turned out to be long, for which there is no place, and let it wait for one."""
+        self._paces.note(job.kind, LONG_S)
+        self._drop(job)
+        job.pace = Pace.LONG
+        if job.call.is_repeatable and self._queues.push(job):
+            self._dispatch()
+        else:
+            _refuse(job, OverloadedError("all places for long work are taken (setting PULLBACK_MAX_LONG_WORKERS)"))
+
+    async def _watch(self, job: Job) -> None:
+        """Drop a job whose client goes away."""
+        while (await job.receive())["type"] != "http.disconnect":
+            pass
+        _refuse(job, ClientDisconnect())
+        self._drop(job)
+
+    def _drop(self, job: Job) -> None:
+        """Stop working on a job, or take it out of its queue."""
+        worker = job.worker
+        if worker is None:
+            with contextlib.suppress(ValueError, KeyError):
+                self._queues.remove(job)
+            return
+        worker.job, job.worker = None, None
+        self._retire(worker)
+
+
+def _refuse(job: Job, error: Exception) -> None:
+    if not job.future.done():
+        job.future.set_exception(error)

@@ -1,0 +1,68 @@
+"""Threads as workers, where there are no processes: on macOS and Windows, and inside of somebody else's process.
+
+A thread cannot be stopped: work that is past its deadline goes on, and keeps its place until it ends, so that the
+number of busy threads is never above the limit. Work that still waits is dropped.
+"""
+
+import asyncio
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+from starlette.types import Receive
+
+from app.errors import DeadlineExceededError, OverloadedError
+from app.http.messages import Answer, Call
+
+#: How the names of the threads begin.
+THREAD_NAME = "pullback-work"
+
+
+class Threads:
+    """Pool of threads.
+
+    Args:
+        answer: answers a call.
+        threads: how many work at a time.
+        queue: how many calls may wait.
+        deadline_s: for the answer to a call, waiting included.
+    """
+
+    def __init__(self, answer: Callable[[Call], Answer], threads: int, queue: int, deadline_s: float) -> None:
+        self._work = answer
+        self._pool = ThreadPoolExecutor(threads, THREAD_NAME)
+        self._places = threading.BoundedSemaphore(threads + queue)
+        self._deadline_s = deadline_s
+
+    async def start(self) -> None:
+        """Do nothing: threads start when they are needed."""
+
+    async def answer(self, call: Call, kind: object, receive: Receive) -> Answer:
+        """Let a thread answer a call; neither its kind nor a client that has gone makes a difference.
+
+        Raises:
+            OverloadedError: there is no place left.
+            DeadlineExceededError: it took too long.
+        """
+        if not self._places.acquire(blocking=False):
+            raise OverloadedError("the server is busy and its queue is full (setting PULLBACK_MAX_QUEUE)")
+        try:
+            future = self._pool.submit(self._work, call)
+        except RuntimeError:
+            self._places.release()
+            raise OverloadedError("the server is stopping") from None
+        future.add_done_callback(self._release)
+        try:
+            async with asyncio.timeout(self._deadline_s):
+                return await asyncio.wrap_future(future)
+        except TimeoutError:
+            limit = f"{self._deadline_s:g} s (setting PULLBACK_DEADLINE_S)"
+            raise DeadlineExceededError(f"the request took longer than {limit}") from None
+
+    def _release(self, _: "Future[Any]") -> None:
+        self._places.release()
+
+    def close(self) -> None:
+        """Drop the calls that wait, and take no more; running ones run to their end."""
+        self._pool.shutdown(wait=False, cancel_futures=True)

@@ -1,0 +1,98 @@
+"""A worker process: answers one call at a time, until the other end of its socket closes or somebody kills it."""
+
+import contextlib
+import ctypes
+import gc
+import os
+import resource
+import signal
+import socket
+import time
+from pathlib import Path
+from typing import Protocol
+
+from app.http.messages import Answer, Call
+from app.workers import frames
+
+#: Of `prctl`: the signal that a process gets when its parent ends.
+_PR_SET_PDEATHSIG = 1
+_PAGE = resource.getpagesize()
+#: Where short of memory, the kernel takes a worker before the process that holds the connections.
+_OOM_SCORE = "900"
+
+
+class Service(Protocol):
+    """Resources that a worker answers for."""
+
+    def open(self) -> None:
+        """Open the store; called after the fork, in which no connection may be shared."""
+
+    def attempt(self, call: Call) -> Answer:
+        """Return the answer to a call.
+
+        Raises:
+            MemoryError: there was not enough.
+        """
+
+    def no_memory(self, call: Call, limit: int) -> Answer:
+        """Return the answer to a call that needs more memory than a worker may take."""
+
+
+def run(sock: socket.socket, service: Service, parent: int, data_bytes: int) -> None:
+    """Work in a process that was forked just now.
+
+    Args:
+        sock: where calls come from.
+        service: answers them.
+        parent: id of the process that forked this one: this one ends with it.
+        data_bytes: memory that may be taken beyond what is there now.
+    """
+    _die_with(parent)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD):
+        signal.signal(number, signal.SIG_IGN if number != signal.SIGCHLD else signal.SIG_DFL)
+    signal.set_wakeup_fd(-1)
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text(_OOM_SCORE)
+    service.open()
+    own = _data_bytes()
+    _limit(own + data_bytes)
+    while (frame := frames.receive(sock)) is not None:
+        start = time.thread_time()
+        answer = _answer(sock, service, frames.to_call(frame), own)
+        frames.send(sock, frames.of_answer(answer, time.thread_time() - start))
+
+
+def _answer(sock: socket.socket, service: Service, call: Call, own: int) -> Answer:
+    """Answer a call; what does not fit is tried once more with all the memory that there is."""
+    try:
+        return service.attempt(call)
+    except MemoryError:
+        # The traceback holds what was made so far.
+        pass
+    gc.collect()
+    frames.send(sock, frames.Frame(frames.WANT, ()))
+    granted = frames.receive(sock)
+    if granted is None:
+        os._exit(0)
+    (nbytes,) = granted.about
+    if nbytes:
+        _limit(own + nbytes)
+        with contextlib.suppress(MemoryError):
+            return service.attempt(call)
+    return service.no_memory(call, nbytes)
+
+
+def _die_with(parent: int) -> None:
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(0)
+
+
+def _data_bytes() -> int:
+    """Return the memory that the process has for data, as RLIMIT_DATA counts it."""
+    return int(Path("/proc/self/statm").read_text().split()[5]) * _PAGE
+
+
+def _limit(nbytes: int) -> None:
+    hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
+    resource.setrlimit(resource.RLIMIT_DATA, (nbytes if hard < 0 else min(nbytes, hard), hard))

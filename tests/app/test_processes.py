@@ -1,0 +1,210 @@
+"""Worker processes: killed at the deadline and when the client has gone, replaced, and bounded in memory."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from app.main import Pullback, create_app
+from app.settings import Settings
+from tests.app.hot import Received, Sent, sent
+from tests.app.hot import answer_of as answered
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+#: Bounds what hangs.
+PATIENCE_S = 60
+#: Products of matrices for a minute, nearly all of it inside of BLAS.
+BUSY: dict[str, Any] = {
+    "expr": "\n".join(["a = broadcast_to(x, [900, 900])", *["a = tanh(a @ a)"] * 1500, "sum(a)"]),
+    "inputs": {"x": 0.001},
+}
+_UNLIMITED: dict[str, Any] = {"max_elements": 10**12, "max_bytes": 10**15, "max_flops": 10**18}
+QUICK: dict[str, Any] = {"expr": "x * 2.5", "inputs": {"x": 2.0}}
+
+
+@asynccontextmanager
+async def served(tmp_path: Path, **settings: Any) -> AsyncIterator[Pullback]:
+    """An application with processes, open for requests."""
+    found = Settings(isolation="processes", access_log=False, **_UNLIMITED, data_dir=tmp_path / "data", **settings)
+    app = create_app(found)
+    async with app.opened():
+        yield app
+
+
+def run(work: Callable[[], Awaitable[None]]) -> None:
+    asyncio.run(asyncio.wait_for(work(), PATIENCE_S))
+
+
+def evaluate(app: Pullback, document: dict[str, Any]) -> asyncio.Task[Received]:
+    return asyncio.ensure_future(answered(app, sent("/v1/evaluate", document)))
+
+
+def processes() -> set[int]:
+    """Ids of the processes below this one that are no zombies."""
+    found = {os.getpid()}
+    parents = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            pid, rest = stat.read_text().split(" ", 1)
+        except OSError:
+            continue
+        state, parent = rest.rpartition(")")[2].split()[:2]
+        if state != "Z":
+            parents[int(pid)] = int(parent)
+    while more := {pid for pid, parent in parents.items() if parent in found} - found:
+        found |= more
+    return found - {os.getpid()}
+
+
+def cpu_s(pids: set[int]) -> float:
+    """Processor time of processes, in seconds."""
+    ticks = 0
+    for pid in pids:
+        try:
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    while not condition():
+        await asyncio.sleep(0.01)
+
+
+def test_a_504_means_that_the_work_has_stopped(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with served(tmp_path, deadline_s=1.0) as app:
+            assert (await evaluate(app, QUICK)).status == 200
+            before = processes()
+            found = await evaluate(app, BUSY)
+            assert (found.status, found.document["detail"]) == (
+                504,
+                "the request took longer than 1 s (setting PULLBACK_DEADLINE_S); it was stopped",
+            )
+            await until(lambda: before - processes() != set())
+            pids = processes()
+            spent = cpu_s(pids)
+            await asyncio.sleep(0.3)
+            assert cpu_s(pids) - spent < 0.2
+            assert (await evaluate(app, QUICK)).status == 200
+
+    run(work)
+
+
+def test_workers_share_a_store_in_memory(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with served(tmp_path, store="memory") as app:
+            made = await answered(app, sent("/v1/programs", {"expr": "x * 7.0", "name": "seven"}))
+            assert made.status == 201
+            # Also with the process that holds the connections, which looks up registered programs.
+            assert app.service.store.resolve_program("seven") == made.document["id"]
+            folder = Path(app.service.store.address.place)
+            assert folder.exists()
+        assert not folder.exists()
+        assert not (tmp_path / "data").exists()
+
+    run(work)
+
+
+def test_long_work_does_not_hold_up_the_rest(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with served(tmp_path, deadline_s=20.0, max_concurrency=1, max_long_workers=2) as app:
+            busy = [evaluate(app, {**BUSY, "inputs": {"x": 0.001 + k}}) for k in range(4)]
+            for k in range(20):
+                found = await evaluate(app, {"expr": f"x * {k}.5", "inputs": {"x": 2.0}})
+                assert found.document["values"] == {"out": 2 * k + 1.0}
+            assert not any(task.done() for task in busy)
+            for task in busy:
+                task.cancel()
+
+    run(work)
+
+
+def test_work_whose_client_has_gone_is_stopped(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with served(tmp_path) as app:
+            before = processes()
+            gone = asyncio.Event()
+            task = asyncio.ensure_future(answered(app, sent("/v1/evaluate", BUSY), gone))
+            await until(lambda: processes() - before != set())
+            gone.set()
+            await task
+            await until(lambda: before - processes() != set())
+            assert (await evaluate(app, QUICK)).status == 200
+
+    run(work)
+
+
+@pytest.mark.parametrize("which", ["worker", "zygote"])
+def test_a_process_that_is_killed_is_replaced(tmp_path: Path, which: str) -> None:
+    async def work() -> None:
+        async with served(tmp_path, max_concurrency=1) as app:
+            zygote, worker = sorted(processes())
+            task = evaluate(app, BUSY)
+            await until(lambda: cpu_s({worker}) > 0.05)
+            os.kill(worker if which == "worker" else zygote, signal.SIGKILL)
+            found = await task
+            assert found.status == 503
+            assert found.document["type"] == "/problems/unavailable"
+            assert (await evaluate(app, QUICK)).status == 200
+            await until(lambda: worker not in processes())
+
+    run(work)
+
+
+def test_nothing_is_left_when_it_closes(tmp_path: Path) -> None:
+    async def work() -> None:
+        before = processes()
+        async with served(tmp_path) as app:
+            task = evaluate(app, BUSY)
+            await until(lambda: len(processes() - before) > 2)
+        assert (await task).status == 503
+        await until(lambda: processes() <= before)
+
+    run(work)
+
+
+def test_what_needs_more_memory_gets_all_of_it_or_a_413(tmp_path: Path) -> None:
+    def needing(megabytes: int) -> dict[str, Any]:
+        # One array, which no operation can be spared.
+        return {"expr": f"max(cumulative_sum(broadcast_to(x, [{megabytes}, 131072])))", "inputs": {"x": 1.0}}
+
+    async def work() -> None:
+        async with served(tmp_path) as app:
+            assert (await evaluate(app, needing(10))).status == 200
+            assert (await evaluate(app, needing(100))).status == 200
+            found = await evaluate(app, needing(600))
+            assert found.status == 413
+            assert "PULLBACK_MAX_WORKER_BYTES" in found.document["detail"]
+            both = await asyncio.gather(evaluate(app, needing(120)), evaluate(app, needing(121)))
+            assert [each.status for each in both] == [200, 200]
+
+    run(work)
+
+
+def test_sessions_are_the_same_in_all_processes(tmp_path: Path) -> None:
+    async def ask(app: Pullback, request: Sent) -> Any:
+        return (await answered(app, request)).document
+
+    async def work() -> None:
+        async with served(tmp_path) as app:
+            made = await ask(app, sent("/v1/sessions", {"seed": 3}))
+            path = f"/v1/sessions/{made['id']}/run"
+            await ask(app, sent(path, {"commands": [{"do": "variable", "id": "x", "value": 0.0}]}))
+            step = {"commands": [{"do": "apply", "op": "add", "args": ["x", 1.0], "out": ["x"]}]}
+            await asyncio.gather(*(ask(app, sent(path, step)) for _ in range(30)))
+            found = await ask(app, sent(path, {"commands": [], "fetch": ["x"]}))
+            assert found["seq"] == 32
+            assert found["fetched"]["x"]["value"] == 30.0
+
+    run(work)
