@@ -71,4 +71,4 @@ def new_sessions(store: Store, settings: Settings, clock: Clock = SYSTEM) -> Ses
 def new_nursery(settings: Settings, store: StoreAddress) -> Nursery:
     """Make the nursery of worker processes, each of which has its own service over the store at an address."""
     given = json.dumps({"settings": settings.model_dump(mode="json"), "store": store})
-    return Nursery("app.service:worker_service", given, settings.worker_bytes)
+    return Nursery("app.service:worker_service", given, settings.worker_bytes, settings.log_format)

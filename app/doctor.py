@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+from app.handles import handle_of
 from app.maintenance import MaintenanceError, file_of
 from app.programs import ProgramLimits, packing
 from app.sessions import snapshot
@@ -13,7 +14,7 @@ from app.settings import REDIS, Settings
 from app.stores import Policy, SessionPolicy, SessionStore, SqliteStore, Store, StoreError, StoreUnavailableError
 from app.stores.address import PrivateDirectory
 from app.stores.errors import DamagedError
-from app.stores.sessions import Head, handle_of
+from app.stores.sessions import Head
 from app.stores.sqlite import FILE, copies
 from engine.core import AutogradError
 

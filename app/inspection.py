@@ -6,12 +6,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 from app.assembly import new_sessions, new_store
+from app.handles import HANDLE_PREFIX, digest_of, handle_of
 from app.sessions import ids, runs
 from app.sessions.manager import Sessions
 from app.sessions.session import Module, Session, Steps
 from app.settings import Settings
 from app.stores import StoreError, StoreUnavailableError
-from app.stores.sessions import HANDLE_PREFIX, Head, SessionStore, handle_of
+from app.stores.sessions import Head, SessionStore
 from app.wire.media import JSON
 
 #: Aspects of each variable in an export.
@@ -74,7 +75,7 @@ class Inspection:
 
     def _find(self, key: str) -> Head:
         is_id = key.startswith(ids.PREFIX)
-        begin = ids.digest_of(key) if is_id else key.removeprefix(HANDLE_PREFIX)
+        begin = digest_of(key) if is_id else key.removeprefix(HANDLE_PREFIX)
         found = [head for head in self._store.list() if head.digest.startswith(begin)]
         if len(found) != 1:
             how_many = f"{len(found)} sessions begin" if found else "no session begins"

@@ -12,6 +12,7 @@ from types import FrameType
 from starlette.types import Receive, Scope, Send
 
 from app import __version__, logs
+from app.api.metrics import Sources
 from app.api.problems import explain
 from app.assembly import new_nursery
 from app.clock import SYSTEM, Clock
@@ -25,11 +26,16 @@ from app.readiness import Readiness
 from app.service import CACHES, ENDPOINTS, GC_LOOKS, GC_THRESHOLD, Service, bound_blas
 from app.settings import Settings, SettingsError, load_settings, unknown_variables
 from app.stores import Store, StoreError
+from app.telemetry import Figures, Requests
 from app.workers.nursery import Nursery
 from app.workers.pool import Processes, Sizes
 from app.workers.threads import Threads
 
 _log = logging.getLogger("pullback")
+
+
+#: Time between two looks at the event loop.
+LOOK_S = 0.1
 
 
 class Pullback:
@@ -52,9 +58,10 @@ class Pullback:
         self.settings = settings
         self.service = Service(settings, clock, store)
         self.state = self.service.state
-        self.state.readiness = Readiness(self.service.store)
         self.state.draining = False
-        self.envelope = Envelope(settings)
+        self.figures = Figures(Requests(route.path for route in self.state.routes))
+        self.state.readiness = Readiness(self.service.store, self.figures.readiness)
+        self.envelope = Envelope(settings, self.figures.requests)
         share = settings.prepared_bytes // CACHES
         preparations = Preparations(self.service.registry, settings.prepared_requests, share)
         templates = Templates(settings.prepared_requests, share)
@@ -63,6 +70,13 @@ class Pullback:
         self.pool = new_pool(self.service, settings)
         self.exchange = Exchange(
             self.inline, ENDPOINTS, self.pool, self.service.work, self.service, explain, self.envelope, settings
+        )
+
+        self.state.sources = Sources(
+            self.figures,
+            self.pool.figures,
+            lambda: self.exchange.reservations.held,
+            lambda: self.inline.banned,
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -90,7 +104,7 @@ class Pullback:
     @asynccontextmanager
     async def _served(self) -> AsyncIterator[None]:
         """Own the process: its log, its signals and its collector."""
-        logs.configure()
+        logs.configure(self.settings.log_format == "json")
         _log.info("pullback %s: %s", __version__, self.settings)
         for sentence in unknown_variables():
             _log.warning(sentence)
@@ -102,7 +116,21 @@ class Pullback:
             # A document is a tree of many lists, none of them garbage: cycles are looked for more rarely.
             gc.freeze()
             gc.set_threshold(GC_THRESHOLD, *GC_LOOKS)
-            yield
+            ticker = asyncio.create_task(self._look_at_the_loop())
+            _log.info("ready")
+            try:
+                yield
+            finally:
+                ticker.cancel()
+                _log.info("stopping")
+
+    async def _look_at_the_loop(self) -> None:
+        """Note how late the event loop is, ten times a second."""
+        loop = asyncio.get_running_loop()
+        while True:
+            before = loop.time()
+            await asyncio.sleep(LOOK_S)
+            self.figures.lag_s = max(0.0, loop.time() - before - LOOK_S)
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[None]:
@@ -160,6 +188,7 @@ def _drain_on(number: signal.Signals, app: Pullback) -> None:
 
     def drain(received: int, frame: FrameType | None) -> None:
         delay_s = 0 if app.state.draining else app.settings.drain_s
+        _log.info("told to stop; closing the port in %g s", delay_s)
         app.state.draining = True
         if delay_s:
             loop.call_soon_threadsafe(loop.call_later, delay_s, stop, received, None)

@@ -5,6 +5,7 @@ import time
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from app.stores import Store, StoreUnavailableError
+from app.telemetry import Histogram
 from app.workers.threads import THREAD_NAME
 
 #: Time for which an answer of the store holds.
@@ -19,8 +20,9 @@ class Readiness:
     The check writes, so that a full disk and a file that was removed or replaced are noticed.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, durations: Histogram) -> None:
         self._store = store
+        self._durations = durations
         self._pool = ThreadPoolExecutor(1, f"{THREAD_NAME}-readiness")
         self._asked_at = 0.0
         self._answer: Future[str] | None = None
@@ -38,10 +40,13 @@ class Readiness:
             return f"the store has not answered for {PATIENCE_S:g} s"
 
     def _ask(self) -> str:
+        start = time.monotonic()
         try:
             self._store.check()
         except StoreUnavailableError as error:
             return str(error)
+        finally:
+            self._durations.observe(time.monotonic() - start)
         return ""
 
     def close(self) -> None:

@@ -10,8 +10,8 @@ from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from app import __version__, openapi
-from app.api import derivatives, evaluate, health, infer, ops, programs, sessions
+from app import __version__
+from app.api import derivatives, evaluate, health, infer, metrics, openapi, ops, programs, sessions
 from app.api.problems import explain, on_http_exception
 from app.assembly import new_sessions, new_store
 from app.clock import SYSTEM, Clock
@@ -37,7 +37,7 @@ WORKER_CACHES = 4
 CACHES = 3
 #: Routes are looked through in this order: the most frequent first. Those before `_LIGHT` are work.
 _WORK = (evaluate, sessions, derivatives, infer, programs)
-_LIGHT = (ops, health)
+_LIGHT = (ops, health, metrics)
 ENDPOINTS: tuple[Endpoint, ...] = (evaluate.ENDPOINT, *derivatives.ENDPOINTS)
 
 

@@ -62,6 +62,7 @@ class Settings(BaseSettings):
         (), description="Origins whose pages may call the server, separated by commas; * for all."
     )
     access_log: bool = Field(True, description="One line a request on standard error.")
+    log_format: Literal["text", "json"] = Field("text", description="Form of the lines of the log.")
     drain_s: float = Field(
         0, ge=0, description="Time for which /readyz says 503 before a stopping server closes its port."
     )

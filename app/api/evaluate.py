@@ -7,8 +7,8 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from app import programs
+from app.api.openapi import CALL, body_of, problems_of
 from app.http.endpoints import Endpoint, respond
-from app.openapi import CALL, body_of, problems_of
 from app.programs.registry import Registry
 from app.settings import Settings
 from app.wire.answers import EvaluateAnswer

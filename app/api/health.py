@@ -5,9 +5,9 @@ from fastapi.responses import HTMLResponse, Response
 from starlette.exceptions import HTTPException
 
 from app import __version__
+from app.api.openapi import problems_of
 from app.api.problems import BY_SLUG, page, problem
 from app.http.negotiation import reply_with
-from app.openapi import problems_of
 from app.readiness import Readiness
 from app.settings import Settings
 from app.wire import media

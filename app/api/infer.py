@@ -6,11 +6,11 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from app import programs
+from app.api.openapi import CALL, body_of, problems_of
 from app.http.endpoints import validated
 from app.http.messages import Call
 from app.http.negotiation import received, reply
 from app.limit_settings import FIELDS, variable
-from app.openapi import CALL, body_of, problems_of
 from app.programs.registry import Registry
 from app.settings import Settings
 from app.wire.answers import InferAnswer

@@ -5,10 +5,10 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Request
 from fastapi.responses import Response
 
+from app.api.openapi import problems_of
 from app.api.problems import problem
 from app.http.messages import Call
 from app.http.negotiation import answer_type, reply_with
-from app.openapi import problems_of
 from app.programs.catalog import describe, describe_all
 from app.wire.answers import OperationAnswer, OperationsAnswer
 from app.wire.examples import OPERATION

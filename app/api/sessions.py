@@ -8,9 +8,9 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import PlainTextResponse, Response
 
+from app.api.openapi import SESSION, body_of, problems_of, query_of
 from app.http.messages import Call
 from app.http.negotiation import answer_type, received, reply, reply_with
-from app.openapi import SESSION, body_of, problems_of, query_of
 from app.programs.graphviz import svg
 from app.sessions import runs
 from app.sessions.commands import COMMANDS, Load

@@ -8,10 +8,11 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Message, Scope, Send
 
 from app import __version__
+from app.http.access_log import AccessLog
 from app.http.messages import Answer, RawHeaders
 from app.http.waiting import in_time
-from app.logs import AccessLog
 from app.settings import Settings
+from app.telemetry import Requests
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
 #: Ids made at a time: each look for randomness is a call of the system.
@@ -40,13 +41,15 @@ class Envelope:
 
     Args:
         settings: the origins that may call, how long a client may take to read, and whether requests are logged.
+        requests: counts them.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, requests: Requests) -> None:
+        self._requests = requests
         self._deadline_s = settings.deadline_s
         self._origins = tuple(origin.encode() for origin in settings.cors_origins)
         self._ids: list[str] = []
-        self._log = AccessLog() if settings.access_log else None
+        self._log = AccessLog(settings.log_format == "json") if settings.access_log else None
 
     def request_id(self, sent: bytes | None) -> str:
         """Return the id that the client sent, or a new one."""
@@ -81,18 +84,17 @@ class Envelope:
         self, scope: Scope, send: Send, answer: Answer, request_id: str, origin: bytes | None, start: float
     ) -> None:
         """Send an answer, and log it; `start` is when the request began, by `time.perf_counter`."""
-        status = answer.status
         headers = [*answer.headers, *self.headers(request_id, origin)]
         try:
-            await send({"type": "http.response.start", "status": status, "headers": headers})
+            await send({"type": "http.response.start", "status": answer.status, "headers": headers})
             if len(answer.body) <= PIECE_BYTES:
                 await send({"type": "http.response.body", "body": answer.body})
             else:
                 await self.send_in_pieces(send, answer.body)
         except ClientDisconnect:
-            status = CLIENT_CLOSED_REQUEST
+            answer = answer._replace(status=CLIENT_CLOSED_REQUEST)
         finally:
-            self.note(scope, status, start, request_id)
+            self.note(scope, answer, start, request_id)
 
     async def send_in_pieces(self, send: Send, body: bytes) -> None:
         """Send a long body; the client has to take each piece in time.
@@ -113,11 +115,12 @@ class Envelope:
         except TimeoutError:
             raise ClientDisconnect from None
 
-    def note(self, scope: Scope, status: int, start: float, request_id: str) -> None:
-        """Write a request into the log, if there is one."""
+    def note(self, scope: Scope, answer: Answer, start: float, request_id: str) -> None:
+        """Count a request, and write it into the log, if there is one."""
+        elapsed_s = time.perf_counter() - start
+        self._requests.note(scope["path"], answer.way, answer.status, elapsed_s)
         if self._log is not None:
-            elapsed_s = time.perf_counter() - start
-            self._log.note(scope["method"], scope.get("raw_path") or b"", status, elapsed_s, request_id)
+            self._log.note(scope, answer, elapsed_s, request_id)
 
     def close(self) -> None:
         """Write the lines that wait to be logged."""

@@ -26,6 +26,7 @@ from app.http.messages import Answer, Call, ask
 from app.http.turns import Turns
 from app.http.waiting import Waiting, at_once
 from app.settings import Settings
+from app.telemetry import PoolFigures
 from app.wire.media import BodyTooLargeError, too_large
 
 #: What stands before the id of a session in a path.
@@ -56,6 +57,9 @@ class Pool(Protocol):
 
     def close(self) -> None:
         """Take no more calls, and drop those that wait."""
+
+    def figures(self) -> PoolFigures:
+        """Return the figures of the pool."""
 
 
 class Exchange:
@@ -104,7 +108,7 @@ class Exchange:
         try:
             answer = await self._answered(scope, headers, request_id, receive)
         except ClientDisconnect:
-            self._envelope.note(scope, CLIENT_CLOSED_REQUEST, start, request_id)
+            self._envelope.note(scope, Answer(CLIENT_CLOSED_REQUEST, [], b""), start, request_id)
             return
         except BodyTooLargeError as error:
             answer = self._explain(_call(scope, request_id), error)

@@ -124,7 +124,7 @@ class _Budget:
 class Inline:
     """Answers cheap requests, and learns which are.
 
-    answered: number of requests that were answered here.
+    answered, banned: number of requests that were answered here, and of those that were the last of their kind.
 
     Args:
         calculator: prepares requests that were measured cheap.
@@ -137,6 +137,7 @@ class Inline:
         self, calculator: Calculator, preparations: Preparations, templates: Templates, settings: Settings
     ) -> None:
         self.answered = 0
+        self.banned = 0
         self.preparations = preparations
         self.templates = templates
         self._calculator = calculator
@@ -186,7 +187,7 @@ class Inline:
         try:
             answer = self._calculator.answer(endpoint, call)
             self.answered += 1
-            return answer
+            return answer._replace(way="inline")
         finally:
             self._budget.left_s -= time.perf_counter() - start
 
@@ -209,6 +210,7 @@ class Inline:
             record = _Record(is_banned=True)
             self._records.put(_key(question, forms), record, _RECORD_BYTES)
             self.preparations.forget(question)
+            self.banned += 1
         elif forms.is_json and not question.along and question.encoding == "nested":
             self.templates.learn(endpoint, body, hit)
         return answer
@@ -258,7 +260,7 @@ def _answer(content: bytes, forms: _Forms) -> Answer:
     own = [(b"content-length", b"%d" % len(content)), forms.content_type]
     if coding != compression.IDENTITY:
         own += [(b"content-encoding", coding.encode()), (b"vary", VARY.encode())]
-    return Answer(200, own, content)
+    return Answer(200, own, content, way="inline")
 
 
 def _negotiated(content_type: str, accept: str, accept_encoding: str, content_encoding: str) -> _Forms | None:

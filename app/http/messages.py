@@ -76,16 +76,28 @@ class Measure(NamedTuple):
     weight: int
 
 
+class Work(NamedTuple):
+    """How a worker came to an answer: its process, and seconds in the queue and in the worker."""
+
+    process: int
+    queue_s: float
+    run_s: float
+
+
 class Answer(NamedTuple):
     """A status, the headers that this answer has of its own, and a body.
 
     measure: None where nothing is to be learned from it.
+    way: who answered: "inline" on the event loop, "worker", or "edge" for all that is neither.
+    work: None where there was no worker.
     """
 
     status: int
     headers: RawHeaders
     body: bytes
     measure: Measure | None = None
+    way: str = "edge"
+    work: Work | None = None
 
     def response(self) -> Response:
         """Return the same as Starlette has it."""

@@ -15,11 +15,6 @@ def new_id() -> str:
     return PREFIX + secrets.token_hex(_ID_BYTES)
 
 
-def digest_of(session_id: str) -> str:
-    """SHA-256 of an id, in hex. An id has 128 random bits, so that no salt is needed."""
-    return hashlib.sha256(session_id.encode()).hexdigest()
-
-
 def creation_key(client: str, key: str, session_id: str) -> CreationKey:
     """Return the idempotency key of a client as it is stored, with the id of the session that is made under it."""
     given = f"{client}\0{key}".encode()

@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, TypeVar
 
+from app.handles import digest_of
 from app.sessions import ids, snapshot
 from app.sessions.errors import ExpiredSessionError, SequenceConflictError, UnknownSessionError
 from app.sessions.session import Quotas, Session
@@ -110,7 +111,7 @@ class Sessions:
         written, _ = snapshot.write(session, Kept())
         now, life = self._clock(), ttl_s or self._ttl_s
         session_id, size = ids.new_id(), len(written.document)
-        head = Head(ids.digest_of(session_id), 0, now, now + life, life, size, name, _revision())
+        head = Head(digest_of(session_id), 0, now, now + life, life, size, name, _revision())
         content = Change(written.document, {}, (), head.bytes, None)
         if key is None:
             self._store.create(head, content, client, None)
@@ -126,7 +127,7 @@ class Sessions:
         Raises:
             UnknownSessionError, ExpiredSessionError, StoreUnavailableError: it cannot be looked at.
         """
-        return self.look_at(ids.digest_of(session_id), see)
+        return self.look_at(digest_of(session_id), see)
 
     def look_at(self, digest: str, see: Callable[[Session, Head], T]) -> T:
         """Do the same as `look`, for the digest of an id."""
@@ -156,7 +157,7 @@ class Sessions:
         """
         begun = self._monotonic()
         call = hashlib.sha256(request).digest()
-        digest = ids.digest_of(session_id)
+        digest = digest_of(session_id)
         with self._copies.making(digest):
             while True:
                 head, copy = self._current(digest)
@@ -176,7 +177,7 @@ class Sessions:
 
     def delete(self, session_id: str) -> None:
         """Forget a session, if there is one."""
-        self.delete_at(ids.digest_of(session_id))
+        self.delete_at(digest_of(session_id))
 
     def delete_at(self, digest: str) -> None:
         """Do the same as `delete`, for the digest of an id."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Protocol
 
+from app.handles import handle_of
 from app.stores.errors import DamagedError, TooManySessionsError
 from engine.core import LimitExceededError
 
@@ -13,18 +14,6 @@ _log = logging.getLogger("pullback")
 
 #: Number of expired sessions that are dropped at a time.
 SWEPT_SESSIONS = 100
-#: Letters of a digest that a handle shows.
-_HANDLE_LETTERS = 8
-HANDLE_PREFIX = "h_"
-
-
-def handle_of(digest: str) -> str:
-    """Public name of a session, for logs and the command line; it does not give access.
-
-    >>> handle_of("3f9c12abcdef")
-    'h_3f9c12ab'
-    """
-    return HANDLE_PREFIX + digest[:_HANDLE_LETTERS]
 
 
 def damaged_session(digest: str, reason: object) -> DamagedError:

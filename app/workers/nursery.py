@@ -72,10 +72,12 @@ class Nursery:
         factory: module and name of the function that makes a worker's service from `settings`.
         settings: the settings as JSON.
         data_bytes: memory that a worker may take beyond what it has at its start.
+        log_format: "text" or "json".
     """
 
-    def __init__(self, factory: str, settings: str, data_bytes: int) -> None:
-        self._plan = json.dumps({"factory": factory, "settings": settings, "data_bytes": data_bytes}).encode()
+    def __init__(self, factory: str, settings: str, data_bytes: int, log_format: str) -> None:
+        plan = {"factory": factory, "settings": settings, "data_bytes": data_bytes, "log_format": log_format}
+        self._plan = json.dumps(plan).encode()
         self._process: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
         self._on_worker: Callable[[int, Channel], None] = lambda pid, channel: None

@@ -11,14 +11,15 @@ import contextlib
 import logging
 import os
 import time
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass, field
 
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive
 
 from app.errors import DeadlineExceededError, OverloadedError, WorkerDiedError
-from app.http.messages import Answer, Call
+from app.http.messages import Answer, Call, Work
+from app.telemetry import Histogram, PoolFigures
 from app.workers import frames
 from app.workers.nursery import Channel, Nursery
 from app.workers.schedule import LONG_S, Pace, Paces, Queues
@@ -71,7 +72,9 @@ class Job:
     future: "asyncio.Future[Answer]"
     receive: Receive
     until: float
+    pushed: float
     worker: Worker | None = None
+    started: float = 0.0
     timer: asyncio.TimerHandle | None = None
     watch: "asyncio.Task[None] | None" = None
 
@@ -103,6 +106,9 @@ class Processes:
         self._expected = 0
         self._early_deaths = 0
         self._is_closed = False
+        #: Number of processes that ended, by reason, and durations in the queue.
+        self._ended: Counter[str] = Counter()
+        self._waits = Histogram()
         #: Workers that need more memory than each may take, the first of which has it.
         self._large: list[Worker] = []
 
@@ -138,7 +144,8 @@ class Processes:
         if self._is_closed:
             raise OverloadedError("the server is stopping")
         loop = asyncio.get_running_loop()
-        job = Job(call, kind, self._paces.of(kind), loop.create_future(), receive, loop.time() + self._deadline_s)
+        until = loop.time() + self._deadline_s
+        job = Job(call, kind, self._paces.of(kind), loop.create_future(), receive, until, time.monotonic())
         if not self._queues.push(job):
             raise OverloadedError("the server is busy and its queue is full (setting PULLBACK_MAX_QUEUE)")
         job.timer = loop.call_later(min(LONG_S, self._deadline_s), self._look, job)
@@ -150,7 +157,13 @@ class Processes:
             if job.watch is not None:
                 job.watch.cancel()
             if not job.future.done() or job.future.cancelled():
-                self._drop(job)
+                self._drop(job, "gone")
+
+    def figures(self) -> PoolFigures:
+        """Return the figures of the pool."""
+        workers = {"idle": len(self._idle), "short": len(self._busy), "long": len(self._long)}
+        queued = {pace.name.lower(): self._queues.count(pace) for pace in Pace}
+        return PoolFigures(workers, queued, self._waits, self._ended)
 
     # Workers
 
@@ -181,12 +194,14 @@ class Processes:
         self._paces.note(job.kind, cpu_s)
         self._early_deaths = 0
         if not job.future.done():
-            job.future.set_result(answer)
+            now = time.monotonic()
+            work = Work(worker.pid, job.started - job.pushed, now - job.started)
+            job.future.set_result(answer._replace(way="worker", work=work))
         was_large = self._not_large(worker)
         worker.job, job.worker = None, None
         if worker.is_long or was_large:
             # What has been large stays large.
-            self._retire(worker)
+            self._retire(worker, "large" if was_large else "long")
         else:
             self._busy.remove(worker)
             self._idle.append(worker)
@@ -210,6 +225,7 @@ class Processes:
         """Notice that a process has ended, whoever killed it."""
         if self._is_closed:
             return
+        self._ended["died"] += 1
         if time.monotonic() - worker.born < _YOUNG_S:
             self._early_deaths += 1
         job = worker.job
@@ -219,8 +235,9 @@ class Processes:
             _refuse(job, WorkerDiedError("the process that worked on the request has ended; it may be tried again"))
         self._forget(worker)
 
-    def _retire(self, worker: Worker) -> None:
+    def _retire(self, worker: Worker, reason: str) -> None:
         """Kill a process and make room for another."""
+        self._ended[reason] += 1
         self._nursery.kill(worker.pid)
         worker.channel.close()
         self._forget(worker)
@@ -238,12 +255,15 @@ class Processes:
 
     def _dispatch(self) -> None:
         """Give waiting jobs to idle workers."""
+        now = time.monotonic()
         while self._idle:
             job = self._next()
             if job is None:
                 return
             worker = self._chosen(job.kind)
             worker.job, job.worker = job, worker
+            job.started = now
+            self._waits.observe(now - job.pushed)
             if job.kind not in worker.recent:
                 worker.recent.append(job.kind)
             self._busy.add(worker)
@@ -287,7 +307,7 @@ class Processes:
             limit = f"{self._deadline_s:g} s (setting PULLBACK_DEADLINE_S)"
             where = "waited for a worker" if job.worker is None else "took"
             _refuse(job, DeadlineExceededError(f"the request {where} longer than {limit}; it was stopped"))
-            self._drop(job)
+            self._drop(job, "deadline")
             return
         if job.watch is None:
             job.watch = asyncio.ensure_future(self._watch(job))
@@ -303,7 +323,7 @@ class Processes:
     def _postpone(self, job: Job) -> None:
         """Stop work that turned out to be long, for which there is no place, and let it wait for one."""
         self._paces.note(job.kind, LONG_S)
-        self._drop(job)
+        self._drop(job, "postponed")
         job.pace = Pace.LONG
         if job.call.is_repeatable and self._queues.push(job):
             self._dispatch()
@@ -315,9 +335,9 @@ class Processes:
         while (await job.receive())["type"] != "http.disconnect":
             pass
         _refuse(job, ClientDisconnect())
-        self._drop(job)
+        self._drop(job, "gone")
 
-    def _drop(self, job: Job) -> None:
+    def _drop(self, job: Job, reason: str) -> None:
         """Stop working on a job, or take it out of its queue."""
         worker = job.worker
         if worker is None:
@@ -325,7 +345,7 @@ class Processes:
                 self._queues.remove(job)
             return
         worker.job, job.worker = None, None
-        self._retire(worker)
+        self._retire(worker, reason)
 
 
 def _refuse(job: Job, error: Exception) -> None:

@@ -14,6 +14,7 @@ from starlette.types import Receive
 
 from app.errors import DeadlineExceededError, OverloadedError
 from app.http.messages import Answer, Call
+from app.telemetry import Histogram, PoolFigures
 
 #: How the names of the threads begin.
 THREAD_NAME = "pullback-work"
@@ -62,6 +63,11 @@ class Threads:
 
     def _release(self, _: "Future[Any]") -> None:
         self._places.release()
+
+    def figures(self) -> PoolFigures:
+        """Return the figures of the pool, of which threads have few."""
+        threads, waiting = len(self._pool._threads), self._pool._work_queue.qsize()
+        return PoolFigures({"threads": threads}, {"unknown": waiting}, Histogram(), {})
 
     def close(self) -> None:
         """Drop the calls that wait, and take no more; running ones run to their end."""

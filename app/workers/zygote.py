@@ -117,7 +117,7 @@ def main() -> None:
     control = socket.socket(fileno=int(sys.argv[1]))
     given = json.loads(control.recv(_LONGEST))
     module, _, name = given["factory"].partition(":")
-    logs.configure()
+    logs.configure(given["log_format"] == "json")
     service = getattr(importlib.import_module(module), name)(given["settings"])
     gc.collect()
     gc.freeze()

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
+from app.handles import digest_of
 from app.main import create_app
 from app.server import ServeError, _check_store
-from app.sessions.ids import digest_of
 from app.sessions.manager import Sessions
 from app.sessions.session import Quotas
 from app.settings import Settings, SettingsError, load_settings

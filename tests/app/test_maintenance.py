@@ -12,14 +12,13 @@ from typing import Any
 import pytest
 
 from app.cli import main
+from app.handles import digest_of, handle_of
 from app.programs import ProgramLimits
 from app.programs.registry import Registry
-from app.sessions.ids import digest_of
 from app.sessions.manager import Sessions
 from app.sessions.session import Quotas
 from app.stores import Policy, SqliteStore
 from app.stores.redis import RedisStore
-from app.stores.sessions import handle_of
 from app.stores.sqlite import FILE
 from tests.app.conftest import start_server
 from tests.app.scripts import expr, var

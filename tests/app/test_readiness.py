@@ -16,6 +16,7 @@ from app.main import create_app
 from app.settings import Settings
 from app.stores import Policy, SqliteStore, StoreUnavailableError
 from app.stores.sqlite import FILE
+from app.telemetry import Histogram
 from tests.app.test_around import talk
 
 
@@ -48,7 +49,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Breakable
 
 def app_with(store: Breakable) -> FastAPI:
     app = create_app(Settings(store="memory"))
-    app.state.readiness = readiness.Readiness(store)
+    app.state.readiness = readiness.Readiness(store, Histogram())
     return app
 
 

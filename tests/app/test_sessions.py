@@ -14,16 +14,15 @@ from safetensors import numpy as safetensors
 
 from app.cli import main
 from app.errors import DeadlineExceededError
+from app.handles import digest_of, handle_of
 from app.main import create_app
 from app.sessions.errors import ExpiredSessionError, SequenceConflictError, UnknownSessionError
-from app.sessions.ids import digest_of
 from app.sessions.manager import Sessions
 from app.sessions.runs import execute, read
 from app.sessions.session import Quotas, Session
 from app.settings import Settings
 from app.stores import Policy, SessionPolicy, SqliteStore, StoreUnavailableError, TooManySessionsError
 from app.stores.redis import RedisStore
-from app.stores.sessions import handle_of
 from app.stores.sqlite.sessions import SqliteSessions
 from app.wire import examples
 from tests.app.conftest import Server, start_server

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from app.handles import digest_of
 from app.programs import ProgramLimits
 from app.programs.registry import Registry
-from app.sessions.ids import digest_of
 from app.sessions.manager import Sessions
 from app.sessions.session import Quotas
 from app.stores import Policy, SessionPolicy, SqliteStore, Store, StoreError

@@ -3,6 +3,7 @@
 import errno
 import os
 import sqlite3
+import sys
 import tempfile
 from contextlib import suppress
 from pathlib import Path
@@ -26,8 +27,11 @@ class Reserve:
         if self._path.exists():
             return
         try:
-            # Zeros would take no space on a disk that compresses.
-            self._path.write_bytes(os.urandom(RESERVE_BYTES))
+            with self._path.open("wb") as file:
+                if sys.platform in ("win32", "darwin"):
+                    file.write(bytes(RESERVE_BYTES))
+                else:
+                    os.posix_fallocate(file.fileno(), 0, RESERVE_BYTES)
         except OSError:
             self.give_up()
 
