@@ -16,6 +16,6 @@ def handle_of(digest: str) -> str:
     """Public name of a session, for logs and the command line; it does not give access.
 
     >>> handle_of(digest_of("s_00112233445566778899aabbccddeeff"))
-    'h_8c62d09d'
+    'h_59038182'
     """
     return HANDLE_PREFIX + digest[:_HANDLE_LETTERS]

@@ -56,7 +56,7 @@ def masked(text: str) -> str:
     """Return a text with handles in the place of ids of sessions.
 
     >>> masked("/v1/sessions/s_00112233445566778899aabbccddeeff/run")
-    '/v1/sessions/h_8c62d09d/run'
+    '/v1/sessions/h_59038182/run'
     """
     if "%" in text and _SECRET.search(plain := unquote(text)):
         # An id may be written with escapes; a line of the log stays one line.

@@ -79,4 +79,5 @@ def clocked_app() -> Pullback:
     """Make the application for the clock that the environment names."""
     clock = SharedClock(Path(os.environ[PREFIX + SETTING.upper()]))
     unary("hold", clock.hold, lambda g, y, x: g, doc="Its operand, later.")
-    return create_app(load_settings(), Clock(clock, clock))
+    # Worker processes would have neither this clock nor the operation.
+    return create_app(load_settings(isolation="threads"), Clock(clock, clock))
