@@ -94,7 +94,8 @@ def test_read_only(served: Served) -> None:
 
 
 def test_locked_by_others(served: Served) -> None:
-    with pragmas(served, "PRAGMA busy_timeout = 50"):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(database, "BUSY_S", 0.05)
         other = sqlite3.connect(served.folder / FILE, isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
         assert_unavailable(served.run(expr("x", "x + 1.0")))

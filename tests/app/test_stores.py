@@ -468,6 +468,20 @@ def _start(directory: Path) -> str:
     return ""
 
 
+def test_a_write_waits_for_that_of_another_process(tmp_path: Path, opened: list[SqliteStore]) -> None:
+    opened.append(SqliteStore(tmp_path, Policy()))
+    opened[0].open()
+    other = sqlite3.connect(tmp_path / FILE, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(add, opened[0], "a")
+        with pytest.raises(TimeoutError):
+            waiting.result(timeout=0.05)
+        other.rollback()
+        other.close()
+        assert waiting.result()
+
+
 @pytest.mark.thorough
 def test_processes_that_start_at_once_in_an_empty_directory(tmp_path: Path) -> None:
     processes, rounds = 8, 24

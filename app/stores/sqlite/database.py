@@ -21,6 +21,8 @@ _log = logging.getLogger("pullback")
 
 #: Time for which a write waits for those of other processes.
 BUSY_S = 10
+#: Time for which SQLite asks for the lock of writers, at intervals of 1, 2 and 5 ms, before it is told to begin anew.
+_ASKING_MS = 8
 #: Pause before another attempt where SQLite itself does not wait.
 _RETRY_S = 0.01
 #: The journal is cut back to this size after a large write.
@@ -99,7 +101,7 @@ class Database:
     def write(self) -> Iterator[sqlite3.Connection]:
         """Open a transaction that writes: at the end all of it is on the disk, or nothing."""
         with self._writing, self._connection() as connection:
-            connection.execute("BEGIN IMMEDIATE")
+            _begin(connection)
             try:
                 yield connection
                 self._check_same(connection)
@@ -248,6 +250,25 @@ def _opened(path: Path, where: str, is_durable: bool) -> Connection:
             raise StoreError(f"{where}, whose {path.name} {error}") from None
         raise
     return connection
+
+
+def _begin(connection: sqlite3.Connection) -> None:
+    """Start a transaction that writes, when other processes let it.
+
+    SQLite itself asks at longer and longer intervals, so that a process that waits starves beside busy ones.
+    """
+    connection.execute(f"PRAGMA busy_timeout = {_ASKING_MS}")
+    deadline = time.monotonic() + BUSY_S
+    try:
+        while True:
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+                return
+            except sqlite3.OperationalError as error:
+                if not is_busy(error) or time.monotonic() > deadline:
+                    raise
+    finally:
+        connection.execute(f"PRAGMA busy_timeout = {int(1e3 * BUSY_S)}")
 
 
 def is_busy(error: sqlite3.Error) -> bool:
