@@ -89,7 +89,7 @@ def inspected(settings: Settings) -> Iterator[Inspection]:
     """Open the sessions of the store that settings name.
 
     Raises:
-        InspectionError: it cannot be used.
+        InspectionError: the store cannot be used.
     """
     if settings.store == "memory":
         raise InspectionError("PULLBACK_STORE is memory: its sessions belong to the server, and end with it")

@@ -7,18 +7,22 @@ import sys
 import threading
 from collections.abc import Mapping
 from functools import partial
+from importlib.util import find_spec
 from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
 
 from app.assembly import new_nursery, new_store
+from app.edge_limits import affordable_backlog, affordable_connections, open_files
 from app.settings import PREFIX, Settings, SettingsError, is_loopback, load_settings
 from app.stores import StoreError
 from app.workers.threads import THREAD_NAME
 
 APP = "app.main:app"
-BACKLOG = 2048
+#: uvicorn imports it by its name, also in worker processes; it takes its limits from the environment as the application
+#: does. It needs httptools, which is not there on Windows.
+PROTOCOL = "app.edge.guard:GuardedProtocol" if find_spec("httptools") else "auto"
 #: What in-flight requests get beyond their deadline before a stopping server leaves them.
 GRACE_S = 5
 
@@ -44,10 +48,17 @@ def serve(flags: Mapping[str, str], example: str) -> None:
     except SettingsError as error:
         raise ServeError(str(error)) from None
     _check_store(settings)
-    listener = _listen(settings)
+    files = open_files()
+    backlog = affordable_backlog(affordable_connections(settings.max_connections, files), files)
+    listener = _listen(settings, backlog)
     port = listener.getsockname()[1]
     print(curl_line(settings.host, port, example), flush=True)
     options: dict[str, Any] = {
+        # Whether the server is on loopback decides which Host headers it answers.
+        "host": settings.host,
+        "http": PROTOCOL,
+        "backlog": backlog,
+        "timeout_keep_alive": settings.keep_alive_s,
         "log_level": "warning",
         "access_log": False,
         "server_header": False,
@@ -63,7 +74,7 @@ def serve(flags: Mapping[str, str], example: str) -> None:
         _leave_work_behind()
     else:
         listener.close()
-        uvicorn.run(APP, host=settings.host, port=port, workers=settings.workers, **options)
+        uvicorn.run(APP, port=port, workers=settings.workers, **options)
 
 
 def _new_app(settings: Settings) -> ASGIApp:
@@ -98,7 +109,7 @@ def _check_store(settings: Settings) -> None:
         store.close()
 
 
-def _listen(settings: Settings) -> socket.socket:
+def _listen(settings: Settings, backlog: int) -> socket.socket:
     if not settings.insecure and not is_loopback(settings.host):
         raise ServeError(
             f"{settings.host} is not loopback, and without keys whoever reaches the server may use it; "
@@ -106,7 +117,7 @@ def _listen(settings: Settings) -> socket.socket:
         )
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     try:
-        return socket.create_server((settings.host, settings.port), family=family, backlog=BACKLOG)
+        return socket.create_server((settings.host, settings.port), family=family, backlog=backlog)
     except OSError as error:
         reason = error.strerror if isinstance(error, socket.gaierror) else os.strerror(error.errno or 0)
         raise ServeError(f"cannot listen on {settings.host} port {settings.port}: {reason}") from None

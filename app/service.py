@@ -33,8 +33,9 @@ GC_THRESHOLD = 100_000
 GC_LOOKS = (1, 100)
 #: Each cache of a worker process may take one part of so many of its memory.
 WORKER_CACHES = 4
-#: Checked requests, compiled plans and known letters share the bytes that are allowed for them.
-CACHES = 3
+#: Checked requests, those of workers and those of the event loop, compiled plans and known letters share the bytes that
+#: are allowed for them.
+CACHES = 4
 #: Routes are looked through in this order: the most frequent first. Those before `_LIGHT` are work.
 _WORK = (evaluate, sessions, derivatives, infer, programs)
 _LIGHT = (ops, health, metrics)

@@ -12,9 +12,11 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from app.edge_limits import EdgeLimits
 from app.programs import ProgramLimits
 from app.sessions.session import Quotas
 from app.stores import Policy, SessionPolicy
+from app.wire.codecs import DocumentLimits
 from app.wire.schemas import SHORTEST_LIFE_S
 from engine.graph import Limits
 
@@ -23,6 +25,9 @@ _DEFAULTS = ProgramLimits()
 _POLICY = Policy()
 _SESSIONS = SessionPolicy()
 _QUOTAS = Quotas()
+_EDGE = EdgeLimits()
+#: Items of a MessagePack document that are no elements of arrays: nodes, names, lists of lists.
+_ITEMS_BESIDE_ELEMENTS = 100_000
 #: In seconds; a calendar has no dates that are much further away.
 LONGEST_LIFE_S = 1e10
 #: How the URLs of Redis and Valkey begin.
@@ -30,6 +35,8 @@ REDIS = ("redis://", "rediss://", "unix://")
 #: What nobody is to read in a URL: who logs in, and a password among its options.
 _SECRET = re.compile(r"(?<=://).*@|(?<=password=)[^&]*")
 _ORIGIN = re.compile(r"\*|[a-z][a-z0-9+.-]*://[^/\s]+", re.IGNORECASE)
+
+_HOST = re.compile(r"\*|[a-z0-9._-]+|[0-9a-f]*(:[0-9a-f.]*){2,}", re.IGNORECASE)
 
 
 class SettingsError(Exception):
@@ -67,11 +74,45 @@ class Settings(BaseSettings):
         0, ge=0, description="Time for which /readyz says 503 before a stopping server closes its port."
     )
 
+    max_header_bytes: int = Field(_EDGE.header_bytes, ge=256, description="Size of a request's line and header.")
+    max_header_fields: int = Field(_EDGE.header_fields, ge=1, description="Fields of a request's header.")
+    header_timeout_s: float = Field(
+        _EDGE.header_s, gt=0, description="Time for a request's header, from its first byte to its last."
+    )
+    keep_alive_s: float = Field(
+        5, gt=0, description="Time for which a connection is kept open between two requests; others may need its place."
+    )
+    min_transfer_rate: int = Field(
+        _EDGE.rate, ge=0, description="Bytes a second at which a body has to arrive, and an answer to be taken."
+    )
+    transfer_grace_s: float = Field(_EDGE.grace_s, gt=0, description="Time before that rate is asked for.")
+    max_connections: int = Field(
+        _EDGE.connections,
+        ge=1,
+        description="Connections of a process; fewer where it may not open so many files and 200 more. 16 more are for "
+        "this host alone.",
+    )
+    max_connections_per_address: int = Field(
+        _EDGE.connections_per_address,
+        ge=1,
+        description="Connections of a process from one address; for one behind trusted_proxies, requests at once.",
+    )
+    allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="Names beside localhost by which a server that listens on loopback may be asked, separated by "
+        "commas; * for all.",
+    )
+
     max_body_bytes: int = Field(32 * 2**20, ge=1, description="Size of a request's body.")
     max_bytes_in_flight: int = Field(
         128 * 2**20,
         ge=1,
         description="Bytes of all bodies and answers that a process holds while they are read, worked on and sent.",
+    )
+    max_document_bytes: int = Field(
+        512 * 2**20,
+        ge=1,
+        description="Estimated bytes of a parsed document: 72 for a list or object, 32 for an item, 100 for a key.",
     )
     max_depth: int = Field(
         _DEFAULTS.max_depth, ge=1, le=500, description="Nesting of documents, texts and inline nodes."
@@ -182,12 +223,20 @@ class Settings(BaseSettings):
             raise ValueError(f"each of the {workers} workers (PULLBACK_WORKERS) would keep programs of its own")
         return store
 
-    @field_validator("cors_origins", "trusted_proxies", mode="before")
+    @field_validator("cors_origins", "trusted_proxies", "allowed_hosts", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         if isinstance(value, str):
             return tuple(origin.strip() for origin in value.split(",") if origin.strip())
         return value
+
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _check_hosts(cls, hosts: tuple[str, ...]) -> tuple[str, ...]:
+        for host in hosts:
+            if not _HOST.fullmatch(host):
+                raise ValueError(f'"{host}" is no name of a host; expected one without scheme, port and path, or *')
+        return tuple(host.lower().removesuffix(".") for host in hosts)
 
     @field_validator("cors_origins")
     @classmethod
@@ -201,6 +250,28 @@ class Settings(BaseSettings):
         """Return whether requests are worked on in processes."""
         return self.isolation == "processes" or (self.isolation == "auto" and sys.platform == "linux")
 
+    def edge_limits(self) -> EdgeLimits:
+        """Limits of connections."""
+        return EdgeLimits(
+            header_bytes=self.max_header_bytes,
+            header_fields=self.max_header_fields,
+            header_s=self.header_timeout_s,
+            connections=self.max_connections,
+            connections_per_address=self.max_connections_per_address,
+            rate=self.min_transfer_rate,
+            grace_s=self.transfer_grace_s,
+            trusted_proxies=self.trusted_proxies,
+            allowed_hosts=self.allowed_hosts,
+        )
+
+    def document_limits(self) -> DocumentLimits:
+        """Limits on bodies as documents."""
+        return {
+            "max_depth": self.max_depth,
+            "max_bytes": self.max_document_bytes,
+            "max_items": self.max_elements + _ITEMS_BESIDE_ELEMENTS,
+        }
+
     def program_limits(self) -> ProgramLimits:
         """What programs are held to."""
         cost = Limits(self.max_nodes, self.max_elements, self.max_bytes, self.max_flops)
@@ -209,7 +280,8 @@ class Settings(BaseSettings):
     def public_limits(self) -> dict[str, float]:
         """The limits that a client may want to know, as `GET /v1` shows them."""
         names = (
-            "max_body_bytes max_depth max_chain max_nodes max_elements max_bytes max_flops "
+            "max_header_bytes max_header_fields max_body_bytes max_document_bytes "
+            "max_depth max_chain max_nodes max_elements max_bytes max_flops "
             "program_ttl_s max_programs max_store_bytes session_ttl_s max_session_ttl_s max_sessions "
             "max_sessions_per_client max_session_bytes_per_client max_session_variables max_session_tape "
             "max_session_bytes max_commands deadline_s"

@@ -91,12 +91,10 @@ class PoolFigures:
 class Figures:
     """All figures of a process, but for those that other objects have at hand.
 
-    refused: requests that were refused before they were worked on, by reason.
     readiness: how long the store took to say that it is ready.
     lag_s: how late the event loop was when it was looked at last.
     """
 
     requests: Requests
-    refused: Counter[str] = field(default_factory=Counter)
     readiness: Histogram = field(default_factory=Histogram)
     lag_s: float = 0.0

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -47,8 +48,14 @@ Row = Function
 REAL: Domain = (-2.0, 2.0)
 POSITIVE: Domain = (0.3, 3.0)
 
-#: Cost of one element of a transcendental function, in additions.
+# Costs are in floating-point operations: each takes about 0.3 ns on one processor, whatever the row and the values,
+# and less in products of matrices.
+#: Cost of one element of a transcendental function.
 TRANSCENDENTAL = 10
+#: Cost of one of NumPy's inner loops, beside its elements.
+LOOP = 20
+#: The same for maxima: after a loop over NaN, the processor's flags are cleared.
+LOOP_OF_MAXIMA = 100
 
 _AXIS_SHAPES: tuple[Shape, ...] = ((), (3,), (2, 3), (0,), (2, 0))
 _PAIRS: tuple[tuple[Shape, Shape], ...] = (
@@ -61,6 +68,8 @@ _PAIRS: tuple[tuple[Shape, Shape], ...] = (
     ((0,), (1,)),
 )
 
+#: Number of combinations of shapes and dtypes for which an elementwise row remembers those of its result.
+_REMEMBERED = 64
 
 _LOWERING = {each.name for each in dataclasses.fields(Lowering)}
 
@@ -155,7 +164,8 @@ def elementwise(
         ufunc=function if takes_out or isinstance(function, np.ufunc) else None,
         is_fresh=True,
         vjps=vjps,
-        infer=infer,
+        # Tracing asks again and again for the same few shapes.
+        infer=infer if "attributes" in fields else lru_cache(_REMEMBERED)(infer),
         flops=lambda *avals, out, **attrs: flops * out.size,
         batch=aligned,
         **fields,
@@ -172,11 +182,13 @@ def reduction(
     has_identity: bool = True,
     domain: Domain = REAL,
     flops: int = 1,
+    loop: int = LOOP,
     **fields: Any,
 ) -> Row:
     """Define a row that reduces over axes; forward is `(x, axes, keepdims)`, vjp `(g, y, x, axes, keepdims)`.
 
     has_identity: the reduction over no elements is defined; otherwise it raises ShapeMismatchError.
+    flops, loop: cost of one element, and of one inner loop.
 
     fields: further ones of `Operation` and `Lowering`.
     """
@@ -198,7 +210,7 @@ def reduction(
         forward=in_floating(forward) if dtype is floating else forward,
         vjps=(vjp,),
         infer=infer,
-        flops=lambda x, out, **attrs: flops * x.size,
+        flops=lambda x, out, **attrs: flops * x.size + loop * loops(x.shape),
         is_fresh=True,
         batch=leading,
         domain=(domain,),
@@ -338,6 +350,11 @@ def reduced_shape(shape: Shape, over: tuple[int, ...], keepdims: bool) -> Shape:
     if keepdims:
         return tuple(1 if i in over else n for i, n in enumerate(shape))
     return tuple(n for i, n in enumerate(shape) if i not in over)
+
+
+def loops(shape: Shape) -> int:
+    """Return the largest number of inner loops over an array: along its shortest axis, as some memory layouts need."""
+    return prod(shape) // min((n for n in shape if n > 1), default=1)
 
 
 def kept_shape(x: Operand, axes: Axes) -> Shape:

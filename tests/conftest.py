@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import zlib
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
     BLAS's own threads would spin against those of the others.
     """
+    # Applications in the process of a test have no lifespan in which worker processes would start.
+    os.environ.setdefault("PULLBACK_ISOLATION", "threads")
     settings.load_profile("sample" if config.option.markexpr else "all")
     if hasattr(config, "workerinput"):
         bound_blas()

@@ -53,9 +53,9 @@ def _difference(place: Difference | Uncertain, media_type: str) -> dict[str, Any
 class _Kind:
     """One endpoint.
 
-    compute: what prepares it.
-    directions: the field of its request that holds values by name, if it has one.
-    options: the other fields that `compute` takes.
+    compute: checks and prepares a request.
+    directions: the field of its request with values by name, if it has one.
+    options: further fields that `compute` takes.
     document: builds the answer from a result, the program's id, an encoding and a media type.
     is_repeated: see `Endpoint`.
     """
@@ -77,7 +77,7 @@ KINDS = (
     _Kind(
         "vjp",
         "Cotangents times the Jacobian",
-        "Carries cotangents of outputs back to inputs, many at once if there are.",
+        "Carry cotangents of outputs back to inputs, many at once with `many`.",
         derivatives.vjp,
         schemas.VjpRequest,
         answers.VjpAnswer,
@@ -88,7 +88,7 @@ KINDS = (
     _Kind(
         "jvp",
         "The Jacobian times tangents",
-        "Carries tangents of inputs to outputs, many at once if there are.",
+        "Carry tangents of inputs forward to outputs, many at once with `many`.",
         derivatives.jvp,
         schemas.JvpRequest,
         answers.JvpAnswer,
@@ -99,7 +99,7 @@ KINDS = (
     _Kind(
         "jacobian",
         "All first derivatives",
-        "The Jacobian of outputs with respect to inputs, in the cheaper mode.",
+        "Compute the Jacobian of outputs with respect to inputs, in the cheaper mode.",
         derivatives.jacobian,
         schemas.JacobianRequest,
         answers.JacobianAnswer,
@@ -109,7 +109,7 @@ KINDS = (
     _Kind(
         "hessian",
         "All second derivatives",
-        "The Hessian of one element, and its gradient.",
+        "Compute the Hessian of one element, and its gradient.",
         derivatives.hessian,
         schemas.HessianRequest,
         answers.HessianAnswer,
@@ -119,7 +119,7 @@ KINDS = (
     _Kind(
         "hvp",
         "The Hessian times vectors",
-        "Products with the Hessian of one element, which is never formed, and its gradient.",
+        "Multiply vectors with the Hessian of one element, which is never formed; return its gradient too.",
         derivatives.hvp,
         schemas.HvpRequest,
         answers.HvpAnswer,
@@ -130,8 +130,8 @@ KINDS = (
     _Kind(
         "check",
         "Gradients beside central differences",
-        "Compares gradients with central differences, in float64. Where the differences cancel they confirm nothing: "
-        "`ok` is false then, and `uncertain` says where.",
+        "Compare gradients with central differences, in float64. Differences that cancel confirm nothing: "
+        "`ok` is false then, and `uncertain` lists their positions.",
         check,
         schemas.CheckRequest,
         answers.CheckAnswer,

@@ -29,7 +29,7 @@ router = APIRouter()
     openapi_extra=body_of(EvaluateRequest, EVALUATE),
 )
 async def evaluate(request: Request) -> Response:
-    """Runs a program forward and, with `backward`, backward, in one call and without state."""
+    """Run a program forward and, with `backward`, backward, in one call and without state."""
     return respond(request, ENDPOINT)
 
 
@@ -62,11 +62,11 @@ def _document(result: Evaluation, program: str, encoding: str, media_type: str) 
 
 
 def _storing(prepared: CheckedEvaluation, registry: Registry) -> Callable[[], dict[str, Any]]:
-    """What stores the program of the gradients, once it is known that there is room for it."""
+    """Check that the store has room for the program of the gradients; return a function that stores it."""
     if prepared.grad_graph is None:
         return dict
     gradient = registry.pack(prepared.grad_graph)
-    # Another request may take the room meanwhile; most of the time this spares the work.
+    # Another request may take the room in the meantime; mostly this check saves a run in vain.
     registry.store.check_room(*gradient)
     return lambda: {"grad_program": registry.store.add_program(*gradient, replace=False)[0].id}
 

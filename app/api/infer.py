@@ -31,12 +31,12 @@ router = APIRouter()
     openapi_extra=body_of(InferRequest, INFER),
 )
 async def infer(request: Request) -> Response:
-    """Looks ahead: the shape and dtype of every node, and what running would cost, also where a limit refuses it."""
+    """Infer the shape and dtype of every node and the cost of a run, even if a limit would refuse the run."""
     call: Call = request.state.call
     settings: Settings = request.app.state.settings
     registry: Registry = request.app.state.registry
     message = received(call, settings.max_body_bytes)
-    asked = validated(InferRequest, message.document(settings.max_depth), message.answer_type, registry)
+    asked = validated(InferRequest, message.document(**settings.document_limits()), message.answer_type, registry)
     found = programs.infer(
         asked.source,
         asked.inputs,

@@ -1,7 +1,8 @@
 """GET /metrics: figures of the process for Prometheus."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Protocol
 
 from fastapi import APIRouter, Request
 from fastapi.responses import PlainTextResponse, Response
@@ -9,6 +10,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from app.edge_limits import EdgeCounts
 from app.telemetry import BOUNDS, Figures, Histogram, PoolFigures
 
 router = APIRouter()
@@ -30,11 +32,21 @@ class Sources:
     banned: Callable[[], int]
 
 
+class Edge(Protocol):
+    """Connections of a server that guards them."""
+
+    counts: EdgeCounts
+
+    def __len__(self) -> int:
+        """Return how many connections there are."""
+
+
 class _Figures(Collector):
     """Figures of a process as Prometheus has them."""
 
-    def __init__(self, sources: Sources) -> None:
+    def __init__(self, sources: Sources, edge: Edge | None) -> None:
         self._sources = sources
+        self._edge = edge
 
     def collect(self) -> Iterator[Metric]:
         """Yield all metrics."""
@@ -59,7 +71,10 @@ class _Figures(Collector):
         _add(store, [], sources.figures.readiness)
         yield store
         yield _counter("pullback_workers_ended", "Worker processes that ended", "reason", pool.ended)
-        yield _counter("pullback_refused", "Requests refused at the edge", "reason", sources.figures.refused)
+        if self._edge is not None:
+            refused = asdict(self._edge.counts)
+            yield _counter("pullback_refused", "Requests and connections refused at the edge", "reason", refused)
+            yield GaugeMetricFamily("pullback_connections", "Connections", len(self._edge))
         yield _gauge("pullback_queue_length", "Requests that wait for a worker", "pace", pool.queued)
         yield _gauge("pullback_workers", "Workers", "state", pool.workers)
         yield GaugeMetricFamily("pullback_bytes_held", "Bytes of bodies and answers in flight", sources.bytes_held())
@@ -101,5 +116,5 @@ def _add(metric: HistogramMetricFamily, labels: list[str], histogram: Histogram)
 async def get_metrics(request: Request) -> Response:
     """Counters, gauges and histograms of the process that answers, in the text format of Prometheus."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Figures(request.app.state.sources))
+    registry.register(_Figures(request.app.state.sources, getattr(request.state, "edge", None)))
     return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)

@@ -1,4 +1,4 @@
-"""OpenAPI: request bodies and problems, which the routes read and write themselves, beside what FastAPI finds."""
+"""OpenAPI: FastAPI's document, with the request bodies and problems that the routes read and write themselves."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,26 +8,14 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from app.api.problems import BY_SLUG, Kind
+from app.api.problems import KINDS, Where, slugs
 from app.sessions.commands import COMMANDS
 from app.wire import media, schemas
 from app.wire.answers import Problem
 
-#: What a request with a program may be answered with where it is not answered.
-CALL = tuple(
-    "overloaded unavailable storage-full body-too-large unsupported-media-type not-acceptable malformed-body "
-    "unknown-program invalid-request syntax-error unknown-op wrong-arity bad-attribute unknown-name cycle "
-    "shape-mismatch not-scalar not-differentiable nograd not-supported limit-exceeded deadline-exceeded "
-    "internal-error".split()
-)
-#: The same of a session, whose commands are parts of programs.
-SESSION = (
-    *(slug for slug in CALL if slug not in ("unknown-program", "cycle")),
-    "unknown-session",
-    "expired-session",
-    "unknown-variable",
-)
-#: What FastAPI does not find by itself.
+#: Problems of a request with a program, of a session, and of one that only asks the store; as `problems_of` takes them.
+CALL, SESSION, STORE = slugs(Where.CALL), slugs(Where.SESSION), slugs(Where.STORE)
+#: Models that FastAPI does not find by itself.
 _MODELS: tuple[type[BaseModel], ...] = (
     schemas.EvaluateRequest,
     schemas.VjpRequest,
@@ -49,15 +37,15 @@ _FASTAPIS = ("HTTPValidationError", "ValidationError")
 
 
 def body_of(model: type[BaseModel], examples: Mapping[str, Any]) -> dict[str, Any]:
-    """The `requestBody` of a route."""
+    """Return the `requestBody` of a route."""
     schema = {"$ref": schemas.SCHEMAS + model.__name__}
-    # Examples are JSON: a reader of the other form would send them as they stand here.
+    # Examples are JSON; under MessagePack a client would send their text.
     contents = {media.JSON: {"schema": schema, "examples": dict(examples)}, media.MSGPACK: {"schema": schema}}
     return {"requestBody": {"required": True, "content": contents}}
 
 
 def query_of(model: type[BaseModel]) -> dict[str, Any]:
-    """The `parameters` of a route that stand in its query."""
+    """Return the query `parameters` of a route."""
     properties = model.model_json_schema()["properties"]
     return {
         "parameters": [
@@ -73,21 +61,19 @@ def query_of(model: type[BaseModel]) -> dict[str, Any]:
     }
 
 
-def problems_of(*slugs: str) -> dict[int | str, dict[str, Any]]:
-    """The `responses` of a route for what may go wrong."""
-    by_status: dict[int | str, list[Kind]] = {}
-    for slug in slugs:
-        by_status.setdefault(BY_SLUG[slug].status, []).append(BY_SLUG[slug])
+def problems_of(*given: str) -> dict[int | str, dict[str, Any]]:
+    """Return the `responses` of a route for its problems, in the order of the table."""
+    by_status: dict[int | str, list[str]] = {}
+    for kind in KINDS:
+        if kind.slug in given:
+            by_status.setdefault(kind.status, []).append(kind.slug)
     schema = {"$ref": f"{schemas.SCHEMAS}Problem"}
     content = {media_type: {"schema": schema} for media_type in (media.PROBLEM, media.MSGPACK)}
-    return {
-        status: {"description": ", ".join(kind.slug for kind in kinds), "content": content}
-        for status, kinds in by_status.items()
-    }
+    return {status: {"description": ", ".join(found), "content": content} for status, found in by_status.items()}
 
 
 def document(app: FastAPI) -> dict[str, Any]:
-    """The whole document."""
+    """Build the whole document."""
     found = get_openapi(title=app.title, version=app.version, summary=app.summary, routes=app.routes)
     _, own = models_json_schema(
         [(model, "validation") for model in _MODELS],
@@ -95,7 +81,7 @@ def document(app: FastAPI) -> dict[str, Any]:
     )
     for methods in found["paths"].values():
         for route in methods.values():
-            # FastAPI's own form of a 422, for parameters of a path: these are strings and cannot be wrong.
+            # FastAPI's own 422, for parameters of a path, which are strings and cannot be wrong.
             if "HTTPValidationError" in str(route["responses"].get("422")):
                 del route["responses"]["422"]
             for response in route["responses"].values():
@@ -116,7 +102,7 @@ def document(app: FastAPI) -> dict[str, Any]:
 
 
 def _with_refs(part: Any) -> Any:
-    """A copy in which the placeholders for references are references, and defaults of null are left out."""
+    """Copy a part of the document; placeholders become references, defaults of null are left out."""
     if isinstance(part, list):
         return [_with_refs(item) for item in part]
     if not isinstance(part, dict):

@@ -1,4 +1,4 @@
-"""GET /v1/ops: the operations, and what else there is to configure."""
+"""GET /v1/ops: operations, and kinds of layers, models, optimizers and hooks."""
 
 from typing import Annotated
 
@@ -25,7 +25,7 @@ router = APIRouter()
     responses=problems_of("not-acceptable", "internal-error"),
 )
 async def list_ops(request: Request) -> Response:
-    """Every operation, and the kinds of layers, models, optimizers and hooks with their configuration."""
+    """List every operation, and the kinds of layers, models, optimizers and hooks with their configuration."""
     return reply_with(request.state.call, describe_all()).response()
 
 
@@ -37,7 +37,7 @@ async def list_ops(request: Request) -> Response:
     responses=problems_of("unknown-path", "not-acceptable", "internal-error"),
 )
 async def get_op(request: Request, name: Annotated[str, Path(examples=[OPERATION])]) -> Response:
-    """An operation by its name or an alias."""
+    """Return an operation by its name or an alias."""
     call: Call = request.state.call
     answer_type(call)
     try:

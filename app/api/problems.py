@@ -4,6 +4,7 @@ import html
 import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from enum import Flag, auto
 from typing import Any
 
 from starlette.exceptions import HTTPException
@@ -39,15 +40,37 @@ RETRY_AFTER_S = 1
 LONGEST_MESSAGE = 1000
 
 
+class Where(Flag):
+    """Groups of requests that have their problems in common."""
+
+    NOWHERE = 0
+    #: A request with a program.
+    CALL = auto()
+    #: A request of a session.
+    SESSION = auto()
+    #: A request that only asks the store.
+    STORE = auto()
+
+
+_CALL_OR_SESSION = Where.CALL | Where.SESSION
+_ANY = _CALL_OR_SESSION | Where.STORE
+
+
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One kind of problem; `page` tells what it means and what to do, `errors` are the classes that stand for it."""
+    """One kind of problem.
+
+    page: its meaning, and what to do about it.
+    errors: the classes of errors that are answered with it.
+    where: the requests for which OpenAPI lists it; those of a single path are named by its route.
+    """
 
     slug: str
     status: int
     title: str
     page: str
     errors: tuple[type[Exception], ...] = ()
+    where: Where = Where.NOWHERE
 
 
 KINDS = (
@@ -64,12 +87,33 @@ KINDS = (
         (TooManySessionsError,),
     ),
     Kind(
+        "wrong-host",
+        421,
+        "Wrong host",
+        "The server listens on this machine alone, and the Host header is neither localhost, nor a loopback address, "
+        "nor a name in its setting PULLBACK_ALLOWED_HOSTS: a page of another site may have sent the request. Ask by "
+        "localhost or 127.0.0.1, or let whoever runs the server add the name.",
+    ),
+    Kind(
+        "headers-too-large",
+        431,
+        "Headers too large",
+        "The request's line and header have more bytes or more fields than the server reads. Put data into the body.",
+    ),
+    Kind(
+        "request-timeout",
+        408,
+        "Request timeout",
+        "The header did not arrive in time, or the body came too slowly. Send the request again as a whole.",
+    ),
+    Kind(
         "overloaded",
         503,
         "Overloaded",
-        "All workers are busy and the queue is full, or there is no memory left for the body. Nothing has happened; "
-        "try again after Retry-After.",
+        "All workers are busy and the queue is full, there is no memory left for the body, or there are too many "
+        "connections. Nothing has happened; try again after Retry-After, on connections that are kept open.",
         (OverloadedError,),
+        where=_ANY,
     ),
     Kind(
         "unavailable",
@@ -78,6 +122,7 @@ KINDS = (
         "The server cannot do this just now, for want of memory or because something that it needs is out of reach. "
         "Try again after Retry-After.",
         (MemoryError, StoreUnavailableError, DrawingError, WorkerDiedError),
+        where=_ANY,
     ),
     Kind(
         "body-too-large",
@@ -86,6 +131,7 @@ KINDS = (
         "The body has more bytes than the server reads, or would have once inflated. Large arrays are shortest in "
         "MessagePack, else as base64.",
         (media.BodyTooLargeError,),
+        where=_CALL_OR_SESSION,
     ),
     Kind(
         "unsupported-media-type",
@@ -95,6 +141,7 @@ KINDS = (
         "Content-Type, application/json or application/msgpack, and the body as it is or compressed once, with one "
         "Content-Encoding, gzip or zstd.",
         (media.UnsupportedMediaTypeError,),
+        where=_CALL_OR_SESSION,
     ),
     Kind(
         "not-acceptable",
@@ -104,6 +151,7 @@ KINDS = (
         "application/msgpack, or leave it out. Or Accept-Encoding leaves out answers that are not compressed, and also "
         "gzip and zstd.",
         (media.NotAcceptableError,),
+        where=_CALL_OR_SESSION,
     ),
     Kind(
         "malformed-body",
@@ -113,6 +161,7 @@ KINDS = (
         "more after its end. JSON has no bare NaN or Infinity: numbers that are not finite are written as "
         '"NaN", "Infinity" and "-Infinity". MessagePack has texts for keys, and no extension types.',
         (MalformedBodyError,),
+        where=_CALL_OR_SESSION,
     ),
     Kind(
         "unknown-program",
@@ -122,9 +171,24 @@ KINDS = (
         "used for long. Evaluating a program tells its id but does not register it: POST /v1/programs does. "
         "GET /v1/programs lists all.",
         (UnknownProgramError,),
+        where=Where.CALL,
     ),
-    Kind("unknown-session", 404, "Unknown session", "There is no session of this id.", (UnknownSessionError,)),
-    Kind("unknown-variable", 404, "Unknown variable", "The session has nothing of this id.", (UnknownVariableError,)),
+    Kind(
+        "unknown-session",
+        404,
+        "Unknown session",
+        "There is no session of this id.",
+        (UnknownSessionError,),
+        where=Where.SESSION,
+    ),
+    Kind(
+        "unknown-variable",
+        404,
+        "Unknown variable",
+        "The session has nothing of this id.",
+        (UnknownVariableError,),
+        where=Where.SESSION,
+    ),
     Kind("unknown-job", 404, "Unknown job", "There is no job of this id."),
     Kind(
         "expired-session",
@@ -132,6 +196,7 @@ KINDS = (
         "Expired session",
         "The session was not used for longer than its life; make a new one.",
         (ExpiredSessionError,),
+        where=Where.SESSION,
     ),
     Kind(
         "sequence-conflict",
@@ -155,6 +220,7 @@ KINDS = (
         "The document is JSON but not a request of this kind: an unknown or missing field, a field of the wrong type, "
         "a value that is ragged or does not convert without loss. Every place is listed in errors.",
         (errors.InvalidValueError,),
+        where=_CALL_OR_SESSION,
     ),
     Kind(
         "syntax-error",
@@ -162,6 +228,7 @@ KINDS = (
         "Syntax error",
         "The infix text does not parse; the message has the line and the column, counted from 1.",
         (errors.ProgramSyntaxError,),
+        where=_CALL_OR_SESSION,
     ),
     Kind(
         "unknown-op",
@@ -169,6 +236,7 @@ KINDS = (
         "Unknown operation",
         "A program calls an operation that does not exist. GET /v1/ops lists all.",
         (errors.UnknownOperationError,),
+        where=_CALL_OR_SESSION,
     ),
     Kind(
         "wrong-arity",
@@ -176,6 +244,7 @@ KINDS = (
         "Wrong number of operands",
         "An operation was given too many or too few operands. GET /v1/ops/{name} shows its signature.",
         (errors.ArityError,),
+        where=_CALL_OR_SESSION,
     ),
     Kind(
         "bad-attribute",
@@ -183,6 +252,7 @@ KINDS = (
         "Bad attribute",
         "An attribute of an operation is unknown, missing, of the wrong type or out of range.",
         (errors.BadAttributeError,),
+        where=_CALL_OR_SESSION,
     ),
     Kind(
         "unknown-name",
@@ -190,14 +260,23 @@ KINDS = (
         "Unknown name",
         "A name is neither an input that was given nor a node of the program.",
         (errors.UnknownNameError,),
+        where=_CALL_OR_SESSION,
     ),
-    Kind("cycle", 422, "Cycle", "Nodes depend on themselves; a program has no cycle.", (errors.CycleError,)),
+    Kind(
+        "cycle",
+        422,
+        "Cycle",
+        "Nodes depend on themselves; a program has no cycle.",
+        (errors.CycleError,),
+        where=Where.CALL,
+    ),
     Kind(
         "shape-mismatch",
         422,
         "Shapes do not fit",
         "The shapes of operands do not fit together. POST /v1/infer shows the shape of every node.",
         (errors.ShapeMismatchError,),
+        where=_CALL_OR_SESSION,
     ),
     Kind(
         "not-scalar",
@@ -205,6 +284,7 @@ KINDS = (
         "Not a scalar",
         "One element is needed where there are more: reduce first, with sum or mean.",
         (errors.NotScalarError,),
+        where=_CALL_OR_SESSION,
     ),
     Kind(
         "not-differentiable",
@@ -212,6 +292,7 @@ KINDS = (
         "Not differentiable",
         "A derivative was asked for of, or with respect to, something that is not floating.",
         (errors.NotDifferentiableError,),
+        where=_CALL_OR_SESSION,
     ),
     Kind(
         "nograd",
@@ -219,6 +300,7 @@ KINDS = (
         "No tape",
         "nograd: true keeps no tape, so there is nothing to go backward through.",
         (errors.NoGradError,),
+        where=_CALL_OR_SESSION,
     ),
     Kind(
         "no-gradient",
@@ -233,6 +315,7 @@ KINDS = (
         "Not supported",
         "The request is right, but this release cannot answer it yet.",
         (errors.NotSupportedError,),
+        where=_CALL_OR_SESSION,
     ),
     Kind(
         "limit-exceeded",
@@ -242,6 +325,7 @@ KINDS = (
         "operations; or there is no room to keep another program, or a session that grows. Nothing has happened, and "
         "deleting always works. The message names the setting that raises the limit; GET /v1 shows all limits.",
         (errors.LimitExceededError,),
+        where=_CALL_OR_SESSION,
     ),
     Kind(
         "deadline-exceeded",
@@ -249,6 +333,7 @@ KINDS = (
         "Deadline exceeded",
         "The work took longer than the server allows a request.",
         (DeadlineExceededError,),
+        where=_ANY,
     ),
     Kind(
         "storage-full",
@@ -257,12 +342,24 @@ KINDS = (
         "The disk or the memory of the server's store is full, and nothing was kept. Deleting programs and sessions "
         "still works and makes room. Programs that are sent with their request run as before.",
         (StorageFullError,),
+        where=_ANY,
     ),
-    Kind("internal-error", 500, "Internal error", "A bug in the server. Its log has the details under the request_id."),
+    Kind(
+        "internal-error",
+        500,
+        "Internal error",
+        "A bug in the server. Its log has the details under the request_id.",
+        where=_ANY,
+    ),
 )
 
 BY_SLUG: Mapping[str, Kind] = {kind.slug: kind for kind in KINDS}
 BY_ERROR: Mapping[type[Exception], Kind] = {error: kind for kind in KINDS for error in kind.errors}
+
+
+def slugs(where: Where) -> tuple[str, ...]:
+    """Return the slugs of the problems of a group of requests."""
+    return tuple(kind.slug for kind in KINDS if where in kind.where)
 
 
 def problem(

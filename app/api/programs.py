@@ -1,4 +1,4 @@
-"""/v1/programs: programs that are registered once and then named."""
+"""/v1/programs: programs that are registered once and then used by id or name."""
 
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -7,7 +7,7 @@ import orjson
 from fastapi import APIRouter, Path, Request
 from fastapi.responses import PlainTextResponse, Response
 
-from app.api.openapi import CALL, body_of, problems_of, query_of
+from app.api.openapi import CALL, STORE, body_of, problems_of, query_of
 from app.http.endpoints import validated
 from app.http.messages import Call
 from app.http.negotiation import answer_type, received, reply
@@ -25,9 +25,7 @@ from engine.programs import as_document, as_text, picture
 
 router = APIRouter()
 
-#: What may keep a request from the store.
-_STORED = ("overloaded", "unavailable", "storage-full", "deadline-exceeded", "internal-error")
-_PICTURED = ("unknown-program", "invalid-request", "unknown-name", "not-differentiable", "limit-exceeded", *_STORED)
+_PICTURED = ("unknown-program", "invalid-request", "unknown-name", "not-differentiable", "limit-exceeded", *STORE)
 
 
 @router.post(
@@ -37,18 +35,18 @@ _PICTURED = ("unknown-program", "invalid-request", "unknown-name", "not-differen
     status_code=201,
     response_model=ProgramAnswer,
     responses={
-        200: {"model": ProgramAnswer, "description": "The program was there already."},
+        200: {"model": ProgramAnswer, "description": "The program was registered before."},
         **problems_of("name-conflict", *CALL),
     },
     openapi_extra=body_of(RegisterRequest, REGISTER),
 )
 async def register_program(request: Request) -> Response:
-    """Keeps a program, so that calls need only name it: 201 where it is new, 200 where it was there already."""
+    """Store a program, so that calls need only name it: 201 if it is new, 200 if it was registered before."""
     call: Call = request.state.call
     settings: Settings = request.app.state.settings
     registry: Registry = request.app.state.registry
     message = received(call, settings.max_body_bytes)
-    document = message.document(settings.max_depth)
+    document = message.document(**settings.document_limits())
     asked = validated(RegisterRequest, document, message.answer_type, registry)
     program, is_new = registry.register(
         asked.source, name=asked.name, declared=asked.inputs, bound=asked.bind, replace=asked.replace
@@ -63,11 +61,11 @@ async def register_program(request: Request) -> Response:
     operation_id="list_programs",
     summary="All registered programs",
     response_model=ProgramsAnswer,
-    responses=problems_of("not-acceptable", "invalid-request", *_STORED),
+    responses=problems_of("not-acceptable", "invalid-request", *STORE),
     openapi_extra=query_of(ListRequest),
 )
 async def list_programs(request: Request) -> Response:
-    """A page of the registered programs, in the order in which they came."""
+    """List a page of the registered programs, in order of registration."""
     call: Call = request.state.call
     registry: Registry = request.app.state.registry
     spoken = answer_type(call)
@@ -85,10 +83,10 @@ async def list_programs(request: Request) -> Response:
     operation_id="get_program",
     summary="One registered program",
     response_model=ProgramDetailsAnswer,
-    responses=problems_of("not-acceptable", "unknown-program", *_STORED),
+    responses=problems_of("not-acceptable", "unknown-program", *STORE),
 )
 async def get_program(request: Request, program: Annotated[str, Path(examples=[MATYAS])]) -> Response:
-    """A program by its id or a name: its canonical graph, its infix text, what it expects and what is bound."""
+    """Return a program by its id or a name: canonical graph, infix text, declared and bound inputs."""
     call: Call = request.state.call
     registry: Registry = request.app.state.registry
     spoken = answer_type(call)
@@ -104,20 +102,20 @@ async def get_program(request: Request, program: Annotated[str, Path(examples=[M
     openapi_extra=query_of(PictureRequest),
 )
 async def get_program_dot(request: Request, program: Annotated[str, Path(examples=[MATYAS])]) -> Response:
-    """DOT text of the n-th derivative; inputs that are not declared count as scalars."""
+    """Return DOT text of the n-th derivative; undeclared inputs count as scalars."""
     return Response(_drawn(request, program), media_type="text/vnd.graphviz; charset=utf-8")
 
 
 @router.get(
     "/v1/programs/{program}/dot.svg",
     operation_id="get_program_svg",
-    summary="The same as SVG, where Graphviz is installed",
+    summary="A picture of a program or of its derivative as SVG, if Graphviz is installed",
     response_class=Response,
     responses=problems_of(*_PICTURED, "not-supported"),
     openapi_extra=query_of(PictureRequest),
 )
 async def get_program_svg(request: Request, program: Annotated[str, Path(examples=[MATYAS])]) -> Response:
-    """A picture of the n-th derivative."""
+    """Draw the n-th derivative as SVG."""
     settings: Settings = request.app.state.settings
     return Response(svg(_drawn(request, program), settings.deadline_s), media_type="image/svg+xml")
 
@@ -136,10 +134,10 @@ def _drawn(request: Request, program: str) -> str:
     operation_id="delete_program",
     summary="Delete a registered program",
     status_code=204,
-    responses=problems_of("unknown-program", *_STORED),
+    responses=problems_of("unknown-program", *STORE),
 )
 async def delete_program(request: Request, program: Annotated[str, Path(examples=[RETIRED])]) -> Response:
-    """Deletes a program, by its id or a name, with all its names; calls that run it run on."""
+    """Delete a program, by its id or a name, with all its names; running calls go on."""
     registry: Registry = request.app.state.registry
     registry.delete(program)
     return Response(status_code=204)

@@ -1,4 +1,4 @@
-"""/v1/sessions: variables that stay, commands on them, and what there is to see."""
+"""/v1/sessions: variables that live from request to request, commands on them, and their values."""
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -49,29 +49,29 @@ from engine.nn import dumps
 router = APIRouter()
 
 PATH = "/v1/sessions/{session}"
-#: The longest Idempotency-Key.
+#: Letters of the longest Idempotency-Key.
 _LONGEST_KEY = 255
 
 
 @router.post(
     "/v1/sessions",
     operation_id="create_session",
-    summary="Make a session",
+    summary="Create a session",
     status_code=201,
     response_model=SessionAnswer,
     responses={
-        200: {"model": SessionAnswer, "description": "Made before under this Idempotency-Key."},
+        200: {"model": SessionAnswer, "description": "The session was created before with this Idempotency-Key."},
         **problems_of("rate-limited", *SESSION),
     },
     openapi_extra=body_of(SessionRequest, examples.SESSION),
 )
 async def create_session(request: Request) -> Response:
-    """Makes a session, whose id is a secret: who knows it may use it."""
+    """Create a session. Its id is a secret: whoever knows it can use the session."""
     call: Call = request.state.call
     settings: Settings = request.app.state.settings
     sessions: Sessions = request.app.state.sessions
     message = received(call, settings.max_body_bytes)
-    asked = check_body(SessionRequest, message.document(settings.max_depth) if message.body else {})
+    asked = check_body(SessionRequest, message.document(**settings.document_limits()) if message.body else {})
     _check_life(asked.ttl_s, sessions)
     key = request.headers.get("idempotency-key")
     if key is not None and not 1 <= len(key) <= _LONGEST_KEY:
@@ -93,13 +93,13 @@ async def create_session(request: Request) -> Response:
     responses=problems_of(*SESSION),
 )
 async def get_session(request: Request, session: str) -> Response:
-    """How a session is; looking at it extends its life, as every call does."""
+    """Return the state of a session; every call postpones its expiry, this one too."""
     return _looked(request, session, partial(_described, session))
 
 
 @router.delete(PATH, operation_id="delete_session", summary="Delete a session", status_code=204)
 async def delete_session(request: Request, session: str) -> Response:
-    """Forgets a session, if there is one."""
+    """Delete a session, if there is one."""
     sessions: Sessions = request.app.state.sessions
     sessions.delete(session)
     return Response(status_code=204)
@@ -108,13 +108,13 @@ async def delete_session(request: Request, session: str) -> Response:
 @router.patch(
     PATH,
     operation_id="change_session",
-    summary="Change flags and life of a session",
+    summary="Change the flags and the expiry of a session",
     response_model=ChangedAnswer,
     responses=problems_of("sequence-conflict", *SESSION),
     openapi_extra=body_of(PatchSessionRequest, examples.PATCH_SESSION),
 )
 async def change_session(request: Request, session: str) -> Response:
-    """Sets flags from here on, and for how long the session is kept without use."""
+    """Set flags from here on, and the time until the unused session expires."""
     sessions: Sessions = request.app.state.sessions
     life: list[float] = []
 
@@ -139,7 +139,7 @@ async def change_session(request: Request, session: str) -> Response:
     openapi_extra=body_of(RunRequest, examples.RUN),
 )
 async def run_commands(request: Request, session: str) -> Response:
-    """Runs commands in order; where one fails, none has happened, and the problem says which it was."""
+    """Run commands in order; if one fails, none has happened, and the problem names it."""
 
     def work(message: Message, document: Any, found: Session, seq: int) -> tuple[int, Any]:
         asked = check_body(RunRequest, document, message.answer_type)
@@ -151,7 +151,7 @@ async def run_commands(request: Request, session: str) -> Response:
 
 
 def _single(path: str, do: str, status: int, shown: Callable[[Any, Sequence[str]], Sequence[str]]) -> None:
-    """A route for one command; `shown` says which ids its answer shows."""
+    """Add a route for one command; `shown` returns the ids in its response."""
     command = COMMANDS[do]
 
     async def call(request: Request, session: str) -> Response:
@@ -197,7 +197,7 @@ _single("cleargrad", "cleargrad", 200, lambda read, made: [])
     responses=problems_of(*SESSION),
 )
 async def list_variables(request: Request, session: str) -> Response:
-    """Ids, shapes and dtypes of all variables, and what else the session has."""
+    """List ids, shapes and dtypes of all variables, and the session's layers, models and optimizers."""
     aspects = ("shape", "dtype", "creator", "generation")
 
     def see(found: Session, head: Head) -> Any:
@@ -221,7 +221,7 @@ async def list_variables(request: Request, session: str) -> Response:
     responses=problems_of("unknown-variable", *SESSION),
 )
 async def get_variable(request: Request, session: str, variable: str) -> Response:
-    """A variable's value and gradient; of a layer, a model or an optimizer its state."""
+    """Return a variable's value and gradient, or the state of a layer, a model or an optimizer."""
     spoken = answer_type(request.state.call)
 
     def see(found: Session, head: Head) -> Any:
@@ -233,26 +233,26 @@ async def get_variable(request: Request, session: str, variable: str) -> Respons
 @router.get(
     f"{PATH}/dot",
     operation_id="get_session_dot",
-    summary="A picture of what a variable was computed from, as DOT text",
+    summary="A picture of a variable's tape, as DOT text",
     response_class=PlainTextResponse,
     responses=problems_of("unknown-variable", *SESSION),
     openapi_extra=query_of(DotRequest),
 )
 async def get_session_dot(request: Request, session: str) -> Response:
-    """DOT text of a variable's tape."""
+    """Return DOT text of a variable's tape."""
     return Response(_tape(request, session), media_type="text/vnd.graphviz; charset=utf-8")
 
 
 @router.get(
     f"{PATH}/dot.svg",
     operation_id="get_session_svg",
-    summary="The same as SVG, where Graphviz is installed",
+    summary="A picture of a variable's tape as SVG, if Graphviz is installed",
     response_class=Response,
     responses=problems_of("unknown-variable", *SESSION),
     openapi_extra=query_of(DotRequest),
 )
 async def get_session_svg(request: Request, session: str) -> Response:
-    """A picture of a variable's tape."""
+    """Draw a variable's tape as SVG."""
     settings: Settings = request.app.state.settings
     return Response(svg(_tape(request, session), settings.deadline_s), media_type="image/svg+xml")
 
@@ -275,7 +275,7 @@ def _tape(request: Request, session: str) -> str:
     responses=problems_of("unknown-variable", *SESSION),
 )
 async def get_state(request: Request, session: str, variable: str) -> Response:
-    """Weights by name; with Accept: application/safetensors as a file of that format."""
+    """Return weights by name; with Accept: application/safetensors as a file of that format."""
     call: Call = request.state.call
     sessions: Sessions = request.app.state.sessions
     spoken = answer_type(call, spoken=(*media.SPOKEN, media.SAFETENSORS))
@@ -292,13 +292,13 @@ async def get_state(request: Request, session: str, variable: str) -> Response:
 @router.put(
     f"{PATH}/state/{{variable}}",
     operation_id="put_state",
-    summary="Give a layer, a model or an optimizer a state, as values or as a safetensors file",
+    summary="Load the state of a layer, a model or an optimizer, from values or a safetensors file",
     response_model=SeqAnswer,
     responses=problems_of("sequence-conflict", *SESSION),
     openapi_extra=body_of(StateRequest, examples.STATE) | query_of(PutStateRequest),
 )
 async def put_state(request: Request, session: str, variable: str) -> Response:
-    """All of a state or nothing; a safetensors file has the number of the call in the query."""
+    """Load a whole state or nothing; with a safetensors file `seq` stands in the query."""
 
     def work(message: Message, document: Any, found: Session, seq: int) -> tuple[int, Any]:
         if message.media_type == media.SAFETENSORS:
@@ -317,7 +317,7 @@ def _change(
     ttl_s: Callable[[], float | None] = lambda: None,
     spoken: Sequence[str] = media.SPOKEN,
 ) -> Response:
-    """The answer to a call that changes a session."""
+    """Respond to a call that changes a session."""
     call: Call = request.state.call
     settings: Settings = request.app.state.settings
     sessions: Sessions = request.app.state.sessions
@@ -327,7 +327,7 @@ def _change(
     if message.media_type == media.SAFETENSORS:
         document = {"seq": check_query(PutStateRequest, request.query_params).seq}
     else:
-        document = message.document(settings.max_depth)
+        document = message.document(**settings.document_limits())
 
     def worked(found: Session, seq: int) -> tuple[int, str, bytes]:
         status, answer = work(message, document, found, seq)
@@ -341,7 +341,7 @@ def _change(
 
 
 def _looked(request: Request, session: str, see: Callable[[Session, Head], Any]) -> Response:
-    """Build the answer to a call that looks at a session."""
+    """Run `work` after earlier calls on the same session and return its result."""
     call: Call = request.state.call
     sessions: Sessions = request.app.state.sessions
     answer_type(call)

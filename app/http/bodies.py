@@ -17,6 +17,8 @@ LINGER_BYTES = 16 * 2**20
 LINGER_S = 1.0
 #: Bodies up to this size are read without a reservation: the number of connections bounds them.
 UNRESERVED_BYTES = 64 * 2**10
+#: Digits of a Content-Length that are read; no body is that long, and Python refuses to read thousands of them.
+_MOST_DIGITS = 100
 #: One client may hold one part of so many of all that is reserved.
 CLIENT_PARTS = 2
 
@@ -36,7 +38,7 @@ class Reservation:
             OverloadedError: there is not enough left, in all or for this client.
         """
         if self.held + nbytes > UNRESERVED_BYTES:
-            self._all.check(nbytes, self._client)
+            self._all.check(nbytes, self._client, self.held)
             self.take(nbytes)
 
     def take(self, nbytes: int) -> None:
@@ -68,16 +70,21 @@ class Reservations:
         finally:
             self.add(-reservation.held, client)
 
-    def check(self, nbytes: int, client: str) -> None:
-        """Make sure that a client may hold so many bytes more.
+    def check(self, nbytes: int, client: str, own: int = 0) -> None:
+        """Make sure that a request may hold so many bytes more.
+
+        Args:
+            nbytes: bytes beside those that it holds.
+            client: its sender.
+            own: bytes that it holds already.
 
         Raises:
             OverloadedError: there is not enough left, in all or for this client. One request is let in if nothing else
                 is held.
         """
         of_client = self._by_client.get(client, 0)
-        is_above_share = of_client > 0 and of_client + nbytes > self._limit // CLIENT_PARTS
-        if is_above_share or (self.held > 0 and self.held + nbytes > self._limit):
+        is_above_share = of_client > own and of_client + nbytes > self._limit // CLIENT_PARTS
+        if is_above_share or (self.held > own and self.held + nbytes > self._limit):
             raise OverloadedError(
                 f"bodies of requests and answers hold {self.held:,} bytes, and there is no room for {nbytes:,} more "
                 "(setting PULLBACK_MAX_BYTES_IN_FLIGHT)"
@@ -97,7 +104,7 @@ class Reservations:
 def declared_length(headers: dict[bytes, bytes]) -> int | None:
     """Return the Content-Length of a request, None if it has none."""
     length = headers.get(b"content-length", b"")
-    return int(length) if length.isdigit() else None
+    return int(length) if length.isdigit() and len(length) <= _MOST_DIGITS else None
 
 
 async def first_piece(waiting: Awaitable[Message], deadline_s: float) -> Message:
@@ -111,9 +118,18 @@ async def first_piece(waiting: Awaitable[Message], deadline_s: float) -> Message
         message = await in_time(waiting, deadline_s)
     except TimeoutError:
         raise _too_late(deadline_s) from None
+    check_present(message)
+    return message
+
+
+def check_present(message: Message) -> None:
+    """Make sure that a message is a piece of a body.
+
+    Raises:
+        ClientDisconnect: it says that the client went away.
+    """
     if message["type"] == "http.disconnect":
         raise ClientDisconnect
-    return message
 
 
 async def read_body(
@@ -134,6 +150,7 @@ async def read_body(
         OverloadedError: there is no room for it.
         ClientDisconnect: the client went away.
     """
+    end_s = asyncio.get_running_loop().time() + deadline_s
     message = await first_piece(receive(), deadline_s) if first is None else first
     if not message.get("more_body"):
         body: bytes = message.get("body", b"")
@@ -141,7 +158,7 @@ async def read_body(
             raise too_large(f"goes on after {limit:,} bytes", limit)
         return body
     try:
-        async with asyncio.timeout(deadline_s):
+        async with asyncio.timeout_at(end_s):
             return await _joined(message, receive, limit, reservation)
     except TimeoutError:
         raise _too_late(deadline_s) from None
@@ -154,8 +171,7 @@ def _too_late(deadline_s: float) -> DeadlineExceededError:
 async def _joined(message: Message, receive: Receive, limit: int, reservation: Reservation) -> bytes:
     chunks, size = [], 0
     while True:
-        if message["type"] == "http.disconnect":
-            raise ClientDisconnect
+        check_present(message)
         chunk = message.get("body", b"")
         size += len(chunk)
         if size > limit:

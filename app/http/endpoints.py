@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from app.http.messages import Answer, Call, Measure
 from app.http.negotiation import received, reply
-from app.http.preparations import Hit, Preparations, weight
+from app.http.preparations import Entry, Hit, Preparations
 from app.http.questions import Question, take_apart
 from app.programs.registry import Registry
 from app.settings import Settings
@@ -76,35 +76,39 @@ class Calculator:
         """
         start = time.thread_time()
         message = received(call, self._settings.max_body_bytes)
-        content, run_weight, is_warm = self._content(endpoint, message)
+        content, entry, is_warm = self._content(endpoint, message)
         answer = reply(call, content, message.answer_type)
-        return answer._replace(measure=Measure(time.thread_time() - start, is_warm, run_weight))
+        if entry is None:
+            return answer
+        cpu_s = time.thread_time() - start
+        return answer._replace(measure=Measure(cpu_s, is_warm, entry.weight, entry.cold_s))
 
-    def _content(self, endpoint: Endpoint, message: Message) -> tuple[bytes, int, bool]:
-        """Return the body of an answer, the weight of the run, and whether it was prepared before."""
-        document = message.document(self._settings.max_depth)
+    def _content(self, endpoint: Endpoint, message: Message) -> tuple[bytes, Entry | None, bool]:
+        """Return the body of an answer, the entry of its request, and whether that was there before."""
+        document = message.document(**self._settings.document_limits())
         spoken = message.answer_type
         question = endpoint.question(document, message.media_type, spoken)
         if question is None:
-            return self._unrepeated(endpoint, document, spoken)
+            return self._unrepeated(endpoint, document, spoken), None, False
         hit = self._preparations.find(question)
         if hit is not None:
-            return self._repeated(endpoint, document, hit, question, spoken), hit.entry.weight, True
+            return self._repeated(endpoint, document, hit, question, spoken), hit.entry, True
         with self._preparations.making(question):
             hit = self._preparations.find(question)
             if hit is None:
+                start = time.thread_time()
                 request, executable = self._prepared(endpoint, document, spoken)
-                entry = self._preparations.keep(question, executable)
+                entry = self._preparations.keep(question, executable, time.thread_time() - start)
                 result = endpoint.document(executable.run(), entry.program, request.encoding, spoken)
-                return encode(spoken, result), entry.weight, False
-        return self._repeated(endpoint, document, hit, question, spoken), hit.entry.weight, True
+                return encode(spoken, result), entry, False
+        return self._repeated(endpoint, document, hit, question, spoken), hit.entry, True
 
-    def _unrepeated(self, endpoint: Endpoint, document: Any, spoken: str) -> tuple[bytes, int, bool]:
+    def _unrepeated(self, endpoint: Endpoint, document: Any, spoken: str) -> bytes:
         request, executable = self._prepared(endpoint, document, spoken)
         store = endpoint.storing(executable, self._registry)
         program = self._registry.identify(executable.call.graph)
         result = endpoint.document(executable.run(), program, request.encoding, spoken)
-        return encode(spoken, {**result, **store()}), weight(executable.cost), False
+        return encode(spoken, {**result, **store()})
 
     def _repeated(self, endpoint: Endpoint, document: Any, hit: Hit, question: Question, spoken: str) -> bytes:
         try:

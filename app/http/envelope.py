@@ -9,6 +9,7 @@ from starlette.types import Message, Scope, Send
 
 from app import __version__
 from app.http.access_log import AccessLog
+from app.http.bodies import UNRESERVED_BYTES
 from app.http.messages import Answer, RawHeaders
 from app.http.waiting import in_time
 from app.settings import Settings
@@ -86,24 +87,27 @@ class Envelope:
         """Send an answer, and log it; `start` is when the request began, by `time.perf_counter`."""
         headers = [*answer.headers, *self.headers(request_id, origin)]
         try:
-            await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-            if len(answer.body) <= PIECE_BYTES:
+            head: Message = {"type": "http.response.start", "status": answer.status, "headers": headers}
+            if len(answer.body) <= UNRESERVED_BYTES:
+                await send(head)
                 await send({"type": "http.response.body", "body": answer.body})
             else:
-                await self.send_in_pieces(send, answer.body)
+                await self.send_in_pieces(send, head, answer.body)
         except ClientDisconnect:
             answer = answer._replace(status=CLIENT_CLOSED_REQUEST)
         finally:
             self.note(scope, answer, start, request_id)
 
-    async def send_in_pieces(self, send: Send, body: bytes) -> None:
-        """Send a long body; the client has to take each piece in time.
+    async def send_in_pieces(self, send: Send, head: Message, body: bytes) -> None:
+        """Send a long answer, which holds memory meanwhile; the client has to take each piece in time.
 
         Raises:
             ClientDisconnect: it did not: a client that does not read is as good as gone.
         """
         view = memoryview(body)
         try:
+            # It waits for the client to take the answers before this one.
+            await in_time(send(head), self._deadline_s)
             for start in range(0, len(view), PIECE_BYTES):
                 stop = start + PIECE_BYTES
                 piece: Message = {

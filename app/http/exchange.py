@@ -95,6 +95,7 @@ class Exchange:
         self._explain = explain
         self._envelope = envelope
         self._limit = settings.max_body_bytes
+        self._longest_known = min(LONGEST_BODY, settings.max_body_bytes)
         self._deadline_s = settings.deadline_s
         self._turns = Turns(settings.max_queue, settings.deadline_s)
         self.reservations = Reservations(settings.max_bytes_in_flight)
@@ -129,11 +130,12 @@ class Exchange:
     async def _answered(self, scope: Scope, headers: dict[bytes, bytes], request_id: str, receive: Receive) -> Answer:
         endpoint = self._endpoints.get(scope["path"]) if scope["method"] == "POST" else None
         length = bodies.declared_length(headers)
-        if endpoint is None or length is None or length > LONGEST_BODY or len(headers) < len(scope["headers"]):
+        if endpoint is None or length is None or length > self._longest_known or len(headers) < len(scope["headers"]):
             return await self._by_route(scope, headers, request_id, receive, length)
         first = at_once(receive())
         if isinstance(first, Waiting):
             first = await bodies.first_piece(first, self._deadline_s)
+        bodies.check_present(first)
         if first.get("more_body"):
             return await self._by_worker(scope, request_id, receive, length, first)
         body = first.get("body", b"")
@@ -160,7 +162,7 @@ class Exchange:
         routed = call.scope()
         if any(route.matches(routed)[0] is Match.FULL for route in self._work):
             return await self._by_worker(scope, request_id, receive, length)
-        return await ask(self._light, call)
+        return await ask(self._light, call, scope.get("root_path", ""), scope.get("state"))
 
     async def _by_worker(
         self, scope: Scope, request_id: str, receive: Receive, length: int | None, first: Message | None = None

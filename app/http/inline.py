@@ -4,8 +4,9 @@ All others are left to a worker, be they new, unusual, expensive or wrong. An an
 """
 
 import time
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from math import inf
+from typing import Any, NamedTuple, Protocol
 
 import orjson
 
@@ -37,9 +38,13 @@ WARM_S = 0.001
 BAN_S = 0.005
 #: Preparing takes at most so many seconds of each second of the event loop.
 PREPARING_SHARE = 0.1
-#: Questions of which measurements are kept, and the size of one.
+#: Questions of which measurements are kept, and the bytes of all of them.
 _MOST_QUESTIONS = 20_000
+_RECORDS_BYTES = 20 * 2**20
+#: Bytes of the objects of one, and of its key for each byte of the body: an item of a list may be one byte there, and
+#: takes eight here.
 _RECORD_BYTES = 1000
+_KEY_BYTES = 10
 _REFUSALS = (
     AutogradError,
     MalformedBodyError,
@@ -70,15 +75,16 @@ class _Record:
     """
 
     cold_s: float = 0.0
-    warm_s: float = float("inf")
+    warm_s: float = inf
     answers: int = 0
     weight: int = 0
-    is_banned: bool = False
 
     def note(self, measure: Measure) -> None:
         """Add an answer of a worker."""
         self.answers += 1
         self.weight = measure.weight
+        # A request of another form may have been the one that had to be prepared.
+        self.cold_s = max(self.cold_s, measure.cold_s)
         if measure.is_warm:
             self.warm_s = measure.cpu_s
         else:
@@ -86,13 +92,7 @@ class _Record:
 
     def is_cheap(self, weight: int) -> bool:
         """Return whether the event loop may answer it."""
-        return (
-            not self.is_banned
-            and self.answers > 1
-            and self.cold_s <= COLD_S
-            and self.warm_s < WARM_S
-            and self.weight <= weight
-        )
+        return self.answers > 1 and self.cold_s <= COLD_S and self.warm_s < WARM_S and self.weight <= weight
 
 
 class Lesson(NamedTuple):
@@ -100,10 +100,25 @@ class Lesson(NamedTuple):
 
     key: of its measurements.
     is_cheap: whether they allow that it is prepared here.
+    nbytes: size of what is kept of it.
     """
 
     key: tuple[Any, ...]
     is_cheap: bool
+    nbytes: int
+
+
+class Timer(Protocol):
+    """Clocks of the module `time`; tests have others."""
+
+    def monotonic(self) -> float:
+        """Return seconds."""
+
+    def perf_counter(self) -> float:
+        """Return seconds."""
+
+    def thread_time(self) -> float:
+        """Return seconds of the processor that this thread has had."""
 
 
 @dataclass(slots=True)
@@ -111,12 +126,11 @@ class _Budget:
     """Time of the event loop that may go into preparing, in seconds."""
 
     left_s: float = PREPARING_SHARE
-    at: float = field(default_factory=time.monotonic)
+    at: float = inf
 
-    def is_left(self) -> bool:
+    def is_left(self, now: float) -> bool:
         """Return whether anything may be prepared now."""
-        now = time.monotonic()
-        self.left_s = min(PREPARING_SHARE, self.left_s + (now - self.at) * PREPARING_SHARE)
+        self.left_s = min(PREPARING_SHARE, self.left_s + max(0.0, now - self.at) * PREPARING_SHARE)
         self.at = now
         return self.left_s > 0
 
@@ -125,6 +139,7 @@ class Inline:
     """Answers cheap requests, and learns which are.
 
     answered, banned: number of requests that were answered here, and of those that were the last of their kind.
+    timer: measures what they take.
 
     Args:
         calculator: prepares requests that were measured cheap.
@@ -140,6 +155,7 @@ class Inline:
         self.banned = 0
         self.preparations = preparations
         self.templates = templates
+        self.timer: Timer = time
         self._calculator = calculator
         # Values are not nested deeper than arrays may be, and the rest of a known request is not.
         is_deep_enough = settings.max_depth >= _DEEPEST
@@ -147,7 +163,9 @@ class Inline:
         self._weight = settings.tiny_flops
         self._max_depth = settings.max_depth
         self._forms: dict[tuple[bytes | None, ...], _Forms | None] = {}
-        self._records: Lru[tuple[Any, ...], _Record] = Lru(_MOST_QUESTIONS, _MOST_QUESTIONS * _RECORD_BYTES)
+        self._records: Lru[tuple[Any, ...], _Record] = Lru(_MOST_QUESTIONS, _RECORDS_BYTES)
+        #: Keys of questions of which one run was slow.
+        self._banned: Lru[tuple[Any, ...], bool] = Lru(_MOST_QUESTIONS, _RECORDS_BYTES)
         self._budget = _Budget()
 
     def answer(self, endpoint: Endpoint, headers: dict[bytes, bytes], body: bytes) -> Answer | Lesson | None:
@@ -175,7 +193,10 @@ class Inline:
             return None
         key = _key(question, forms)
         record = self._records.get(key)
-        return Lesson(key, record is not None and record.is_cheap(self._weight) and self._budget.is_left())
+        is_cheap = record is not None and record.is_cheap(self._weight) and not self._banned.get(question.key)
+        return Lesson(
+            key, is_cheap and self._budget.is_left(self.timer.monotonic()), _RECORD_BYTES + _KEY_BYTES * len(body)
+        )
 
     def prepare(self, endpoint: Endpoint, call: Call) -> Answer:
         """Answer a request that was measured cheap, which prepares it for the next ones.
@@ -183,13 +204,13 @@ class Inline:
         Raises:
             Exception: one of those in the table of problems.
         """
-        start = time.perf_counter()
+        start = self.timer.perf_counter()
         try:
             answer = self._calculator.answer(endpoint, call)
             self.answered += 1
             return answer._replace(way="inline")
         finally:
-            self._budget.left_s -= time.perf_counter() - start
+            self._budget.left_s -= self.timer.perf_counter() - start
 
     def learn(self, lesson: Lesson, answer: Answer) -> None:
         """Note what a worker measured of an answer."""
@@ -198,17 +219,16 @@ class Inline:
         record = self._records.get(lesson.key)
         if record is None:
             record = _Record()
-            self._records.put(lesson.key, record, _RECORD_BYTES)
+            self._records.put(lesson.key, record, lesson.nbytes)
         record.note(answer.measure)
 
     def _run(self, endpoint: Endpoint, question: Question, hit: Hit, forms: _Forms, body: bytes) -> Answer:
-        start = time.thread_time()
+        start = self.timer.thread_time()
         answer = _answer(endpoint.answer(hit, question.encoding, forms.wanted), forms)
         self.answered += 1
-        if time.thread_time() - start > BAN_S:
+        if self.timer.thread_time() - start > BAN_S:
             # Its time depends on the values.
-            record = _Record(is_banned=True)
-            self._records.put(_key(question, forms), record, _RECORD_BYTES)
+            self._banned.put(question.key, True, _RECORD_BYTES + _KEY_BYTES * len(body))
             self.preparations.forget(question)
             self.banned += 1
         elif forms.is_json and not question.along and question.encoding == "nested":

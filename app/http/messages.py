@@ -69,11 +69,13 @@ class Measure(NamedTuple):
     cpu_s: seconds of one processor.
     is_warm: whether the program of the request was found prepared.
     weight: estimate of the cost of a run.
+    cold_s: seconds of one processor that preparing took, whichever request it was done for.
     """
 
     cpu_s: float
     is_warm: bool
     weight: int
+    cold_s: float
 
 
 class Work(NamedTuple):
@@ -113,8 +115,15 @@ def new_answer(content: bytes, media_type: str, status: int = 200, headers: Mapp
     return Answer(status, own, content)
 
 
-async def ask(app: ASGIApp, call: Call) -> Answer:
-    """Return the answer of an ASGI application to a call."""
+async def ask(app: ASGIApp, call: Call, root_path: str = "", state: Mapping[str, Any] | None = None) -> Answer:
+    """Return the answer of an ASGI application to a call.
+
+    Args:
+        app: the application.
+        call: the request.
+        root_path: where a proxy has put the application; its pages for browsers name paths from there.
+        state: what the request finds in its state beside the call.
+    """
     sent: list[Message] = []
 
     async def receive() -> Message:
@@ -123,7 +132,9 @@ async def ask(app: ASGIApp, call: Call) -> Answer:
     async def send(message: Message) -> None:
         sent.append(message)
 
-    await app(call.scope(), receive, send)
+    scope = {**call.scope(), "root_path": root_path, "path": root_path + call.path}
+    scope["state"] = {**(state or {}), **scope["state"]}
+    await app(scope, receive, send)
     start, *rest = sent
     return Answer(start["status"], list(start["headers"]), b"".join(part.get("body", b"") for part in rest))
 

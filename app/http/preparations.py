@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from app.http.questions import Question
-from app.programs import decode
 from app.programs.registry import Registry
+from app.wire.values import decode
 from engine.core import FLOAT64, InvalidValueError, Lru, Value
 from engine.graph import normalized
 from engine.plans import Cost
@@ -43,12 +43,14 @@ class Entry:
     program: id of the program.
     weight: cost of a run, as one figure.
     nbytes: size in memory.
+    cold_s: seconds of one processor that preparing took.
     """
 
     executable: Executable[Any]
     program: str
     weight: int
     nbytes: int
+    cold_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,12 +117,12 @@ class Preparations:
         entry = known.entries.get(forms)
         return None if entry is None else Hit(entry, inputs, along, question.seed)
 
-    def keep(self, question: Question, checked: CheckedProgram[Any]) -> Entry:
-        """Keeps what was prepared for a question and values of its forms."""
+    def keep(self, question: Question, checked: CheckedProgram[Any], cold_s: float) -> Entry:
+        """Keep what was prepared, in so many seconds, for a question and values of its forms."""
         graph = checked.call.graph
         program = self._registry.identify(graph)
         executable = checked.executable.without_values()
-        entry = Entry(executable, program, weight(checked.cost), executable.nbytes + _ENTRY_BYTES)
+        entry = Entry(executable, program, weight(checked.cost), executable.nbytes + _ENTRY_BYTES, cold_s)
         dtypes = {declared.name: declared.dtype for declared in graph.inputs}
         names = tuple((name, dtypes.get(name)) for name in map(normalized, question.inputs))
         # The forms are those of what the engine was given; directions, which it has kept elsewhere, are read again.

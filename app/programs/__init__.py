@@ -1,19 +1,9 @@
-"""Programs without HTTP: from a document to a result, and programs that are registered."""
+"""Programs without HTTP: requests checked until they can run, and registered programs."""
 
-from app.programs.service import (
-    LARGEST_INTEGER,
-    Find,
-    Forecast,
-    ProgramLimits,
-    Source,
-    decode,
-    differentiate,
-    infer,
-    nowhere,
-    prepare,
-    read,
-    read_bound,
-)
+from app.programs.forecast import LARGEST_INTEGER, Forecast, infer
+from app.programs.limits import ProgramLimits
+from app.programs.parts import Find, Source, nowhere, read
+from app.programs.service import differentiate, prepare, read_bound
 
 __all__ = [
     "LARGEST_INTEGER",
@@ -21,7 +11,6 @@ __all__ = [
     "Forecast",
     "ProgramLimits",
     "Source",
-    "decode",
     "differentiate",
     "infer",
     "nowhere",

@@ -1,4 +1,4 @@
-"""What there is to use, as documents: operations, and the kinds of layers, models, optimizers and hooks."""
+"""Documents that describe operations and the kinds of layers, models, optimizers and hooks."""
 
 import inspect
 import math
@@ -18,7 +18,7 @@ _KINDS: Mapping[str, Mapping[str, Any]] = {
 
 
 def describe_all() -> dict[str, Any]:
-    """Every operation and every kind."""
+    """Describe every operation and every kind."""
     kinds = {
         group: [{"kind": kind, "doc": _first_line(maker), "config": _config(maker)} for kind, maker in makers.items()]
         for group, makers in _KINDS.items()
@@ -27,7 +27,7 @@ def describe_all() -> dict[str, Any]:
 
 
 def describe(op: Operation) -> dict[str, Any]:
-    """One operation: what it is called, what it takes, what it does."""
+    """Describe one operation: names, operands, attributes, properties."""
     return {
         "name": op.name,
         "aliases": [*op.aliases, *sorted({row.name for row in OPERATIONS.values() if row.alias_of == op.name})],
@@ -48,14 +48,14 @@ def describe(op: Operation) -> dict[str, Any]:
 
 
 def _outputs(op: Operation) -> int | str:
-    """How many results it has: a number, or the name of the attribute that says it (a number, or a list as long)."""
+    """Return the number of results, or the name of the attribute that decides it (a number, or a list as long)."""
     if op.outputs is None:
         return 1
     return next((a.name for a in op.attributes if a.type is SIZES), None) or op.outputs()
 
 
 def runs_at_once(op: Operation) -> bool:
-    """Whether an operation runs for all rows of a batch at once, and not row by row; see `engine.tracers.batching`."""
+    """Return whether an operation runs for all rows of a batch at once, not row by row (`engine.tracers.batching`)."""
     return not op.random and (op.body is not None or op.batch is not None or op.kind == "linear")
 
 
@@ -77,12 +77,12 @@ def _default(value: Any) -> Any:
 
 
 def configuration(maker: Any) -> dict[str, bool]:
-    """What a kind is configured with, and whether that is required."""
+    """Return the keys of a kind's configuration, each with whether it is required."""
     return {document["name"]: document["required"] for document in _config(maker)}
 
 
 def _config(maker: Any) -> list[dict[str, Any]]:
-    """What a constructor is configured with: its arguments but for what a session gives it (parameters, generator)."""
+    """Describe the arguments of a constructor, except those that a session passes (parameters, generator)."""
     found = []
     for parameter in inspect.signature(maker).parameters.values():
         if parameter.name == "params" or parameter.kind is parameter.KEYWORD_ONLY:
@@ -94,7 +94,7 @@ def _config(maker: Any) -> list[dict[str, Any]]:
 
 
 def _type(annotation: Any) -> str:
-    """As it is written; a document has no functions, so these are left out."""
+    """Return an annotation as it is written, without functions, which a document cannot hold."""
     return re.sub(r" \| Callable\[.*\]", "", inspect.formatannotation(annotation).replace("collections.abc.", ""))
 
 

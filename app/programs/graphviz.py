@@ -9,7 +9,7 @@ from engine.core import LimitExceededError, NotSupportedError
 
 _log = logging.getLogger("pullback")
 
-#: Graphviz needs far more than linear time; of larger graphs nobody could see anything.
+#: Graphviz needs far more than linear time, and nobody could read larger pictures.
 MAX_LINES = 2_000
 
 
@@ -18,7 +18,7 @@ class DrawingError(Exception):
 
 
 def svg(dot: str, deadline_s: float) -> bytes:
-    """The picture.
+    """Draw DOT text as SVG.
 
     Raises:
         NotSupportedError: Graphviz is not installed.
@@ -28,12 +28,14 @@ def svg(dot: str, deadline_s: float) -> bytes:
     """
     program = shutil.which("dot")
     if program is None:
-        raise NotSupportedError("SVG needs Graphviz, which this server has not; ask for the DOT text in its place")
+        raise NotSupportedError(
+            "SVG needs Graphviz, which is not installed on this server; ask for the DOT text instead"
+        )
     lines = dot.count("\n")
     if lines > MAX_LINES:
         raise LimitExceededError(
             f"the picture has {lines:,} lines of DOT text, and pictures of more than {MAX_LINES:,} are not drawn; "
-            "ask for the DOT text in its place"
+            "ask for the DOT text instead"
         )
     try:
         found = subprocess.run(
@@ -44,5 +46,5 @@ def svg(dot: str, deadline_s: float) -> bytes:
         raise DeadlineExceededError(f"drawing took longer than {limit}") from None
     except (OSError, subprocess.CalledProcessError) as error:
         _log.error("Graphviz fails: %s %s", error, getattr(error, "stderr", None))
-        raise DrawingError("Graphviz fails on this server; ask for the DOT text in its place") from error
+        raise DrawingError("Graphviz fails on this server; ask for the DOT text instead") from error
     return found.stdout

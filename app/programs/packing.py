@@ -1,4 +1,4 @@
-"""What is kept of a program, and the way back, where all is checked: a disk may give other bytes than it took."""
+"""Programs packed for a store and unpacked; all is checked, for a disk may return other bytes than were written."""
 
 import hashlib
 import json
@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
-from app.programs.service import ProgramLimits
+from app.programs.limits import ProgramLimits
 from app.stores import Binding, Program, damaged
 from engine.core import DTYPES, FLOAT64, AutogradError, Aval, LimitExceededError, Value, canonical, stand_in
 from engine.graph import Graph, Limits
@@ -21,7 +21,7 @@ _UNDECLARED: dict[str, Any] = {"shape": None, "dtype": None}
 
 
 def pack(graph: Graph, name: str | None, limits: Limits) -> tuple[Program, dict[str, bytes]]:
-    """A graph as it is kept, and the bytes of what is bound to it by digest; `limits` are for its cost."""
+    """Pack a graph for the store; return it with the bytes of its bound arrays by digest. `limits` are for its cost."""
     bound, blobs = {}, {}
     for key, value in graph.bound.items():
         bound[key], data = _packed(value)
@@ -32,10 +32,10 @@ def pack(graph: Graph, name: str | None, limits: Limits) -> tuple[Program, dict[
 
 
 def unpack(program: Program, blobs: Mapping[str, bytes], limits: ProgramLimits) -> Graph:
-    """The graph that was kept; `blobs` has the bytes of all that is bound to it.
+    """Unpack a graph; `blobs` has the bytes of its bound arrays by digest.
 
     Raises:
-        StoreUnavailableError: it is not what it was when it was kept.
+        StoreUnavailableError: it is damaged.
         LimitExceededError: it is deeper or larger than is allowed now.
     """
     try:
@@ -53,13 +53,13 @@ def unpack(program: Program, blobs: Mapping[str, bytes], limits: ProgramLimits) 
 
 
 def written(graph: Graph) -> str:
-    """The canonical form of a graph as JSON."""
-    # Not by orjson, which writes nothing that is nested deeper than 254 levels.
+    """Write the canonical form of a graph as JSON."""
+    # orjson writes nothing that is nested deeper than 254 levels.
     return json.dumps(as_document(graph), separators=(",", ":"), allow_nan=False)
 
 
 def summary(text: str) -> dict[str, Any]:
-    """What lists tell of a program; all of it null where the text is damaged."""
+    """Parse the summary of a program, as lists show it; all fields are None if it is damaged."""
     try:
         found = orjson.loads(text)
     except orjson.JSONDecodeError:
@@ -68,7 +68,7 @@ def summary(text: str) -> dict[str, Any]:
 
 
 def check_summary(program: Program) -> None:
-    """Makes sure that the summary of a program can be read.
+    """Check that the summary of a program can be read.
 
     Raises:
         StoreUnavailableError: it is damaged.
@@ -88,9 +88,9 @@ def _summary(graph: Graph, limits: Limits) -> dict[str, Any]:
 
 
 def _cost(graph: Graph, limits: Limits) -> Cost | None:
-    """The cost as far as it can be known: inputs without a shape count as scalars, free lengths as 1.
+    """Estimate the cost: inputs without a shape count as scalars, free lengths as 1.
 
-    None where no such inputs fit, or where it takes too much to know it.
+    Returns None if the program fits no such inputs, or is beyond the limits.
     """
     inputs = {
         i.name: stand_in(Aval(tuple(1 if n is None else n for n in i.shape or ()), i.dtype or FLOAT64))
@@ -104,17 +104,17 @@ def _cost(graph: Graph, limits: Limits) -> Cost | None:
 
 
 def _packed(value: Value) -> tuple[Binding, bytes]:
-    """A value as its binding and its bytes, in C order and little-endian."""
+    """Return a value's binding and its bytes, in C order and little-endian."""
     array: npt.NDArray[Any] = np.asarray(value)
     data = array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
     return Binding(_digest(data), str(array.dtype), array.shape), data
 
 
 def _unpacked(binding: Binding, data: bytes) -> Value:
-    """The value of a binding.
+    """Return the value of a binding.
 
     Raises:
-        ValueError, TypeError: the bytes are not those of its digest, or fit neither its dtype nor its shape.
+        ValueError, TypeError: the bytes do not match its digest, dtype or shape.
     """
     if _digest(data) != binding.digest:
         raise ValueError(f"a bound array has not the digest {binding.digest}")

@@ -1,4 +1,4 @@
-"""Registered programs: from a request to a program in the store, and from an id or a name back to a graph."""
+"""Registered programs: requests are stored as programs, ids and names are resolved to graphs."""
 
 import re
 from collections.abc import Mapping
@@ -7,7 +7,9 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from app.programs import packing
-from app.programs.service import ProgramLimits, Source, read_bound
+from app.programs.limits import ProgramLimits
+from app.programs.parts import Source
+from app.programs.service import read_bound
 from app.stores import Listed, Program, Store, damaged
 from app.stores.base import is_id
 from engine.core import InvalidValueError, LimitExceededError, Lru, aval, nearest
@@ -17,9 +19,9 @@ from engine.programs import program_id
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 _LONGEST_NAME = 200
-#: The objects of a graph have about so many times the bytes of its document.
+#: Bytes of the objects of a graph, as a multiple of the bytes of its document.
 _BYTES_PER_CHARACTER = 15
-#: Of the smallest graphs there is room for many.
+#: Entries of the cache, which its bytes limit first unless graphs are very small.
 _MOST_GRAPHS = 1_000_000
 
 
@@ -29,7 +31,7 @@ class UnknownProgramError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Some of the programs, and where the next page begins; None after the last."""
+    """A page of programs, and where the next page begins; None after the last."""
 
     programs: list[Listed]
     next: int | None
@@ -38,8 +40,8 @@ class Page:
 class Registry:
     """The registered programs of a store.
 
-    Graphs are kept ready to run for as long as there is room. The store is asked for every id and name each time: a
-    program may have been deleted, or a name moved, by another process. What an id stands for never changes.
+    Graphs are cached as far as there is room. The store is asked for every id and name each time: another process may
+    have deleted a program or moved a name. The content of an id never changes.
     """
 
     def __init__(self, store: Store, limits: ProgramLimits, cache_bytes: int, plans: Plans | None = None) -> None:
@@ -58,22 +60,22 @@ class Registry:
         bound: Mapping[str, Any],
         replace: bool = False,
     ) -> tuple[Program, bool]:
-        """Keeps a program that a request describes.
+        """Store the program that a request describes.
 
         Args:
             source: the program.
-            name: what to call it beside its id; names that it has already stay.
+            name: for it, beside its id and the names that it has already.
             declared: declarations of inputs, as documents.
             bound: values of inputs that are fixed for good, as documents.
-            replace: whether the name may be taken from another program.
+            replace: take the name from another program if it has it.
 
         Returns:
-            The program as it is kept, and whether it is new.
+            The stored program, and whether it is new.
 
         Raises:
             UnknownProgramError: the source is a registered program that is not there.
             NameConflictError: the name belongs to another program.
-            AutogradError: of the kind that is wrong with the request.
+            AutogradError: of the kind of the request's faults.
         """
         found = []
         if name is not None and (fault := name_fault(name)):
@@ -84,11 +86,11 @@ class Registry:
         return self.add(graph, name, replace=replace)
 
     def add(self, graph: Graph, name: str | None = None, *, replace: bool = False) -> tuple[Program, bool]:
-        """Keeps a program; see `register`."""
+        """Store a program; see `register`."""
         return self.store.add_program(*self.pack(graph, name), replace=replace)
 
     def pack(self, graph: Graph, name: str | None = None) -> tuple[Program, dict[str, bytes]]:
-        """A program as the store takes it, with the bytes of what is bound to it by digest.
+        """Pack a program for the store; return it with the bytes of its bound arrays by digest.
 
         Raises:
             LimitExceededError: it has too many nodes.
@@ -97,7 +99,7 @@ class Registry:
         return packing.pack(graph, name, self._limits.cost)
 
     def graph(self, key: str) -> Graph:
-        """The program of an id or a name, ready to run.
+        """Return the graph of a program by its id or a name.
 
         Raises:
             UnknownProgramError: there is none.
@@ -114,11 +116,11 @@ class Registry:
         return graph
 
     def identify(self, graph: Graph) -> str:
-        """The id of a program; of one that came from here without a look at what is bound to it."""
+        """Return the id of a program; that of a graph from this registry is known without hashing its bound arrays."""
         return self._ids.get(graph) or program_id(graph)
 
     def program(self, key: str) -> Program:
-        """What is kept of the program of an id or a name, with that name.
+        """Return the stored program of an id or a name, with that name.
 
         Raises:
             UnknownProgramError: there is none.
@@ -129,12 +131,12 @@ class Registry:
         return program if key == program.id else replace(program, name=key)
 
     def page(self, limit: int, after: int = 0) -> Page:
-        """At most `limit` programs in the order in which they came; `after` is the `next` of the page before."""
+        """Return at most `limit` programs in order of registration; `after` is the `next` of the page before."""
         found = self.store.list_programs(limit + 1, after)
         return Page(found[:limit], found[limit - 1].number if len(found) > limit else None)
 
     def delete(self, key: str) -> None:
-        """Deletes a program with all its names; requests that run it already run on.
+        """Delete a program with all its names; requests that are running it go on.
 
         Raises:
             UnknownProgramError: there is none.
@@ -143,7 +145,7 @@ class Registry:
             raise self._unknown(key)
 
     def resolve(self, key: str) -> str:
-        """The id of the program of an id or a name.
+        """Return the id of the program of an id or a name.
 
         Raises:
             UnknownProgramError: there is none.
@@ -177,7 +179,7 @@ class Registry:
     def _unknown(self, key: str) -> UnknownProgramError:
         if is_id(key):
             return UnknownProgramError(
-                f"there is no program {quoted(key)}: it was never registered, or is not kept any more; evaluating a "
+                f"there is no program {quoted(key)}: it was never registered, or has expired; evaluating a "
                 "program tells its id but does not register it, POST /v1/programs with the same program does"
             )
         near = nearest(key[:_LONGEST_NAME], self.store.program_names())
@@ -185,7 +187,7 @@ class Registry:
 
 
 def name_fault(name: str) -> str:
-    """What keeps a text from being the name of a program; empty where nothing does.
+    """Explain why a text cannot be the name of a program; empty if it can.
 
     >>> name_fault("p_1")
     'name "p_1": names do not begin with p_, as ids do'

@@ -1,1 +1,1 @@
-"""Sessions: variables, layers and optimizers that stay from request to request."""
+"""Sessions: variables, layers and optimizers that live from request to request."""

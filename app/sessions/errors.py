@@ -1,10 +1,10 @@
-"""What a session refuses, beside what the engine does; `faults` as of the engine's errors."""
+"""Errors of sessions, in addition to the engine's; `faults` as in those."""
 
 from engine.core import Fault, Loc
 
 
 class SessionError(Exception):
-    """Base of all."""
+    """Base of the errors of sessions."""
 
     def __init__(self, detail: str, loc: Loc = ()) -> None:
         super().__init__(detail)
@@ -17,7 +17,7 @@ class UnknownSessionError(SessionError):
 
 
 class ExpiredSessionError(SessionError):
-    """It was not used for longer than its life."""
+    """The session has expired."""
 
 
 class UnknownVariableError(SessionError):

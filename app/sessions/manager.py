@@ -17,7 +17,7 @@ from app.handles import digest_of
 from app.sessions import ids, snapshot
 from app.sessions.errors import ExpiredSessionError, SequenceConflictError, UnknownSessionError
 from app.sessions.session import Quotas, Session
-from app.sessions.snapshot import DamagedSnapshotError, Kept
+from app.sessions.snapshot import DamagedSnapshotError, StoredArrays
 from app.stores.errors import StoreUnavailableError
 from app.stores.sessions import Answered, Change, Head, SessionStore, damaged_session
 from engine.core import Lru
@@ -39,7 +39,7 @@ class _Copy:
     """A session in memory, equal to the stored one of the same revision."""
 
     session: Session
-    kept: Kept
+    kept: StoredArrays
     answered: Answered | None
     revision: str
 
@@ -108,7 +108,7 @@ class Sessions:
             TooManySessionsError, LimitExceededError: there is no room.
         """
         session = Session(secrets.randbits(_SEED_BITS) if seed is None else seed, self._quotas)
-        written, _ = snapshot.write(session, Kept())
+        written, _ = snapshot.write(session, StoredArrays())
         now, life = self._clock(), ttl_s or self._ttl_s
         session_id, size = ids.new_id(), len(written.document)
         head = Head(digest_of(session_id), 0, now, now + life, life, size, name, _revision())
@@ -125,7 +125,7 @@ class Sessions:
         """Return the result of `see` on a session, which it does not change.
 
         Raises:
-            UnknownSessionError, ExpiredSessionError, StoreUnavailableError: it cannot be looked at.
+            UnknownSessionError, ExpiredSessionError, StoreUnavailableError: the session cannot be read.
         """
         return self.look_at(digest_of(session_id), see)
 

@@ -1,4 +1,4 @@
-"""A run: commands in order on one session, and what is to be seen of it then."""
+"""A run: commands in order on one session, and values fetched afterwards."""
 
 import copy
 from collections.abc import Sequence
@@ -6,23 +6,23 @@ from typing import Any
 
 from app.sessions.commands import COMMANDS, Command, load_state
 from app.sessions.errors import SessionError
-from app.sessions.session import Constant, Held, Module, Session, Steps, check_quota
+from app.sessions.session import Constant, Module, Session, SessionObject, Steps, check_quota
 from app.wire.schemas import LONGEST_NEAR, check_body
 from app.wire.values import encode, encode_all
 from engine.core import AutogradError, Fault, InvalidValueError, Loc, Value, Variable, dtype_of, nearest, shape_of
 from engine.graph import quoted
 from engine.nn import loads, state_dict
 
-#: What there is to see of a variable.
+#: Aspects of a variable that can be fetched.
 ASPECTS = ("value", "grad", "shape", "dtype", "creator", "generation")
 _DEFAULT_ASPECTS = ("value", "grad")
 
 
 def read(documents: Sequence[Any]) -> list[Command]:
-    """Commands as a request has them.
+    """Read the commands of a request.
 
     Raises:
-        InvalidValueError: with every field that is wrong.
+        InvalidValueError: with every wrong field.
     """
     found: list[Command] = []
     faults: list[Fault] = []
@@ -49,7 +49,7 @@ def _read_one(document: Any) -> Command:
 
 
 def execute(session: Session, commands: Sequence[Command]) -> list[str]:
-    """Does all commands, and returns the ids that they made. Where it raises, the session may be half changed.
+    """Run all commands; return the ids that they made. If it raises, the session may be half changed.
 
     Raises:
         AutogradError, SessionError: naming the command.
@@ -68,7 +68,7 @@ def execute(session: Session, commands: Sequence[Command]) -> list[str]:
 
 
 def execute_one(session: Session, command: Command) -> Sequence[str]:
-    """Does one command; see `execute`."""
+    """Run one command; see `execute`."""
     try:
         made = command.run(session)
     except (AutogradError, SessionError) as error:
@@ -78,7 +78,7 @@ def execute_one(session: Session, command: Command) -> Sequence[str]:
 
 
 def located(error: AutogradError | SessionError, where: str, loc: Loc) -> AutogradError | SessionError:
-    """The same error with a place before its own."""
+    """Return the same error with `loc` before its paths and `where` before its texts."""
     found = copy.copy(error)
     found.detail = where + error.detail
     found.args = (found.detail,)
@@ -93,11 +93,11 @@ def _shown(command: Command) -> str:
 
 
 def fetch(session: Session, wanted: Sequence[Any], encoding: str, media_type: str) -> dict[str, Any]:
-    """What there is to see of some ids, each an id or {"id", "what"}.
+    """Fetch ids, each an id or {"id", "what"}.
 
     Raises:
-        UnknownVariableError: there is nothing of an id.
-        InvalidValueError: "what" names something else.
+        UnknownVariableError: an id is unknown.
+        InvalidValueError: "what" names an unknown aspect.
     """
     found = {}
     for n, item in enumerate(wanted):
@@ -108,10 +108,10 @@ def fetch(session: Session, wanted: Sequence[Any], encoding: str, media_type: st
 
 
 def state_of(session: Session, name: str) -> dict[str, Any]:
-    """The state of a layer, a model or an optimizer as arrays by name.
+    """Return the state of a layer, a model or an optimizer as arrays by name.
 
     Raises:
-        UnknownVariableError, InvalidValueError: there is nothing of this id, or it has no state.
+        UnknownVariableError, InvalidValueError: the id is unknown, or has no state.
     """
     held = session.find(name, ("id",))
     if isinstance(held, Steps):
@@ -120,10 +120,10 @@ def state_of(session: Session, name: str) -> dict[str, Any]:
 
 
 def load_file(session: Session, name: str, data: bytes) -> None:
-    """Gives a layer, a model or an optimizer the state that a safetensors file holds.
+    """Load a safetensors file into a layer, a model or an optimizer.
 
     Raises:
-        AutogradError, SessionError: it is none, or does not fit.
+        AutogradError, SessionError: it is not such a file, or does not fit.
     """
     state = loads(data)
     session.spend(sum(array.nbytes for array in state.values()))
@@ -142,8 +142,8 @@ def _aspects(item: Any, loc: Loc) -> tuple[str, Sequence[str]]:
     return item["id"], what
 
 
-def show(held: Held, aspects: Sequence[str], encoding: str, media_type: str) -> dict[str, Any]:
-    """A variable's aspects; of a layer, a model or an optimizer its state."""
+def show(held: SessionObject, aspects: Sequence[str], encoding: str, media_type: str) -> dict[str, Any]:
+    """Encode the aspects of a variable, or the state of a layer, a model or an optimizer."""
     if isinstance(held, Module):
         return {"state": encode_all(state_dict(held.layer), encoding, media_type)}
     if isinstance(held, Steps):

@@ -1,4 +1,4 @@
-"""A session: what its ids stand for, its flags, and where its random numbers come from."""
+"""A session: the objects under its ids, its flags, its random generator, its quotas."""
 
 import math
 import time
@@ -30,7 +30,7 @@ from engine.programs import WORDS
 
 @dataclass(slots=True)
 class Constant:
-    """A value that no gradient is computed for."""
+    """A value without a gradient."""
 
     value: Value
     name: str | None = None
@@ -38,7 +38,7 @@ class Constant:
 
 @dataclass(slots=True)
 class Module:
-    """A layer or a model; `group`, `kind` and `config` say how it was made."""
+    """A layer or a model; `group`, `kind` and `config` are those it was made with."""
 
     group: str
     kind: str
@@ -48,7 +48,7 @@ class Module:
 
 @dataclass(slots=True)
 class Steps:
-    """An optimizer; `params` is the id of a layer or model, or those of variables: whatever they are at each step."""
+    """An optimizer; `params` is the id of a layer or model, or ids of variables, looked up at each step."""
 
     kind: str
     config: dict[str, Any]
@@ -57,17 +57,17 @@ class Steps:
     optimizer: Optimizer
 
 
-Held = Variable | Constant | Module | Steps
+SessionObject = Variable | Constant | Module | Steps
 
-#: What makes layers and models, by group and kind.
+#: Constructors of layers and models by group and kind.
 MODULES: Mapping[str, Mapping[str, Any]] = {"layer": LAYERS, "model": MODELS}
 
 
 @dataclass(frozen=True, slots=True)
 class Quotas:
-    """What one session may hold.
+    """Limits on one session.
 
-    variables: names and parameters. tape: variables that are held, nameless ones too. bytes: of all values.
+    variables: ids and parameters. tape: live variables, nameless ones too. bytes: of all values.
     commands: in one run. programs: form and cost of each operation.
     """
 
@@ -101,11 +101,11 @@ class _Params(Mapping[str, Variable]):
 
 
 class Session:
-    """Everything that one client's variables are made of.
+    """The objects and flags of one session.
 
     Args:
-        seed: of PCG64, which all random numbers come from in the order of commands.
-        quotas: what it may hold.
+        seed: of PCG64, from which all random numbers are drawn in the order of commands.
+        quotas: limits on its content.
     """
 
     def __init__(self, seed: int, quotas: Quotas) -> None:
@@ -114,17 +114,17 @@ class Session:
         self.nograd = False
         self.train = True
         self.quotas = quotas
-        self.ids: dict[str, Held] = {}
+        self.ids: dict[str, SessionObject] = {}
         self.made = 0
-        #: When a run that is not done has to end, by the clock beside it.
+        #: Deadline of the current run, by the clock below.
         self.until = math.inf
         self.monotonic: Callable[[], float] = time.monotonic
         self._spent = 0
-        #: The bytes that programs make which were found right, by their forms: those of a training step come again.
+        #: Bytes that checked programs make, by form: those of a training step come again.
         self.checked: dict[Hashable, int] = {}
 
     def mode(self) -> ExitStack:
-        """What to run inside of, so that the flags are those of this session."""
+        """Return a context in which the flags of this session hold."""
         stack = ExitStack()
         if self.nograd:
             stack.enter_context(config.no_grad())
@@ -132,11 +132,11 @@ class Session:
             stack.enter_context(config.test_mode())
         return stack
 
-    def find(self, name: str, loc: Loc) -> Held:
-        """What an id stands for; `m.linear[0].w` is a parameter of m.
+    def find(self, name: str, loc: Loc) -> SessionObject:
+        """Return the object of an id; `m.linear[0].w` is a parameter of m.
 
         Raises:
-            UnknownVariableError: nothing.
+            UnknownVariableError: there is none.
         """
         name = normalized(name)
         owner, dot, path = name.partition(".")
@@ -148,12 +148,14 @@ class Session:
             if slot is not None and isinstance(slot.parameter, Variable):
                 return slot.parameter
             if slot is not None:
-                raise UnknownVariableError(f"{quoted(name)} is not made yet: the first call of {owner} makes it", loc)
+                raise UnknownVariableError(
+                    f"{quoted(name)} does not exist yet: the first call of {owner} makes it", loc
+                )
         near = nearest(name[:200], [*self.ids, *(name for name, _ in self.parameters())])
         raise UnknownVariableError(f"there is no {quoted(name)} in this session{near}", loc)
 
     def variable(self, name: str, loc: Loc) -> Variable:
-        """A variable by its id.
+        """Return a variable by its id.
 
         Raises:
             UnknownVariableError: there is none.
@@ -168,15 +170,15 @@ class Session:
         return held
 
     def operand(self, name: str, loc: Loc) -> Variable | Value:
-        """A variable, or the value of a constant, by its id; raises what `find` raises."""
+        """Return a variable, or the value of a constant, by its id; raises like `find`."""
         held = self.find(name, loc)
         if isinstance(held, Constant):
-            # By itself a float is a number that takes the dtype of what it meets; this one has its own.
+            # A float would be weak and take the dtype of other operands; a constant has a dtype of its own.
             return np.float64(held.value) if type(held.value) is float else held.value
         return self.variable(name, loc)
 
     def module(self, name: str, loc: Loc) -> Module:
-        """A layer or model by its id.
+        """Return a layer or model by its id.
 
         Raises:
             UnknownVariableError: there is none.
@@ -188,25 +190,25 @@ class Session:
         return held
 
     def steps(self, name: str, loc: Loc) -> Steps:
-        """An optimizer by its id; raises as `module`."""
+        """Return an optimizer by its id; raises like `module`."""
         held = self.find(name, loc)
         if not isinstance(held, Steps):
             raise InvalidValueError(f"{quoted(name)} is {noun(held)}; expected an optimizer", loc)
         return held
 
     def free_id(self) -> str:
-        """The next of v1, v2, ... that nothing has."""
+        """Return the next free id of v1, v2, ..."""
         while True:
             self.made += 1
             if f"v{self.made}" not in self.ids:
                 return f"v{self.made}"
 
-    def bind(self, name: str | None, held: Held, loc: Loc) -> str:
-        """Lets an id stand for something, a variable or constant in place of what it was; None: an id that is free.
+    def bind(self, name: str | None, held: SessionObject, loc: Loc) -> str:
+        """Bind an object to an id, None for a free one, and return the id. Only variables and constants rebind.
 
         Raises:
-            InvalidValueError: it is no name.
-            TakenIdError: it belongs to something that cannot be rebound, or what is bound cannot rebind.
+            InvalidValueError: the id is not a name.
+            TakenIdError: the id is taken, and the old object or the new one cannot be rebound.
         """
         name = self.free_id() if name is None else self.new_id(name, loc)
         before = self.ids.get(name)
@@ -217,34 +219,34 @@ class Session:
 
     @staticmethod
     def new_id(name: str, loc: Loc) -> str:
-        """An id as it is kept; raises InvalidValueError where it is no name."""
+        """Normalize an id; raises InvalidValueError if it is not a name."""
         found = normalized(name)
         fault = name_fault(found)
         if found in WORDS:
-            fault = f'"{found}" is a number, nothing else may have its name'
+            fault = f'"{found}" is a number, and cannot be an id'
         if fault:
             raise InvalidValueError(f"id {fault}", loc)
         return found
 
     def parameters(self) -> Iterator[tuple[str, Variable]]:
-        """Every parameter of every layer and model by its id."""
+        """Yield every parameter of every layer and model with its id."""
         for owner, held in self.ids.items():
             if isinstance(held, Module):
                 yield from ((f"{owner}.{path}", p) for path, p in held.layer.params().items())
 
     def variables(self) -> dict[str, Variable | Constant]:
-        """Every variable and constant by its id, parameters last."""
+        """Return every variable and constant by its id, parameters last."""
         named = {name: held for name, held in self.ids.items() if isinstance(held, Variable | Constant)}
         return named | dict(self.parameters())
 
     def optimizer(self, kind: str, config: Mapping[str, Any], params: str | list[str], hooks: Sequence[Any]) -> Steps:
-        """An optimizer over this session's variables; raises BadAttributeError for what its kind does not take."""
+        """Make an optimizer over this session's variables; raises BadAttributeError for a bad configuration."""
         made = [HOOKS[hook["kind"]](**{key: value for key, value in hook.items() if key != "kind"}) for hook in hooks]
         optimizer = OPTIMIZERS[kind](_Params(self, params), **config, hooks=made)
         return Steps(kind, dict(config), params, [dict(hook) for hook in hooks], optimizer)
 
     def roots(self) -> list[Variable]:
-        """What reaches every variable that is held."""
+        """Return the variables from which every live variable is reachable."""
         found = [held for held in self.ids.values() if isinstance(held, Variable)]
         found += (p for _, p in self.parameters())
         for held in self.ids.values():
@@ -253,16 +255,16 @@ class Session:
         return found
 
     def check_time(self) -> None:
-        """Raises DeadlineExceededError where a run takes too long: a thread cannot be stopped from outside."""
+        """Raise DeadlineExceededError if a run takes too long: a thread cannot be stopped from outside."""
         if self.monotonic() > self.until:
             msg = "the call took longer than a request may (setting PULLBACK_DEADLINE_S); nothing has happened"
             raise DeadlineExceededError(msg)
 
     def spend(self, nbytes: int) -> None:
-        """Notes that values of so many bytes are about to be made.
+        """Count values of `nbytes` bytes that are about to be made.
 
         Raises:
-            LimitExceededError: with what is held, they would be more than may be.
+            LimitExceededError: the session would hold more bytes than its quota.
         """
         self._spent += nbytes
         if self._spent > self.quotas.bytes:
@@ -270,7 +272,7 @@ class Session:
             check_quota("bytes", self._spent, self.quotas.bytes, "MAX_SESSION_BYTES")
 
     def size(self) -> tuple[int, int]:
-        """How many variables are held, nameless ones too, and the bytes of all values, each counted once."""
+        """Return the number of live variables, nameless ones too, and the bytes of all values, each counted once."""
         stack, seen, arrays, nbytes = self.roots(), set[int](), set[int](), 0
         for held in self.ids.values():
             if isinstance(held, Constant):
@@ -290,7 +292,7 @@ class Session:
         return len(seen), nbytes
 
     def check_quotas(self) -> None:
-        """Raises LimitExceededError where the session holds more than it may."""
+        """Raise LimitExceededError if the session holds more than its quotas."""
         count = len(self.ids) + sum(1 for _ in self.parameters())
         check_quota("variables", count, self.quotas.variables, "MAX_SESSION_VARIABLES")
         tape, nbytes = self.size()
@@ -300,19 +302,19 @@ class Session:
 
 
 def check_quota(what: str, needed: int, allowed: float, setting: str) -> None:
-    """Raises LimitExceededError, naming the setting, where more is needed than allowed."""
+    """Raise LimitExceededError, naming the setting, if more is needed than allowed."""
     if needed > allowed:
         msg = f"the session would hold {needed:,} {what}, the limit is {allowed:,} (setting PULLBACK_{setting})"
         raise LimitExceededError(msg)
 
 
-def noun(held: Held) -> str:
-    """What something is, for a message."""
+def noun(held: SessionObject) -> str:
+    """Return the noun for an object with its article, for a message."""
     if isinstance(held, Module | Steps):
         what = held.group if isinstance(held, Module) else "optimizer"
         return f"{'an' if what[0] in 'aeiou' else 'a'} {what}"
     return "a constant" if isinstance(held, Constant) else "a variable"
 
 
-def _is_value(held: Held) -> bool:
+def _is_value(held: SessionObject) -> bool:
     return isinstance(held, Variable | Constant)

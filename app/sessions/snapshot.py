@@ -1,7 +1,7 @@
-"""Sessions as bytes and back, bit for bit: what was computed and how, flags, optimizers, the generator's state.
+"""Sessions serialized and restored bit for bit: variables, tapes, flags, layers, optimizers, the generator's state.
 
-A snapshot is a MessagePack document after its CRC-32. Large arrays are not in it but beside it, each under a number of
-its own and written once: a variable's array is never written into, so what was kept before need not be kept again.
+A snapshot is a CRC-32 and a MessagePack document. Large arrays are stored beside it, each under a number of its own and
+only once: arrays of variables are never written into, so those of the last snapshot need not be stored again.
 """
 
 import ctypes
@@ -11,20 +11,20 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import msgpack  # type: ignore[import-untyped]
+import msgspec
 import numpy as np
 import scipy
 
 from app import __version__
-from app.sessions.session import MODULES, Constant, Held, Module, Quotas, Session, Steps
+from app.sessions.session import MODULES, Constant, Module, Quotas, Session, SessionObject, Steps
 from engine.core import DTYPES, Integers, Value, Variable
 from engine.nn import checkpoint
 
-#: Of what is written; a reader of another one refuses.
+#: Format of snapshots; other ones are refused.
 FORMAT = 1
-#: Arrays from so many bytes on are kept beside the document.
+#: Arrays of at least so many bytes are stored beside the document.
 LARGE = 4096
-#: What may be integers of any size: Python's are unbounded, MessagePack's have 64 bits.
+#: Larger integers become texts: Python's are unbounded, MessagePack's have 64 bits.
 _WORD = 2**63
 _CHECKSUM_BYTES = 4
 
@@ -32,12 +32,12 @@ Array = np.ndarray[Any, Any]
 
 
 class DamagedSnapshotError(Exception):
-    """Bytes that are no snapshot, or one of another release."""
+    """Bytes that are not a snapshot, or one of another release."""
 
 
 @dataclass(slots=True)
-class Kept:
-    """Which arrays lie beside a session's last snapshot, by number, each with its checksum; and the next number."""
+class StoredArrays:
+    """Arrays beside a session's last snapshot by number, each with its checksum; and the next free number."""
 
     arrays: dict[int, tuple[Array, int]] = field(default_factory=dict)
     next: int = 0
@@ -45,19 +45,19 @@ class Kept:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A session as it is kept: its document, the large arrays that are new, and the numbers of all of them."""
+    """A session serialized: its document, new large arrays by number, and the numbers of all large arrays."""
 
     document: bytes
     new: dict[int, bytes]
     numbers: tuple[int, ...]
 
 
-#: What the same bits need to be the same.
+#: Versions on which the bits of results depend.
 VERSIONS = {"pullback": __version__, "numpy": np.__version__, "scipy": scipy.__version__, "machine": platform.machine()}
 
 
 class _Writer:
-    def __init__(self, kept: Kept) -> None:
+    def __init__(self, kept: StoredArrays) -> None:
         self._before = {id(array): (number, checksum) for number, (array, checksum) in kept.arrays.items()}
         self._places: dict[int, int] = {}
         self.next = kept.next
@@ -66,7 +66,7 @@ class _Writer:
         self.new: dict[int, bytes] = {}
 
     def value(self, value: Value) -> Any:
-        """A number as itself, an array as its place among the arrays, in a list."""
+        """Write a number as itself, an array as a list with its place among the arrays."""
         if type(value) is not np.ndarray:
             return value.item() if isinstance(value, np.generic) else value
         if id(value) not in self._places:
@@ -88,12 +88,12 @@ class _Writer:
         return [*form, [number, checksum]]
 
 
-def write(session: Session, kept: Kept) -> tuple[Snapshot, Kept]:
-    """A session as bytes, and what `kept` is once these are written.
+def write(session: Session, kept: StoredArrays) -> tuple[Snapshot, StoredArrays]:
+    """Serialize a session; return the snapshot and the arrays that lie beside it once it is stored.
 
     Args:
-        session: it is not changed.
-        kept: what lies beside its last snapshot already.
+        session: is not changed.
+        kept: arrays that lie beside its last snapshot.
     """
     writer = _Writer(kept)
     roots = session.roots()
@@ -118,9 +118,9 @@ def write(session: Session, kept: Kept) -> tuple[Snapshot, Kept]:
         "arrays": writer.arrays,
         "next": writer.next,
     }
-    packed: bytes = msgpack.packb(document, default=_default)
+    packed = msgspec.msgpack.encode(document, enc_hook=_default)
     packed = zlib.crc32(packed).to_bytes(_CHECKSUM_BYTES) + packed
-    return Snapshot(packed, writer.new, tuple(writer.large)), Kept(writer.large, writer.next)
+    return Snapshot(packed, writer.new, tuple(writer.large)), StoredArrays(writer.large, writer.next)
 
 
 def _record(record: checkpoint.Record, writer: _Writer) -> list[Any]:
@@ -130,7 +130,7 @@ def _record(record: checkpoint.Record, writer: _Writer) -> list[Any]:
     return [data, record.name, record.generation, record.grad, record.op, list(record.parents), saved, attrs]
 
 
-def _held(held: Held, places: Mapping[int, int], writer: _Writer) -> dict[str, Any]:
+def _held(held: SessionObject, places: Mapping[int, int], writer: _Writer) -> dict[str, Any]:
     if isinstance(held, Variable):
         return {"variable": places[id(held)]}
     if isinstance(held, Constant):
@@ -154,30 +154,30 @@ def _held(held: Held, places: Mapping[int, int], writer: _Writer) -> dict[str, A
     }
 
 
-def read(document: bytes, large: Mapping[int, bytes], quotas: Quotas) -> tuple[Session, Kept]:
-    """The session that a snapshot is of.
+def read(document: bytes, large: Mapping[int, bytes], quotas: Quotas) -> tuple[Session, StoredArrays]:
+    """Restore the session of a snapshot.
 
     Args:
         document: of the snapshot.
-        large: the arrays beside it by number.
-        quotas: what the session may hold from now on.
+        large: arrays beside it by number.
+        quotas: of the session from now on.
 
     Raises:
-        DamagedSnapshotError: it is none, or another release wrote it.
+        DamagedSnapshotError: it is damaged, or of another release.
     """
     try:
         if zlib.crc32(document[_CHECKSUM_BYTES:]) != int.from_bytes(document[:_CHECKSUM_BYTES]):
             raise DamagedSnapshotError("its checksum is wrong")
-        found = msgpack.unpackb(document[_CHECKSUM_BYTES:], strict_map_key=False)
+        found = msgspec.msgpack.decode(document[_CHECKSUM_BYTES:])
         if found["format"] != FORMAT:
             raise DamagedSnapshotError(f"it has format {found['format']}; this release reads {FORMAT}")
         return _read(found, large, quotas)
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError, msgpack.UnpackException) as error:
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError, msgspec.DecodeError) as error:
         raise DamagedSnapshotError(f"it does not read: {type(error).__name__}: {error}") from error
 
 
-def _read(found: Any, large: Mapping[int, bytes], quotas: Quotas) -> tuple[Session, Kept]:
-    arrays, kept = [], Kept()
+def _read(found: Any, large: Mapping[int, bytes], quotas: Quotas) -> tuple[Session, StoredArrays]:
+    arrays, kept = [], StoredArrays()
     for *form, data in found["arrays"]:
         if type(data) is bytes:
             arrays.append(_from_layout(*form, data=data))
@@ -210,13 +210,13 @@ def _read(found: Any, large: Mapping[int, bytes], quotas: Quotas) -> tuple[Sessi
     for name, item in found["ids"].items():
         session.ids[name] = _as_held(item, session, variables, value)
     session.nograd, session.train, session.made = found["nograd"], found["train"], found["made"]
-    # Layers drew from it when they were made.
+    # Making the layers drew from the generator.
     session.rng.bit_generator.state = _as_generator(found["random"])
     session.check_quotas()
     return session, kept
 
 
-def _as_held(item: Any, session: Session, variables: list[Variable], value: Callable[[Any], Value]) -> Held:
+def _as_held(item: Any, session: Session, variables: list[Variable], value: Callable[[Any], Value]) -> SessionObject:
     if "variable" in item:
         found: Variable = variables[item["variable"]]
         return found
@@ -236,7 +236,10 @@ def _as_held(item: Any, session: Session, variables: list[Variable], value: Call
 
 
 def _laid_out(array: Array) -> tuple[list[Any], Any]:
-    """Dtype, shape and, where it does not lie in C order, strides and the place of the first element; and the bytes."""
+    """Return the layout of an array and a function for its bytes.
+
+    The layout is dtype, shape and, if it is not in C order, strides and the offset of the first element.
+    """
     form = [str(array.dtype), list(array.shape)]
     if array.flags.c_contiguous:
         return [*form, None, 0], array.tobytes
@@ -250,7 +253,7 @@ def _from_layout(dtype: str, shape: list[int], strides: list[int] | None, first:
 
 
 def _generator(rng: np.random.Generator) -> Any:
-    """Its state; PCG64 has integers of 128 bits."""
+    """Return the state of a generator; PCG64 has integers of 128 bits."""
     return _texts(rng.bit_generator.state)
 
 
@@ -269,7 +272,7 @@ def _as_generator(part: Any) -> Any:
 
 
 def _attribute(value: Any) -> Any:
-    """Attributes hold tuples and arrays of integers, which are lists here, and the ellipsis of an index."""
+    """Write an attribute: tuples and arrays of integers as lists, the ellipsis of an index as a map."""
     if isinstance(value, Integers):
         return value.array.tolist()
     if isinstance(value, tuple):
@@ -284,7 +287,7 @@ def _as_attribute(value: Any) -> Any:
 
 
 def _default(value: Any) -> Any:
-    """What NumPy made of an attribute."""
+    """Convert a scalar of NumPy in an attribute."""
     if isinstance(value, np.generic):
         return value.item()
     raise TypeError(f"{type(value).__name__} has no place in a snapshot")

@@ -1,1 +1,1 @@
-"""What goes over the wire: values, request bodies, media types and problems."""
+"""The wire: documents, values, request bodies, responses, media types, content codings. Imports nothing else of app."""

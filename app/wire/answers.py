@@ -1,4 +1,4 @@
-"""What is answered, for OpenAPI alone: the answers themselves are written straight from arrays."""
+"""Models of responses, for OpenAPI only: responses themselves are written straight from arrays."""
 
 from typing import Any
 
@@ -8,29 +8,27 @@ from app.wire.schemas import Value
 
 
 class EvaluateAnswer(BaseModel):
-    """Values by output and, where they were asked for, gradients."""
+    """Values by output and, if requested, gradients."""
 
-    values: dict[str, Value] = Field(description="Each output's value, in the order asked for.")
+    values: dict[str, Value] = Field(description="Value of each output, in the requested order.")
     grads: dict[str, Value] | None = Field(None, description="For each name of wrt, with its shape.")
     higher: dict[str, list[Value]] | None = Field(
-        None, description="With an order above 1: all derivatives from the first on."
+        None, description="With an order above 1: all derivatives, from the first on."
     )
     node_grads: dict[str, Value] | None = Field(None, description="With retain_grad: of every floating node.")
-    program: str = Field(description="The id that the program has; it is not stored: POST /v1/programs does that.")
-    grad_program: str | None = Field(
-        None, description="With create_graph: the id of a program of the gradients, which is stored."
-    )
+    program: str = Field(description="Id of the program; evaluating does not store it, POST /v1/programs does.")
+    grad_program: str | None = Field(None, description="With create_graph: id of the stored program of the gradients.")
 
 
 class VjpAnswer(BaseModel):
-    """Cotangents carried back."""
+    """Vector-Jacobian products."""
 
     values: dict[str, Value]
     vjps: dict[str, Value] = Field(description="For each name of wrt, with its shape.")
 
 
 class JvpAnswer(BaseModel):
-    """Tangents carried forward."""
+    """Jacobian-vector products."""
 
     values: dict[str, Value]
     jvps: dict[str, Value] = Field(description="For each output, with its shape.")
@@ -63,16 +61,18 @@ class CheckAnswer(BaseModel):
     """Gradients beside central differences."""
 
     values: dict[str, Value]
-    ok: bool = Field(description="All gradients agree with their differences, and none of them is uncertain.")
-    max_error: Value = Field(description="Relative to max(1, size).")
-    worst: dict[str, Any] | None = Field(description="Where that is: order, input, index, analytic and numeric.")
+    ok: bool = Field(description="All gradients agree with their differences, and none is uncertain.")
+    max_error: Value = Field(description="Largest error, relative to max(1, size).")
+    worst: dict[str, Any] | None = Field(
+        description="Position of the largest error: order, input, index, analytic and numeric."
+    )
     uncertain: list[dict[str, Any]] = Field(
-        description="Where differences cancel, so that gradients within the tolerance may still be wrong: as in "
-        "`worst`, and `rounding`, the error that the rounding of values may make in `numeric`."
+        description="Positions where differences cancel, so that gradients within the tolerance may still be wrong: "
+        "as in `worst`, and `rounding`, the possible error of `numeric` by rounding."
     )
 
 
-class Known(BaseModel):
+class ShapeAndDtype(BaseModel):
     """Shape and dtype of a value."""
 
     shape: list[int]
@@ -80,78 +80,78 @@ class Known(BaseModel):
 
 
 class Cost(BaseModel):
-    """What a program costs: operations, bytes of all values, floating-point operations."""
+    """Cost of a program: operations, bytes of all values, floating-point operations."""
 
     nodes: int
     bytes: int
     flops: int
 
 
-class Exceeded(BaseModel):
+class ExceededLimit(BaseModel):
     """A limit that refuses to run a program."""
 
-    limit: str = Field(description="Its key in limits.")
-    setting: str = Field(description="The setting of the server that raises it.")
+    limit: str = Field(description="Key in limits.")
+    setting: str = Field(description="Setting of the server that raises it.")
     msg: str
 
 
 class InferAnswer(BaseModel):
-    """What is known of a program before it runs."""
+    """Forecast of a program before it runs."""
 
-    inputs: dict[str, Known]
-    nodes: dict[str, Known] = Field(description="Every node by name, as written.")
-    outputs: dict[str, Known]
-    cost: Cost = Field(description="Where it is more than 2**63 - 1, that.")
-    limits: dict[str, float] = Field(description="What this server allows.")
-    exceeded: list[Exceeded] = Field(description="The limits that would refuse to run it.")
+    inputs: dict[str, ShapeAndDtype]
+    nodes: dict[str, ShapeAndDtype] = Field(description="Every node by name, as written.")
+    outputs: dict[str, ShapeAndDtype]
+    cost: Cost = Field(description="At most 2**63 - 1 is shown.")
+    limits: dict[str, float] = Field(description="Limits of this server.")
+    exceeded: list[ExceededLimit] = Field(description="Limits that would refuse the run.")
 
 
-class Declared(BaseModel):
-    """What is declared of an input."""
+class InputDeclaration(BaseModel):
+    """Declaration of an input."""
 
-    shape: list[int] | None = Field(description="-1 for a length that is free; null: any shape.")
-    dtype: str | None = Field(description="null: any.")
+    shape: list[int] | None = Field(description="-1: a free length; null: any shape.")
+    dtype: str | None = Field(description="null: any dtype.")
 
 
 class ProgramAnswer(BaseModel):
     """A registered program."""
 
-    id: str = Field(description="Says what the program is: the same program has the same id anywhere.")
-    name: str | None = Field(description="The name that was asked for or given; else the oldest of its names, if any.")
-    inputs: dict[str, Declared] = Field(description="What a call has to give; bound inputs are not among them.")
+    id: str = Field(description="Identity of the content: the same program has the same id anywhere.")
+    name: str | None = Field(description="The name in the request; otherwise the oldest of its names, if any.")
+    inputs: dict[str, InputDeclaration] = Field(description="Inputs of a call, without bound ones.")
     outputs: list[str]
-    nodes: int = Field(description="How many operations it has.")
+    nodes: int = Field(description="Number of operations.")
     cost: Cost | None = Field(
-        description="Of one forward run, as far as it can be known: inputs of no declared shape count as scalars, free "
-        "lengths as 1; null where the program fits no such inputs. POST /v1/infer tells it for given shapes."
+        description="Cost of one forward run: inputs without a declared shape count as scalars, free lengths as 1; "
+        "null if the program does not fit such inputs. POST /v1/infer computes it for given shapes."
     )
 
 
 class ProgramDetailsAnswer(ProgramAnswer):
-    """A registered program with all that it consists of, but for the numbers of bound arrays."""
+    """A registered program in full, without the numbers of bound arrays."""
 
-    graph: dict[str, Any] = Field(description="Its canonical form.")
+    graph: dict[str, Any] = Field(description="Canonical form.")
     expr: str = Field(description="Infix text; with the same declarations and bound values it gives the same id.")
-    bound: dict[str, Known] = Field(description="Inputs that are fixed for good.")
-    created_at: str = Field(description="When it was registered first (RFC 3339).")
+    bound: dict[str, ShapeAndDtype] = Field(description="Inputs that are fixed for good.")
+    created_at: str = Field(description="Time of the first registration (RFC 3339).")
 
 
-class ListedAnswer(BaseModel):
-    """A registered program as lists show it; what is damaged in the store is null."""
+class ProgramSummary(BaseModel):
+    """A registered program in a list; fields that are damaged in the store are null."""
 
     id: str
     name: str | None = Field(description="The oldest of its names, if any.")
-    inputs: dict[str, Declared] | None
+    inputs: dict[str, InputDeclaration] | None
     outputs: list[str] | None
     nodes: int | None
     cost: Cost | None
 
 
 class ProgramsAnswer(BaseModel):
-    """A page of registered programs, in the order in which they came."""
+    """A page of registered programs, in order of registration."""
 
-    programs: list[ListedAnswer]
-    next: str | None = Field(description="What `after` has to be for the next page; null: this is the last.")
+    programs: list[ProgramSummary]
+    next: str | None = Field(description="`after` of the next page; null: this is the last one.")
 
 
 class OperationAnswer(BaseModel):
@@ -163,14 +163,16 @@ class OperationAnswer(BaseModel):
     symbol: str | None = Field(description="The operator of infix text.")
     signature: str
     doc: str
-    operands: list[dict[str, Any]] = Field(description="In order, with whether they are required.")
-    variadic: bool = Field(description="Takes any number of operands from 1.")
+    operands: list[dict[str, Any]] = Field(description="In order, each with whether it is required.")
+    variadic: bool = Field(description="Takes one or more operands.")
     attributes: list[dict[str, Any]] = Field(description="In order, with types and defaults.")
     kind: str = Field(description="elementwise, linear, bilinear, other or composite.")
     several_outputs: bool
-    outputs: int | str = Field(description="How many results; or the attribute that says it, by itself or its length.")
+    outputs: int | str = Field(
+        description="Number of results; or the attribute that decides it, by its value or length."
+    )
     differentiable: bool
-    batched: bool = Field(description="Runs for all rows of a batch at once; else row by row.")
+    batched: bool = Field(description="Runs for all rows of a batch at once, not row by row.")
     random: bool
 
 
@@ -182,7 +184,7 @@ class OperationsAnswer(BaseModel):
 
 
 class RootAnswer(BaseModel):
-    """What this server is."""
+    """Name, version and limits of the server."""
 
     name: str
     version: str
@@ -191,46 +193,46 @@ class RootAnswer(BaseModel):
 
 
 class HealthAnswer(BaseModel):
-    """How the server is."""
+    """State of the server."""
 
     status: str
 
 
 class ProblemFault(BaseModel):
-    """One place that is wrong."""
+    """One fault of a request."""
 
     loc: list[str | int] = Field(description="A path into the request.")
     msg: str
 
 
 class Problem(BaseModel):
-    """RFC 9457: what was wrong, where, and what would be right."""
+    """A problem document (RFC 9457)."""
 
     type: str = Field(description="/problems/<slug>, a page that the server has.")
     title: str
     status: int
     detail: str
-    errors: list[ProblemFault] = Field(description="Every place of this kind.")
+    errors: list[ProblemFault] = Field(description="All faults of this kind.")
     request_id: str
 
 
 class SessionAnswer(BaseModel):
-    """How a session is."""
+    """State of a session."""
 
-    id: str = Field(description="A secret: who knows it may use the session.")
+    id: str = Field(description="A secret: whoever knows it can use the session.")
     name: str | None
-    seq: int = Field(description="The number of the last call that changed it.")
+    seq: int = Field(description="Number of the last call that changed the session.")
     seed: int
     nograd: bool
     train: bool
     created_at: str
-    expires_at: str = Field(description="Every call puts it off.")
+    expires_at: str = Field(description="Every call postpones it.")
     ttl_s: float
     bytes: int
 
 
 class ChangedAnswer(BaseModel):
-    """What was changed of a session."""
+    """Flags of a session after a change."""
 
     seq: int
     nograd: bool
@@ -238,11 +240,13 @@ class ChangedAnswer(BaseModel):
 
 
 class RunAnswer(BaseModel):
-    """What a run made, and what is to be seen then."""
+    """Results of a run: ids that it made, and fetched values."""
 
     seq: int
-    made: list[str] = Field(description="Ids of results that were not told any.")
-    fetched: dict[str, Any] = Field(description="By id: value and grad, or what was asked for; `state` of the rest.")
+    made: list[str] = Field(description="Ids of results for which the commands named none.")
+    fetched: dict[str, Any] = Field(
+        description="By id: value and grad, or the requested aspects; of layers, models and optimizers `state`."
+    )
 
 
 class FetchedAnswer(BaseModel):
@@ -250,16 +254,16 @@ class FetchedAnswer(BaseModel):
 
     id: str
     value: Value
-    grad: Value = Field(description="null: there is none.")
+    grad: Value = Field(description="null: no gradient.")
 
 
 class VariableAnswer(FetchedAnswer):
-    """All there is to see of a variable."""
+    """All aspects of a variable."""
 
     shape: list[int]
     dtype: str
-    creator: str | None = Field(description="The operation that computed it; null: a leaf, or a constant.")
-    generation: int = Field(description="How many operations lie between it and the leaf that is farthest.")
+    creator: str | None = Field(description="Operation that computed it; null: a leaf, or a constant.")
+    generation: int = Field(description="Length of the longest path from a leaf.")
 
 
 class VariablesAnswer(BaseModel):
@@ -277,6 +281,6 @@ class StateAnswer(BaseModel):
 
 
 class SeqAnswer(BaseModel):
-    """What was done."""
+    """Number of the call."""
 
     seq: int

@@ -1,10 +1,10 @@
-"""Content codings: answers compressed for who asks for it, and compressed requests inflated within a limit."""
+"""Content codings: responses compressed when the client asks, compressed requests inflated within limits."""
 
 import sys
 import zlib
 
 from app.wire.document import MalformedBodyError
-from app.wire.media import NotAcceptableError, UnsupportedMediaTypeError, preferences, too_large
+from app.wire.media import BodyTooLargeError, NotAcceptableError, UnsupportedMediaTypeError, preferences, too_large
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -12,26 +12,29 @@ else:
     import backports.zstd as zstd
 
 IDENTITY, GZIP, ZSTD = "identity", "gzip", "zstd"
-#: The one that is liked better among equals first: zstd takes a twentieth of gzip's time for arrays.
+#: In order of preference among equals: zstd takes a twentieth of gzip's time for arrays.
 CODINGS = (ZSTD, GZIP)
 
-#: Shorter answers fit a packet anyway.
+#: Shorter responses fit into a packet anyway.
 SMALLEST_BYTES = 1024
-#: So much of an answer is tried, and what of it has to be saved for the rest to be worth it: floats hardly shrink.
+#: Bytes of a response that are compressed as a sample, and the largest share that makes the rest worth it: floats
+#: hardly shrink.
 _SAMPLE_BYTES = 1 << 14
 _WORTH = 0.9
-#: The fastest of either: more would save little of numbers.
+#: The fastest level of either: higher ones save little of numbers.
 _LEVEL = 1
 _GZIP_WBITS = 16 + zlib.MAX_WBITS
-#: The window a sender may ask for, as RFC 9659 has it for zstd over HTTP: 8 MiB.
+#: An inflated body may have any size up to the first, and be longer than the compressed one by the second factor.
+_FREE_BYTES, _LARGEST_RATIO = 2**20, 100
+#: Largest window of zstd over HTTP (RFC 9659): 8 MiB.
 _ZSTD_OPTIONS = {zstd.DecompressionParameter.window_log_max.value: 23}
 
 
 def request_coding(content_encoding: str) -> str:
-    """The coding of a body, by its `Content-Encoding` headers, joined by commas.
+    """Return the coding of a body by its `Content-Encoding` headers, joined by commas.
 
     Raises:
-        UnsupportedMediaTypeError: it is none that is read here, or several.
+        UnsupportedMediaTypeError: the coding is unknown, or there are several.
 
     >>> request_coding("X-GZIP"), request_coding("")
     ('gzip', 'identity')
@@ -45,10 +48,10 @@ def request_coding(content_encoding: str) -> str:
 
 
 def answer_coding(accept_encoding: str, nbytes: int) -> str:
-    """The coding of an answer of so many bytes: none, but where the `Accept-Encoding` header names one.
+    """Choose the coding of a response of `nbytes` bytes by its `Accept-Encoding` header; identity without one.
 
     Raises:
-        NotAcceptableError: it refuses an answer that is not compressed, and takes no coding that is written here.
+        NotAcceptableError: the header refuses identity and every coding that the server writes.
 
     >>> answer_coding("gzip, zstd;q=0.5", 5000), answer_coding("*", 5000), answer_coding("gzip, identity;q=0", 10)
     ('gzip', 'identity', 'gzip')
@@ -62,7 +65,7 @@ def answer_coding(accept_encoding: str, nbytes: int) -> str:
     if liked.get(best, 0.0) <= 0:
         if is_refused:
             wanted = f"Accept-Encoding is {accept_encoding!r}"
-            raise NotAcceptableError(f"{wanted}; this server answers as it is, or in {' or '.join(CODINGS)}")
+            raise NotAcceptableError(f"{wanted}; this server sends identity, {' or '.join(CODINGS)}")
         return IDENTITY
     if not is_refused and (nbytes < SMALLEST_BYTES or liked[best] < liked.get(IDENTITY, 0.0)):
         return IDENTITY
@@ -70,10 +73,10 @@ def answer_coding(accept_encoding: str, nbytes: int) -> str:
 
 
 def compressed(content: bytes, accept_encoding: str) -> tuple[bytes, str]:
-    """An answer as it is sent, and the coding of that; what hardly shrinks stays as it is.
+    """Compress `content` for the client, unless it hardly shrinks; return it with its coding.
 
     Raises:
-        NotAcceptableError: as `answer_coding` does.
+        NotAcceptableError: see `answer_coding`.
     """
     coding = answer_coding(accept_encoding, len(content))
     if coding == IDENTITY:
@@ -87,7 +90,7 @@ def compressed(content: bytes, accept_encoding: str) -> tuple[bytes, str]:
 
 
 def compress(content: bytes, coding: str) -> bytes:
-    """Bytes in a coding, gzip or zstd."""
+    """Compress bytes by gzip or zstd."""
     if coding == ZSTD:
         return zstd.compress(content, _LEVEL)
     packer = zlib.compressobj(_LEVEL, wbits=_GZIP_WBITS)
@@ -95,19 +98,32 @@ def compress(content: bytes, coding: str) -> bytes:
 
 
 def inflate(body: bytes, coding: str, limit: int) -> bytes:
-    """A body without its coding, gzip or zstd; no more than `limit` bytes are ever made.
+    """Inflate a body that is compressed by gzip or zstd; more bytes than allowed are never made.
+
+    Args:
+        body: the compressed body.
+        coding: "gzip" or "zstd".
+        limit: bytes of the inflated body. Beyond 1 MiB it may also not be more than 100 times as long as `body`:
+            documents with numbers shrink to a half or a tenth.
 
     Raises:
-        BodyTooLargeError: there would be more.
-        MalformedBodyError: the body is not whole, or not in this coding.
+        BodyTooLargeError: the inflated body would be longer.
+        MalformedBodyError: the body is not one whole stream of this coding.
     """
+    longest_by_ratio = max(_FREE_BYTES, _LARGEST_RATIO * len(body))
+    allowed = min(limit, longest_by_ratio)
     reader = zlib.decompressobj(_GZIP_WBITS) if coding == GZIP else zstd.ZstdDecompressor(options=_ZSTD_OPTIONS)
     try:
-        found = reader.decompress(body, limit + 1)
+        found = reader.decompress(body, allowed + 1)
     except (zlib.error, zstd.ZstdError) as error:
         raise MalformedBodyError(f"the body is not {coding}: {error}") from None
     if len(found) > limit:
         raise too_large(f"goes on after {limit:,} bytes once inflated", limit)
+    if len(found) > allowed:
+        raise BodyTooLargeError(
+            f"the body goes on after {allowed:,} bytes once inflated; {len(body):,} bytes of {coding} may become "
+            f"{_LARGEST_RATIO} times as many, or {_FREE_BYTES:,} if that is more; send it without Content-Encoding"
+        )
     if not reader.eof:
         raise MalformedBodyError(f"the body is not whole: its {coding} stream has no end")
     if reader.unused_data:

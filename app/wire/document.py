@@ -1,9 +1,10 @@
-"""Bytes of JSON -> a document, refusing what JSON leaves open: keys twice, bare NaN, nesting without end."""
+"""Bytes of JSON -> a document, without what JSON leaves open: duplicate keys, bare NaN, endless nesting."""
 
 import json
 import re
 from collections import deque
 from collections.abc import Iterator
+from math import inf
 from typing import Any, NoReturn
 
 import numpy as np
@@ -13,7 +14,7 @@ from engine.core import LimitExceededError
 
 _NOT_MARKS = bytes(set(range(256)) - set(b'"[]{}:'))
 _CONSTANT = re.compile(r"-?(NaN|Infinity)\b")
-#: To look for one byte takes a tenth of what it takes to look for two.
+#: Searching for one byte takes a tenth of the time of searching for two.
 _MINUS = ord("-")
 #: -0 written as an integer.
 _ZERO = re.compile(rb"-0(?![.\deE])")
@@ -22,21 +23,36 @@ _CHUNK = 1 << 16
 _PIECE = 1 << 11
 
 
+#: Estimated bytes of a list or object, of an item of either, and of a key, as CPython makes them. An estimate above the
+#: size is no harm: honest documents are mostly numbers, one item each.
+CONTAINER_BYTES, ITEM_BYTES, KEY_BYTES = 72, 32, 100
+#: Beginning of orjson's message if there is no memory for its buffer.
+_NO_MEMORY = "Not enough memory"
+
+
 class MalformedBodyError(Exception):
-    """Bytes that are no document in their encoding."""
+    """Bytes that are not a document in their encoding."""
 
 
-def parse(body: bytes, max_depth: int) -> Any:
-    """The document that `body` holds.
+def parse(body: bytes, max_depth: int, max_bytes: float = inf) -> Any:
+    """Parse a JSON document.
+
+    Args:
+        body: one whole document.
+        max_depth: of nested lists and objects.
+        max_bytes: estimated size of the document in memory.
 
     Raises:
-        LimitExceededError: it is nested deeper than `max_depth`, found before any parser sees it.
-        MalformedBodyError: it is no JSON, is not UTF-8, or has a key twice in one object.
+        LimitExceededError: it is nested deeper or would be larger, found before the parser sees it.
+        MalformedBodyError: it is not JSON, is not UTF-8, or has a key twice in one object.
+        MemoryError: there is not enough memory to parse it.
     """
     marks = _marks(body)
-    # What is in strings counts too, so that these are bounds; most of the time they are enough.
-    is_flat = marks.count(b"[") + marks.count(b"{") <= max_depth
-    keys = marks.count(b":") if is_flat else _survey(marks, max_depth)
+    # Marks inside strings count too, so these are upper bounds; most of the time they are enough.
+    opened, colons = marks.count(b"[") + marks.count(b"{"), marks.count(b":")
+    _check_bytes(body, opened, colons, max_bytes)
+    is_flat = opened <= max_depth
+    keys = colons if is_flat else _survey(marks, max_depth)
     try:
         document = loads(body)
     except orjson.JSONDecodeError as error:
@@ -46,25 +62,48 @@ def parse(body: bytes, max_depth: int) -> Any:
     return document
 
 
+def _check_bytes(body: bytes, opened: int, colons: int, max_bytes: float) -> None:
+    """Check the estimated size of a document; raise LimitExceededError if it is above `max_bytes`."""
+    least = CONTAINER_BYTES * opened + KEY_BYTES * colons
+    # Each comma is followed by an item: only a long body can have too many of them.
+    if least + ITEM_BYTES * len(body) / 2 <= max_bytes:
+        return
+    commas = body.count(b",")
+    needed = least + ITEM_BYTES * commas
+    if needed > max_bytes:
+        raise too_many_bytes(needed, f"{opened:,} opening brackets, {commas:,} commas and {colons:,} colons", max_bytes)
+
+
 def loads(body: bytes) -> Any:
-    """The document that JSON holds; the number -0 is -0.0, as for most readers, and not an integer without its sign.
+    """Parse JSON; the number -0 becomes -0.0, as in most readers, and not an integer without its sign.
 
     Raises:
-        orjson.JSONDecodeError: it is no JSON.
+        orjson.JSONDecodeError: it is not JSON.
+        MemoryError: there is not enough memory.
     """
-    if _MINUS not in body or _ZERO.search(body) is None:
-        return orjson.loads(body)
     try:
-        document = orjson.loads(_STRING_OR_ZERO.sub(lambda found: found[1] or b"-0.0", body))
-    except orjson.JSONDecodeError:
-        # Places in the message are those of the body as it came.
-        return orjson.loads(body)
-    _make_seeds_whole(document)
+        if _MINUS not in body or _ZERO.search(body) is None:
+            return orjson.loads(body)
+        try:
+            document = orjson.loads(_STRING_OR_ZERO.sub(lambda found: found[1] or b"-0.0", body))
+        except orjson.JSONDecodeError:
+            # Positions in the message are those of the body as it came.
+            return orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        if error.msg.startswith(_NO_MEMORY):
+            raise MemoryError(error.msg) from None
+        raise
+    except SystemError as error:
+        # orjson goes on for a while after CPython found no memory for an object.
+        if isinstance(error.__cause__, MemoryError):
+            raise error.__cause__ from None
+        raise
+    _make_seeds_integers(document)
     return document
 
 
-def _make_seeds_whole(document: Any) -> None:
-    """Seeds of a request and of its commands, where 0 is an integer."""
+def _make_seeds_integers(document: Any) -> None:
+    """Make seeds that are -0.0 the integer 0, in a request and in its commands."""
     if type(document) is not dict:
         return
     commands = document.get("commands")
@@ -74,12 +113,26 @@ def _make_seeds_whole(document: Any) -> None:
 
 
 def too_deep(max_depth: int) -> LimitExceededError:
-    """The refusal of a body in any encoding."""
+    """Return the refusal of a body that is nested too deep, in any encoding."""
     return LimitExceededError(f"the body is nested deeper than {max_depth} levels (setting PULLBACK_MAX_DEPTH)")
 
 
+def too_many_bytes(needed: int, counted: str, max_bytes: float) -> LimitExceededError:
+    """Return the refusal of a body that would be too large as a document, in any encoding."""
+    return LimitExceededError(
+        f"the body would take about {needed:,} bytes of memory once parsed ({counted} were counted), the limit is "
+        f"{max_bytes:,.0f}; large arrays are smallest as base64, or as binary data in MessagePack "
+        "(setting PULLBACK_MAX_DOCUMENT_BYTES)"
+    )
+
+
+def twice_in_one_object(key: str) -> MalformedBodyError:
+    """Return the refusal of a body with a duplicate key, in any encoding."""
+    return MalformedBodyError(f'the key "{key}" stands twice in one object')
+
+
 def _marks(body: bytes) -> bytes:
-    """The quotes, brackets and colons of a body, without those that are escaped."""
+    """Return the quotes, brackets and colons of a body, without those that are escaped."""
     if b"\\" in body:
         body = body.replace(b"\\\\", b"").replace(b'\\"', b"")
     if len(body) > _CHUNK:
@@ -88,7 +141,7 @@ def _marks(body: bytes) -> bytes:
 
 
 def _without_plain_numbers(body: bytes) -> bytes:
-    """A body without those of its pieces that have nothing but digits, points, signs and commas in them."""
+    """Drop the pieces of a body that have nothing but digits, points, signs and commas in them."""
     codes = np.frombuffer(body, np.uint8)
     pieces = codes[: len(codes) // _PIECE * _PIECE].reshape(-1, _PIECE)
     has_more = (pieces.max(axis=1) > ord("9")) | (pieces.min(axis=1) < ord("+"))
@@ -97,7 +150,7 @@ def _without_plain_numbers(body: bytes) -> bytes:
 
 
 def _survey(marks: bytes, max_depth: int) -> int:
-    """The number of keys, were it JSON, found without parsing.
+    """Count the keys of a body, if it is JSON, without parsing.
 
     Raises:
         LimitExceededError: brackets, of whatever kind, are nested deeper than `max_depth`.
@@ -117,7 +170,7 @@ def _survey(marks: bytes, max_depth: int) -> int:
 
 
 def _outside_strings(marks: bytes) -> Iterator[bytes]:
-    """The brackets and colons that are in no string, piece by piece: of many short strings, few are there at a time."""
+    """Yield the brackets and colons outside strings, piece by piece: splitting at quotes makes many short strings."""
     inside = 0
     for start in range(0, len(marks), _CHUNK):
         parts = marks[start : start + _CHUNK].split(b'"')
@@ -126,7 +179,7 @@ def _outside_strings(marks: bytes) -> Iterator[bytes]:
 
 
 def _has_more_keys(written: int, document: Any) -> bool:
-    """Whether more keys were written than the objects of the document have, that is, one of them twice."""
+    """Return whether more keys were written than the objects of the document have: one of them stands twice."""
     waiting: deque[Any] = deque([document])
     while waiting and written:
         item = waiting.popleft()
@@ -145,7 +198,7 @@ def _name_duplicate(body: bytes) -> NoReturn:
         seen = set()
         for key, _ in pairs:
             if key in seen:
-                raise MalformedBodyError(f'the key "{key}" stands twice in one object')
+                raise twice_in_one_object(key)
             seen.add(key)
         return {}
 
@@ -168,5 +221,5 @@ def _explain(body: bytes, error: orjson.JSONDecodeError) -> str:
     if constant:
         return f'{where}: bare {constant[0]} is not JSON; write "{constant[0]}"'.replace('"-NaN"', '"NaN"')
     if "infinity" in error.msg:
-        return f'{where}: the number is beyond float64; write "Infinity" or "-Infinity" for what has no end'
+        return f'{where}: the number is beyond float64; write "Infinity" or "-Infinity" for an infinite one'
     return f"{where}: {error.msg}"

@@ -188,7 +188,7 @@ REGISTER = {
     "again": _example("One more name for a registered program", program=MATYAS, name="matyas.v1"),
 }
 
-#: What stands for `{name}` in the path of an operation.
+#: Stands for `{name}` in the path of an operation.
 OPERATION = "softmax"
 
 

@@ -1,4 +1,4 @@
-"""Media types: what a request speaks and what it accepts, by its headers alone; and why a body is refused."""
+"""Media types of requests and responses, negotiated by headers; and the refusals of bodies."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,9 +6,9 @@ from dataclasses import dataclass
 JSON = "application/json"
 MSGPACK = "application/msgpack"
 PROBLEM = "application/problem+json"
-#: What is read and written.
+#: Media types of documents, read and written.
 SPOKEN = (JSON, MSGPACK)
-#: Weights as a file.
+#: Media type of files with weights.
 SAFETENSORS = "application/safetensors"
 
 
@@ -17,11 +17,11 @@ class BodyTooLargeError(Exception):
 
 
 class UnsupportedMediaTypeError(Exception):
-    """The body's encoding is none that is read here."""
+    """The server does not read the body's encoding."""
 
 
 class NotAcceptableError(Exception):
-    """The client takes no encoding that is written here."""
+    """The client accepts no encoding that the server writes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class _Range:
     quality: float
 
     def precision(self, kind: str, subtype: str) -> int:
-        """How precisely it names a media type: 2 exactly, 1 `type/*`, 0 `*/*`, -1 not at all."""
+        """Return how precisely it names a media type: 2 exactly, 1 `type/*`, 0 `*/*`, -1 not at all."""
         if (self.kind, self.subtype) == (kind, subtype):
             return 2
         if (self.kind, self.subtype) == (kind, "*"):
@@ -42,7 +42,7 @@ class _Range:
 
 
 def preferences(header: str) -> list[tuple[str, float]]:
-    """The items of a header such as `Accept` in lower case, each with its quality: 1 where it has none.
+    """Parse a header such as `Accept` to its items in lower case, each with its quality, 1 by default.
 
     >>> preferences("gzip;q=0.5, *;q=0, br")
     [('gzip', 0.5), ('*', 0.0), ('br', 1.0)]
@@ -74,7 +74,7 @@ def _ranges(accept: str) -> list[_Range]:
 
 
 def quality(accept: str, media_type: str) -> float:
-    """How much an `Accept` header likes a media type; 0: not at all. Without one all are liked."""
+    """Return the quality of a media type in an `Accept` header, 0 if it is refused; an empty header accepts all."""
     if not accept.strip():
         return 1.0
     kind, _, subtype = media_type.partition("/")
@@ -87,12 +87,12 @@ def quality(accept: str, media_type: str) -> float:
 
 
 def request_type(*content_types: str, spoken: Sequence[str] = SPOKEN) -> str:
-    """The media type of a body, by its `Content-Type` header, which may stand there again with the same words.
+    """Return the media type of a body by its `Content-Type` header, which may be repeated with the same words.
 
-    spoken: what is read.
+    spoken: media types that can be read.
 
     Raises:
-        UnsupportedMediaTypeError: it is none that is read here, or of another charset, or there are several.
+        UnsupportedMediaTypeError: it cannot be read, has another charset, or there are several.
 
     >>> request_type("application/JSON; charset=utf-8")
     'application/json'
@@ -113,12 +113,12 @@ def request_type(*content_types: str, spoken: Sequence[str] = SPOKEN) -> str:
 
 
 def answer_type(accept: str, own: str = JSON, spoken: Sequence[str] = SPOKEN) -> str:
-    """The media type of an answer: what the `Accept` header likes best, the request's own among equals.
+    """Choose the media type of a response: the best one of the `Accept` header, the request's own among equals.
 
-    spoken: what is written.
+    spoken: media types that can be written.
 
     Raises:
-        NotAcceptableError: it takes none that is written here.
+        NotAcceptableError: the header refuses all of them.
 
     >>> answer_type("*/*", MSGPACK), answer_type("application/msgpack;q=0.5, application/json", MSGPACK)
     ('application/msgpack', 'application/json')
@@ -128,12 +128,12 @@ def answer_type(accept: str, own: str = JSON, spoken: Sequence[str] = SPOKEN) ->
     liked = {media_type: quality(accept, media_type) for media_type in (own, *spoken)}
     best = max(liked, key=lambda media_type: liked[media_type])
     if not liked[best]:
-        raise NotAcceptableError(f"Accept is {accept!r}; this server answers in {' or '.join(spoken)}")
+        raise NotAcceptableError(f"Accept is {accept!r}; this server responds in {' or '.join(spoken)}")
     return best
 
 
 def takes_msgpack_alone(accept: str) -> bool:
-    """Whether an `Accept` header takes MessagePack and no JSON of any kind.
+    """Return whether an `Accept` header accepts MessagePack but no kind of JSON.
 
     >>> takes_msgpack_alone("application/msgpack"), takes_msgpack_alone("application/msgpack, */*;q=0.1")
     (True, False)
@@ -142,5 +142,5 @@ def takes_msgpack_alone(accept: str) -> bool:
 
 
 def too_large(found: str, limit: int) -> BodyTooLargeError:
-    """The refusal of a body of which so much was `found`."""
+    """Return the refusal of a body; `found` says how much of it was found."""
     return BodyTooLargeError(f"the body {found}, the limit is {limit:,} (setting PULLBACK_MAX_BODY_BYTES)")

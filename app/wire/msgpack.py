@@ -1,290 +1,285 @@
 """MessagePack: bytes -> a document whose large binary parts are views of these bytes, and documents -> bytes.
 
-Nothing is made by a length that is only announced: each item takes a byte or more, so what announces more items than
-there are bytes left is refused before its first item is read. Format: https://github.com/msgpack/msgpack.
+msgspec reads and writes. A map is read as its keys and the undecoded bytes of its values, so that each map is seen:
+its header says how many entries were written, which its keys have to match, and `bin` values become views.
 """
 
-import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from math import inf
 from typing import Any, NoReturn
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
+from msgspec import Raw
 
-from app.wire.document import MalformedBodyError, too_deep
+from app.wire.document import (
+    CONTAINER_BYTES,
+    ITEM_BYTES,
+    KEY_BYTES,
+    MalformedBodyError,
+    too_deep,
+    too_many_bytes,
+    twice_in_one_object,
+)
 from engine.core import LimitExceededError
 
-_NIL, _NEVER, _FALSE, _TRUE, _FLOAT64 = 0xC0, 0xC1, 0xC2, 0xC3, 0xCB
-_CONSTANTS = {_NIL: None, _FALSE: False, _TRUE: True}
-#: Tags of numbers of a fixed width, and what they are to `struct` and NumPy.
-_NUMBERS = dict(zip(range(0xCA, 0xD4), "fdBHIQbhiq", strict=True))
-#: How they are read, and how many bytes they take with the tag.
-_READERS = {
-    tag: (struct.Struct(f">{code}").unpack_from, struct.calcsize(f">B{code}")) for tag, code in _NUMBERS.items()
-}
-#: Tags of what has a length: its kind, and of how many bytes the length is.
-_LENGTHS = {
-    0xC4: ("bin", 1),
-    0xC5: ("bin", 2),
-    0xC6: ("bin", 4),
-    0xD9: ("str", 1),
-    0xDA: ("str", 2),
-    0xDB: ("str", 4),
-    0xDC: ("array", 2),
-    0xDD: ("array", 4),
-    0xDE: ("map", 2),
-    0xDF: ("map", 4),
-}
-#: The tag that a short length is added to, and which lengths are short.
-_FIXED = {"map": (0x80, 16), "array": (0x90, 16), "str": (0xA0, 32), "bin": (0, 0)}
-_TAGS = {kind: [(tag, width) for tag, (its, width) in _LENGTHS.items() if its == kind] for kind in _FIXED}
-#: A view keeps the whole body: what is less of it than one part of so many is copied, for it may be kept for long.
+#: Header bytes. `fix` headers carry a length below 16 in their low half; the others are followed by 2 or 4 bytes of it.
+_FIX_MAP, _FIX_ARRAY, _FIX_END = 0x80, 0x90, 0xA0
+_BIN, _ARRAY, _MAP = (0xC4, 0xC5, 0xC6), (0xDC, 0xDD), (0xDE, 0xDF)
+_FALSE, _TRUE, _FLOAT32, _FLOAT64, _INT64 = 0xC2, 0xC3, 0xCA, 0xCB, 0xD3
+#: Bytes of the headers of lists and maps that are not 1.
+_HEADER_BYTES = {0xDC: 3, 0xDD: 5, 0xDE: 3, 0xDF: 5}
+#: A view keeps the whole body alive: shorter parts than this fraction of it are copied, since they may be cached.
 _LARGEST_SHARE = 16
-#: Lists of fewer numbers are read one by one.
-_SHORTEST_RUN = 16
+#: Levels of plain lists that are decoded in one go; images by batch and channel have 4.
+_LEVELS = 6
+#: Elements up to which an array is written faster by way of Python's numbers than as one block.
+_LARGEST_LIST = 400
+
+#: msgspec's messages and plainer ones.
+_REASONS = {
+    "truncated": "the body ends before the item does, or a length in the item is too large",
+    "Invalid UTF-8": "a text is not UTF-8",
+    "invalid opcode": "byte 0xc1, which MessagePack does not use",
+    "trailing characters": "the document ends before the body does",
+}
+
+_Scalar = float | int | bool | str | None
 
 
-def decode(body: bytes, max_depth: int) -> Any:
-    """The document that `body` holds; what is binary in it is a memoryview of `body`, or bytes where it is short.
+def _lists_of_scalars(levels: int) -> Any:
+    """Return the type of a scalar, or of lists of scalars that are nested at most `levels` deep."""
+    return _Scalar if levels == 0 else _Scalar | list[_lists_of_scalars(levels - 1)]  # type: ignore[misc]
+
+
+# Extension types, timestamps and keys other than texts fit none of these types.
+_NESTED: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(_lists_of_scalars(_LEVELS) | dict[str, Raw])
+_FLAT: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(_lists_of_scalars(1) | dict[str, Raw])
+_ITEMS = msgspec.msgpack.Decoder(list[Raw])
+_VIEW = msgspec.msgpack.Decoder(memoryview)
+
+
+def decode(body: bytes, max_depth: int, max_bytes: float = inf, max_items: float = inf) -> Any:
+    """Decode one document; its `bin` values are memoryviews of `body`, or bytes where they are short.
+
+    Args:
+        body: one whole MessagePack document.
+        max_depth: of nested lists and maps.
+        max_bytes: estimated size of the document in memory, as `app.wire.document` counts it.
+        max_items: of all lists and maps together.
 
     Raises:
-        LimitExceededError: it is nested deeper than `max_depth`.
-        MalformedBodyError: it is not one whole MessagePack document, or holds what JSON has no counterpart for.
+        LimitExceededError: a limit is exceeded, found before the objects are made.
+        MalformedBodyError: `body` is not one whole document, has a key twice, or holds something unknown to JSON.
 
     >>> decode(bytes.fromhex("82a17801a17993c0c3cb3fe0000000000000"), 2)
     {'x': 1, 'y': [None, True, 0.5]}
     """
-    reader = _Reader(body, max_depth)
-    document = reader.value(0)
-    reader.check_end()
-    return document
+    if not body:
+        raise MalformedBodyError("the body is empty; expected a MessagePack map")
+    # An item takes a byte or more: in a short body nothing has to be counted.
+    is_short = len(body) * (CONTAINER_BYTES + ITEM_BYTES) <= max_bytes and len(body) <= max_items
+    reader = _Reader(max_depth, len(body) / _LARGEST_SHARE, None if is_short else _Budget(max_bytes, max_items))
+    try:
+        return reader.document(body)
+    except RecursionError:
+        raise too_deep(max_depth) from None
+
+
+class _Budget:
+    """Running count of the items of a document and of the bytes that they will take."""
+
+    __slots__ = ("_bytes", "_items", "_max_bytes", "_max_items")
+
+    def __init__(self, max_bytes: float, max_items: float) -> None:
+        self._bytes = self._items = 0
+        self._max_bytes = max_bytes
+        self._max_items = max_items
+
+    def spend(self, items: int, nbytes: int) -> None:
+        """Count items that are about to be made; raise LimitExceededError if they are too many."""
+        self._items += items
+        self._bytes += nbytes
+        if self._items > self._max_items:
+            raise LimitExceededError(
+                f"the lists and maps of the body have {self._items:,} items or more, the limit is "
+                f"{self._max_items:,.0f}; send large arrays as binary data (setting PULLBACK_MAX_ELEMENTS)"
+            )
+        if self._bytes > self._max_bytes:
+            raise too_many_bytes(self._bytes, f"{self._items:,} items of lists and maps", self._max_bytes)
 
 
 class _Reader:
-    """Where in a body the next item begins."""
+    """Decoder of a body, item by item, where a list of scalars is one item. It keeps a stack and never recurses."""
 
-    __slots__ = ("_at", "_body", "_max_depth", "_view")
-
-    def __init__(self, body: bytes, max_depth: int) -> None:
-        self._body = body
-        self._view = memoryview(body)
-        self._at = 0
+    def __init__(self, max_depth: int, shortest_view: float, budget: _Budget | None) -> None:
         self._max_depth = max_depth
+        self._shortest_view = shortest_view
+        self._budget = budget
+        #: Lists and maps that are not complete, each inside the one before: with its items that are not decoded yet.
+        self._open: list[tuple[Any, Iterator[tuple[Any, bytes | Raw]]]] = []
 
-    def value(self, depth: int) -> Any:
-        """The next item, which `depth` lists and maps hold."""
-        at, body = self._at, self._body
-        if at >= len(body):
-            self._fail_short(at, "an item")
-        tag = body[at]
-        self._at = at + 1
-        if tag < 0x80 or tag >= 0xE0:
-            return tag if tag < 0x80 else tag - 0x100
-        if tag < 0xC0:
-            if tag >= 0xA0:
-                return self._text(tag & 0x1F)
-            return self._list(tag & 0x0F, depth + 1) if tag >= 0x90 else self._map(tag & 0x0F, depth + 1)
-        if tag in _CONSTANTS:
-            return _CONSTANTS[tag]
-        if tag in _NUMBERS:
-            return self._number(tag)
-        if tag in _LENGTHS:
-            return self._long(tag, depth)
-        what = "byte 0xc1, which begins nothing" if tag == _NEVER else "an extension type; expected what JSON has too"
-        raise MalformedBodyError(f"byte {at}: {what}")
-
-    def check_end(self) -> None:
-        """Refuses a body that goes on."""
-        rest = len(self._body) - self._at
-        if rest:
-            raise MalformedBodyError(f"byte {self._at}: the document ends here, {rest} more bytes follow")
-
-    def _long(self, tag: int, depth: int) -> Any:
-        kind, width = _LENGTHS[tag]
-        length = int.from_bytes(self._bytes(width, "a length"), "big")
-        if kind == "str":
-            return self._text(length)
-        if kind == "bin":
-            data = self._bytes(length, "binary data")
-            return data if length * _LARGEST_SHARE >= len(self._body) else bytes(data)
-        return self._list(length, depth + 1) if kind == "array" else self._map(length, depth + 1)
-
-    def _number(self, tag: int) -> float:
-        read, width = _READERS[tag]
-        start = self._at
-        self._bytes(width - 1, "a number")
-        number: float = read(self._body, start)[0]
-        return number
-
-    def _bytes(self, length: int, what: str) -> memoryview:
-        start = self._at
-        if length > len(self._body) - start:
-            self._fail_short(start, f"{what} of {length} bytes")
-        self._at = start + length
-        return self._view[start : self._at]
-
-    def _text(self, length: int) -> str:
-        start = self._at
-        data = self._bytes(length, "a text")
-        try:
-            return str(data, "utf-8")
-        except UnicodeDecodeError as error:
-            wrong = start + error.start
-            raise MalformedBodyError(f"byte {wrong} is 0x{self._body[wrong]:02x}: the text is not UTF-8") from None
-
-    def _map(self, length: int, depth: int) -> dict[str, Any]:
-        self._open("map", length, 2 * length, depth)
-        found: dict[str, Any] = {}
-        for _ in range(length):
-            at = self._at
-            key = self.value(depth)
-            if type(key) is not str:
-                raise MalformedBodyError(f"byte {at}: a key that is no text")
-            if key in found:
-                raise MalformedBodyError(f'the key "{key}" stands twice in one object')
-            found[key] = self.value(depth)
-        return found
-
-    def _list(self, length: int, depth: int) -> list[Any]:
-        self._open("list", length, length, depth)
-        if length >= _SHORTEST_RUN:
-            run = self._run(length)
-            if run is not None:
-                return run
-        found: list[Any] = []
-        append, body, numbers = found.append, self._body, _READERS
-        # All but what is a number is left to `value`: a call an item would cost thrice as much.
-        for _ in range(length):
-            at = self._at
-            if at >= len(body):
-                self._fail_short(at, "an item")
-            tag = body[at]
-            if tag < 0x80:
-                append(tag)
-                self._at = at + 1
-            elif tag in numbers:
-                read, width = numbers[tag]
-                if at + width > len(body):
-                    self._fail_short(at, f"a number of {width} bytes")
-                append(read(body, at + 1)[0])
-                self._at = at + width
-            elif tag in _CONSTANTS:
-                append(_CONSTANTS[tag])
-                self._at = at + 1
+    def document(self, body: bytes) -> Any:
+        """Decode a whole body."""
+        found = [None]
+        stack = self._open
+        stack.append((found, iter([(0, body)])))
+        while stack:
+            holder, items = stack[-1]
+            depth = len(stack)
+            for key, raw in items:
+                try:
+                    holder[key] = self._item(raw, depth - 1)
+                except msgspec.DecodeError as error:
+                    raise MalformedBodyError(f"the item at byte {_offset(raw, body)}: {_reason(error)}") from None
+                if len(stack) > depth:
+                    break
             else:
-                append(self.value(depth))
-        return found
+                stack.pop()
+        return found[0]
 
-    def _run(self, length: int) -> list[Any] | None:
-        """The next items where all are numbers of one form."""
-        tag = self._body[self._at]
-        if tag < 0x80 or tag >= 0xE0:
-            items = np.dtype([("number", "i1")])
-        elif tag in _NUMBERS:
-            items = np.dtype([("tag", "u1"), ("number", f">{_NUMBERS[tag]}")])
+    def _item(self, raw: bytes | Raw, depth: int) -> Any:
+        """Decode an item that `depth` lists and maps hold; open it if its own items are still to be decoded."""
+        if self._budget is None and depth + _LEVELS < self._max_depth:
+            decoder = _NESTED
         else:
-            return None
-        size = length * items.itemsize
-        if size > len(self._body) - self._at:
-            return None
-        read = np.frombuffer(self._view[self._at : self._at + size], items)
-        same = read["tag"] == tag if tag in _NUMBERS else read["number"] >= -0x20
-        if not same.all():
-            return None
-        self._at += size
-        numbers: list[Any] = read["number"].tolist()
-        return numbers
+            decoder = _FLAT
+            self._check(memoryview(raw), depth)
+        try:
+            item = decoder.decode(raw)
+        except msgspec.ValidationError:
+            return self._special(raw)
+        if type(item) is dict:
+            if len(item) != _length(memoryview(raw)):
+                _fail_duplicate(raw)
+            if item:
+                # Values are replaced while they are iterated over; keys stay.
+                self._open.append((item, iter(item.items())))
+        return item
 
-    def _open(self, what: str, length: int, items: int, depth: int) -> None:
-        if depth > self._max_depth:
+    def _special(self, raw: bytes | Raw) -> Any:
+        """Decode anything but a scalar, a list of scalars, or a map whose keys are texts."""
+        view = memoryview(raw)
+        if view[0] in _BIN:
+            data = _VIEW.decode(raw)
+            return data if len(data) >= self._shortest_view else bytes(data)
+        if _is_list(view[0]):
+            if self._budget is not None:
+                # Each item may be a list or map, and is an object before it is decoded.
+                self._budget.spend(0, _length(view) * CONTAINER_BYTES)
+            items: list[Any] = _ITEMS.decode(raw)
+            self._open.append((items, enumerate(items)))
+            return items
+        if _is_map(view[0]):
+            raise msgspec.DecodeError("the map has a key that is not a text") from None
+        raise msgspec.DecodeError("an extension type or a timestamp; expected a type that JSON has too") from None
+
+    def _check(self, view: memoryview, depth: int) -> None:
+        """Check that a list or map may be decoded."""
+        is_map = _is_map(view[0])
+        if not is_map and not _is_list(view[0]):
+            return
+        if depth >= self._max_depth:
             raise too_deep(self._max_depth)
-        if items > len(self._body) - self._at:
-            self._fail_short(self._at, f"a {what} of {length} items")
+        if self._budget is not None:
+            length = _length(view)
+            self._budget.spend(length, CONTAINER_BYTES + length * (ITEM_BYTES + KEY_BYTES * is_map))
 
-    def _fail_short(self, at: int, what: str) -> NoReturn:
-        if not self._body:
-            raise MalformedBodyError("the body is empty; expected a MessagePack map")
-        raise MalformedBodyError(f"byte {at}: {what} was announced, {len(self._body) - at} bytes follow")
+
+def _offset(raw: bytes | Raw, body: bytes) -> int:
+    """Return where the bytes of an item begin in the body that they are a view of."""
+    return int(np.frombuffer(raw, np.uint8).ctypes.data - np.frombuffer(body, np.uint8).ctypes.data)
+
+
+def _reason(error: msgspec.DecodeError) -> str:
+    """Return msgspec's message in plainer words."""
+    text = str(error).removeprefix("MessagePack data is malformed: ")
+    return next((ours for theirs, ours in _REASONS.items() if theirs in text), text)
+
+
+def _is_map(tag: int) -> bool:
+    return _FIX_MAP <= tag < _FIX_ARRAY or tag in _MAP
+
+
+def _is_list(tag: int) -> bool:
+    return _FIX_ARRAY <= tag < _FIX_END or tag in _ARRAY
+
+
+def _length(view: memoryview) -> int:
+    """Return the length in the header of a list or map; a smaller one if the body ends inside the header."""
+    tag = view[0]
+    return tag & 0x0F if tag < _FIX_END else int.from_bytes(view[1 : _HEADER_BYTES[tag]], "big")
+
+
+def _fail_duplicate(raw: bytes | Raw) -> NoReturn:
+    """Raise MalformedBodyError for a map, naming the first key that it has twice."""
+    view = memoryview(raw)
+    # The same bytes are a list of keys and values.
+    keys = _ITEMS.decode(_list_header(2 * _length(view)) + view[_HEADER_BYTES.get(view[0], 1) :])[::2]
+    names = [msgspec.msgpack.decode(key) for key in keys]
+    seen: set[str] = set()
+    twice = next(name for name in names if name in seen or seen.add(name))  # type: ignore[func-returns-value]
+    raise twice_in_one_object(twice)
 
 
 def encode(document: Any) -> bytes:
-    """A document as MessagePack.
+    """Encode a document.
 
-    document: None, bools, numbers, texts, lists, tuples and mappings with texts for keys; bytes and memoryviews, which
-        are written as binary data; arrays, which are written as nested lists of numbers.
+    Args:
+        document: None, bools, numbers, texts, lists, tuples and mappings with texts for keys; bytes and memoryviews,
+            which are written as `bin`; arrays, which are written as nested lists of numbers.
 
     >>> encode({"x": [1, 0.5, True]}).hex(" ")
     '81 a1 78 93 01 cb 3f e0 00 00 00 00 00 00 c3'
     >>> decode(encode(np.array([[1, 2], [3, 4]])), 2)
     [[1, 2], [3, 4]]
     """
-    pieces: list[bytes | memoryview] = []
-    _write(document, pieces)
-    return b"".join(pieces)
+    try:
+        return _ENCODER.encode(document)
+    except ValueError as error:
+        raise LimitExceededError(f"MessagePack cannot hold the document: {error}") from None
 
 
-def _write(item: Any, pieces: list[bytes | memoryview]) -> None:
-    match item:
-        case None | True | False:
-            pieces.append(bytes([_NIL if item is None else _TRUE if item else _FALSE]))
-        case float():
-            pieces.append(struct.pack(">Bd", _FLOAT64, item))
-        case int():
-            pieces.append(_integer(item))
-        case str():
-            text = item.encode()
-            pieces += (_head("str", len(text)), text)
-        case bytes() | memoryview():
-            pieces += (_head("bin", len(item)), item)
-        case Mapping():
-            pieces.append(_head("map", len(item)))
-            for key, value in item.items():
-                _write(key, pieces)
-                _write(value, pieces)
-        case list() | tuple():
-            pieces.append(_head("array", len(item)))
-            for value in item:
-                _write(value, pieces)
-        case np.ndarray():
-            pieces.append(_rows(item))
-        case _:
-            raise TypeError(f"{type(item).__name__} cannot be written as MessagePack")
+def _converted(item: Any) -> Any:
+    """An object that msgspec does not know as one that it knows."""
+    if isinstance(item, np.ndarray):
+        return item.tolist() if item.size <= _LARGEST_LIST else Raw(_rows(item))
+    if isinstance(item, np.generic):
+        return item.item()
+    if isinstance(item, Mapping):
+        return dict(item)
+    raise TypeError(f"{type(item).__name__} cannot be written as MessagePack")
 
 
-def _head(kind: str, length: int) -> bytes:
-    """The tag of what has a length, and the length."""
-    first, below = _FIXED[kind]
-    if length < below:
-        return bytes([first + length])
-    for tag, width in _TAGS[kind]:
-        if length < 256**width:
-            return bytes([tag]) + length.to_bytes(width, "big")
-    raise LimitExceededError(f"a {kind} of length {length}; MessagePack has lengths below {2**32}")
-
-
-def _integer(number: int) -> bytes:
-    if -0x20 <= number < 0x80:
-        return bytes([number & 0xFF])
-    if -(2**63) <= number < 2**63:
-        return struct.pack(">Bq", 0xD3, number)
-    return struct.pack(">BQ", 0xCF, number)
+_ENCODER = msgspec.msgpack.Encoder(enc_hook=_converted)
 
 
 def _rows(array: npt.NDArray[Any]) -> bytes:
-    """An array as nested lists, written all at once: the items first, then the heads of lists, from the inmost out."""
+    """Encode an array as nested lists, all at once: first the numbers, then headers of lists from the inside out."""
     if array.dtype == np.bool_:
         block = np.where(array, _TRUE, _FALSE).astype(np.uint8)[..., None]
     else:
-        tag = {"f8": _FLOAT64, "f4": 0xCA, "i8": 0xD3}[array.dtype.str[1:]]
+        tag = {"f8": _FLOAT64, "f4": _FLOAT32, "i8": _INT64}[array.dtype.str[1:]]
         block = np.empty((*array.shape, 1 + array.itemsize), np.uint8)
         block[..., 0] = tag
         big = np.ascontiguousarray(array, array.dtype.newbyteorder(">"))
         block[..., 1:] = big.reshape(*array.shape, 1).view(np.uint8)
     for axis in reversed(range(array.ndim)):
         lead, length = array.shape[:axis], array.shape[axis]
-        head = np.frombuffer(_head("array", length), np.uint8)
+        head = np.frombuffer(_list_header(length), np.uint8)
         items = block.reshape(*lead, length * block.shape[-1])
         block = np.empty((*lead, len(head) + items.shape[-1]), np.uint8)
         block[..., : len(head)] = head
         block[..., len(head) :] = items
     return block.tobytes()
+
+
+def _list_header(length: int) -> bytes:
+    if length < 2**4:
+        return bytes([_FIX_ARRAY + length])
+    if length < 2**16:
+        return bytes([_ARRAY[0]]) + length.to_bytes(2, "big")
+    if length < 2**32:
+        return bytes([_ARRAY[1]]) + length.to_bytes(4, "big")
+    raise LimitExceededError(f"a list of length {length:,}; MessagePack has lengths below {2**32:,}")

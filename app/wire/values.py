@@ -1,4 +1,4 @@
-"""Values in answers: raw values -> documents in the four encodings; requests are read by the engine's literals."""
+"""Values: parts of documents -> raw values, and raw values -> documents in the four encodings."""
 
 import base64
 import math
@@ -12,18 +12,37 @@ import numpy.typing as npt
 import orjson
 
 from app.wire.media import JSON
-from engine.core import FLOAT32, FLOAT64, Value
+from engine.core import FLOAT32, FLOAT64, Loc, Value
+from engine.programs import decode_value, strong_value
 
+DType = np.dtype[Any]
 _OPTIONS = orjson.OPT_SERIALIZE_NUMPY
 
 
+def decode(value: Any, loc: Loc, dtype: DType | None) -> Value:
+    """Decode a value of a document to a raw value.
+
+    Args:
+        value: a number, bool or word such as "NaN", nested lists of them, or an array object.
+        loc: its path in the request, for messages.
+        dtype: to convert to, without loss; None for the value's own.
+
+    Raises:
+        InvalidValueError: it is not a value, or does not convert to `dtype`.
+
+    >>> decode(3, (), None), decode([1, "NaN"], (), None)
+    (3.0, array([ 1., nan]))
+    """
+    return strong_value(decode_value(value, loc, dtype))
+
+
 def dumps(document: Any) -> bytes:
-    """JSON of an answer, whose values `encode` has made."""
+    """Write a response whose values `encode` has made as JSON."""
     return orjson.dumps(document, option=_OPTIONS)
 
 
 def encode_all(values: Mapping[str, Any], encoding: str, media_type: str = JSON) -> dict[str, Any]:
-    """Every value in a mapping, in its lists and in its mappings, encoded."""
+    """Encode every value in a mapping, in its lists and in its mappings."""
     if encoding == "nested":
         # Most values are finite numbers.
         return {
@@ -42,13 +61,13 @@ def _encode_any(value: Any, encoding: str, media_type: str) -> Any:
 
 
 def encode(value: Value, encoding: str, media_type: str = JSON) -> Any:
-    """A raw value as a document that `app.wire.codecs` writes.
+    """Encode a raw value as a document for `app.wire.codecs.encode`.
 
     Args:
         value: a float or an array.
         encoding: "nested" (numbers and lists), or "flat", "base64" and, in MessagePack alone, "binary" (array objects,
             scalars included).
-        media_type: what it will be written as; JSON has words for numbers that are not finite.
+        media_type: of the response; in JSON numbers that are not finite become words.
 
     >>> dumps(encode(float("inf"), "nested"))
     b'"Infinity"'
@@ -81,7 +100,7 @@ def _nested(value: Value) -> Any:
         return _number(value)
     array = np.asarray(value)
     if array.dtype == FLOAT32:
-        # Exactly the same numbers, so that a reader who takes them for float64 is right as well.
+        # The digits of float64 give exactly the same number, to readers of float32 and of float64.
         array = array.astype(FLOAT64)
     if array.ndim == 0:
         item = array.item()
@@ -100,6 +119,6 @@ def _with_words(array: npt.NDArray[Any]) -> Any:
 
 
 def _little_endian(array: npt.NDArray[Any]) -> memoryview:
-    """The bytes of an array, without a copy where it has them as they are wanted."""
-    there = np.ascontiguousarray(array if sys.byteorder == "little" else array.byteswap())
-    return there.reshape(-1).view(np.uint8).data
+    """Return the bytes of an array in C order; no copy is made if they lie like that."""
+    contiguous = np.ascontiguousarray(array if sys.byteorder == "little" else array.byteswap())
+    return contiguous.reshape(-1).view(np.uint8).data

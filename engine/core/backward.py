@@ -304,7 +304,10 @@ def _pass(
             xs = _strong(v, xs)
             g = np.float64(g) if type(g) is float else g
         attrs = v._attrs
-        vjps = v._op.vjps or _computed(v._op.cotangents(g, y, xs, attrs or {}))
+        vjps = v._op.vjps
+        if not vjps:
+            # Thousands of operands, passed for each of them, would take quadratic time.
+            vjps, xs, attrs = _computed(v._op.cotangents(g, y, xs, attrs or {})), (), None
         i = -1
         for p in v._parents:
             i += 1

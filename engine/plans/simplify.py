@@ -24,7 +24,7 @@ def rewritten(trace: Steps, op: Operation, xs: list[Symbol], attrs: Attributes, 
 
     Operands in `xs` may be replaced by simpler ones.
     """
-    if op.kind in ("elementwise", "bilinear") and op.name not in ("matmul", "pow"):
+    if out.shape and op.kind in ("elementwise", "bilinear") and op.name not in ("matmul", "pow"):
         # NumPy computes a power by other code if the exponent is a scalar.
         _see_through_broadcasts(trace, op, xs, attrs, out)
         found = _repeated_result(trace, op, xs, attrs, out)

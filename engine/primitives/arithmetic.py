@@ -73,8 +73,17 @@ neg = unary(
     is_exact=True,
     doc="-x.",
 )
+#: Cost of one element: the digits of a huge quotient are found a few at a time.
+_REMAINDER = 200
+
 floor_divide = binary(
-    "floor_divide", np.floor_divide, None, None, domain=(REAL, AWAY_FROM_ZERO), doc="The quotient, rounded down."
+    "floor_divide",
+    np.floor_divide,
+    None,
+    None,
+    domain=(REAL, AWAY_FROM_ZERO),
+    flops=_REMAINDER,
+    doc="The quotient, rounded down.",
 )
 remainder = binary(
     "remainder",
@@ -82,6 +91,7 @@ remainder = binary(
     lambda g, y, a, b: g,
     lambda g, y, a, b: -(g * floor_divide(a, b)),
     domain=((0.1, 0.3), AWAY_FROM_ZERO),
+    flops=_REMAINDER,
     doc="The remainder of the quotient rounded down, with the sign of the divisor, as Python's %.",
 )
 square = unary(

@@ -3,8 +3,8 @@
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from itertools import combinations
-from typing import NamedTuple
 
 import numpy as np
 
@@ -35,14 +35,16 @@ from engine.rows import composite, normalize_axis
 _WINDOW = 8
 
 
-class _Factor(NamedTuple):
-    """Factor of a contraction: a value, with a distinct name for each of its axes."""
+@dataclass(slots=True)
+class _Factor:
+    """Factor of a contraction: a value, with a distinct name for each of its axes; their lengths by name."""
 
     x: Operand
     names: tuple[str, ...]
+    lengths: dict[str, int] = field(init=False)
 
-    def lengths(self) -> dict[str, int]:
-        return dict(zip(self.names, shape_of(self.x), strict=True))
+    def __post_init__(self) -> None:
+        self.lengths = dict(zip(self.names, shape_of(self.x), strict=True))
 
 
 def _ordered(factor: _Factor, names: Sequence[str]) -> Operand:
@@ -57,7 +59,7 @@ def _shaped(x: Operand, shape: Sequence[int]) -> Operand:
 
 def _product(a: _Factor, b: _Factor, kept: Iterable[str]) -> _Factor:
     """Multiply two factors and sum over their shared axes that are not in `kept`, as one matrix product."""
-    lengths = a.lengths() | b.lengths()
+    lengths = a.lengths | b.lengths
     shared = [name for name in a.names if name in b.names]
     batch = [name for name in shared if name in kept]
     summed = [name for name in shared if name not in batch]
@@ -192,9 +194,9 @@ def _summed(factor: _Factor, kept: Iterable[str]) -> _Factor:
 
 def _price(a: _Factor, b: _Factor, uses: Counter[str]) -> tuple[int, int]:
     """Return the cost of multiplying two factors: the growth in elements held, and the number of multiplications."""
-    lengths = a.lengths() | b.lengths()
+    lengths = a.lengths | b.lengths
     kept = [n for name, n in lengths.items() if uses[name] > (name in a.names) + (name in b.names)]
-    growth = math.prod(kept) - math.prod(shape_of(a.x)) - math.prod(shape_of(b.x))
+    growth = math.prod(kept) - math.prod(a.lengths.values()) - math.prod(b.lengths.values())
     return growth, math.prod(lengths.values())
 
 

@@ -5,16 +5,20 @@ from collections.abc import Callable
 import numpy as np
 
 from engine.core import Array, Aval, Operand, Shape, ShapeMismatchError, ex, shape_of
+from engine.primitives import lapack
 from engine.primitives.arithmetic import zeros_like
 from engine.primitives.contract import einsum
 from engine.primitives.linalg import diagonal, matmul
 from engine.primitives.reduce import sum
 from engine.primitives.shape import matrix_transpose, reshape
-from engine.primitives.solve import APART, STACKS, check_square, in_common_dtype, inv, where_possible
+from engine.primitives.solve import APART, STACKS, check_square, in_common_dtype, inv, lapack_flops
 from engine.rows import Row, composite, floating, primitive, promote
 from engine.tracers import leading
 
 Function = Callable[..., Array]
+
+#: Number of elements of the matrices that are decomposed at once.
+_BLOCK = 1 << 17
 
 
 def _quiet(function: Function) -> Function:
@@ -37,7 +41,7 @@ def _per_matrix(name: str) -> Callable[[Aval], Aval]:
 
 
 def _lu_flops(x: Aval, out: Aval) -> int:
-    return 2 * x.size * x.shape[-1] // 3
+    return lapack_flops(x.shape, 2)
 
 
 def _spread(g: Operand) -> Operand:
@@ -46,11 +50,24 @@ def _spread(g: Operand) -> Operand:
     return reshape(g, (*shape, 1, 1)) if shape else g
 
 
+def _in_blocks(function: Function, *stacks: Array) -> Array:
+    """Apply a function to stacks of matrices of one shape, some matrices at a time: it takes ten times their memory."""
+    x = stacks[-1]
+    if x.size <= _BLOCK or x.ndim == 2:
+        return function(*stacks)
+    y = np.empty_like(x, order="C")
+    step = len(x) * _BLOCK // x.size
+    for i in range(0, len(x), step or 1):
+        at = slice(i, i + step) if step else i
+        y[at] = _in_blocks(function, *(v[at] for v in stacks))
+    return y
+
+
 def _decomposed(x: Array) -> tuple[Array, Array, Array, Array]:
     """Return u, s, vt of the singular value decomposition and the sign of det(u) det(vt), NaN if x is not finite."""
     is_finite = np.asarray(np.isfinite(x).all((-2, -1)))
     # LAPACK's decomposition may never return for a matrix with an infinity.
-    u, s, vt = np.linalg.svd(np.where(is_finite[..., np.newaxis, np.newaxis], x, 0))
+    u, s, vt = lapack.singular_values(np.where(is_finite[..., np.newaxis, np.newaxis], x, 0))
     sign = np.rint(np.linalg.det(u) * np.linalg.det(vt))[..., np.newaxis]
     return u, s, vt, np.where(is_finite[..., np.newaxis], sign, x.dtype.type(np.nan))
 
@@ -109,7 +126,7 @@ _PARITY = np.cross(np.eye(3)[:, np.newaxis], np.eye(3))
 def _cofactor(x: Array) -> Array:
     check_square("cofactor", np.shape(x))
     with np.errstate(all="ignore"):
-        return where_possible(_cofactors, *in_common_dtype(x))
+        return _in_blocks(_cofactors, *in_common_dtype(x))
 
 
 def _cofactor_vjp(g: Operand, y: Operand, x: Operand) -> Operand:
@@ -127,7 +144,7 @@ def _cofactor_vjp(g: Operand, y: Operand, x: Operand) -> Operand:
 def _cofactor_slope(g: Array, x: Array) -> Array:
     _cofactor_slope_shape(np.shape(g), np.shape(x))
     with np.errstate(all="ignore"):
-        return where_possible(_cofactor_slopes, *in_common_dtype(g, x))
+        return _in_blocks(_cofactor_slopes, *in_common_dtype(g, x))
 
 
 def _cofactor_slope_shape(g: Shape, x: Shape) -> Shape:
@@ -163,7 +180,7 @@ cofactor: Row = primitive(
     vjps=(_cofactor_vjp,),
     infer=lambda x: Aval(check_square("cofactor", x.shape), floating(x.dtype)),
     # That of a decomposition by singular values.
-    flops=lambda x, out: 40 * x.size * x.shape[-1],
+    flops=lambda x, out: lapack_flops(x.shape, 120, 1_500, 3_000),
     examples=STACKS,
     domain=APART,
     doc="Cofactors of the matrices of the last two axes: the gradient of det, exact also where det is 0.",
@@ -176,8 +193,7 @@ cofactor_slope: Row = primitive(
     # The second derivatives of det are symmetric.
     vjps=(lambda h, y, g, x: cofactor_slope(h, x), _cofactor_slope_vjp),
     infer=lambda g, x: Aval(_cofactor_slope_shape(g.shape, x.shape), floating(promote((g, x)))),
-    # That of a decomposition by singular values.
-    flops=lambda g, x, out: 50 * x.size * x.shape[-1],
+    flops=lambda g, x, out: lapack_flops(x.shape, 150, 2_000, 5_000),
     examples=tuple(ex(*2 * example.operands) for example in STACKS),
     domain=2 * APART,
     doc="Gradient of sum(g * cofactor(x)) with respect to x: the second derivatives of det, along g. Its own gradient "

@@ -1,5 +1,6 @@
 """Gather at integer indices, and its derivative, scatter-add."""
 
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -17,6 +18,7 @@ from engine.core import (
     InvalidValueError,
     Operand,
     Operation,
+    Shape,
     ShapeMismatchError,
     Value,
     dtype_of,
@@ -25,9 +27,12 @@ from engine.core import (
     shape_of,
 )
 from engine.primitives.arithmetic import zeros_like
-from engine.primitives.index import add_at
+from engine.primitives.index import ADD_AT, add_at, row_updates
 from engine.rows import Row, broadcast_shapes, composite, normalize_axis, primitive, promote
-from engine.tracers import flattened, loop, permuted, raised, repeated, reshaped
+from engine.tracers import flattened, permuted, repeated, reshaped
+
+#: Cost of checking and using one index.
+_INDEX = 10
 
 
 def _as_indices(name: str, indices: Value, length: int) -> Array:
@@ -80,10 +85,36 @@ _TAKE = (
 )
 
 
+def _flat(x: Operand) -> Operand:
+    return reshaped(x, (math.prod(shape_of(x)),))
+
+
+def _places(shape: Shape, indices: Operand, axis: int | None) -> Operand:
+    """Return the places in a flattened batch of the elements that each row has at its own indices.
+
+    shape: that of the batch, whose first axis is of rows, as is that of `indices`.
+    """
+    rows, *lengths = shape if axis is not None else (shape[0], math.prod(shape[1:]))
+    a = 0 if axis is None else axis % len(lengths)
+    before, length, after = lengths[:a], lengths[a], lengths[a + 1 :]
+    step, size = math.prod(after), math.prod(lengths)
+    inner = shape_of(indices)[1:]
+    # Looking up the indices in 0, 1, 2, ... checks their range, and counts negative ones from the end.
+    found = take(np.arange(length), indices, axis=0)
+    found = reshaped(found, (rows, *(1 for _ in before), *inner, *(1 for _ in after)))
+    found = found * step if step != 1 else found
+    others = (
+        np.arange(0, size, length * step or 1).reshape(-1, 1) + np.arange(step) if size else np.zeros((0, 0), INT64)
+    )
+    if before or after:
+        found = found + others.reshape(*before, *(1 for _ in inner), *after)
+    return found + (np.arange(rows) * size).reshape(rows, *(1 for _ in (*before, *inner, *after)))
+
+
 def _take_rows(op: Operation, rows: int, xs: Sequence[Operand], batched: Sequence[bool], attrs: Attributes) -> Operand:
     (x, indices), axis = xs, attrs["axis"]
     if all(batched):
-        return loop(op, rows, xs, batched, attrs)
+        return take(_flat(x), _places(shape_of(x), indices, axis))
     if batched[0]:
         return (
             take(flattened(x, rows), indices, axis=1)
@@ -98,12 +129,12 @@ def _take_rows(op: Operation, rows: int, xs: Sequence[Operand], batched: Sequenc
 def _scatter_add_rows(
     op: Operation, rows: int, xs: Sequence[Operand], batched: Sequence[bool], attrs: Attributes
 ) -> Operand:
-    if batched[1]:
-        return loop(op, rows, xs, batched, attrs)
-    x, updates = (v if b else repeated(v, rows) for v, b in zip(xs[::2], batched[::2], strict=True))
+    x = xs[0] if batched[0] else repeated(xs[0], rows)
     shape, axis = shape_of(x), attrs["axis"]
-    target = _take_aval(Aval(shape[1:], dtype_of(x)), Aval(shape_of(xs[1]), INT64), axis).shape
-    updates = raised(updates, len(target))
+    target = _take_aval(Aval(shape[1:], dtype_of(x)), Aval(shape_of(xs[1])[batched[1] :], INT64), axis).shape
+    updates = row_updates(xs[2], batched[2], rows, len(target))
+    if batched[1]:
+        return reshaped(scatter_add(_flat(x), _places(shape, xs[1], axis), updates), shape)
     if axis is None:
         return reshaped(scatter_add(flattened(x, rows), xs[1], updates, axis=1), shape)
     return scatter_add(x, xs[1], updates, axis=axis % (len(shape) - 1) + 1)
@@ -119,6 +150,7 @@ take: Row = primitive(
     attributes=(Attribute("axis", AXIS, None),),
     vjps=(lambda g, y, x, indices, axis: scatter_add(zeros_like(x), indices, g, axis=axis), None),
     infer=_take_aval,
+    flops=lambda x, indices, out, axis: out.size + _INDEX * indices.size,
     examples=_TAKE,
     doc="Elements at integer indices along an axis, by default of the flattened array.",
 )
@@ -154,6 +186,10 @@ def _scatter_add_aval(x: Aval, indices: Aval, updates: Aval, axis: int | None) -
     return Aval(x.shape, promote((x, updates)))
 
 
+def _scatter_add_flops(x: Aval, indices: Aval, updates: Aval, out: Aval, axis: int | None) -> int:
+    return out.size + _INDEX * indices.size + ADD_AT * _take_aval(x, indices, axis).size
+
+
 scatter_add: Row = primitive(
     "scatter_add",
     ("x", "indices", "updates"),
@@ -168,6 +204,7 @@ scatter_add: Row = primitive(
         lambda g, y, x, indices, updates, axis: take(g, indices, axis=axis),
     ),
     infer=_scatter_add_aval,
+    flops=_scatter_add_flops,
     examples=(
         ex((4,), [0, 0, 3], (3,)),
         ex((3, 4), [[0.0, 2.0], [1.0, 1.0]], (3, 2, 2), axis=1),

@@ -1,5 +1,6 @@
 """Indexing: slices, and their derivatives, additions at an index."""
 
+import math
 import operator
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -28,6 +29,8 @@ from engine.rows import Row, broadcast_shapes, primitive, promote
 from engine.tracers import permuted, raised, repeated
 
 Index = tuple[Any, ...]
+#: Cost of adding at one place of a list of places.
+ADD_AT = 60
 #: Length of an item that was a mask: ("ints", Integers, length).
 _MASK_ITEM = 3
 
@@ -138,14 +141,21 @@ def _slice_rows(op: Operation, rows: int, xs: Sequence[Operand], batched: Sequen
     return permuted(y, (first, *range(first), *range(first + 1, len(shape_of(y))))) if first else y
 
 
+def row_updates(updates: Operand, is_batched: bool, rows: int, ndim: int) -> Operand:
+    """Return updates of `ndim` axes for each row; one number for all rows stays as it is, as it may be weak."""
+    if is_batched or shape_of(updates):
+        return raised(updates if is_batched else repeated(updates, rows), ndim)
+    return updates
+
+
 def _slice_add_rows(
     op: Operation, rows: int, xs: Sequence[Operand], batched: Sequence[bool], attrs: Attributes
 ) -> Operand:
-    x, updates = (v if b else repeated(v, rows) for v, b in zip(xs, batched, strict=True))
+    x = xs[0] if batched[0] else repeated(xs[0], rows)
     shape = shape_of(x)[1:]
-    updates = raised(updates, len(_index_shape(shape, attrs["index"])))
+    updates = row_updates(xs[1], batched[1], rows, len(_index_shape(shape, attrs["index"])))
     first = _split_lists(shape, attrs["index"])
-    if first:
+    if first and shape_of(updates):
         updates = permuted(updates, (*range(1, first + 1), 0, *range(first + 1, len(shape_of(updates)))))
     return slice_add(x, updates, (("slice", None, None, None), *_expanded(shape, attrs["index"])))
 
@@ -160,6 +170,7 @@ slice: Row = primitive(
     attributes=(Attribute("index", INDEX),),
     vjps=(lambda g, y, x, index: slice_add(zeros_like(x), g, index),),
     infer=lambda x, index: Aval(_index_shape(x.shape, index), x.dtype),
+    flops=lambda x, out, index: 10 * out.size if _has_lists(index) else out.size,
     examples=(
         ex((3,), index=(0,)),
         ex((3, 4), index=({"start": 1}, {"step": -2})),
@@ -177,6 +188,10 @@ slice: Row = primitive(
 
 def _has_lists(index: Index) -> bool:
     return any(isinstance(item, tuple) and item[0] == "ints" for item in index)
+
+
+def _index_flops(shape: Shape, index: Index) -> int:
+    return ADD_AT * math.prod(_index_shape(shape, index))
 
 
 def _emitted_slice_add(x: Aval, updates: Aval, index: Index) -> Callable[..., Array]:
@@ -228,6 +243,7 @@ slice_add: Row = primitive(
     attributes=(Attribute("index", INDEX),),
     vjps=(lambda g, y, x, updates, index: g, lambda g, y, x, updates, index: slice(g, index)),
     infer=_slice_add_aval,
+    flops=lambda x, updates, out, index: out.size + (_index_flops(x.shape, index) if _has_lists(index) else 0),
     examples=(
         ex((3,), (), index=(0,)),
         ex((3, 4), (2, 2), index=({"start": 1}, {"step": -2})),

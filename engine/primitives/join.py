@@ -21,8 +21,11 @@ from engine.core import (
     slice_item,
 )
 from engine.primitives.index import slice as slice_
-from engine.primitives.shape import Axes, broadcast_to, no_flops, reshape, unsqueeze
+from engine.primitives.shape import Axes, broadcast_to, reshape, unsqueeze
 from engine.rows import OVER_AXES, composite, normalize_axes, normalize_axis, primitive, promote
+
+#: Cost of one operand, beside its elements.
+_OPERAND = 200
 
 
 def _concat_aval(*xs: Aval, axis: int) -> Aval:
@@ -57,7 +60,7 @@ concat = primitive(
     attributes=(Attribute("axis", AXIS, 0),),
     vjp=_concat_vjp,
     infer=_concat_aval,
-    flops=no_flops,
+    flops=lambda *xs, out, axis: out.size + _OPERAND * len(xs),
     examples=(ex((2, 3), (1, 3)), ex((2, 3), (2, 1), (2, 2), axis=-1), ex((2,)), ex((0, 2), (1, 2))),
     aliases=("concatenate",),
     doc="Arrays joined along an existing axis.",

@@ -65,8 +65,22 @@ def _matmul_right(g: Operand, y: Operand, a: Operand, b: Operand) -> Operand:
     return reshape(sum_to(matmul(matrix_transpose(a), g), shape_of(matrix)), shape_of(b))
 
 
+#: Products of integers, which BLAS has not, take as long as this many of floats; columns of a matrix of more than
+#: _CACHED elements are read from memory again and again.
+_INTEGER_PRODUCT, _UNCACHED_PRODUCT = 16, 32
+_CACHED = 1 << 12
+#: Cost of one product of a stack, beside its multiplications.
+_PRODUCT = 10
+
+
 def _matmul_flops(a: Aval, b: Aval, out: Aval) -> int:
-    return 2 * out.size * a.shape[-1]
+    flops = 2 * out.size * a.shape[-1]
+    if len(a.shape) > 2 or len(b.shape) > 2:
+        flops += _PRODUCT * max(math.prod(x.shape[:-2]) for x in (a, b, out))
+    if out.dtype.kind == "f":
+        return flops
+    is_cached = len(b.shape) == 1 or math.prod(b.shape[-2:]) <= _CACHED
+    return flops * (_INTEGER_PRODUCT if is_cached else _UNCACHED_PRODUCT)
 
 
 def _matmul_rows(

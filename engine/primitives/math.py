@@ -100,13 +100,13 @@ pow = binary(
     domain=((0.3, 2.0), REAL),
     symbol="**",
     aliases=("power",),
-    flops=20,
+    flops=40,
     is_long=True,
     doc="x1 to the power x2. x**0 is 1 with gradient 0, also at 0; 0**x2 has gradient 0 with respect to x2 >= 0.",
 )
 
-sin = unary("sin", np.sin, lambda g, y, x: g * cos(x), scalar=math.sin, doc="Sine of x in radians.")
-cos: Row = unary("cos", np.cos, lambda g, y, x: -(g * sin(x)), scalar=math.cos, doc="Cosine of x in radians.")
+sin = unary("sin", np.sin, lambda g, y, x: g * cos(x), scalar=math.sin, flops=20, doc="Sine of x in radians.")
+cos: Row = unary("cos", np.cos, lambda g, y, x: -(g * sin(x)), scalar=math.cos, flops=20, doc="Cosine of x in radians.")
 tan = unary(
     "tan",
     np.tan,
@@ -300,7 +300,8 @@ atan2 = binary(
     scalar=math.atan2,
     dtype="floating",
     domain=(POSITIVE, REAL),
-    flops=20,
+    # Where both are huge or subnormal.
+    flops=100,
     aliases=("arctan2",),
     is_long=True,
     doc="The angle of the point (x2, x1), in radians; gradient NaN at the origin.",

@@ -34,13 +34,17 @@ from engine.primitives.math import exp
 from engine.primitives.reduce import argmax, log_total, mean, sum
 from engine.primitives.shape import reshape
 from engine.random import generator
-from engine.rows import composite, floating, in_floating, normalize_axis, primitive
+from engine.rows import LOOP_OF_MAXIMA, composite, floating, in_floating, loops, normalize_axis, primitive
 from engine.tracers import leading, repeated
 
 
 def _softmax(x: Array, axis: int) -> Array:
     e = np.exp(x - np.max(x, axis=axis, keepdims=True, initial=-np.inf))
     return e / np.add.reduce(e, axis=axis, keepdims=True)
+
+
+def _exponential_flops(x: Aval) -> int:
+    return 20 * x.size + LOOP_OF_MAXIMA * loops(x.shape)
 
 
 def _axis_aval(name: str, x: Aval, axis: int) -> Aval:
@@ -72,7 +76,7 @@ softmax = primitive(
     attributes=(_LAST,),
     vjps=(_softmax_vjp,),
     infer=lambda x, axis: _axis_aval("softmax", x, axis),
-    flops=lambda x, out, axis: 20 * x.size,
+    flops=lambda x, out, axis: _exponential_flops(x),
     examples=_SOFT,
     doc="exp(x) / sum(exp(x)) along an axis, without overflow.",
 )
@@ -102,7 +106,7 @@ log_softmax = primitive(
     attributes=(_LAST,),
     vjps=(_log_softmax_vjp,),
     infer=lambda x, axis: _axis_aval("log_softmax", x, axis),
-    flops=lambda x, out, axis: 20 * x.size,
+    flops=lambda x, out, axis: _exponential_flops(x),
     examples=_SOFT,
     doc="x - logsumexp(x) along an axis, accurate also where softmax is nearly 1.",
 )
@@ -153,6 +157,7 @@ one_hot = primitive(
     attributes=(Attribute("classes", NATURAL), Attribute("ignore_index", INT, -100)),
     vjps=(None,),
     infer=lambda labels, classes, ignore_index: Aval((*labels.shape, classes), BOOL),
+    flops=lambda labels, out, classes, ignore_index: out.size + 10 * labels.size,
     examples=(ex([0.0, 2.0, 1.0], classes=3), ex([[0.0], [-100.0]], classes=2), ex(1, classes=3)),
     doc="Mask with a last axis of classes, true at the label; all false for ignore_index.",
 )
@@ -309,7 +314,7 @@ cross_entropy_slope = primitive(
     attributes=(Attribute("ignore_index", INT, -100),),
     vjps=(_slope_vjp, None),
     infer=_slope_aval,
-    flops=lambda x, t, out, ignore_index: 20 * x.size,
+    flops=lambda x, t, out, ignore_index: _exponential_flops(x),
     examples=_LABELLED,
     doc="Gradient of cross_entropy: (softmax(x) - one_hot(t)) / n, 0 for ignored labels; n is the number of others.",
 )
@@ -330,7 +335,7 @@ cross_entropy = primitive(
     attributes=(Attribute("ignore_index", INT, -100),),
     vjps=(_cross_entropy_vjp, None),
     infer=_cross_entropy_aval,
-    flops=lambda x, t, out, ignore_index: 20 * x.size,
+    flops=lambda x, t, out, ignore_index: _exponential_flops(x),
     examples=_LABELLED,
     doc="Mean of -log softmax(x) at the labels t, without those equal to ignore_index; 0 if all are.",
 )
@@ -368,6 +373,7 @@ dropout_mask = primitive(
     attributes=(Attribute("ratio", RATIO, 0.5),),
     vjps=(None,),
     infer=lambda x, ratio: Aval(x.shape, floating(x.dtype)),
+    flops=lambda x, out, ratio: 10 * x.size,
     random=True,
     examples=(ex((3,)), ex((2, 3), ratio=0.2), ex((), ratio=1.0)),
     doc="In training, 0 with probability `ratio`, otherwise 1 / (1 - ratio), in the shape of x; in test mode, ones.",

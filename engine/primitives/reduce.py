@@ -35,6 +35,8 @@ from engine.primitives.radial import direction, radial
 from engine.primitives.shape import Axes, broadcast_to, reshape, transpose
 from engine.rows import (
     KEEPDIMS,
+    LOOP,
+    LOOP_OF_MAXIMA,
     OVER_AXES,
     POSITIVE,
     Row,
@@ -130,6 +132,7 @@ max = reduction(
     lambda x, axes, keepdims: np.maximum.reduce(x, axis=axes, keepdims=keepdims),
     partial(_extreme_vjp, less),
     has_identity=False,
+    loop=LOOP_OF_MAXIMA,
     doc="Largest element over axes; NaN if one is NaN. Ties share the gradient evenly.",
 )
 min = reduction(
@@ -137,6 +140,7 @@ min = reduction(
     lambda x, axes, keepdims: np.minimum.reduce(x, axis=axes, keepdims=keepdims),
     partial(_extreme_vjp, greater),
     has_identity=False,
+    loop=LOOP_OF_MAXIMA,
     doc="Smallest element over axes; NaN if one is NaN. Ties share the gradient evenly.",
 )
 
@@ -217,6 +221,7 @@ logsumexp = reduction(
     _logsumexp_vjp,
     dtype=floating,
     flops=20,
+    loop=LOOP_OF_MAXIMA,
     doc="log(sum(exp(x))) over axes, without overflow. Where a probability exp(x) / sum(exp(x)) is nearly 1, second "
     "derivatives are accurate only to rounding at 1; those of log_softmax are more accurate.",
 )
@@ -266,7 +271,8 @@ _euclidean_norm: Row = reduction(
     _euclidean_vjp,
     power_vjps=(_euclidean_power_vjp,),
     dtype=floating,
-    flops=3,
+    flops=5,
+    loop=LOOP_OF_MAXIMA,
     domain=POSITIVE,
     doc="Square root of the sum of squares over axes, without overflow. Where it is 0 the gradient is 0 and second "
     "derivatives are NaN; those of its powers with a number p >= 2 are right.",
@@ -325,6 +331,7 @@ def _index_of(name: str, find: Callable[..., Array], doc: str) -> Row:
         batch=_index_rows,
         vjps=(None,),
         infer=lambda x, axis, keepdims: _index_aval(name, x, axis, keepdims),
+        flops=lambda x, out, axis, keepdims: x.size + LOOP * out.size,
         examples=(ex((3,)), ex((2, 3), axis=1), ex((2, 3), axis=-2, keepdims=True), ex(())),
         doc=doc,
     )
@@ -365,6 +372,8 @@ _cumulative: Row = primitive(
     attributes=(Attribute("axis", AXIS, 0),),
     vjps=(lambda g, y, x, axis: flip(_cumulative(flip(g, axis), axis), axis),),
     infer=_cumulative_sum_aval,
+    # Each sum waits for the one before it.
+    flops=lambda x, out, axis: 10 * x.size,
     examples=(ex((3,)), ex((2, 3), axis=1), ex((2, 3), axis=-2), ex((0,))),
     doc="Running sum along an axis.",
 )

@@ -23,10 +23,12 @@ from engine.core import (
     shape_of,
 )
 from engine.rows import (
+    LOOP,
     OVER_AXES,
     Row,
     broadcast_shapes,
     composite,
+    loops,
     normalize_axes,
     normalize_axis,
     primitive,
@@ -201,7 +203,7 @@ sum_to: Row = primitive(
     attributes=(Attribute("shape", SHAPE),),
     vjps=(lambda g, y, x, shape: broadcast_to(g, shape_of(x)),),
     infer=_sum_to_aval,
-    flops=lambda x, out, shape: x.size,
+    flops=lambda x, out, shape: x.size + LOOP * loops(x.shape),
     examples=(ex((2, 3), shape=(1, 3)), ex((2, 3), shape=()), ex((2, 2, 3), shape=(2, 1)), ex((0, 2), shape=(2,))),
     doc="Sum over the axes that broadcasting from `shape` would repeat.",
 )

@@ -4,7 +4,7 @@ If LAPACK rejects a matrix (a singular one, or one that is not positive definite
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -22,12 +22,11 @@ from engine.core import (
     shape_of,
 )
 from engine.core.attributes import BOOL
+from engine.primitives import lapack
 from engine.primitives.linalg import matmul, tril
 from engine.primitives.shape import matrix_transpose, reshape
 from engine.rows import Row, broadcast_shapes, floating, primitive, promote
 from engine.tracers import leading, raised
-
-Function = Callable[..., Array]
 
 _WELL_POSED = [[2.0, 0.3, -0.4], [0.5, -1.5, 0.6], [-0.2, 0.7, 1.2]]
 
@@ -49,32 +48,6 @@ def in_common_dtype(*xs: Array) -> list[Array]:
     return [np.asarray(x, dtype) for x in xs]
 
 
-def where_possible(function: Function, *stacks: Array) -> Array:
-    """Apply a function to stacks of matrices; NaN for matrices that LAPACK rejects.
-
-    function: its result has the shape of its last operand; it raises LinAlgError if one matrix of a stack is rejected.
-    """
-    try:
-        return function(*stacks)
-    except np.linalg.LinAlgError:
-        batch = np.broadcast_shapes(*(x.shape[:-2] for x in stacks))
-        count = math.prod(batch)
-        flat = [np.broadcast_to(x, (*batch, *x.shape[-2:])).reshape(count, *x.shape[-2:]) for x in stacks]
-        return _by_halves(function, flat).reshape(*batch, *stacks[-1].shape[-2:])
-
-
-def _by_halves(function: Function, stacks: list[Array]) -> Array:
-    """Apply a function to flat stacks, bisecting where it raises, as usually only few matrices are rejected."""
-    try:
-        return function(*stacks)
-    except np.linalg.LinAlgError:
-        half = len(stacks[-1]) // 2
-        if not half:
-            return np.full_like(stacks[-1], np.nan)
-        parts = ([x[:half] for x in stacks], [x[half:] for x in stacks])
-        return np.concatenate([_by_halves(function, part) for part in parts])
-
-
 def _as_columns(x: Operand, b: Operand) -> Operand:
     """Reshape x to matrices of one column if `b` is a vector."""
     return reshape(x, (*shape_of(x), 1)) if len(shape_of(b)) == 1 else x
@@ -84,8 +57,8 @@ def _solve(a: Array, b: Array) -> Array:
     _check_solve(np.shape(a), np.shape(b))
     a, b = in_common_dtype(a, b)
     if b.ndim == 1:
-        return where_possible(np.linalg.solve, a, b[:, np.newaxis])[..., 0]
-    return where_possible(np.linalg.solve, a, b)
+        return lapack.solution(a, b[:, np.newaxis])[..., 0]
+    return lapack.solution(a, b)
 
 
 def _check_solve(a: Shape, b: Shape) -> Shape:
@@ -102,11 +75,20 @@ def _check_solve(a: Shape, b: Shape) -> Shape:
     return (*broadcast_shapes("solve", [a[:-2], b[:-2]]), *b[-2:])
 
 
+def lapack_flops(shape: Shape, cubic: int, square: int = 100, each: int = 100) -> int:
+    """Return the cost of a routine on matrices of n rows: cubic * n**3 / 3 + square * n**2 + each, times the stack.
+
+    The last two are what small matrices take: LAPACK checks and copies each.
+    """
+    n = shape[-1]
+    return math.prod(shape[:-2]) * (cubic * n**3 // 3 + square * n**2 + each)
+
+
 def _solve_flops(a: Aval, b: Aval, out: Aval) -> int:
     n = a.shape[-1]
-    columns = b.shape[-1] if len(b.shape) > 1 else 1
-    matrices = out.size // (n * columns) if n * columns else 0
-    return matrices * (2 * n**3 // 3 + 2 * n * n * columns)
+    stack, columns = (out.shape[:-2], b.shape[-1]) if len(b.shape) > 1 else (out.shape[:-1], 1)
+    sides = math.prod(stack) * (2 * n * n * columns + 100 * n * columns)
+    return lapack_flops((*stack, n, n), 2, each=200) + sides
 
 
 def _solve_b(g: Operand, y: Operand, a: Operand, b: Operand) -> Operand:
@@ -156,7 +138,7 @@ solve: Row = primitive(
 
 def _inv(x: Array) -> Array:
     check_square("inv", np.shape(x))
-    return where_possible(np.linalg.inv, *in_common_dtype(x))
+    return lapack.inverse(*in_common_dtype(x))
 
 
 def _inv_vjp(g: Operand, y: Operand, x: Operand) -> Operand:
@@ -185,7 +167,7 @@ inv: Row = primitive(
     batch=leading,
     vjps=(_inv_vjp,),
     infer=lambda x: Aval(check_square("inv", x.shape), floating(x.dtype)),
-    flops=lambda x, out: 2 * x.size * x.shape[-1],
+    flops=lambda x, out: lapack_flops(x.shape, 6),
     examples=STACKS,
     domain=APART,
     doc="Inverse of the matrices of the last two axes; NaN for a singular one.",
@@ -195,7 +177,7 @@ inv: Row = primitive(
 def _cholesky(x: Array, upper: bool) -> Array:
     check_square("cholesky", np.shape(x))
     (x,) = in_common_dtype(x)
-    y = where_possible(np.linalg.cholesky, 0.5 * x + 0.5 * np.swapaxes(x, -1, -2))
+    y = lapack.lower_factor(0.5 * x + 0.5 * np.swapaxes(x, -1, -2))
     return np.swapaxes(y, -1, -2) if upper else y
 
 
@@ -221,7 +203,7 @@ cholesky = primitive(
     attributes=(Attribute("upper", BOOL, False),),
     vjps=(_cholesky_vjp,),
     infer=lambda x, upper: Aval(check_square("cholesky", x.shape), floating(x.dtype)),
-    flops=lambda x, out, upper: x.size * x.shape[-1] // 3,
+    flops=lambda x, out, upper: lapack_flops(x.shape, 1),
     examples=(
         ex(_DEFINITE),
         ex(_DEFINITE, upper=True),

@@ -106,16 +106,23 @@ class Tape:
 
     def record(self, op: Operation, args: tuple[Operand, ...], attrs: Attributes, **extra: object) -> Taped:
         """Run an operation on the data of this tape's values, and record it."""
-        mine = tuple(x if isinstance(x, Taped) and x.recorder is self else None for x in args)
-        saved = tuple(
-            self._constant(op, x) if t is None else as_strong(t._data) for x, t in zip(args, mine, strict=True)
-        )
-        y = Taped(apply(op, saved, attrs, **extra), self)
-        generation = 1 + max(t.generation for t in mine if t is not None)
+        # One loop, as tracing a gradient of a gradient spends most of its time here.
+        mine: list[Taped | None] = []
+        saved: list[Operand] = []
+        generation = 0
+        for x in args:
+            if isinstance(x, Taped) and x.recorder is self:
+                mine.append(x)
+                saved.append(as_strong(x._data))
+                generation = max(generation, x.generation + 1)
+            else:
+                mine.append(None)
+                saved.append(self._constant(op, x))
+        y = Taped(apply(op, tuple(saved), attrs, **extra), self)
         if generation and op.is_differentiable and records_since(self._began) and y.dtype.kind == "f":
             y._op = op
-            y._parents = mine
-            y._saved = tuple(x if t is None else t._data for x, t in zip(saved, mine, strict=True))
+            y._parents = tuple(mine)
+            y._saved = tuple([x if t is None else t._data for x, t in zip(saved, mine, strict=True)])
             y._attrs = attrs or None
             y.generation = generation
         return y

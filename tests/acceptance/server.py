@@ -50,7 +50,7 @@ def local_server(**settings: Any) -> Iterator[Local]:
     started, stop = threading.Event(), asyncio.Event()
 
     async def live() -> None:
-        async with app.router.lifespan_context(app), client:
+        async with app.opened(), client:
             started.set()
             await stop.wait()
 

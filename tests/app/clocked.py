@@ -79,5 +79,5 @@ def clocked_app() -> Pullback:
     """Make the application for the clock that the environment names."""
     clock = SharedClock(Path(os.environ[PREFIX + SETTING.upper()]))
     unary("hold", clock.hold, lambda g, y, x: g, doc="Its operand, later.")
-    # Worker processes would have neither this clock nor the operation.
+    # The pool of processes has the system's clock, and operations of its own.
     return create_app(load_settings(isolation="threads"), Clock(clock, clock))

@@ -6,6 +6,7 @@ import gzip
 import json
 import resource
 import sys
+import tracemalloc
 import zlib
 from typing import TYPE_CHECKING, Any
 
@@ -220,6 +221,33 @@ def test_a_bomb_is_refused_while_it_inflates(server: Server, coding: str) -> Non
     problem = assert_problem(response, "body-too-large")
     assert "inflated" in problem["detail"]
     server.assert_well()
+
+
+@pytest.mark.parametrize("coding", CODINGS)
+def test_beyond_a_mebibyte_a_body_inflates_to_a_hundredfold_at_most(coding: str) -> None:
+    bomb = PACK[coding](bytes(16 * 2**20))
+    with pytest.raises(BodyTooLargeError, match=rf"{len(bomb):,} bytes of {coding} may become 100 times") as refused:
+        inflate(bomb, coding, MAX_BODY_BYTES)
+    assert "send it without Content-Encoding" in str(refused.value)
+    dense = np.random.default_rng(0).bytes(2**18)
+    for length, inflates in ((2**20 - len(dense), True), (60 * len(dense), True), (120 * len(dense), False)):
+        body = dense + bytes(length)
+        if inflates:
+            assert inflate(PACK[coding](body), coding, MAX_BODY_BYTES) == body
+        else:
+            with pytest.raises(BodyTooLargeError):
+                inflate(PACK[coding](body), coding, MAX_BODY_BYTES)
+
+
+@pytest.mark.parametrize("coding", CODINGS)
+def test_a_small_bomb_costs_little_memory(coding: str) -> None:
+    bomb = PACK[coding](bytes(MAX_BODY_BYTES))[: 32 * 2**10]
+    tracemalloc.start()
+    with pytest.raises((BodyTooLargeError, MalformedBodyError)):
+        inflate(bomb, coding, MAX_BODY_BYTES)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 8 * 2**20
 
 
 def test_a_window_larger_than_http_allows_is_refused() -> None:

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from app.api.problems import BY_SLUG, KINDS, Where
 from tests.sampling import examples
 
 if TYPE_CHECKING:
@@ -722,14 +723,14 @@ def test_unknown_operation_is_not_found(server: Server) -> None:
     assert response.headers["content-type"].split(";")[0] == "application/problem+json"
 
 
-# Envelope it
+# Around it
 
 SLUGS = """
 unknown-path method-not-allowed unauthorized forbidden rate-limited overloaded unavailable storage-full body-too-large
 unsupported-media-type not-acceptable malformed-body unknown-program unknown-session unknown-variable unknown-job
 expired-session sequence-conflict name-conflict invalid-request syntax-error unknown-op wrong-arity bad-attribute
 unknown-name cycle shape-mismatch not-scalar not-differentiable nograd no-gradient not-supported limit-exceeded
-deadline-exceeded
+deadline-exceeded wrong-host headers-too-large request-timeout
 """.split()
 PAGES = ["/v1", "/v1/ops", "/v1/ops/sin", "/healthz", "/readyz", "/openapi.json", "/docs", "/problems/unknown-op"]
 GOOD = {"expr": "x * 2", "inputs": {"x": 3}}
@@ -857,6 +858,20 @@ def test_openapi_is_3_1_with_operation_ids(openapi: dict[str, Any]) -> None:
 def test_openapi_shows_every_path(openapi: dict[str, Any]) -> None:
     paths = "/v1/evaluate /v1/infer /v1/programs /v1/programs/{program} /v1/ops /v1/ops/{name} /v1"
     assert set(paths.split()) <= openapi["paths"].keys()
+
+
+def test_openapi_lists_each_problem_where_it_may_happen(openapi: dict[str, Any]) -> None:
+    listed: dict[str, list[str]] = {}
+    for method, path, operation in operations(openapi):
+        for status, response in operation["responses"].items():
+            slugs = response["description"].split(", ") if int(status) >= 400 else []
+            assert len(slugs) == len(set(slugs)) and all(BY_SLUG[slug].status == int(status) for slug in slugs)
+            listed.setdefault(f"{method} {path}", []).extend(slugs)
+    assert {kind.slug for kind in KINDS if kind.errors} <= {slug for slugs in listed.values() for slug in slugs}
+    groups = {"/v1/evaluate": Where.CALL, "/v1/sessions/{session}/run": Where.SESSION, "/v1/programs": Where.STORE}
+    for path, where in groups.items():
+        found = [slugs for place, slugs in listed.items() if place.split()[1] == path]
+        assert found and all({kind.slug for kind in KINDS if where in kind.where} <= set(slugs) for slugs in found)
 
 
 def test_openapi_has_an_example_of_each_kind(openapi: dict[str, Any]) -> None:

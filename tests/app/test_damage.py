@@ -10,9 +10,8 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from fastapi import FastAPI
 
-from app.main import create_app
+from app.main import Pullback, create_app
 from app.programs import ProgramLimits
 from app.programs.registry import Registry
 from app.settings import Settings
@@ -26,19 +25,19 @@ BOUND = {"a": [1.5, 2.5]}
 
 
 @pytest.fixture
-def app(tmp_path: Path) -> Iterator[FastAPI]:
+def app(tmp_path: Path) -> Iterator[Pullback]:
     """A server that keeps no graphs ready."""
     app = create_app(Settings(data_dir=tmp_path, cache_bytes=0, prepared_requests=0))
     yield app
     app.state.registry.store.close()
 
 
-def ask(app: FastAPI, method: str, path: str, document: Any = None) -> httpx.Response:
+def ask(app: Pullback, method: str, path: str, document: Any = None) -> httpx.Response:
     answer: httpx.Response = talk(app, lambda client: client.request(method, path, json=document))
     return answer
 
 
-def register(app: FastAPI, expr: str, name: str, **more: Any) -> str:
+def register(app: Pullback, expr: str, name: str, **more: Any) -> str:
     answer = ask(app, "POST", "/v1/programs", {"expr": expr, "name": name, **more})
     assert answer.status_code == 201, answer.text
     return str(answer.json()["id"])
@@ -71,7 +70,7 @@ DAMAGE: dict[str, tuple[str, tuple[Any, ...]]] = {
 
 @pytest.mark.parametrize(("statement", "values"), DAMAGE.values(), ids=DAMAGE)
 def test_what_is_damaged_is_unavailable(
-    app: FastAPI, tmp_path: Path, caplog: pytest.LogCaptureFixture, statement: str, values: tuple[Any, ...]
+    app: Pullback, tmp_path: Path, caplog: pytest.LogCaptureFixture, statement: str, values: tuple[Any, ...]
 ) -> None:
     program = register(app, EXPR, "best", bind=BOUND)
     register(app, "x + 1", "other")
@@ -91,7 +90,7 @@ def test_what_is_damaged_is_unavailable(
 
 
 @pytest.mark.parametrize("summary", ["'{'", "'[]'", "'{}'", "CAST(x'ff' AS TEXT)", "x'00'"])
-def test_a_damaged_summary_hides_no_others(app: FastAPI, tmp_path: Path, summary: str) -> None:
+def test_a_damaged_summary_hides_no_others(app: Pullback, tmp_path: Path, summary: str) -> None:
     program = register(app, EXPR, "best", bind=BOUND)
     other = register(app, "x + 1", "other")
     change(tmp_path, f"UPDATE programs SET summary = {summary} WHERE id = ?", program)
@@ -106,7 +105,7 @@ def test_a_damaged_summary_hides_no_others(app: FastAPI, tmp_path: Path, summary
     assert ask(app, "POST", "/v1/evaluate", request).json()["values"] == {"y": 8.0}
 
 
-def test_an_array_that_is_missing(app: FastAPI, tmp_path: Path) -> None:
+def test_an_array_that_is_missing(app: Pullback, tmp_path: Path) -> None:
     program = register(app, EXPR, "best", bind=BOUND)
     change(tmp_path, "DELETE FROM blobs WHERE ? IN (SELECT program FROM bindings)", program)
     answer = ask(app, "POST", "/v1/evaluate", {"program": "best", "inputs": {"x": 2.0}})

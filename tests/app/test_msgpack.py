@@ -290,8 +290,53 @@ def test_another_implementation_reads_what_is_written(document: Any) -> None:
     assert msgpack.packb(msgpack.unpackb(encode(document))) == msgpack.packb(document)
 
 
+def strictly(body: bytes) -> Any:
+    """The document of a body by another implementation; raises ValueError where this server has to refuse it."""
+
+    def check(pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
+        keys = [key for key, _ in pairs]
+        if any(type(key) is not str for key in keys) or len(set(keys)) < len(keys):
+            raise ValueError("a key that is no text, or twice the same")
+        return dict(pairs)
+
+    def refuse(code: int, data: bytes) -> Any:
+        raise ValueError("an extension")
+
+    def check_times(part: Any) -> None:
+        if isinstance(part, msgpack.Timestamp):
+            raise ValueError("a timestamp, which no hook sees")
+        for item in part.values() if isinstance(part, dict) else part if isinstance(part, list) else ():
+            check_times(item)
+
+    found = msgpack.unpackb(body, object_pairs_hook=check, ext_hook=refuse)
+    check_times(found)
+    return found
+
+
+@given(
+    document=documents,
+    changes=st.lists(st.tuples(st.integers(0), st.binary(max_size=2), st.integers(0, 2)), max_size=3),
+    max_items=st.sampled_from([math.inf, 10**6]),
+)
+@bounded
+def test_refuses_what_another_implementation_refuses(
+    document: Any, changes: list[tuple[int, bytes, int]], max_items: float
+) -> None:
+    body = msgpack.packb(document)
+    for place, new, dropped in changes:
+        start = place % (len(body) + 1)
+        body = body[:start] + new + body[start + dropped :]
+    try:
+        expected = strictly(body)
+    except (ValueError, TypeError):
+        with pytest.raises(MalformedBodyError):
+            decode(body, MAX_DEPTH, math.inf, max_items)
+    else:
+        assert msgpack.packb(decode(body, MAX_DEPTH, math.inf, max_items)) == msgpack.packb(expected)
+
+
 @pytest.mark.parametrize("dtype", ["float64", "float32", "int64", "bool"])
-@pytest.mark.parametrize("shape", [(3,), (0,), (2, 0, 3), (20, 3), (2, 70_000), (1, 1, 1, 16)], ids=str)
+@pytest.mark.parametrize("shape", [(3,), (0,), (2, 0, 3), (20, 3), (400, 3), (2, 70_000), (1, 1, 20, 40)], ids=str)
 def test_arrays_are_written_as_lists(shape: tuple[int, ...], dtype: str) -> None:
     array = np.random.default_rng(0).integers(0, 1000, shape).astype(dtype)
     for view in (array, array[::-1], array.T):
@@ -332,23 +377,29 @@ LIST_32, MAP_32 = b"\xdd\xff\xff\xff\xff", b"\xdf\xff\xff\xff\xff"
 MALFORMED = {
     "nothing": (b"", "empty"),
     "a byte that begins nothing": (b"\xc1", "0xc1"),
-    "more after the end": (b"\x80\x80", "1 more bytes"),
+    "more after the end": (b"\x80\x80", "the document ends before the body does"),
     "a key twice": (b"\x82\xa1a\x01\xa1a\x02", '"a" stands twice'),
     "a key twice inside a list": (b"\x91\x82\xa1a\x01\xa1a\x02", '"a" stands twice'),
-    "a number as a key": (b"\x81\x01\x01", "byte 1: a key"),
-    "nil as a key": (b"\x81\xc0\x01", "byte 1: a key"),
-    "binary data as a key": (b"\x81\xc4\x01a\x01", "byte 1: a key"),
-    "a list as a key": (b"\x81\x91\x01\x01", "byte 1: a key"),
-    "a text that is not UTF-8": (b"\xa2a\xff", "byte 2 is 0xff"),
-    "a lone surrogate": (b"\xa3\xed\xa0\x80", "not UTF-8"),
+    "a number as a key": (b"\x81\x01\x01", "byte 0: the map has a key that is not a text"),
+    "nil as a key": (b"\x81\xc0\x01", "byte 0: the map has a key that is not a text"),
+    "binary data as a key": (b"\x81\xc4\x01a\x01", "byte 0: the map has a key that is not a text"),
+    "a list as a key": (b"\x81\x91\x01\x01", "byte 0: the map has a key that is not a text"),
+    "a text that is not UTF-8": (b"\xa2a\xff", "a text is not UTF-8"),
+    "a lone surrogate": (b"\xa3\xed\xa0\x80", "a text is not UTF-8"),
     "an extension": (b"\xd4\x05\x00", "extension"),
-    "a long extension": (b"\xc9\xff\xff\xff\xff\x05", "extension"),
+    "a long extension": (b"\xc9\xff\xff\xff\xff\x05", "too large"),
     "a timestamp": (b"\xd6\xff\x00\x00\x00\x01", "extension"),
-    "4 GB of text": (b"\xdb\xff\xff\xff\xff", "4294967295"),
-    "4 GB of binary data": (b"\xc6\xff\xff\xff\xff", "4294967295"),
-    "a list of 4 billion": (LIST_32, "4294967295"),
-    "a map of 4 billion": (MAP_32, "4294967295"),
-    "4 billion inside 4 billion": (LIST_32 * 99, "4294967295"),
+    "a timestamp in a list": (b"\x93\x01\xd6\xff\x00\x00\x00\x01\x02", "byte 2: an extension"),
+    "an extension in a map": (b"\x81\xa1a\xc7\x01\x05\x00", "byte 3: an extension"),
+    "a key that is a text and one that is not": (b"\x82\xa1a\x01\x02\x01", "byte 0: the map has a key"),
+    "a key that is an extension": (b"\x81\xd4\x05\x00\x01", "byte 0: the map has a key"),
+    "a bad text deep inside": (b"\x91\x81\xa1a\x92\x01\xa1\xff", "not UTF-8"),
+    "a bad text as a key": (b"\x81\xa1\xff\x01", "not UTF-8"),
+    "4 GB of text": (b"\xdb\xff\xff\xff\xff", "a length in the item is too large"),
+    "4 GB of binary data": (b"\xc6\xff\xff\xff\xff", "a length in the item is too large"),
+    "a list of 4 billion": (LIST_32, "a length in the item is too large"),
+    "a map of 4 billion": (MAP_32, "a length in the item is too large"),
+    "4 billion inside 4 billion": (LIST_32 * 99, "a length in the item is too large"),
 }
 
 

@@ -14,7 +14,7 @@ import pytest
 from app.main import Pullback, create_app
 from app.settings import Settings
 from tests.app.hot import Received, Sent, sent
-from tests.app.hot import answer_of as answered
+from tests.app.hot import asked as answered
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable

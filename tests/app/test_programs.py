@@ -12,9 +12,8 @@ from typing import Any
 
 import httpx
 import pytest
-from fastapi import FastAPI
 
-from app.main import create_app
+from app.main import Pullback, create_app
 from app.settings import Settings
 from app.stores import StoreUnavailableError
 from app.stores.sqlite import FILE
@@ -26,7 +25,7 @@ LEAST_SQUARES = "mean((X @ w - t) ** 2)"
 ROWS = {"X": [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]], "t": [1.0, 2.0, 3.0]}
 
 
-def talk(app: FastAPI, conversation: Callable[[httpx.AsyncClient], Awaitable[Any]]) -> Any:
+def talk(app: Pullback, conversation: Callable[[httpx.AsyncClient], Awaitable[Any]]) -> Any:
     async def run() -> Any:
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url="http://local") as client:
@@ -226,10 +225,32 @@ def test_a_memory_is_refused_for_several_workers() -> None:
 def test_a_server_that_stops_closes_its_store(tmp_path: Path) -> None:
     app = create_app(Settings(data_dir=tmp_path))
 
-    async def run() -> None:
-        async with app.router.lifespan_context(app):
-            assert (tmp_path / FILE).is_file()
-        with pytest.raises(StoreUnavailableError):
-            app.state.registry.page(1)
+    told: list[str] = []
 
-    asyncio.run(run())
+    async def receive() -> Any:
+        if told:
+            assert (tmp_path / FILE).is_file()
+            assert app.state.registry.page(1).programs == []
+        return {"type": "lifespan.shutdown" if told else "lifespan.startup"}
+
+    async def send(message: Any) -> None:
+        told.append(message["type"])
+
+    asyncio.run(app({"type": "lifespan"}, receive, send))
+    assert told == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
+    with pytest.raises(StoreUnavailableError):
+        app.state.registry.page(1)
+
+
+def test_a_server_that_fails_closes_its_store(tmp_path: Path) -> None:
+    app = create_app(Settings(data_dir=tmp_path))
+
+    async def run() -> None:
+        async with app.opened():
+            raise KeyError("what it was opened for")
+
+    with pytest.raises(KeyError, match="what it was opened for"):
+        asyncio.run(run())
+    with pytest.raises(StoreUnavailableError):
+        app.state.registry.page(1)
+    assert app.state.draining

@@ -9,10 +9,9 @@ from pathlib import Path
 
 import httpx
 import pytest
-from fastapi import FastAPI
 
 from app import readiness
-from app.main import create_app
+from app.main import Pullback, create_app
 from app.settings import Settings
 from app.stores import Policy, SqliteStore, StoreUnavailableError
 from app.stores.sqlite import FILE
@@ -47,13 +46,13 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Breakable
     store.answers.set()
 
 
-def app_with(store: Breakable) -> FastAPI:
+def app_with(store: Breakable) -> Pullback:
     app = create_app(Settings(store="memory"))
     app.state.readiness = readiness.Readiness(store, Histogram())
     return app
 
 
-def ready(app: FastAPI) -> httpx.Response:
+def ready(app: Pullback) -> httpx.Response:
     answer: httpx.Response = talk(app, lambda client: client.get("/readyz"))
     return answer
 

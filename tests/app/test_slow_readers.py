@@ -14,8 +14,6 @@ from tests import virtual_time
 from tests.app.conftest import start_server
 from tests.app.hot import App, Document, Sent, ask, new_app, sent
 
-#: So that no thread has to be waited for, and time can be the test's own.
-ON_THE_LOOP = {"tiny_flops": 10**9}
 #: Between two looks at what is waited for.
 PAUSE_S = 0.05
 #: The body is short, the answer long.
@@ -114,28 +112,39 @@ def pieces(app: App, request: Sent, taken: int) -> list[Document]:
     return sent_pieces
 
 
-@pytest.mark.parametrize("way", ["hot path", "application"])
-def test_long_answers_are_sent_in_pieces(way: str) -> None:
-    app = new_app(**ON_THE_LOOP)
+def test_long_answers_are_sent_in_pieces() -> None:
+    app = new_app()
     whole = ask(app, LONG)
     assert len(whole.body) > 4 * PIECE_BYTES
-    start, *body = pieces(app if way == "hot path" else app, LONG, 1000)
-    assert app.inline.answered == (way == "hot path")
+    start, *body = pieces(app, LONG, 1000)
     assert (start["status"], dict(start["headers"])[b"content-length"]) == (200, b"%d" % len(whole.body))
     assert [len(piece["body"]) for piece in body[:-1]] == [PIECE_BYTES] * (len(body) - 1)
     assert [piece["more_body"] for piece in body] == [True] * (len(body) - 1) + [False]
     assert b"".join(piece["body"] for piece in body) == whole.body
 
 
-@pytest.mark.parametrize("way", ["hot path", "application"])
-def test_who_does_not_read_on_is_left(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    app = new_app(**ON_THE_LOOP)
+def test_who_does_not_read_on_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    app = new_app()
     noted = []
-    monkeypatch.setattr(Envelope, "note", lambda self, scope, status, start, request_id: noted.append(status))
+    monkeypatch.setattr(Envelope, "note", lambda self, scope, answer, start, request_id: noted.append(answer.status))
     ask(app, LONG)
-    assert len(pieces(app if way == "hot path" else app, LONG, 2)) == 3
-    assert app.inline.answered == (way == "hot path")
+    assert len(pieces(app, LONG, 2)) == 3
     assert noted == [200, 499]
+    assert app.exchange.reservations.held == 0
+
+
+@pytest.mark.parametrize("taken", [-1, 0], ids=["nothing", "the head"])
+@pytest.mark.parametrize("rows", [9, 100])
+def test_who_takes_nothing_of_a_long_answer_does_not_hold_its_memory(
+    rows: int, taken: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = new_app()
+    noted: list[int] = []
+    monkeypatch.setattr(app.envelope, "note", lambda scope, answer, start, request_id: noted.append(answer.status))
+    request = sent("/v1/evaluate", {"expr": f"broadcast_to(x, [{rows}, 2000])", "inputs": {"x": 0.1}})
+    assert len(pieces(app, request, taken)) == taken + 1
+    assert noted == [499]
+    assert app.exchange.reservations.held == 0
 
 
 def resident_bytes(pid: int) -> int:

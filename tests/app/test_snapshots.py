@@ -9,7 +9,7 @@ import pytest
 
 from app.sessions.runs import ASPECTS, execute, fetch, read
 from app.sessions.session import Quotas, Session
-from app.sessions.snapshot import LARGE, DamagedSnapshotError, Kept, Snapshot, write
+from app.sessions.snapshot import LARGE, DamagedSnapshotError, Snapshot, StoredArrays, write
 from app.sessions.snapshot import read as read_snapshot
 from engine.core.operation import Example, Operation
 from engine.core.variable import Variable
@@ -28,7 +28,7 @@ def copied(found: list[Variable]) -> list[Variable]:
     """The same by way of a session's snapshot."""
     session = Session(0, Quotas())
     session.ids = {f"x{n}": v for n, v in enumerate(found)}
-    snapshot, _ = write(session, Kept())
+    snapshot, _ = write(session, StoredArrays())
     session, _ = read_snapshot(snapshot.document, snapshot.new, Quotas())
     return [session.variable(f"x{n}", ()) for n in range(len(found))]
 
@@ -102,7 +102,7 @@ def test_stale_data_stays_stale_and_fresh_data_fresh() -> None:
     assert x2.grad is not None and x2.grad.data == 3.0
 
 
-def step(session: Session, kept: Kept, commands: list[dict[str, Any]]) -> tuple[Snapshot, Kept]:
+def step(session: Session, kept: StoredArrays, commands: list[dict[str, Any]]) -> tuple[Snapshot, StoredArrays]:
     execute(session, read(commands))
     return write(session, kept)
 
@@ -110,7 +110,7 @@ def step(session: Session, kept: Kept, commands: list[dict[str, Any]]) -> tuple[
 def test_large_arrays_are_written_once() -> None:
     session = Session(0, Quotas())
     data = np.arange(LARGE, dtype=float).tolist()
-    first, kept = step(session, Kept(), [{"do": "variable", "id": "x", "value": data}])
+    first, kept = step(session, StoredArrays(), [{"do": "variable", "id": "x", "value": data}])
     assert len(first.document) < LARGE and [len(b) for b in first.new.values()] == [8 * LARGE]
     second, kept = step(session, kept, [{"do": "apply", "expr": "sum(x)", "out": ["s"]}])
     assert not second.new and second.numbers == first.numbers
@@ -143,7 +143,7 @@ STEP = [
 
 def test_training_goes_on() -> None:
     """With a snapshot after every run, and without: weights, optimizer, recurrent memory and random numbers."""
-    plain, kept = Session(7, Quotas()), Kept()
+    plain, kept = Session(7, Quotas()), StoredArrays()
     again = Session(7, Quotas())
     beside: dict[int, bytes] = {}
     for commands in (TRAINING, STEP, STEP, [{"do": "unchain_backward", "id": "loss"}], STEP, STEP):
@@ -161,7 +161,7 @@ def test_training_goes_on() -> None:
 def test_what_is_no_snapshot_is_refused() -> None:
     session = Session(0, Quotas())
     execute(session, read([{"do": "variable", "id": "x", "value": np.arange(1000.0).tolist()}]))
-    snapshot, _ = write(session, Kept())
+    snapshot, _ = write(session, StoredArrays())
     for document, large in [
         (b"", snapshot.new),
         (snapshot.document[:-3], snapshot.new),

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from engine import functions as F
-from engine.core.errors import BadAttributeError
+from engine.core.errors import BadAttributeError, InvalidValueError
 from engine.core.operation import Example, Operation
 from engine.core.values import FLOAT32, FLOAT64, INT64, canonical, dtype_of, shape_of
+from engine.graph import Limits
 from engine.programs.derivatives import hvp, jvp
 from engine.programs.evaluate import Backward, prepare
 from engine.programs.text.parser import parse
@@ -158,3 +159,73 @@ def test_tangents_and_curvatures_meet_the_masks_of_the_values(batched: bool) -> 
     several = jvp(parse(TEXT), {"x": x, "w": w}, {"x": np.stack([t, 2 * t])}, many=True, **options).run()
     once = forward["jvps"]["out"]
     np.testing.assert_allclose(several["jvps"]["out"], np.stack([once, 2 * once]), rtol=1e-14)
+
+
+#: Shapes of a row and of its indices, and the axis.
+LOOKUPS = [
+    ((5,), (7,), 0),
+    ((5,), (), None),
+    ((4, 5), (6,), None),
+    ((4, 5), (2, 3), 0),
+    ((4, 5), (2, 3), 1),
+    ((3, 4, 5), (2, 1), -2),
+    ((3, 4, 1), (6,), 1),
+    ((3, 0), (2,), 0),
+    ((3, 4), (0,), 1),
+    ((0, 4), (3,), 1),
+]
+
+
+@pytest.mark.parametrize("dtype", ["int64", "float64"])
+@pytest.mark.parametrize(("shape", "inner", "axis"), LOOKUPS, ids=str)
+def test_each_row_has_places_of_its_own(
+    shape: tuple[int, ...], inner: tuple[int, ...], axis: int | None, dtype: str
+) -> None:
+    rng = np.random.default_rng(3)
+    n = 4
+    x = rng.normal(size=(n, *shape))
+    length = x[0].size if axis is None else shape[axis]
+    indices = rng.integers(-length, length, size=(n, *inner)).astype(dtype)
+
+    def run(x: Any, i: Any) -> Any:
+        y, pullback = vjp(lambda x: F.take(x, i, axis=axis), x)
+        u = F.sin(y)
+        z, back = vjp(lambda x, u: F.scatter_add(x, i, u, axis=axis), x, u)
+        return y, pullback(u), z, back(F.cos(z)), F.scatter_add(x, i, 0.1, axis=axis)
+
+    together, alone = vmap(run)(x, indices), [run(a, b) for a, b in zip(x, indices, strict=True)]
+    for k, found in enumerate(together):
+        for m, part in enumerate(found if isinstance(found, tuple) else (found,)):
+            rows = [row[k][m] if isinstance(found, tuple) else row[k] for row in alone]
+            np.testing.assert_array_equal(part, stack(rows))
+    one = vmap(lambda i: F.scatter_add(x[0], i, 0.1, axis=axis))(indices)
+    np.testing.assert_array_equal(one, stack([F.scatter_add(x[0], i, 0.1, axis=axis) for i in indices]))
+
+
+def test_a_place_in_another_row_is_out_of_range() -> None:
+    x = np.arange(6.0).reshape(2, 3)
+    for f in (F.take, lambda x, i: F.scatter_add(x, i, 1.0)):
+        for wrong in ([[0], [3]], [[-4], [0]], [[1.5], [0.0]]):
+            with pytest.raises(InvalidValueError, match=r"out of range for an axis of length 3|must be integers"):
+                vmap(f)(x, np.array(wrong))
+
+
+def test_lookups_of_many_rows_are_a_few_nodes() -> None:
+    inputs = {"x": np.ones((50_000, 3)), "i": np.zeros((50_000, 2), int)}
+    for text in ("sum(take(x, i))", "sum(scatter_add(x, i, 1.0))"):
+        found = prepare(parse(text), inputs, batched=["x", "i"], backward=Backward(), limits=Limits(max_nodes=20))
+        assert found.run().values["out"].shape == (50_000,)
+
+
+@pytest.mark.parametrize("index", [[0], [[0, 1]], [{}, [1]], [[0], {}, [1]]], ids=str)
+def test_a_number_added_at_places_of_each_row_takes_their_dtype(index: list[Any]) -> None:
+    x, i = np.ones((2, 3, 2, 2), "float32"), np.zeros((2, 2), int)
+    rows = [
+        lambda x, i: F.slice_add(x, 0.25, index=index),
+        lambda x, i: F.scatter_add(x, [0, 1], 0.25, axis=1),
+        lambda x, i: F.scatter_add(x, i, 0.25),
+    ]
+    for f in rows:
+        found, expected = vmap(f)(x, i), stack([f(a, b) for a, b in zip(x, i, strict=True)])
+        assert found.dtype == expected.dtype == np.float32
+        np.testing.assert_array_equal(found, expected)

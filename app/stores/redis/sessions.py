@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-import msgpack  # type: ignore[import-untyped]
+import msgspec
 
 from app.stores.base import Policy
 from app.stores.redis.server import PREFIX, Server
@@ -68,7 +68,7 @@ class RedisSessions:
         document, answered = content.pop(_DOCUMENT, b""), content.pop(_ANSWERED, b"")
         try:
             arrays = {int(number): data for number, data in content.items()}
-            return Content(head, document, arrays, Answered(*msgpack.unpackb(answered)) if answered else None)
+            return Content(head, document, arrays, Answered(*msgspec.msgpack.decode(answered)) if answered else None)
         except (ValueError, TypeError) as error:
             raise damaged_session(digest, error) from error
 
@@ -136,7 +136,7 @@ def _content_fields(change: Change) -> list[Any]:
     answered = b""
     if change.answered is not None:
         given = change.answered
-        answered = msgpack.packb((given.request, given.status, given.media_type, given.content))
+        answered = msgspec.msgpack.encode((given.request, given.status, given.media_type, given.content))
     arrays = (item for pair in change.new.items() for item in pair)
     return [_DOCUMENT, change.document, _ANSWERED, answered, *arrays]
 

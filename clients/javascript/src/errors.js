@@ -65,6 +65,9 @@ export class UnauthorizedError extends PullbackError {
 }
 export class ForbiddenError extends PullbackError {}
 export class RateLimitedError extends PullbackError {}
+export class WrongHostError extends PullbackError {}
+export class HeadersTooLargeError extends PullbackError {}
+export class SlowRequestError extends PullbackError {}
 export class OverloadedError extends PullbackError {}
 export class UnavailableError extends PullbackError {}
 export class StorageFullError extends PullbackError {}

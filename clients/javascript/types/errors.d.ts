@@ -57,6 +57,12 @@ export class ForbiddenError extends PullbackError {
 }
 export class RateLimitedError extends PullbackError {
 }
+export class WrongHostError extends PullbackError {
+}
+export class HeadersTooLargeError extends PullbackError {
+}
+export class SlowRequestError extends PullbackError {
+}
 export class OverloadedError extends PullbackError {
 }
 export class UnavailableError extends PullbackError {

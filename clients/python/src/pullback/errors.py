@@ -101,8 +101,20 @@ class RateLimitedError(ProblemError):
     """Too many requests in a period, or too many sessions at once."""
 
 
+class WrongHostError(ProblemError):
+    """The server listens on its own machine alone and does not answer to the name in the URL."""
+
+
+class HeadersTooLargeError(ProblemError):
+    """The headers have more bytes, or more fields, than the server accepts."""
+
+
+class SlowRequestError(ProblemError):
+    """The request arrived too slowly; nothing was run."""
+
+
 class OverloadedError(ProblemError):
-    """The server is busy and its queue is full; nothing was run."""
+    """The server is busy and its queue is full, or it has too many connections; nothing was run."""
 
 
 class UnavailableError(ProblemError):
@@ -238,6 +250,9 @@ BY_SLUG: Mapping[str, type[ProblemError]] = {
     "unauthorized": UnauthorizedError,
     "forbidden": ForbiddenError,
     "rate-limited": RateLimitedError,
+    "wrong-host": WrongHostError,
+    "headers-too-large": HeadersTooLargeError,
+    "request-timeout": SlowRequestError,
     "overloaded": OverloadedError,
     "unavailable": UnavailableError,
     "storage-full": StorageFullError,

@@ -1,0 +1,415 @@
+"""uvicorn's protocol with limits: `uvicorn app.main:app --http app.edge.guard:GuardedProtocol`.
+
+uvicorn bounds neither the size of a header nor the time that it takes, nor how slowly a body comes or an answer goes,
+nor how many connections there are. All of that is looked at here, before the application sees a request. Limits of time
+are looked at by one timer for all connections, since one each would cost more than all the rest.
+"""
+
+import asyncio
+import contextlib
+import socket
+import struct
+from enum import Enum, auto
+from typing import Any, ClassVar
+
+import httptools
+from uvicorn import Config
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from app.edge.refusals import refusal
+from app.edge.state import Edge
+from app.edge.transfer import Arrival, Departure
+from app.edge_limits import EdgeLimits, address_key
+from app.settings import load_settings
+
+#: Key of the `Edge` in the state of the application: `request.state.edge.counts`.
+STATE_KEY = "edge"
+#: Bytes and time that a refused client is listened to: closed while it still sends, it would lose the answer.
+LINGER_BYTES, LINGER_S = 16 * 2**20, 1.0
+#: Requests of one connection that may wait while the first is answered. Each takes kilobytes, and sending one 20 bytes.
+MOST_PIPELINED = 100
+#: Of a Host header in a message.
+_LONGEST_NAME = 100
+#: A socket that is closed with this sends a reset and drops what waits; else the kernel goes on sending megabytes.
+_NO_LINGER = struct.pack("ii", 1, 0)
+
+
+class Phase(Enum):
+    """Of a connection."""
+
+    WAITING = auto()  #: for the first byte of a request
+    HEADER = auto()  #: some of it is there
+    REQUEST = auto()  #: a body arrives, or an answer is awaited
+    UNREAD = auto()  #: answered before the body was there; it may still come
+    LEAVING = auto()  #: refused; what comes is thrown away
+
+
+# Looked up for each request: a name of the module is faster than a member of an Enum.
+_WAITING, _HEADER, _REQUEST, _UNREAD, _LEAVING = (
+    Phase.WAITING,
+    Phase.HEADER,
+    Phase.REQUEST,
+    Phase.UNREAD,
+    Phase.LEAVING,
+)
+
+
+class _NoFields(list[tuple[bytes, bytes]]):
+    """List that stays empty."""
+
+    def append(self, _: tuple[bytes, bytes]) -> None:
+        """Forget the field."""
+
+
+_NO_FIELDS = _NoFields()
+
+
+class _RefusedError(Exception):
+    """Ends the parser's work on what was received; the connection has been told."""
+
+
+class GuardedProtocol(HttpToolsProtocol):
+    """One connection. Limits are those of the settings, or of a class that `guarded` makes."""
+
+    limits: ClassVar[EdgeLimits | None] = None
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        if STATE_KEY not in app_state:
+            limits = self.limits or load_settings().edge_limits()
+            app_state[STATE_KEY] = Edge(limits, config, self.loop)
+        self._edge: Edge = app_state[STATE_KEY]
+        # There are no WebSockets here, whatever libraries are installed.
+        self.ws_protocol_class = None
+        self.address: str | None = None
+        self._phase = _WAITING
+        self._is_proxy = False
+        #: The address that a request counts for which a proxy forwards.
+        self._forwarded = ""
+        #: By the table's clock: when the phase began.
+        self._since = self._edge.clock
+        #: Of a header: bytes of all pieces that it began in or goes on in, and of the one piece that has others too.
+        self._taken = self._shared = 0
+        self._arrival: Arrival | None = None
+        self._departure = Departure()
+        #: A response that follows those under way, and is the last.
+        self._last_words: bytes | None = None
+
+    # Begin and end
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Take a connection in, or refuse it."""
+        super().connection_made(transport)
+        edge, peer = self._edge, self.client
+        is_local = False
+        if peer is not None:
+            key, is_local = address_key(peer[0])
+            self._is_proxy = edge.is_proxy(peer[0])
+            self.address = None if self._is_proxy else key
+        reason = edge.admit(self, is_local)
+        if not reason:
+            edge.idle[self] = self._since = edge.clock
+            return
+        edge.counts.connections_refused += 1
+        self._phase = _LEAVING
+        transport.write(refusal("overloaded", reason, (), self.server_state.default_headers, is_head=False))
+        if edge.may_linger(self):
+            self._linger()
+        else:
+            transport.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget it."""
+        self._edge.remove(self)
+        self._forget_client()
+        super().connection_lost(exc)
+
+    # Requests
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what arrived, and look at limits of size."""
+        phase, before, cycle = self._phase, 0, self.cycle
+        if phase is _WAITING:
+            self._edge.idle.pop(self, None)
+            self._phase, self._since = _HEADER, self._edge.clock
+            self._taken, self._shared = len(data), 0
+        elif phase is _HEADER:
+            self._taken += len(data)
+        elif phase is _LEAVING:
+            self._throw_away(len(data))
+            return
+        elif phase is _UNREAD:
+            self._taken += len(data)
+        else:
+            self._taken, before = len(data), len(cycle.body)
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserError:
+            if self._phase is not _LEAVING:
+                self._phase = _LEAVING
+                self.logger.warning("Invalid HTTP request received.")
+                self.send_400_response("Invalid HTTP request received.")
+            return
+        except httptools.HttpParserUpgrade:
+            self._unsupported_upgrade_warning()
+        if self._phase is _HEADER:
+            if self._taken - self._shared > self._edge.limits.header_bytes:
+                self._refuse_header()
+        elif self.cycle.more_body or self.scope is not self.cycle.scope:
+            self._look(len(data), before if self.cycle is cycle else None)
+
+    def _look(self, received: int, before: int | None) -> None:
+        """Look at the rest of a piece: a body that goes on, or the header of the next request.
+
+        before: bytes of the body that were there already; None where it began in this piece, which has a header too.
+        """
+        if self.scope is not self.cycle.scope:
+            self._phase, self._since = _HEADER, self._edge.clock
+            self._taken = self._shared = received
+            return
+        if self._phase is _UNREAD:
+            if self._taken > LINGER_BYTES:
+                self._reset()
+            return
+        payload = len(self.cycle.body) - (before or 0)
+        self._arrival = self._arrival or Arrival()
+        if self._arrival.add(payload if before is None else received, payload, self._edge.limits):
+            self._edge.counts.headers_too_large += 1
+            self._refuse("headers-too-large", "the chunks of the body have extensions or trailers without end")
+
+    def on_headers_complete(self) -> None:
+        """Check a header as a whole and let the request begin."""
+        edge = self._edge
+        limits = edge.limits
+        if len(self.headers) > limits.header_fields or self._taken > limits.header_bytes:
+            self._check_header()
+        if edge.hosts is not None:
+            for name, value in self.headers:
+                if name == b"host" and value not in edge.hosts and not edge.is_allowed(value):
+                    self._refuse_host(value)
+        if self.pipeline and len(self.pipeline) >= MOST_PIPELINED:
+            self._leave(b"")
+            raise _RefusedError
+        if self._is_proxy:
+            self._count_client()
+        super().on_headers_complete()
+        # Fields behind a chunked body are no part of the header, and may be many.
+        self.headers = _NO_FIELDS
+        self._phase = _REQUEST
+        self._arrival = None
+
+    def _check_header(self) -> None:
+        limits = self._edge.limits
+        if len(self.headers) > limits.header_fields:
+            self._edge.counts.headers_too_large += 1
+            detail = f"the header has {len(self.headers)} fields; at most {limits.header_fields}"
+            self._refuse("headers-too-large", f"{detail} (setting PULLBACK_MAX_HEADER_FIELDS)")
+            raise _RefusedError
+        # Of several things in one piece it is not known how long the header was as sent.
+        if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > limits.header_bytes:
+            self._refuse_header()
+            raise _RefusedError
+
+    def _refuse_header(self) -> None:
+        self._edge.counts.headers_too_large += 1
+        limit = f"{self._edge.limits.header_bytes:,} bytes (setting PULLBACK_MAX_HEADER_BYTES)"
+        self._refuse("headers-too-large", f"the request's line and header have more than {limit}")
+
+    def _refuse_host(self, host: bytes) -> None:
+        self._edge.counts.wrong_hosts += 1
+        name = host[:_LONGEST_NAME].decode("latin-1")
+        detail = f'Host is "{name}"; expected localhost, a loopback address, or a name in PULLBACK_ALLOWED_HOSTS'
+        self._refuse("wrong-host", detail)
+        raise _RefusedError
+
+    def _count_client(self) -> None:
+        """Count a request for the address that a proxy forwards it for, as uvicorn's middleware reads it."""
+        self._forget_client()
+        host = self._edge.client_of(self.headers)
+        if not host:
+            return
+        address, reason = self._edge.begin_forwarded(host)
+        if reason:
+            self._edge.counts.connections_refused += 1
+            self._refuse("overloaded", reason)
+            raise _RefusedError
+        self._forwarded = address
+
+    def _forget_client(self) -> None:
+        if self._forwarded:
+            self._edge.end_forwarded(self._forwarded)
+            self._forwarded = ""
+
+    def on_response_complete(self) -> None:
+        """Begin with the next request that waits; where there is none, become idle, without a timer of its own."""
+        self.server_state.total_requests += 1
+        if self._is_proxy:
+            self._forget_client()
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            cycle, app = self.pipeline.pop()
+            self._start_asgi_task(cycle, app)
+        elif self._last_words is not None:
+            self._say_last_words()
+        elif self._phase is _REQUEST:
+            self._since = self._edge.clock
+            if self.cycle.more_body:
+                self._phase, self._taken = _UNREAD, 0
+            else:
+                self._phase = _WAITING
+                self._edge.idle[self] = self._since
+
+    # Refusals
+
+    def _refuse(self, slug: str, detail: str) -> None:
+        """Answer the request that arrives with a problem, as the last of this connection."""
+        self._leave(self._answer(slug, detail))
+
+    def _answer(self, slug: str, detail: str) -> bytes:
+        # Nothing is known of a request that has not begun.
+        sent = (self.headers or ()) if self._phase is _HEADER else self.scope["headers"]
+        is_head = bool(sent) and self.parser.get_method() == b"HEAD"
+        return refusal(slug, detail, sent, self.server_state.default_headers, is_head)
+
+    def _leave(self, last_words: bytes) -> None:
+        """Send a last response once those under way are complete, and close."""
+        is_mine = self._phase is _REQUEST and self.scope is self.cycle.scope
+        is_behind = len(self.pipeline) > 0 or not (is_mine or not self.has_asked() or self.cycle.response_complete)
+        self._phase, self._since, self._taken = _LEAVING, self._edge.clock, 0
+        self._last_words = last_words
+        if is_behind:
+            if is_mine:
+                self.pipeline.popleft()
+            self.flow.pause_reading()
+            return
+        if is_mine:
+            # The application has the request already, and gets to know that its client is gone.
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+            if self.cycle.response_started:
+                self._last_words = b""
+        self._say_last_words()
+
+    def _say_last_words(self) -> None:
+        words, self._last_words = self._last_words, None
+        self._since, self._taken = self._edge.clock, 0
+        if words:
+            self.transport.write(words)
+        self.flow.resume_reading()
+        self._linger()
+
+    def _linger(self) -> None:
+        """Say that no more will come, and wait until the client has read that."""
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        else:
+            self.transport.close()
+
+    def _throw_away(self, received: int) -> None:
+        self._taken += received
+        if self._last_words is not None:
+            self.flow.pause_reading()
+        elif self._taken > LINGER_BYTES:
+            self._reset()
+
+    def _reset(self) -> None:
+        """Close at once, and let go of what waits to be sent, here and in the kernel."""
+        raw = self.transport.get_extra_info("socket")
+        if raw is not None and raw.family != getattr(socket, "AF_UNIX", None):
+            with contextlib.suppress(OSError):  # closed already
+                raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+        self.transport.abort()
+
+    # The table's view
+
+    def has_asked(self) -> bool:
+        """Return whether it ever sent a request."""
+        return self.cycle is not None
+
+    def evict(self) -> None:
+        """Close an idle connection to make room; what its client has not read is lost."""
+        self._phase = _LEAVING
+        if self.transport.get_write_buffer_size():
+            self._reset()
+        else:
+            self.transport.close()
+
+    def resume_writing(self) -> None:
+        """Note that the client has read what the buffer held."""
+        self._departure.begin_anew()
+        super().resume_writing()
+
+    def sweep(self, clock: float, elapsed_s: float) -> None:
+        """Look at the limits of time; `clock` began a phase at most a period before it really began."""
+        if self._is_slow_reader(elapsed_s):
+            self._edge.counts.slow_readers += 1
+            self._reset()
+            return
+        if self.transport.is_closing():
+            return
+        limits, phase = self._edge.limits, self._phase
+        age_s = clock - self._since - self._edge.period_s
+        if phase is _WAITING:
+            self._sweep_idle(age_s)
+        elif phase is _HEADER:
+            if self.flow.read_paused:
+                self._since = clock
+            elif age_s >= limits.header_s:
+                self._edge.counts.header_timeouts += 1
+                detail = f"the header was not complete after {limits.header_s:g} s (setting PULLBACK_HEADER_TIMEOUT_S)"
+                self._refuse("request-timeout", detail)
+        elif phase is _REQUEST:
+            self._sweep_body(elapsed_s)
+        elif phase is _UNREAD:
+            if age_s >= limits.header_s:
+                self.transport.close()
+        elif self._last_words is None and age_s >= LINGER_S:
+            self.transport.close()
+
+    def _sweep_idle(self, age_s: float) -> None:
+        if self.has_asked():
+            if age_s >= self.timeout_keep_alive:
+                self.transport.close()
+        elif age_s >= self._edge.limits.header_s:
+            self._edge.counts.idle_closed += 1
+            self.transport.close()
+
+    def _sweep_body(self, elapsed_s: float) -> None:
+        """Refuse a body that comes too slowly; time stops while the application does not take it or did not ask."""
+        cycle, limits = self.cycle, self._edge.limits
+        if not cycle.more_body or cycle.response_complete or self.flow.read_paused or cycle.waiting_for_100_continue:
+            return
+        self._arrival = arrival = self._arrival or Arrival()
+        if arrival.is_slow(elapsed_s, limits):
+            self._edge.counts.slow_bodies += 1
+            detail = (
+                f"of the body {arrival.payload:,} bytes came in {arrival.waited_s:.1f} s; expected at least "
+                f"{limits.rate:,} bytes a second (setting PULLBACK_MIN_TRANSFER_RATE)"
+            )
+            self._refuse("request-timeout", detail)
+
+    def _is_slow_reader(self, elapsed_s: float) -> bool:
+        """Return whether the client takes an answer too slowly.
+
+        Looked at only while nothing is written: then the buffer shrinks by what the client takes.
+        """
+        size = self.transport.get_write_buffer_size()
+        has_ended = self._phase is _WAITING or (self._phase is _LEAVING and self._last_words is None)
+        if not size or not (self.flow.write_paused or has_ended or self.transport.is_closing()):
+            self._departure.begin_anew()
+            return False
+        return self._departure.is_slow(size, self._since, elapsed_s, self._edge.limits)
+
+
+def guarded(limits: EdgeLimits) -> type[GuardedProtocol]:
+    """Return the protocol with limits of its own, for a server beside others in one process."""
+    return type("GuardedProtocol", (GuardedProtocol,), {"limits": limits})
