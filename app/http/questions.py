@@ -75,7 +75,7 @@ def take_apart(path: str, field: str, document: Any, media_type: str, answer_typ
         return None
     try:
         written = orjson.dumps(rest) if media_type == JSON else msgpack.encode(rest)
-    except TypeError:
+    except (TypeError, OverflowError):
         # An integer beyond 64 bits, or nesting beyond what is written: neither is ever right.
         return None
     if media_type == JSON:

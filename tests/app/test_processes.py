@@ -148,7 +148,6 @@ def test_work_whose_client_has_gone_is_stopped(tmp_path: Path) -> None:
 @pytest.mark.parametrize("which", ["worker", "zygote"])
 def test_a_process_that_is_killed_is_replaced(tmp_path: Path, which: str) -> None:
     async def work() -> None:
-        # A server that other tests share may be among them.
         before = processes()
         async with served(tmp_path, max_concurrency=1) as app:
             zygote, worker = sorted(processes() - before)
