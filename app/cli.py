@@ -9,6 +9,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from app import __version__
@@ -42,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     try:
         given = _parser().parse_args(_options_first(words))
-        given.command(given)
+        code: int = given.command(given) or 0
         sys.stdout.flush()
     except AutogradError as error:
         print(f"pullback: {explained(error)[0]}", file=sys.stderr)
@@ -53,7 +54,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         # Whoever read our output has stopped; Python would complain once more while it closes.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 0
+        return 0
+    return code
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -101,12 +103,39 @@ def _parser() -> argparse.ArgumentParser:
     doing = sessions.add_subparsers(required=True, metavar="ACTION", dest="action")
     doing.add_parser("list", help="a line for each")
     for action, about in (
-        ("show", "what one has"),
+        ("show", "the content of one"),
         ("export", "values, gradients and states of one as JSON, in base64"),
         ("delete", "forget one"),
     ):
-        doing.add_parser(action, help=about).add_argument("id", metavar="ID", help="an id, or how it begins")
+        doing.add_parser(action, help=about).add_argument(
+            "key", metavar="HANDLE", help="as the list and the server's log show it, or its beginning; or an id"
+        )
     sessions.set_defaults(command=_sessions)
+
+    backup = commands.add_parser(
+        "backup",
+        help="copy the store to a file",
+        description="Copy programs and sessions to a new file, also while a server uses them (SQLite only).",
+    )
+    backup.add_argument("file", metavar="FILE", help="the file to make")
+    backup.set_defaults(command=_backup)
+
+    restore = commands.add_parser(
+        "restore",
+        help="put a backup in the place of the store",
+        description="Put a backup in the place of the store, while no server uses that (SQLite only).",
+    )
+    restore.add_argument("file", metavar="FILE", help="a file that `pullback backup` made")
+    restore.add_argument("--force", action="store_true", help="replace a store that exists or that a server has open")
+    restore.set_defaults(command=_restore)
+
+    doctor = commands.add_parser(
+        "doctor",
+        help="look for faults in the store",
+        description="Print a line for each fault of the store, or of a backup; the exit code is 1 if there are any.",
+    )
+    doctor.add_argument("file", nargs="?", metavar="FILE", help="a file that `pullback backup` made")
+    doctor.set_defaults(command=_doctor)
 
     settings = commands.add_parser(
         "settings", help="list the server's settings", description="List the server's settings and what they are now."
@@ -271,15 +300,52 @@ def _sessions(given: argparse.Namespace) -> None:
                 case "list":
                     lines = found.lines()
                 case "show":
-                    lines = found.show(given.id)
+                    lines = found.show(given.key)
                 case "export":
-                    lines = [json.dumps(found.export(given.id))]
+                    lines = [json.dumps(found.export(given.key))]
                 case _:
-                    lines = [f"deleted {found.delete(given.id)}"]
+                    lines = [f"deleted {found.delete(given.key)}"]
     except (SettingsError, InspectionError, SessionError) as error:
         raise CommandError(str(error)) from None
     for line in lines:
         print(line)
+
+
+def _backup(given: argparse.Namespace) -> None:
+    from app import maintenance
+    from app.settings import SettingsError, load_settings
+
+    try:
+        print(maintenance.backup(load_settings(), Path(given.file)))
+    except (SettingsError, maintenance.MaintenanceError) as error:
+        raise CommandError(str(error)) from None
+
+
+def _restore(given: argparse.Namespace) -> None:
+    from app import maintenance
+    from app.settings import SettingsError, load_settings
+
+    try:
+        print(maintenance.restore(load_settings(), Path(given.file), force=given.force))
+    except (SettingsError, maintenance.MaintenanceError) as error:
+        raise CommandError(str(error)) from None
+
+
+def _doctor(given: argparse.Namespace) -> int:
+    from app.doctor import examine
+    from app.maintenance import MaintenanceError
+    from app.settings import SettingsError, load_settings
+
+    count = 0
+    try:
+        for fault in examine(load_settings(), given.file and Path(given.file)):
+            print(fault, flush=True)
+            count += 1
+    except (SettingsError, MaintenanceError) as error:
+        raise CommandError(str(error)) from None
+    if count == 0:
+        print("no faults found")
+    return min(count, 1)
 
 
 def _settings(given: argparse.Namespace) -> None:

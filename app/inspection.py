@@ -1,4 +1,4 @@
-"""Sessions of a store, for its operator: listed, shown, exported and deleted without HTTP."""
+"""Sessions as the operator of a server sees them, from the store and not over HTTP."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,12 +6,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 from app.assembly import new_sessions, new_store
-from app.sessions import runs
+from app.handles import HANDLE_PREFIX, digest_of, handle_of
+from app.sessions import ids, runs
 from app.sessions.manager import Sessions
 from app.sessions.session import Module, Session, Steps
 from app.settings import Settings
 from app.stores import StoreError, StoreUnavailableError
-from app.stores.sessions import LOGGED, Head, SessionStore
+from app.stores.sessions import Head, SessionStore
 from app.wire.media import JSON
 
 #: Aspects of each variable in an export.
@@ -19,13 +20,14 @@ _ASPECTS = runs.ASPECTS
 
 
 class InspectionError(Exception):
-    """A session that cannot be found or read; its text is one readable line."""
+    """A session cannot be found or read; the text is one readable line."""
 
 
 class Inspection:
     """The sessions of a store.
 
-    Methods take an id or the first letters of one; they raise InspectionError unless exactly one session has them.
+    A key is a handle, the beginning of one, or an id. Every method raises InspectionError where a key is not that of
+    exactly one session. Ids are never shown: stores have only their digests.
     """
 
     def __init__(self, store: SessionStore, sessions: Sessions) -> None:
@@ -33,29 +35,29 @@ class Inspection:
         self._sessions = sessions
 
     def lines(self) -> list[str]:
-        """Return a line for each session: first letters of its id, number, bytes, time of expiry, name."""
+        """Return a line for each session: its handle, seq, bytes, time of expiry and name."""
         return [
-            f"{head.id[:LOGGED]}  seq {head.seq}  {head.bytes:,} bytes  expires {_time(head.expires_at)}"
+            f"{handle_of(head.digest)}  seq {head.seq}  {head.bytes:,} bytes  expires {_time(head.expires_at)}"
             + (f"  {head.name}" if head.name else "")
             for head in self._store.list()
         ]
 
     def show(self, key: str) -> list[str]:
-        """Describe a session, its whole id included, and its content, one line each."""
+        """Return a line for a session, and one for each thing that it has."""
         found = self._find(key)
         about = [
-            f"{found.id}  seq {found.seq}  {found.bytes:,} bytes  life {found.ttl_s:g} s  "
+            f"{handle_of(found.digest)}  seq {found.seq}  {found.bytes:,} bytes  life {found.ttl_s:g} s  "
             f"made {_time(found.created_at)}  expires {_time(found.expires_at)}"
         ]
-        return about + self._sessions.look(found.id, lambda session, _: list(_held(session)))
+        return about + self._sessions.look_at(found.digest, lambda session, _: list(_held(session)))
 
     def export(self, key: str) -> dict[str, Any]:
-        """Return all values, gradients and states of a session, in base64."""
+        """Return the values, gradients and states of all that a session has, in base64."""
         found = self._find(key)
 
         def see(session: Session, head: Head) -> dict[str, Any]:
             return {
-                "id": head.id,
+                "handle": handle_of(head.digest),
                 "seq": head.seq,
                 "seed": session.seed,
                 "nograd": session.nograd,
@@ -63,31 +65,34 @@ class Inspection:
                 "ids": {name: runs.show(held, _ASPECTS, "base64", JSON) for name, held in session.ids.items()},
             }
 
-        return self._sessions.look(found.id, see)
+        return self._sessions.look_at(found.digest, see)
 
     def delete(self, key: str) -> str:
-        """Delete a session and return its id."""
+        """Forget a session and return its handle."""
         found = self._find(key)
-        self._sessions.delete(found.id)
-        return found.id
+        self._sessions.delete_at(found.digest)
+        return handle_of(found.digest)
 
     def _find(self, key: str) -> Head:
-        found = [head for head in self._store.list() if head.id.startswith(key)]
+        is_id = key.startswith(ids.PREFIX)
+        begin = digest_of(key) if is_id else key.removeprefix(HANDLE_PREFIX)
+        found = [head for head in self._store.list() if head.digest.startswith(begin)]
         if len(found) != 1:
             how_many = f"{len(found)} sessions begin" if found else "no session begins"
-            raise InspectionError(f'{how_many} with "{key}"; `pullback sessions list` shows all')
+            shown = handle_of(begin) if is_id else key
+            raise InspectionError(f'{how_many} with "{shown}"; `pullback sessions list` shows all')
         return found[0]
 
 
 @contextmanager
 def inspected(settings: Settings) -> Iterator[Inspection]:
-    """Open the store of the settings for inspection.
+    """Open the sessions of the store that settings name.
 
     Raises:
         InspectionError: the store cannot be used.
     """
     if settings.store == "memory":
-        raise InspectionError("PULLBACK_STORE is memory: its sessions are in the server's process alone")
+        raise InspectionError("PULLBACK_STORE is memory: its sessions belong to the server, and end with it")
     store = new_store(settings)
     try:
         store.open()

@@ -2,11 +2,14 @@
 
 import logging
 import re
+from urllib.parse import unquote
 
 import orjson
 
-#: The id of a session is a secret: this much of it is shown.
-_SECRET = re.compile(r"(s_[0-9a-f]{6})[0-9a-f]+")
+from app.handles import digest_of, handle_of
+
+#: The id of a session is a secret: its handle is shown in its place.
+_SECRET = re.compile(r"s_[0-9a-f]{8,}")
 
 #: Logger of lines about requests.
 access = logging.getLogger("pullback.access")
@@ -50,12 +53,19 @@ class Handler(logging.StreamHandler):  # type: ignore[type-arg]
 
 
 def masked(text: str) -> str:
-    """Return a text without secrets."""
-    return _SECRET.sub(r"\1...", text)
+    """Return a text with handles in the place of ids of sessions.
+
+    >>> masked("/v1/sessions/s_00112233445566778899aabbccddeeff/run")
+    '/v1/sessions/h_59038182/run'
+    """
+    if "%" in text and _SECRET.search(plain := unquote(text)):
+        # An id may be written with escapes; a line of the log stays one line.
+        text = plain.encode("unicode_escape").decode()
+    return _SECRET.sub(lambda found: handle_of(digest_of(found[0])), text)
 
 
 def _mask(record: logging.LogRecord) -> bool:
-    """Take the secrets out of a line that uvicorn writes."""
+    """Mask the secrets in a line that uvicorn writes."""
     if isinstance(record.args, tuple):
         record.args = tuple(masked(arg) if isinstance(arg, str) else arg for arg in record.args)
     return True

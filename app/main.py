@@ -25,7 +25,7 @@ from app.http.templates import Templates
 from app.readiness import Readiness
 from app.service import CACHES, ENDPOINTS, GC_LOOKS, GC_THRESHOLD, Service, bound_blas
 from app.settings import Settings, SettingsError, load_settings, unknown_variables
-from app.stores import StoreError
+from app.stores import Store, StoreError
 from app.telemetry import Figures, Requests
 from app.workers.nursery import Nursery
 from app.workers.pool import Processes, Sizes
@@ -45,11 +45,18 @@ class Pullback:
         settings: of all parts.
         clock: by which sessions and programs expire.
         new_pool: makes the pool of workers for a service.
+        store: the storage of programs and sessions; that of the settings if none is given.
     """
 
-    def __init__(self, settings: Settings, clock: Clock, new_pool: Callable[[Service, Settings], Pool]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        clock: Clock,
+        new_pool: Callable[[Service, Settings], Pool],
+        store: Store | None = None,
+    ) -> None:
         self.settings = settings
-        self.service = Service(settings, clock)
+        self.service = Service(settings, clock, store)
         self.state = self.service.state
         self.state.draining = False
         self.figures = Figures(Requests(route.path for route in self.state.routes))
@@ -146,7 +153,9 @@ def new_pool(service: Service, settings: Settings, nursery: Nursery | None = Non
         sizes = Sizes(
             settings.max_concurrency, settings.max_long_workers, settings.worker_bytes, settings.max_worker_bytes
         )
-        return Processes(nursery or new_nursery(settings), sizes, settings.max_queue, settings.deadline_s)
+        return Processes(
+            nursery or new_nursery(settings, service.store.address), sizes, settings.max_queue, settings.deadline_s
+        )
     return Threads(service.answer, settings.max_concurrency, settings.max_queue, settings.deadline_s)
 
 
@@ -154,6 +163,7 @@ def create_app(
     settings: Settings | None = None,
     clock: Clock = SYSTEM,
     new_pool: Callable[[Service, Settings], Pool] = new_pool,
+    store: Store | None = None,
 ) -> Pullback:
     """Build the application.
 
@@ -161,11 +171,12 @@ def create_app(
         settings: those of the environment where none are given.
         clock: by which sessions and programs expire, and calls of sessions are too late.
         new_pool: makes the pool of workers.
+        store: the storage of programs and sessions; that of the settings if none is given.
 
     Raises:
         SettingsError: the environment has settings that cannot be used; not raised where settings are given.
     """
-    return Pullback(settings or load_settings(), clock, new_pool)
+    return Pullback(settings or load_settings(), clock, new_pool, store)
 
 
 def _drain_on(number: signal.Signals, app: Pullback) -> None:

@@ -1,4 +1,4 @@
-"""Whether the store can work, asked rarely, off the event loop and not waited for long."""
+"""Check of the store for /readyz: rare, off the event loop, and with a short timeout."""
 
 import asyncio
 import time
@@ -8,14 +8,17 @@ from app.stores import Store, StoreUnavailableError
 from app.telemetry import Histogram
 from app.workers.threads import THREAD_NAME
 
-#: An answer of the store holds for so long.
+#: Time for which an answer of the store holds.
 FRESH_S = 1.0
-#: A store that takes longer than this does not work.
+#: A store that takes longer than this counts as broken.
 PATIENCE_S = 1.0
 
 
 class Readiness:
-    """Asks the store, on a thread of its own: a full queue of work does not make it seem broken."""
+    """Checks the store on a thread of its own: a full queue of work does not make it seem broken.
+
+    The check writes, so that a full disk and a file that was removed or replaced are noticed.
+    """
 
     def __init__(self, store: Store, durations: Histogram) -> None:
         self._store = store
@@ -25,7 +28,7 @@ class Readiness:
         self._answer: Future[str] | None = None
 
     async def fault(self) -> str:
-        """What keeps the store from working; empty where nothing does."""
+        """Return a sentence about the fault of the store; empty if it works."""
         now = time.monotonic()
         # While the store does not answer it is not asked again.
         if self._answer is None or (self._answer.done() and now - self._asked_at >= FRESH_S):
@@ -47,5 +50,5 @@ class Readiness:
         return ""
 
     def close(self) -> None:
-        """Lets go of the thread; whether the store answers is not waited for."""
+        """Release the thread without waiting for the store."""
         self._pool.shutdown(wait=False, cancel_futures=True)

@@ -79,12 +79,13 @@ def serve(flags: Mapping[str, str], example: str) -> None:
 
 def _new_app(settings: Settings) -> ASGIApp:
     """Make the application; the process that forks workers imports it at the same time."""
-    nursery = new_nursery(settings) if settings.has_processes() else None
+    store = new_store(settings)
+    nursery = new_nursery(settings, store.address) if settings.has_processes() else None
     if nursery is not None:
         nursery.launch()
     from app.main import create_app, new_pool
 
-    return create_app(settings, new_pool=partial(new_pool, nursery=nursery))
+    return create_app(settings, new_pool=partial(new_pool, nursery=nursery), store=store)
 
 
 def _leave_work_behind() -> None:

@@ -1,6 +1,7 @@
 """All resources of the server over one store, answering calls at once: what a worker runs."""
 
 import gc
+import json
 import logging
 import os
 from typing import Any
@@ -19,7 +20,7 @@ from app.http.messages import Answer, Call, ask_at_once
 from app.http.preparations import Preparations
 from app.programs.registry import Registry
 from app.settings import Settings
-from app.stores import StoreError
+from app.stores import Store, StoreAddress, StoreError
 from engine.core import LimitExceededError
 from engine.plans import Plans
 
@@ -44,7 +45,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (evaluate.ENDPOINT, *derivatives.ENDPOINTS)
 class Service(FastAPI):
     """FastAPI with its own OpenAPI document, and a way in that waits for nothing."""
 
-    def __init__(self, settings: Settings, clock: Clock = SYSTEM) -> None:
+    def __init__(self, settings: Settings, clock: Clock = SYSTEM, store: Store | None = None) -> None:
         super().__init__(
             title="Pullback",
             summary="Autograd as a service: values and gradients of programs over HTTP.",
@@ -57,7 +58,7 @@ class Service(FastAPI):
         share = settings.prepared_bytes // CACHES
         threads = max(1, (os.cpu_count() or 1) // (settings.workers * settings.max_concurrency))
         plans = Plans(settings.prepared_requests, share, threads)
-        self.store = new_store(settings, clock)
+        self.store = store or new_store(settings, clock)
         self.registry = Registry(self.store, settings.program_limits(), settings.cache_bytes, plans)
         self.preparations = Preparations(self.registry, settings.prepared_requests, share)
         self.calculator = Calculator(self.registry, self.preparations, settings)
@@ -114,9 +115,13 @@ class Service(FastAPI):
         return self.openapi_schema
 
 
-def worker_service(settings: str) -> Service:
-    """Make the service of worker processes from settings as JSON; its store is opened after the fork."""
-    found = Settings.model_validate_json(settings)
+def worker_service(given: str) -> Service:
+    """Make the service of worker processes from JSON: the settings, and the address of the server's store.
+
+    The store is opened after the fork.
+    """
+    document = json.loads(given)
+    found = Settings.model_validate(document["settings"])
     share = found.worker_bytes // WORKER_CACHES
     caches = {
         "prepared_bytes": min(found.prepared_bytes, share),
@@ -125,7 +130,7 @@ def worker_service(settings: str) -> Service:
     }
     gc.set_threshold(GC_THRESHOLD, *GC_LOOKS)
     bound_blas()
-    return Service(found.model_copy(update=caches))
+    return Service(found.model_copy(update=caches), store=new_store(found, address=StoreAddress(*document["store"])))
 
 
 def bound_blas() -> None:

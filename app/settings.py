@@ -57,8 +57,8 @@ class Settings(BaseSettings):
     data_dir: Path = Field(Path("data"), description="Where what must last lies; made where it is not there.")
     store: str = Field(
         "sqlite",
-        description="What keeps programs and sessions: sqlite, a file in data_dir; redis://host:port/0 (rediss://, "
-        "unix://), a Redis or Valkey server; memory, which ends with the server.",
+        description="Storage of programs and sessions: sqlite, a file in data_dir; redis://host:port/0 (rediss://, "
+        "unix://), a Redis or Valkey server; memory, a temporary file that is removed with the server.",
     )
     trusted_proxies: Annotated[tuple[str, ...], NoDecode] = Field(
         (),
@@ -134,7 +134,7 @@ class Settings(BaseSettings):
     )
     max_programs: int = Field(_POLICY.max_programs, ge=1, description="Registered programs.")
     max_store_bytes: int = Field(
-        _POLICY.max_bytes, ge=1, description="Bytes that are kept in all, bound arrays included."
+        _POLICY.max_bytes, ge=1, description="Bytes of programs, their bound arrays and sessions together."
     )
     cache_bytes: int = Field(
         256 * 2**20, ge=0, description="Bytes of registered programs that a process keeps ready to run."
@@ -161,6 +161,9 @@ class Settings(BaseSettings):
     )
     max_sessions: int = Field(_SESSIONS.max_sessions, ge=1, description="Sessions.")
     max_sessions_per_client: int = Field(_SESSIONS.max_per_client, ge=1, description="Sessions of one client address.")
+    max_session_bytes_per_client: int = Field(
+        _SESSIONS.max_client_bytes, ge=1, description="Bytes of all sessions of one client address."
+    )
     max_session_variables: int = Field(_QUOTAS.variables, ge=1, description="Ids and parameters of a session.")
     max_session_tape: int = Field(_QUOTAS.tape, ge=1, description="Variables of a session, nameless ones too.")
     max_session_bytes: int = Field(_QUOTAS.bytes, ge=1, description="Bytes of all values of a session.")
@@ -280,7 +283,8 @@ class Settings(BaseSettings):
             "max_header_bytes max_header_fields max_body_bytes max_document_bytes "
             "max_depth max_chain max_nodes max_elements max_bytes max_flops "
             "program_ttl_s max_programs max_store_bytes session_ttl_s max_session_ttl_s max_sessions "
-            "max_sessions_per_client max_session_variables max_session_tape max_session_bytes max_commands deadline_s"
+            "max_sessions_per_client max_session_bytes_per_client max_session_variables max_session_tape "
+            "max_session_bytes max_commands deadline_s"
         )
         return {name: getattr(self, name) for name in names.split()}
 

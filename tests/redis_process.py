@@ -26,9 +26,10 @@ START_S = 120
 class RedisProcess:
     """A server that writes each command to the disk before it answers, as docker-compose.yml has it do."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *options: str) -> None:
         self.port = free_port()
         self._folder = folder
+        self._options = options
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self.client = redis.Redis.from_url(self.url)
         self.start()
@@ -36,7 +37,7 @@ class RedisProcess:
     def start(self) -> None:
         assert PROGRAM is not None, "neither Redis nor Valkey is installed"
         options = "--bind 127.0.0.1 --appendonly yes --appendfsync always --dir".split()
-        command = [PROGRAM, *options, str(self._folder), "--port", str(self.port), "--save", ""]
+        command = [PROGRAM, *options, str(self._folder), "--port", str(self.port), "--save", "", *self._options]
         with (self._folder / "redis.log").open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
         deadline = time.monotonic() + START_S
@@ -69,9 +70,9 @@ class RedisProcess:
 
 
 @contextlib.contextmanager
-def start_redis(folder: Path) -> Iterator[RedisProcess]:
-    """A server that keeps its files in a folder."""
-    process = RedisProcess(folder)
+def start_redis(folder: Path, *options: str) -> Iterator[RedisProcess]:
+    """A server that keeps its files in a folder; `options` are those of its command line."""
+    process = RedisProcess(folder, *options)
     try:
         yield process
     finally:

@@ -14,6 +14,7 @@ from starlette.responses import HTMLResponse, Response
 from app.errors import DeadlineExceededError, OverloadedError, WorkerDiedError
 from app.http.messages import Answer, Call, new_answer
 from app.limit_settings import explained
+from app.logs import masked
 from app.programs.graphviz import DrawingError
 from app.programs.registry import UnknownProgramError
 from app.sessions.errors import (
@@ -24,7 +25,7 @@ from app.sessions.errors import (
     UnknownSessionError,
     UnknownVariableError,
 )
-from app.stores import NameConflictError, StoreUnavailableError, TooManySessionsError
+from app.stores import NameConflictError, StorageFullError, StoreUnavailableError, TooManySessionsError
 from app.wire import media
 from app.wire.codecs import encode
 from app.wire.document import MalformedBodyError
@@ -321,8 +322,8 @@ KINDS = (
         413,
         "Limit exceeded",
         "The request would cost more than the server allows: nesting, nodes, elements, bytes or floating-point "
-        "operations; or there is no room to keep another program. Nothing was run. The message names the setting that "
-        "raises the limit; GET /v1 shows all limits.",
+        "operations; or there is no room to keep another program, or a session that grows. Nothing has happened, and "
+        "deleting always works. The message names the setting that raises the limit; GET /v1 shows all limits.",
         (errors.LimitExceededError,),
         where=_CALL_OR_SESSION,
     ),
@@ -332,6 +333,15 @@ KINDS = (
         "Deadline exceeded",
         "The work took longer than the server allows a request.",
         (DeadlineExceededError,),
+        where=_ANY,
+    ),
+    Kind(
+        "storage-full",
+        507,
+        "Storage full",
+        "The disk or the memory of the server's store is full, and nothing was kept. Deleting programs and sessions "
+        "still works and makes room. Programs that are sent with their request run as before.",
+        (StorageFullError,),
         where=_ANY,
     ),
     Kind(
@@ -408,10 +418,10 @@ async def on_http_exception(request: Request, error: Exception) -> Response:
     """Answer a request that fits no route."""
     assert isinstance(error, HTTPException)
     call: Call = request.state.call
-    path = call.path
+    path = masked(call.path)
     if error.status_code == 405:
         # Several routes may share a path, each with methods of its own.
-        routes = [route for route in request.app.state.routes if route.path_regex.match(path)]
+        routes = [route for route in request.app.state.routes if route.path_regex.match(call.path)]
         own = (error.headers or {}).get("Allow", "").split(", ")
         allowed = ", ".join(sorted({method for route in routes for method in route.methods} or own))
         detail = f"{call.method} is not allowed at {path}; allowed: {allowed}"

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -76,8 +77,9 @@ async def create_session(request: Request) -> Response:
     if key is not None and not 1 <= len(key) <= _LONGEST_KEY:
         raise InvalidValueError(f"Idempotency-Key has {len(key)} letters; expected 1 to {_LONGEST_KEY}")
     made = sessions.create(call.client, ttl_s=asked.ttl_s, seed=asked.seed, name=asked.name, key=key)
-    # However long it took to keep a new one: it is told as it was made.
-    document = _described(made.session, made.head) if made.is_new else sessions.look(made.id, _described)
+    see = partial(_described, made.id)
+    # However long it took to store a new one: it is shown as it was made.
+    document = see(made.session, made.head) if made.is_new else sessions.look(made.id, see)
     content = encode(message.answer_type, document)
     headers = {"Location": f"/v1/sessions/{made.id}"}
     return reply(call, content, message.answer_type, 201 if made.is_new else 200, headers).response()
@@ -92,7 +94,7 @@ async def create_session(request: Request) -> Response:
 )
 async def get_session(request: Request, session: str) -> Response:
     """Return the state of a session; every call postpones its expiry, this one too."""
-    return _looked(request, session, _described)
+    return _looked(request, session, partial(_described, session))
 
 
 @router.delete(PATH, operation_id="delete_session", summary="Delete a session", status_code=204)
@@ -346,9 +348,9 @@ def _looked(request: Request, session: str, see: Callable[[Session, Head], Any])
     return reply_with(call, sessions.look(session, see)).response()
 
 
-def _described(session: Session, head: Head) -> dict[str, Any]:
+def _described(session_id: str, session: Session, head: Head) -> dict[str, Any]:
     return {
-        "id": head.id,
+        "id": session_id,
         "name": head.name,
         "seq": head.seq,
         "seed": session.seed,

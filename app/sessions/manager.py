@@ -1,8 +1,8 @@
-"""Sessions in a store: their expiry, calls in sequence on each, and repeated calls.
+"""Sessions in a store: expiry, serialized calls on each, and repeated calls.
 
-A call works on a copy in memory and then saves it, but only if the session still has the revision that was read. The
-revision is the fencing token: a call that was too slow writes nothing and begins again with the newer session. The copy
-of a failed call is dropped, and the next call reads the store.
+A call works on a copy in memory and then replaces the stored session, only if that still has the revision that was
+read. The revision is the fencing token: a call that was too slow writes nothing, and starts again with the newer state.
+A call that fails drops its copy, and the next one reads the store.
 """
 
 import hashlib
@@ -13,7 +13,8 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, TypeVar
 
-from app.sessions import snapshot
+from app.handles import digest_of
+from app.sessions import ids, snapshot
 from app.sessions.errors import ExpiredSessionError, SequenceConflictError, UnknownSessionError
 from app.sessions.session import Quotas, Session
 from app.sessions.snapshot import DamagedSnapshotError, StoredArrays
@@ -23,20 +24,19 @@ from engine.core import Lru
 
 T = TypeVar("T")
 
-#: An id is this prefix and 32 hex digits, from 128 random bits.
-PREFIX = "s_"
-_ID_BYTES = 16
-#: Generated seeds are exact as floats too, for languages that have nothing else.
+#: Seeds that are made are exact in every language that has only floats.
 _SEED_BITS = 53
-#: The expiry is postponed in the store when more than this fraction of the life is over, or so many seconds.
+#: The time of expiry is written anew where more than this part of a life is over.
 _PARTS_OF_A_LIFE = 100
 _LARGEST_PART_S = 60.0
 _MOST_COPIES = 100_000
+#: A call that deletes may answer with so many bytes though the store is full.
+_SHORT_ANSWER = 4096
 
 
 @dataclass(slots=True)
 class _Copy:
-    """A session in memory, as the store has it under `revision`."""
+    """A session in memory, equal to the stored one of the same revision."""
 
     session: Session
     kept: StoredArrays
@@ -53,7 +53,7 @@ class Done:
 
 
 class Created(NamedTuple):
-    """A session that was created, or found by its key; `session` and `head` are those of a new one."""
+    """A session that was asked for; `session` and `head` are valid only where it is new."""
 
     id: str
     is_new: bool
@@ -61,7 +61,7 @@ class Created(NamedTuple):
     head: Head
 
 
-#: Work of a call: from the session and the call's number to the status, media type and content of the response.
+#: Work of a call: takes the session and the call's number, and returns status, media type and content of the response.
 Work = Callable[[Session, int], tuple[int, str, bytes]]
 
 
@@ -69,11 +69,11 @@ class Sessions:
     """All sessions of a store.
 
     Args:
-        store: of the sessions.
-        quotas: of each session.
-        ttl_s, max_ttl_s: default and largest time until an unused session expires.
+        store: their storage.
+        quotas: limits of each.
+        ttl_s, max_ttl_s: life without use, by default and at most.
         cache_bytes: of copies in memory.
-        deadline_s: for each call, from its begin; a later one writes nothing.
+        deadline_s: time from the start of a call after which it writes nothing.
         clock: seconds since 1970.
         monotonic: seconds since any moment, for the deadline.
     """
@@ -102,19 +102,24 @@ class Sessions:
     def create(
         self, client: str, *, ttl_s: float | None, seed: int | None, name: str | None, key: str | None
     ) -> Created:
-        """Create a session, unless there is one of the same client and key.
+        """Make a session, unless there is one of the same client and key.
 
         Raises:
-            TooManySessionsError: there is no room.
+            TooManySessionsError, LimitExceededError: there is no room.
         """
         session = Session(secrets.randbits(_SEED_BITS) if seed is None else seed, self._quotas)
         written, _ = snapshot.write(session, StoredArrays())
         now, life = self._clock(), ttl_s or self._ttl_s
-        session_id, size = PREFIX + secrets.token_hex(_ID_BYTES), len(written.document)
-        head = Head(session_id, 0, now, now + life, life, size, name, _revision())
+        session_id, size = ids.new_id(), len(written.document)
+        head = Head(digest_of(session_id), 0, now, now + life, life, size, name, _revision())
         content = Change(written.document, {}, (), head.bytes, None)
-        digest = None if key is None else hashlib.sha256(f"{client}\0{key}".encode()).digest()
-        return Created(*self._store.create(head, content, client, digest), session, head)
+        if key is None:
+            self._store.create(head, content, client, None)
+            return Created(session_id, True, session, head)
+        sealed = self._store.create(head, content, client, ids.creation_key(client, key, session_id))
+        if sealed is None:
+            return Created(session_id, True, session, head)
+        return Created(ids.unsealed(client, key, sealed), False, session, head)
 
     def look(self, session_id: str, see: Callable[[Session, Head], T]) -> T:
         """Return the result of `see` on a session, which it does not change.
@@ -122,8 +127,12 @@ class Sessions:
         Raises:
             UnknownSessionError, ExpiredSessionError, StoreUnavailableError: the session cannot be read.
         """
-        with self._copies.making(session_id):
-            head, copy = self._current(session_id)
+        return self.look_at(digest_of(session_id), see)
+
+    def look_at(self, digest: str, see: Callable[[Session, Head], T]) -> T:
+        """Do the same as `look`, for the digest of an id."""
+        with self._copies.making(digest):
+            head, copy = self._current(digest)
             found = see(copy.session, head)
         self._touch(head)
         return found
@@ -131,64 +140,73 @@ class Sessions:
     def change(
         self, session_id: str, request: bytes, seq: Any, work: Work, ttl_s: Callable[[], float | None] = lambda: None
     ) -> Done:
-        """Run a call that changes a session, unless it repeats the last one.
+        """Run a call that changes a session, or return the stored response where it repeats the last one.
 
         Args:
             session_id: of the session.
-            request: all bytes of the call, to recognize a repetition.
-            seq: the client's number for the call, if any.
-            work: of the call. If it raises, nothing has happened.
-            ttl_s: new time until the unused session expires, if it changes.
+            request: all of the call, to recognize a repetition.
+            seq: the number that the client gave it, if any.
+            work: the work. Where it raises, nothing has happened.
+            ttl_s: returns the new life of the session, if that changes.
 
         Raises:
             UnknownSessionError, ExpiredSessionError, StoreUnavailableError: the session cannot be used.
             SequenceConflictError: the number is neither the next one nor that of the last call.
             DeadlineExceededError: it took too long; nothing has happened.
+            LimitExceededError: there is no room for the session as it would be; nothing has happened.
         """
         begun = self._monotonic()
-        digest = hashlib.sha256(request).digest()
-        with self._copies.making(session_id):
+        call = hashlib.sha256(request).digest()
+        digest = digest_of(session_id)
+        with self._copies.making(digest):
             while True:
-                head, copy = self._current(session_id)
+                head, copy = self._current(digest)
                 if type(seq) is int:
-                    if seq == head.seq and copy.answered is not None and copy.answered.request == digest:
+                    if seq == head.seq and copy.answered is not None and copy.answered.request == call:
                         self._touch(head)
                         return Done(copy.answered, is_replay=True)
                     if seq != head.seq + 1:
                         raise SequenceConflictError(_unexpected(seq, head.seq), head.seq + 1)
-                # Nothing else may find the changed copy before it is in the store.
-                self._copies.pop(session_id)
+                # Until it is in the store, nobody else may find it.
+                self._copies.pop(digest)
                 copy.session.until, copy.session.monotonic = begun + self._deadline_s, self._monotonic
                 status, media_type, content = work(copy.session, head.seq + 1)
-                answered = Answered(digest, status, media_type, content)
+                answered = Answered(call, status, media_type, content)
                 if self._save(head, copy, answered, ttl_s()):
                     return Done(answered)
 
     def delete(self, session_id: str) -> None:
-        """Delete a session, if there is one."""
-        self._copies.pop(session_id)
-        self._store.delete(session_id)
+        """Forget a session, if there is one."""
+        self.delete_at(digest_of(session_id))
+
+    def delete_at(self, digest: str) -> None:
+        """Do the same as `delete`, for the digest of an id."""
+        self._copies.pop(digest)
+        self._store.delete(digest)
 
     def _save(self, head: Head, copy: _Copy, answered: Answered, ttl_s: float | None) -> bool:
         written, kept = snapshot.write(copy.session, copy.kept)
-        nbytes = len(written.document) + len(answered.content) + sum(a.nbytes for a, _ in kept.arrays.values())
+        held = len(written.document) + sum(array.nbytes for array, _ in kept.arrays.values())
+        before = head.bytes - (len(copy.answered.content) if copy.answered else 0)
+        nbytes = held + len(answered.content)
         dropped = [number for number in copy.kept.arrays if number not in kept.arrays]
         copy.session.check_time()
         life = ttl_s or head.ttl_s
         expires_at = self._clock() + life
         after = replace(head, seq=head.seq + 1, expires_at=expires_at, ttl_s=life, bytes=nbytes, revision=_revision())
-        change = Change(written.document, written.new, dropped, nbytes, answered)
+        shrinks = held <= before and len(answered.content) <= _SHORT_ANSWER
+        change = Change(written.document, written.new, dropped, nbytes, answered, shrinks)
         if not self._store.save(after, head.revision, change):
             return False
-        self._copies.put(head.id, _Copy(copy.session, kept, answered, after.revision), 2 * nbytes)
+        self._copies.put(head.digest, _Copy(copy.session, kept, answered, after.revision), 2 * nbytes)
         return True
 
-    def _head(self, session_id: str) -> Head:
-        head = self._store.head(session_id) if session_id.startswith(PREFIX) else None
+    def _head(self, digest: str) -> Head:
+        head = self._store.head(digest)
         is_over = head is not None and head.is_over(self._clock())
         if head is not None and is_over and not head.has_ended:
-            self._copies.pop(session_id)
-            # A store that cannot be written to for a while does not hold up the response.
+            self._copies.pop(digest)
+            # The answer is the same where the store cannot be written for a while.
             with suppress(StoreUnavailableError):
                 self._store.end(head)
         if head is None or self._store.policy.is_forgotten(head):
@@ -198,29 +216,31 @@ class Sessions:
             raise ExpiredSessionError(msg)
         return head
 
-    def _current(self, session_id: str) -> tuple[Head, _Copy]:
-        """Return the head and a copy of a session: the one in memory if it is current."""
-        head = self._head(session_id)
-        copy = self._copies.get(session_id)
+    def _current(self, digest: str) -> tuple[Head, _Copy]:
+        """Return the facts of a session, and the session: the copy in memory, where it is current."""
+        head = self._head(digest)
+        copy = self._copies.get(digest)
         if copy is not None and copy.revision == head.revision:
             return head, copy
-        content = self._store.load(session_id)
+        content = self._store.load(digest)
         if content is None:
-            self._head(session_id)
+            self._head(digest)
             raise UnknownSessionError("the session was deleted just now")
         try:
             session, kept = snapshot.read(content.document, content.arrays, self._quotas)
         except DamagedSnapshotError as error:
-            raise damaged_session(session_id, error) from error
+            raise damaged_session(digest, error) from error
         copy = _Copy(session, kept, content.answered, content.head.revision)
-        self._copies.put(session_id, copy, 2 * content.head.bytes)
+        self._copies.put(digest, copy, 2 * content.head.bytes)
         return content.head, copy
 
     def _touch(self, head: Head) -> None:
-        """Postpone the expiry of a session, if much of its life is over."""
+        """Extend a session's life to its full length, if much of it is over."""
         until = self._clock() + head.ttl_s
         if until - head.expires_at > min(head.ttl_s / _PARTS_OF_A_LIFE, _LARGEST_PART_S):
-            self._store.touch(head.id, until)
+            # A session that can be read is read though the store cannot be written.
+            with suppress(StoreUnavailableError):
+                self._store.touch(head.digest, until)
 
 
 def _revision() -> str:

@@ -1,5 +1,6 @@
-"""Where what must last is kept: one small interface, and the stores behind it."""
+"""Durable storage of programs and sessions: one interface, and two stores behind it, SQLite and Redis."""
 
+from app.stores.address import StoreAddress
 from app.stores.base import (
     Binding,
     Listed,
@@ -8,22 +9,28 @@ from app.stores.base import (
     Store,
     damaged,
 )
-from app.stores.errors import NameConflictError, StoreError, StoreUnavailableError, TooManySessionsError
-from app.stores.memory import MemoryStore
+from app.stores.errors import (
+    NameConflictError,
+    StorageFullError,
+    StoreError,
+    StoreUnavailableError,
+    TooManySessionsError,
+)
 from app.stores.sessions import SessionPolicy, SessionStore
 from app.stores.sqlite import SqliteStore
 
 __all__ = [
     "Binding",
     "Listed",
-    "MemoryStore",
     "NameConflictError",
     "Policy",
     "Program",
     "SessionPolicy",
     "SessionStore",
     "SqliteStore",
+    "StorageFullError",
     "Store",
+    "StoreAddress",
     "StoreError",
     "StoreUnavailableError",
     "TooManySessionsError",

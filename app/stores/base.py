@@ -1,4 +1,4 @@
-"""What a store is: its interface, the records that it keeps, what it allows, and how it fails."""
+"""Interface, records and limits of stores; the storage of programs."""
 
 import logging
 import time
@@ -6,29 +6,29 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from app.stores.errors import StoreUnavailableError
+from app.stores.address import StoreAddress
+from app.stores.errors import DamagedError
 from app.stores.sessions import SessionStore
 from engine.core import LimitExceededError
 
 _log = logging.getLogger("pullback")
 
-#: As many programs are dropped at a time, so that no request waits long for it.
+#: Number of programs that are dropped at a time, so that no request waits long for it.
 SWEPT_ROWS = 100
-#: As many names are looked through for those that are near one that is not there.
+#: Number of names among which the nearest to an unknown name is looked for.
 SUGGESTED_NAMES = 1000
 
 
-def damaged(program_id: str, reason: object) -> StoreUnavailableError:
-    """The error for a program that is not what it was when it was kept; the log has the reason."""
+def damaged(program_id: str, reason: object) -> DamagedError:
+    """Log why a stored program cannot be used, and return the error for its user."""
     _log.error("the program %s is damaged in the store: %s", program_id, reason)
-    return StoreUnavailableError(
-        f"the program {program_id} is damaged in the store, and is not run; delete it and register it again"
-    )
+    detail = f"the program {program_id} is damaged in the store, and is not run; delete it and register it again"
+    return DamagedError(detail, reason)
 
 
 @dataclass(frozen=True, slots=True)
 class Binding:
-    """A bound array but for its bytes, which are kept once under their digest."""
+    """A bound array without its bytes, which are stored once under their digest."""
 
     digest: str
     dtype: str
@@ -37,14 +37,14 @@ class Binding:
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """A program as it is kept.
+    """A program as it is stored.
 
-    id: says what it is: another program has another one.
+    id: hash of its content.
     document: its canonical form, as JSON.
-    summary: what lists of programs tell of it, as JSON.
+    summary: the facts that lists of programs show, as JSON.
     bound: its bound inputs by name.
     name: one of its names, of several the oldest; None where it has none.
-    created_at: when it was first kept, in seconds since 1970; None where it is not kept yet.
+    created_at: time of its first registration, in seconds since 1970; None where it is not stored yet.
     """
 
     id: str
@@ -56,13 +56,13 @@ class Program:
 
     @property
     def size(self) -> int:
-        """Bytes that it takes, bound arrays aside."""
+        """Size in bytes, without bound arrays."""
         return len(self.document) + len(self.summary)
 
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """A program as lists show it; `number` says where it stands in them."""
+    """A program as lists show it; `number` is its place in their order."""
 
     number: int
     id: str
@@ -72,50 +72,55 @@ class Listed:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What a store keeps, and for how long.
+    """Limits of a store.
 
-    program_ttl_s: for which a program without a name is kept after its last use.
-    max_programs, max_bytes: how many programs, and how many bytes in all.
+    program_ttl_s: time for which a program without a name is kept after its last use.
+    max_programs: number of programs.
+    max_bytes: of programs and sessions together.
     clock: seconds since 1970.
+    moment, resume: the time as text, which is noted in the store once in a while, and a function that is called with
+        the text that was noted last, when the store is opened.
     """
 
     program_ttl_s: float = 7 * 24 * 3600
     max_programs: int = 100_000
     max_bytes: int = 4 * 2**30
     clock: Callable[[], float] = field(default=time.time)
+    moment: Callable[[], str] = field(default=lambda: "")
+    resume: Callable[[str | None], None] = field(default=lambda moment: None)
 
     @property
     def precision_s(self) -> float:
-        """How exactly uses are noted, and how often the unused are looked for: not every use costs a write."""
+        """Precision of the noted times of use, and interval of sweeps: not every use costs a write."""
         return min(self.program_ttl_s / 100, 60.0)
 
     def unused_since(self, now: float) -> float:
-        """The time before which a program was last used that may be dropped at `now`."""
+        """Time of the last use before which a program may be dropped at `now`."""
         return now - self.program_ttl_s - self.precision_s
 
     def check(self, programs: int, size: int) -> None:
-        """Holds what would be kept to what may be.
-
-        Raises:
-            LimitExceededError: naming the setting.
-        """
+        """Raise LimitExceededError where there would be more programs or more bytes than allowed."""
         if programs > self.max_programs:
             limit = f"{self.max_programs:,} programs (setting PULLBACK_MAX_PROGRAMS)"
             raise LimitExceededError(f"the store is full: it keeps at most {limit}; delete some")
+        self.check_bytes(size)
+
+    def check_bytes(self, size: int) -> None:
+        """Raise LimitExceededError where programs and sessions would have more bytes than allowed."""
         if size > self.max_bytes:
             limit = f"the limit is {self.max_bytes:,} (setting PULLBACK_MAX_STORE_BYTES)"
-            raise LimitExceededError(f"the store would keep {size:,} bytes, {limit}; delete some programs")
+            raise LimitExceededError(f"the store would keep {size:,} bytes, {limit}; delete programs or sessions")
 
 
 class Sweeps:
-    """When to look for what was not used: once in a while, not more often."""
+    """Timer of sweeps for unused programs: one in each interval."""
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
         self._last = policy.clock()
 
     def is_due(self) -> bool:
-        """Whether to look now; it is then not due for a while."""
+        """Return whether to sweep now; the next sweep is due an interval later."""
         now = self._policy.clock()
         # A clock that was set back must not keep it from being due for long.
         if 0 <= now - self._last < self._policy.precision_s:
@@ -125,70 +130,75 @@ class Sweeps:
 
 
 class Store(Protocol):
-    """Keeps programs. Every method may be called by many threads at once, and what it did, it did durably.
+    """Storage of programs and sessions. Methods may be called by many threads, and are durable.
 
-    A key is the id or a name of a program. Every method but `open` and `close` may raise StoreUnavailableError.
+    A key is the id or a name of a program. Every method but `open` and `close` may raise StoreUnavailableError; those
+    that write, StorageFullError too. A store is opened after the process has forked, never before.
     """
 
     @property
     def sessions(self) -> SessionStore:
-        """What keeps sessions in the same place."""
+        """Storage of sessions in the same place."""
+
+    @property
+    def address(self) -> StoreAddress:
+        """Address under which other processes of the server open the same store."""
 
     def open(self) -> None:
-        """Makes sure that the store can be used.
+        """Make sure that the store can be used.
 
         Raises:
             StoreError: it cannot.
         """
 
     def close(self) -> None:
-        """Lets go of everything; the store cannot be used any more."""
+        """Release everything; the store cannot be used any more."""
 
     def add_program(self, program: Program, blobs: Mapping[str, bytes], *, replace: bool) -> tuple[Program, bool]:
-        """Keeps a program, and gives it its name if it has one; names that it has already stay.
+        """Store a program, and give it its name if it has one; other names of it stay.
 
         Args:
-            program: what to keep.
+            program: the program.
             blobs: the bytes of its bound arrays by digest.
             replace: whether the name may be taken from another program.
 
         Returns:
-            The program with the name that was given, else its oldest, and whether it is new.
+            The program with the name that was given, otherwise its oldest, and whether it is new.
 
         Raises:
             NameConflictError: another program holds the name.
-            LimitExceededError: no more can be kept.
+            LimitExceededError: there are as many programs or bytes as allowed.
         """
 
     def check_room(self, program: Program, blobs: Mapping[str, bytes]) -> None:
-        """Makes sure that a program could be kept just now, or is kept already.
+        """Make sure that a program could be stored just now, or is stored already.
 
         Raises:
-            LimitExceededError: no more can be kept.
+            LimitExceededError: there are as many programs or bytes as allowed.
         """
 
     def check(self) -> None:
-        """Makes sure that the store answers."""
+        """Make sure that the store can be written, and is still the one that was opened."""
 
     def resolve_program(self, key: str) -> str | None:
-        """The id of a program, which counts as a use; None where there is none."""
+        """Return the id of a program, which counts as a use; None where there is none."""
 
     def load_program(self, program_id: str) -> Program | None:
-        """A program by its id."""
+        """Return a program by its id."""
 
     def load_blobs(self, digests: Sequence[str]) -> dict[str, bytes]:
-        """Bytes by digest; those that are not there are left out."""
+        """Return bytes by digest; missing ones are left out."""
 
     def list_programs(self, limit: int, after: int) -> list[Listed]:
-        """Programs in the order in which they came, beginning with the first whose number is beyond `after`."""
+        """Return programs in the order of their registration, from the first whose number is above `after`."""
 
     def delete_program(self, key: str) -> bool:
-        """Deletes a program with all its names, and the arrays that no other program has bound; False: not there."""
+        """Delete a program, its names, and the arrays that no other program has bound; False: there is none."""
 
     def program_names(self) -> list[str]:
-        """The latest names of programs, SUGGESTED_NAMES at most."""
+        """Return the latest names of programs, at most SUGGESTED_NAMES."""
 
 
 def is_id(key: str) -> bool:
-    """Whether a key is an id: no name begins as one."""
+    """Return whether a key is an id: no name begins like one."""
     return key.startswith("p_")

@@ -1,20 +1,32 @@
-"""How a store fails, and what it refuses."""
+"""Errors of stores."""
 
 
 class StoreError(Exception):
-    """A store that cannot be opened; its text is one readable line."""
+    """A store cannot be opened; the text is one readable line."""
 
 
 class StoreUnavailableError(Exception):
-    """A store that was opened and does not answer: its disk is full, it cannot be reached, it was closed."""
+    """A store that was opened does not answer: it cannot be reached, was closed, or its file was removed."""
+
+
+class StorageFullError(StoreUnavailableError):
+    """The disk or the memory of the store is full: nothing was kept."""
+
+
+class DamagedError(StoreUnavailableError):
+    """Stored data is not what was written; `reason` is for the operator of the server."""
+
+    def __init__(self, detail: str, reason: object) -> None:
+        super().__init__(detail)
+        self.reason = str(reason)
 
 
 class NameConflictError(Exception):
-    """A name that another program holds."""
+    """The name belongs to another program."""
 
     def __init__(self, name: str, holder: str) -> None:
         super().__init__(f'the name "{name}" belongs to the program {holder}; "replace": true moves it')
 
 
 class TooManySessionsError(Exception):
-    """A client has, or all have, as many sessions as may be."""
+    """The number of sessions, of one client or in all, is at its limit."""

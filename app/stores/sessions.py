@@ -1,40 +1,43 @@
-"""What keeps sessions: its interface, its records, and what it allows. It knows nothing of what is in a session."""
+"""Interface, records and limits of the storage of sessions. It knows nothing of the content of a session."""
 
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Protocol
 
-from app.stores.errors import StoreUnavailableError, TooManySessionsError
+from app.handles import handle_of
+from app.stores.errors import DamagedError, TooManySessionsError
+from engine.core import LimitExceededError
 
 _log = logging.getLogger("pullback")
 
-#: An id is a secret: the log has so many letters of it.
-LOGGED = 8
-#: As many sessions that ended are dropped at a time.
+#: Number of expired sessions that are dropped at a time.
 SWEPT_SESSIONS = 100
 
 
-def damaged_session(session_id: str, reason: object) -> StoreUnavailableError:
-    """The error for a session that is not what it was when it was kept; the log has the reason."""
-    _log.error("the session %s... is damaged in the store: %s", session_id[:LOGGED], reason)
-    return StoreUnavailableError("the session is damaged in the store, and is not used; delete it and make a new one")
+def damaged_session(digest: str, reason: object) -> DamagedError:
+    """Log why a session cannot be read, and return the error for its user."""
+    _log.error("the session %s is damaged in the store: %s", handle_of(digest), reason)
+    detail = "the session is damaged in the store, and is not used; delete it and make a new one"
+    return DamagedError(detail, reason)
 
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """What is known of a session without its content.
+    """Facts of a session without its content.
 
-    seq: counts what changed it.
-    expires_at: in seconds since 1970; its life begins anew, `ttl_s` long, with every use.
-    revision: another one with every change: who writes says which one it goes on from, and is refused where others were
-        faster. Numbers alone would come again in a store that was put back to what it was earlier.
-    has_ended: whether it was found to have expired. It has no content any more, and does not live again though the
-        clock is set back.
+    digest: SHA-256 of the session's id, in hex; the id itself is a secret that no store has.
+    seq: number of state-changing calls so far.
+    expires_at: in seconds since 1970; every use moves it to `ttl_s` later.
+    bytes: of its content, and 0 once it has ended.
+    revision: a new random text with every change: a writer names the revision that it read, and is refused where
+        another one was faster. Numbers would repeat in a store that was put back to an earlier state.
+    has_ended: whether it was found to have expired. Its content is gone, and it stays expired though the clock is set
+        back.
     """
 
-    id: str
+    digest: str
     seq: int
     created_at: float
     expires_at: float
@@ -49,9 +52,25 @@ class Head:
         return self.has_ended or self.expires_at <= now
 
 
+#: Fields of a head that stores write as they are; `has_ended` follows from the content.
+HEAD_FIELDS = tuple(each.name for each in fields(Head) if each.name != "has_ended")
+
+
+@dataclass(frozen=True, slots=True)
+class CreationKey:
+    """Idempotency key of a session's creation.
+
+    digest: of the client and the key; one session is made for it.
+    sealed: the session's id, which only the key itself opens.
+    """
+
+    digest: bytes
+    sealed: bytes
+
+
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """The last call that changed a session, for when it is repeated: a digest of it, and its answer."""
+    """The last call that changed a session, for its repetition: a digest of the request, and the response."""
 
     request: bytes
     status: int
@@ -61,7 +80,7 @@ class Answered:
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """What a session is: its document and the arrays beside it."""
+    """A session in full: facts, document, arrays by number, and the last call."""
 
     head: Head
     document: bytes
@@ -71,9 +90,10 @@ class Content:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What one call makes of a session.
+    """The result of one call on a session.
 
-    new: arrays that were not there before. dropped: numbers of those that are not needed any more.
+    new: arrays to add. dropped: numbers of arrays to remove.
+    shrinks: whether the session does not hold more than before; then it is never refused for want of room.
     """
 
     document: bytes
@@ -81,28 +101,31 @@ class Change:
     dropped: Sequence[int]
     bytes: int
     answered: Answered | None
+    shrinks: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class SessionPolicy:
-    """How many sessions are kept.
+    """Limits of the storage of sessions.
 
     max_sessions, max_per_client: in all, and of one client.
-    grace_s: for how long it is known that a session expired.
+    max_client_bytes: of all sessions of one client.
+    grace_s: time for which an expired session is still known as such.
     clock: seconds since 1970.
     """
 
     max_sessions: int = 10_000
     max_per_client: int = 1000
+    max_client_bytes: int = 2**30
     grace_s: float = 24 * 3600
     clock: Callable[[], float] = field(default=time.time)
 
     def is_forgotten(self, head: Head) -> bool:
-        """Return whether a session expired so long ago that nothing is told of it any more."""
+        """Return whether a session expired so long ago that it counts as unknown."""
         return head.expires_at + self.grace_s <= self.clock()
 
     def check(self, count: int, of_client: int) -> None:
-        """Raises TooManySessionsError where there is no room for one more."""
+        """Raise TooManySessionsError unless one more session is allowed."""
         if count >= self.max_sessions:
             msg = f"there are {count:,} sessions, as many as may be (setting PULLBACK_MAX_SESSIONS)"
             raise TooManySessionsError(f"{msg}; delete some, or wait until some expire")
@@ -110,57 +133,67 @@ class SessionPolicy:
             limit = "as many as one client address may have (setting PULLBACK_MAX_SESSIONS_PER_CLIENT)"
             raise TooManySessionsError(f"there are {of_client:,} sessions of yours, {limit}; delete some")
 
+    def check_bytes(self, of_client: int) -> None:
+        """Raise LimitExceededError where the sessions of one client would hold more bytes than allowed."""
+        if of_client > self.max_client_bytes:
+            limit = f"the limit is {self.max_client_bytes:,} (setting PULLBACK_MAX_SESSION_BYTES_PER_CLIENT)"
+            raise LimitExceededError(f"the sessions of your address would hold {of_client:,} bytes, {limit}")
+
 
 class SessionStore(Protocol):
-    """Keeps sessions. Every method may be called by many threads at once, and what it did, it did durably.
+    """Storage of sessions by the digests of their ids. Methods may be called by many threads, and are durable.
 
-    Every method may raise StoreUnavailableError.
+    Every method may raise StoreUnavailableError; those that write, StorageFullError too.
     """
 
     policy: SessionPolicy
 
-    def create(self, head: Head, content: Change, client: str, key: bytes | None) -> tuple[str, bool]:
-        """Keeps a new session.
+    def create(self, head: Head, content: Change, client: str, key: CreationKey | None) -> bytes | None:
+        """Store a new session, unless there is one of the same key.
 
         Args:
-            head: whose id nobody else has.
-            content: what it is.
-            client: who it belongs to.
-            key: what is created twice under one key is created once.
+            head: its digest must be new.
+            content: the content of the session.
+            client: the owner.
+            key: makes the call repeatable.
 
         Returns:
-            The id of the session of the key, and whether it is new.
+            The sealed id of the session that was created under the key before; None where this one was stored.
 
         Raises:
-            TooManySessionsError: there is no room.
+            TooManySessionsError: there are as many sessions as allowed.
+            LimitExceededError: there are as many bytes as allowed.
         """
 
-    def head(self, session_id: str) -> Head | None:
+    def head(self, digest: str) -> Head | None:
         """Return the facts of a session, also of one that has expired."""
 
-    def load(self, session_id: str) -> Content | None:
-        """All of a session; None also where it expired."""
+    def load(self, digest: str) -> Content | None:
+        """Return a session in full; None also where it has expired."""
 
     def save(self, head: Head, revision: str, change: Change) -> bool:
-        """Puts a changed session in the place of what it was.
+        """Replace a session by its next state.
 
         Args:
-            head: as it is from now on.
-            revision: that it had when it was read.
-            change: what became of it.
+            head: the facts from now on.
+            revision: the revision that was read.
+            change: the new content.
 
         Returns:
-            Whether it happened; not where the session is gone, has expired, or was changed by others.
+            Whether it was stored; False where the session is gone, has expired, or was changed by others.
+
+        Raises:
+            LimitExceededError: it grows, and there are as many bytes as allowed.
         """
 
-    def touch(self, session_id: str, expires_at: float) -> None:
-        """Lets a session live until then, unless it lives longer already."""
+    def touch(self, digest: str, expires_at: float) -> None:
+        """Extend the life of a session until `expires_at`, unless it lives longer already."""
 
     def end(self, head: Head) -> None:
-        """Drops the content of a session that has expired, unless it was used since `head` was read."""
+        """Drop the content of a session that has expired, unless it was used since `head` was read."""
 
-    def delete(self, session_id: str) -> bool:
-        """Forgets a session; False where there was none."""
+    def delete(self, digest: str) -> bool:
+        """Forget a session; return False where there is none."""
 
     def list(self) -> list[Head]:
-        """All sessions in the order in which they came."""
+        """Return all sessions in the order of their creation."""

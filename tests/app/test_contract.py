@@ -726,7 +726,7 @@ def test_unknown_operation_is_not_found(server: Server) -> None:
 # Around it
 
 SLUGS = """
-unknown-path method-not-allowed unauthorized forbidden rate-limited overloaded unavailable body-too-large
+unknown-path method-not-allowed unauthorized forbidden rate-limited overloaded unavailable storage-full body-too-large
 unsupported-media-type not-acceptable malformed-body unknown-program unknown-session unknown-variable unknown-job
 expired-session sequence-conflict name-conflict invalid-request syntax-error unknown-op wrong-arity bad-attribute
 unknown-name cycle shape-mismatch not-scalar not-differentiable nograd no-gradient not-supported limit-exceeded

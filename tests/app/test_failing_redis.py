@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
+from app.handles import digest_of
 from app.main import create_app
 from app.server import ServeError, _check_store
 from app.sessions.manager import Sessions
@@ -35,6 +36,7 @@ class Served:
         self.app = create_app(Settings(store=redis.url, session_cache_bytes=cache_bytes))
         self.id = self.ask("POST", "/v1/sessions", {"seed": 1}).json()["id"]
         self.path = f"/v1/sessions/{self.id}"
+        self.key = f"pullback:session:{digest_of(self.id)}"
         assert self.run(var("x", 1.0)).status_code == 200
 
     def ask(self, method: str, path: str, document: Any = None) -> httpx.Response:
@@ -69,9 +71,14 @@ def assert_unavailable(answer: httpx.Response) -> None:
 
 def test_full(served: Served) -> None:
     served.redis.client.config_set("maxmemory", "1")
-    assert_unavailable(served.run(expr("x", "x + 1.0"), LARGE))
-    assert_unavailable(served.ask("POST", "/v1/sessions", {}))
-    assert_unavailable(served.ask("POST", "/v1/programs", {"expr": "x + 1"}))
+    for answer in (
+        served.run(expr("x", "x + 1.0"), LARGE),
+        served.ask("POST", "/v1/sessions", {}),
+        served.ask("POST", "/v1/programs", {"expr": "x + 1"}),
+    ):
+        assert (answer.status_code, answer.json()["type"]) == (507, "/problems/storage-full"), answer.text
+        assert "the memory of the store is full" in answer.json()["detail"]
+    assert "the memory of the store is full" in served.ask("GET", "/readyz").json()["detail"]
     assert served.ask("GET", f"{served.path}/variables/x").json()["value"] == 1.0
     served.redis.client.config_set("maxmemory", "0")
     assert served.run(expr("x", "x + 2.0"), LARGE, seq=2).status_code == 200
@@ -79,7 +86,7 @@ def test_full(served: Served) -> None:
     # What is deleted makes room.
     served.redis.client.config_set("maxmemory", "1")
     assert served.ask("DELETE", served.path).status_code == 204
-    assert list(served.redis.client.scan_iter(f"*{served.id}*")) == []
+    assert list(served.redis.client.scan_iter(f"{served.key}*")) == []
 
 
 def test_read_only(served: Served) -> None:
@@ -135,10 +142,10 @@ def test_a_damaged_session_is_refused_and_others_go_on(
     served = Served(redis, 0)
     assert served.run(LARGE).status_code == 200
     other = create(served.app.state.sessions)
-    held = served.redis.client.hkeys(f"pullback:session:{served.id}:content")
+    held = served.redis.client.hkeys(f"{served.key}:content")
     # Arrays have numbers for fields; there is one.
     place = next(name for name in held if name.isdigit()) if field == "1" else field
-    served.redis.client.hset(f"pullback:session:{served.id}{key}", place, content)
+    served.redis.client.hset(f"{served.key}{key}", place, content)
     answer = served.run(var("x", 2.0))
     assert_unavailable(answer)
     assert "damaged" in answer.json()["detail"]
@@ -161,7 +168,7 @@ def test_a_store_that_was_put_back_to_an_earlier_state(redis: RedisProcess) -> N
     options = {"ttl_s": 100.0, "max_ttl_s": 100.0, "cache_bytes": 2**20, "deadline_s": 5.0}
     one, other = (Sessions(store.sessions, Quotas(), **options) for _ in range(2))
     found = create(one)
-    keys = [f"pullback:session:{found}", f"pullback:session:{found}:content"]
+    keys = [f"pullback:session:{digest_of(found)}{more}" for more in ("", ":content")]
     kept = [redis.client.dump(key) for key in keys]
     one.change(found, b"", 1, does(var("x", 1.0)))
     for key, dumped in zip(keys, kept, strict=True):
@@ -174,10 +181,28 @@ def test_a_store_that_was_put_back_to_an_earlier_state(redis: RedisProcess) -> N
 def test_another_schema_is_refused(redis: RedisProcess) -> None:
     redis.client.set("pullback:schema", "99")
     store = RedisStore(redis.url, Policy())
-    with pytest.raises(StoreError, match='schema version "99" under pullback:schema; this release reads version 1'):
+    with pytest.raises(StoreError, match='schema version "99" under pullback:schema; this release reads version 2'):
         store.open()
     with pytest.raises(ServeError, match="schema version"):
         _check_store(Settings(store=redis.url))
+
+
+def test_a_cluster_is_refused(tmp_path: Path) -> None:
+    with start_redis(tmp_path, "--cluster-enabled", "yes") as process:
+        store = RedisStore(process.url, Policy())
+        with pytest.raises(StoreError, match=r"is part of a cluster, .*; name a server without cluster mode"):
+            store.open()
+        with pytest.raises(ServeError, match="is part of a cluster"):
+            _check_store(Settings(store=process.url))
+        store.close()
+
+
+def test_a_user_who_may_not_ask_for_clusters(redis: RedisProcess) -> None:
+    redis.client.execute_command("ACL", "SETUSER", "modest", "on", ">word", "~*", "+@all", "-info")
+    store = RedisStore(redis.url.replace("redis://", "redis://modest:word@"), Policy())
+    store.open()
+    store.check()
+    store.close()
 
 
 def test_a_server_that_is_not_there() -> None:

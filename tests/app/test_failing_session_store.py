@@ -52,8 +52,8 @@ def pragmas(served: Served, statement: str) -> Iterator[None]:
     """Every connection that is made from here on is told this."""
     connect = database._connect
 
-    def connected(path: Path) -> sqlite3.Connection:
-        connection = connect(path)
+    def connected(*given: Any) -> sqlite3.Connection:
+        connection = connect(*given)
         connection.execute(statement)
         return connection
 
@@ -73,7 +73,9 @@ def assert_unavailable(answer: httpx.Response) -> None:
 
 def test_full(served: Served) -> None:
     with pragmas(served, "PRAGMA max_page_count = 40"):
-        assert_unavailable(served.run(expr("x", "x + 1.0"), LARGE))
+        answer = served.run(expr("x", "x + 1.0"), LARGE)
+        assert (answer.status_code, answer.json()["type"]) == (507, "/problems/storage-full"), answer.text
+        assert "the disk of the store is full" in answer.json()["detail"]
         # What has room is kept.
         assert served.state() == (2, 1.0)
         assert served.run(expr("x", "x + 2.0"), seq=3).status_code == 200
@@ -92,7 +94,8 @@ def test_read_only(served: Served) -> None:
 
 
 def test_locked_by_others(served: Served) -> None:
-    with pragmas(served, "PRAGMA busy_timeout = 50"):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(database, "BUSY_S", 0.05)
         other = sqlite3.connect(served.folder / FILE, isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
         assert_unavailable(served.run(expr("x", "x + 1.0")))

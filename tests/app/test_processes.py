@@ -101,6 +101,21 @@ def test_a_504_means_that_the_work_has_stopped(tmp_path: Path) -> None:
     run(work)
 
 
+def test_workers_share_a_store_in_memory(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with served(tmp_path, store="memory") as app:
+            made = await answered(app, sent("/v1/programs", {"expr": "x * 7.0", "name": "seven"}))
+            assert made.status == 201
+            # Also with the process that holds the connections, which looks up registered programs.
+            assert app.service.store.resolve_program("seven") == made.document["id"]
+            folder = Path(app.service.store.address.place)
+            assert folder.exists()
+        assert not folder.exists()
+        assert not (tmp_path / "data").exists()
+
+    run(work)
+
+
 def test_long_work_does_not_hold_up_the_rest(tmp_path: Path) -> None:
     async def work() -> None:
         async with served(tmp_path, deadline_s=20.0, max_concurrency=1, max_long_workers=2) as app:

@@ -13,17 +13,17 @@ import pytest
 from app import readiness
 from app.main import Pullback, create_app
 from app.settings import Settings
-from app.stores import MemoryStore, Policy, StoreUnavailableError
+from app.stores import Policy, SqliteStore, StoreUnavailableError
 from app.stores.sqlite import FILE
 from app.telemetry import Histogram
 from tests.app.test_around import talk
 
 
-class Breakable(MemoryStore):
+class Breakable(SqliteStore):
     """A store that fails or does not answer when it is told to, and counts how often it is asked."""
 
-    def __init__(self) -> None:
-        super().__init__(Policy())
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder, Policy())
         self.asked = 0
         self.is_broken = False
         self.answers = threading.Event()
@@ -37,11 +37,11 @@ class Breakable(MemoryStore):
 
 
 @pytest.fixture
-def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[Breakable]:
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Breakable]:
     """A store of which each answer is fresh for no time, and that has much of it to give one."""
     monkeypatch.setattr(readiness, "FRESH_S", 0)
     monkeypatch.setattr(readiness, "PATIENCE_S", 60)
-    store = Breakable()
+    store = Breakable(tmp_path)
     yield store
     store.answers.set()
 

@@ -13,7 +13,7 @@ import pytest
 
 from app.programs import ProgramLimits, infer, packing, prepare
 from app.programs.registry import Registry, UnknownProgramError, name_fault
-from app.stores import MemoryStore, NameConflictError, Policy, Program, SqliteStore
+from app.stores import NameConflictError, Policy, Program, SqliteStore
 from engine.core.errors import AutogradError, InvalidValueError, LimitExceededError, UnknownNameError
 from engine.graph.ir import Graph
 from engine.graph.limits import Limits
@@ -26,7 +26,7 @@ CACHE_BYTES = 1_000_000
 
 @pytest.fixture
 def registry() -> Registry:
-    return Registry(MemoryStore(Policy()), ProgramLimits(), CACHE_BYTES)
+    return Registry(SqliteStore.private(Policy()), ProgramLimits(), CACHE_BYTES)
 
 
 def register(registry: Registry, expr: str, name: str | None = None, **more: Any) -> Program:
@@ -94,7 +94,7 @@ BOUND = {
 
 @pytest.mark.parametrize("value", BOUND.values(), ids=BOUND)
 def test_bound_values_come_back_bit_for_bit(registry: Registry, value: Any, tmp_path: Path) -> None:
-    stores = [MemoryStore(Policy()), SqliteStore(tmp_path, Policy())]
+    stores = [SqliteStore.private(Policy()), SqliteStore(tmp_path, Policy())]
     for store in stores:
         kept = register(Registry(store, ProgramLimits(), 0), "stack([a, x], axis=0)", bound={"a": value})
         again = Registry(store, ProgramLimits(), 0).graph(kept.id).bound["a"]
@@ -136,13 +136,13 @@ def test_the_value_of_a_declared_input_takes_its_dtype(registry: Registry) -> No
 
 
 def test_too_many_nodes_are_not_kept() -> None:
-    small = Registry(MemoryStore(Policy()), ProgramLimits(cost=Limits(max_nodes=3)), CACHE_BYTES)
+    small = Registry(SqliteStore.private(Policy()), ProgramLimits(cost=Limits(max_nodes=3)), CACHE_BYTES)
     with pytest.raises(LimitExceededError, match="limit is 3"):
         register(small, "sin(sin(sin(sin(x))))")
 
 
 def test_limits_that_were_lowered_name_the_program() -> None:
-    store = MemoryStore(Policy())
+    store = SqliteStore.private(Policy())
     register(Registry(store, ProgramLimits(), CACHE_BYTES), "sin(sin(sin(sin(x))))", "deep")
     small = Registry(store, ProgramLimits(cost=Limits(max_nodes=3)), CACHE_BYTES)
     with pytest.raises(LimitExceededError, match=r'program "deep": .*limit is 3') as caught:
@@ -240,7 +240,7 @@ def test_a_cost_that_takes_too_much_to_know_is_not_known() -> None:
 
 def registered_cost(expr: str, limits: ProgramLimits) -> Any:
     """The cost that is kept of a program."""
-    kept = register(Registry(MemoryStore(Policy()), limits, CACHE_BYTES), expr)
+    kept = register(Registry(SqliteStore.private(Policy()), limits, CACHE_BYTES), expr)
     return packing.summary(kept.summary)["cost"]
 
 
@@ -282,7 +282,7 @@ def test_a_graph_is_built_once(registry: Registry, built: list[int]) -> None:
 
 
 def test_graphs_give_way_when_there_is_no_room(built: list[int]) -> None:
-    registry = Registry(MemoryStore(Policy()), ProgramLimits(), 50_000)
+    registry = Registry(SqliteStore.private(Policy()), ProgramLimits(), 50_000)
     for i in range(3):
         register(registry, "sum(a * x)", f"n{i}", bound={"a": [float(i)] * 2000})
     for key in ("n0", "n1", "n0", "n1", "n2", "n1", "n0"):

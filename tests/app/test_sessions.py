@@ -14,15 +14,16 @@ from safetensors import numpy as safetensors
 
 from app.cli import main
 from app.errors import DeadlineExceededError
+from app.handles import digest_of, handle_of
 from app.main import create_app
 from app.sessions.errors import ExpiredSessionError, SequenceConflictError, UnknownSessionError
 from app.sessions.manager import Sessions
 from app.sessions.runs import execute, read
 from app.sessions.session import Quotas, Session
 from app.settings import Settings
-from app.stores import MemoryStore, Policy, SessionPolicy, SqliteStore, StoreUnavailableError, TooManySessionsError
-from app.stores.memory.sessions import MemorySessions
+from app.stores import Policy, SessionPolicy, SqliteStore, StoreUnavailableError, TooManySessionsError
 from app.stores.redis import RedisStore
+from app.stores.sqlite.sessions import SqliteSessions
 from app.wire import examples
 from tests.app.conftest import Server, start_server
 from tests.app.scripts import back, do, expr, var
@@ -228,7 +229,7 @@ class Clock:
 def store_of(kind: str, folder: Path, policy: SessionPolicy) -> Any:
     store: Any
     if kind == "memory":
-        store = MemoryStore(Policy(), policy)
+        store = SqliteStore.private(Policy(), policy)
     elif kind == "sqlite":
         store = SqliteStore(folder, Policy(), policy)
     else:
@@ -336,7 +337,7 @@ def test_a_session_that_was_used_meanwhile_is_not_ended(new: Callable[..., Sessi
     clock = Clock()
     sessions = new(clock)
     found = create(sessions)
-    before = sessions._store.head(found)
+    before = sessions._store.head(digest_of(found))
     assert before is not None
     clock.now += 5
     sessions.look(found, lambda session, head: None)
@@ -363,14 +364,14 @@ def test_a_session_is_told_as_it_was_made_though_keeping_it_takes_longer_than_it
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     app = create_app(Settings(store="memory"))
-    clock, create = Clock(), MemorySessions.create
+    clock, create = Clock(), SqliteSessions.create
 
     def slowly(*args: Any) -> tuple[str, bool]:
         made = create(*args)
         clock.now += 1000
         return made
 
-    monkeypatch.setattr(MemorySessions, "create", slowly)
+    monkeypatch.setattr(SqliteSessions, "create", slowly)
     monkeypatch.setattr(app.state.sessions, "_clock", clock)
 
     async def ask() -> list[httpx.Response]:
@@ -506,22 +507,26 @@ def test_sessions_from_the_command_line(tmp_path: Path, capsys: Any, monkeypatch
         out, err = capsys.readouterr()
         return err if status else out
 
-    assert said("list").split()[:3] == [found[:8], "seq", "1"] and said("list").endswith("  mine\n")
-    lines = said("show", found[:10]).splitlines()
-    assert lines[0].startswith(f"{found}  seq 1") and "  y: float64[2] by mul" in lines
+    handle = handle_of(digest_of(found))
+    assert said("list").split()[:3] == [handle, "seq", "1"] and said("list").endswith("  mine\n")
+    assert said("show", found) == said("show", handle[:6]) == said("show", handle.removeprefix("h_"))
+    lines = said("show", handle).splitlines()
+    assert lines[0].startswith(f"{handle}  seq 1") and "  y: float64[2] by mul" in lines
     assert "  m: model mlp {'out_sizes': [1]}" in lines and "  o: optimizer sgd {} of m" in lines
-    exported = json.loads(said("export", found))
+    exported = json.loads(said("export", handle))
+    assert exported["handle"] == handle
     assert exported["ids"]["y"]["shape"] == [2] and exported["ids"]["m"] == {
         "state": {"linear[0].b": {"shape": [1, 1], "dtype": "float64", "base64": "AAAAAAAAAAA="}}
     }
-    assert "no session begins" in said("show", "s_zz", status=2)
+    assert "no session begins" in said("show", "h_zz", status=2)
+    assert found not in said("show", f"{found}0", status=2)
     create(sessions)
-    assert "2 sessions begin" in said("delete", "s_", status=2)
-    assert said("delete", found) == f"deleted {found}\n"
-    assert found[:8] not in said("list")
+    assert "2 sessions begin" in said("delete", "h_", status=2)
+    assert said("delete", handle) == f"deleted {handle}\n"
+    assert handle not in said("list")
     store.close()
     monkeypatch.setenv("PULLBACK_STORE", "memory")
-    assert "in the server's process alone" in said("list", status=2)
+    assert "end with it" in said("list", status=2)
 
 
 def test_what_the_log_shows_of_an_id(tmp_path: Path) -> None:
@@ -529,20 +534,25 @@ def test_what_the_log_shows_of_an_id(tmp_path: Path) -> None:
         path = made(running)
         run(running, path, var("x", 1.0))
         running.client.get(path)
+        # The same id with one letter escaped.
+        running.client.get(path.replace("/s_", "/%73_"))
+        running.client.put(path)
     log = (tmp_path / "server.log").read_text()
     secret = path.rpartition("/")[2]
-    assert f"/v1/sessions/{secret[:8]}..." in log
-    assert secret not in log
+    assert f"/v1/sessions/{handle_of(digest_of(secret))}/run" in log
+    assert secret[:8] not in log
 
 
 def test_a_file_of_the_release_before_gets_the_new_tables(tmp_path: Path) -> None:
     """Programs that were kept before there were sessions are still there."""
-    from app.stores.sqlite import database
+    from app.stores.sqlite import database, schema
 
     store = SqliteStore(tmp_path, Policy())
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(database, "_SCHEMAS", database._SCHEMAS[:1])
+        patch.setattr(schema, "SCHEMAS", schema.SCHEMAS[:1])
+        patch.setattr(schema, "SCHEMA_VERSION", 1)
         patch.setattr(database, "SCHEMA_VERSION", 1)
+        patch.setattr(store._database, "_on_open", lambda connection: None)
         store.open()
         with store._database.write() as connection:
             connection.execute("INSERT INTO blobs VALUES ('digest', 3, x'010203')")

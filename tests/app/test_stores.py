@@ -1,4 +1,4 @@
-"""Stores keep what they are told to: the same in memory and in SQLite, and in SQLite across processes and crashes."""
+"""Stores keep what they are told to: the same in SQLite and in Redis, across processes and crashes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ import pytest
 
 from app.stores import (
     Binding,
-    MemoryStore,
     NameConflictError,
     Policy,
     Program,
@@ -27,7 +26,7 @@ from app.stores import (
 from app.stores.redis import RedisStore
 from app.stores.sqlite import FILE, database
 from engine.core.errors import LimitExceededError
-from tests.redis_process import needs_redis
+from tests.redis_process import RedisProcess, needs_redis
 
 DAY_S = 24 * 3600.0
 WEEK_S = 7 * DAY_S
@@ -59,7 +58,7 @@ def make(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> Iterat
     def build(**policy: float) -> Store:
         held = Policy(**{"program_ttl_s": WEEK_S, "clock": clock, **policy})  # type: ignore[arg-type]
         if request.param == "memory":
-            store: Store = MemoryStore(held)
+            store: Store = SqliteStore.private(held)
         elif request.param == "sqlite":
             store = SqliteStore(tmp_path / "data", held)
         else:
@@ -340,10 +339,11 @@ def test_threads_that_fight_for_a_name(store: Store) -> None:
     assert len(ids(store)) == 1
 
 
-def test_the_same_steps_leave_the_same_in_both_stores(tmp_path: Path) -> None:
+@needs_redis
+def test_the_same_steps_leave_the_same_in_both_stores(tmp_path: Path, redis_server: RedisProcess) -> None:
     clock = Clock()
     policy = Policy(program_ttl_s=1000, max_programs=6, max_bytes=500, clock=clock)
-    stores: list[Store] = [MemoryStore(policy), SqliteStore(tmp_path, policy)]
+    stores: list[Store] = [RedisStore(redis_server.url, policy), SqliteStore(tmp_path, policy)]
     steps: list[tuple[str, str | None, bool]] = [
         (f"{i * 7 % 11}", (None, "n", "m", None)[i * 5 % 4], i % 3 == 0) for i in range(120)
     ]
@@ -367,11 +367,13 @@ def test_the_same_steps_leave_the_same_in_both_stores(tmp_path: Path) -> None:
         assert len(told) == 1
         seen |= told
         first, second = (
-            [(listed, store.load_program(listed.id)) for listed in store.list_programs(100, 0)] for store in stores
+            [(each.name, each.summary, store.load_program(each.id)) for each in store.list_programs(100, 0)]
+            for store in stores
         )
         assert first == second
     assert {"NameConflictError", "LimitExceededError", "True", "False", "None"} <= seen
-    stores[1].close()
+    for store in stores:
+        store.close()
 
 
 # SQLite
@@ -466,6 +468,20 @@ def _start(directory: Path) -> str:
     return ""
 
 
+def test_a_write_waits_for_that_of_another_process(tmp_path: Path, opened: list[SqliteStore]) -> None:
+    opened.append(SqliteStore(tmp_path, Policy()))
+    opened[0].open()
+    other = sqlite3.connect(tmp_path / FILE, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(add, opened[0], "a")
+        with pytest.raises(TimeoutError):
+            waiting.result(timeout=0.05)
+        other.rollback()
+        other.close()
+        assert waiting.result()
+
+
 @pytest.mark.thorough
 def test_processes_that_start_at_once_in_an_empty_directory(tmp_path: Path) -> None:
     processes, rounds = 8, 24
@@ -527,7 +543,7 @@ def _folder(path: Path) -> None:
     [
         (_garbage, "file is not a database"),
         (_foreign, "is a database of something else"),
-        (_newer, "has schema version 99; this release reads version 3"),
+        (_newer, "has schema version 99; this release reads version 4"),
         (_cut, "malformed"),
         (_folder, "cannot be opened: unable to open database file"),
     ],
@@ -551,9 +567,12 @@ def test_a_file_that_can_only_be_read_is_refused(
     # A process that was killed leaves both files, and with them SQLite opens a database on a read-only disk.
     opened.append(SqliteStore(tmp_path, Policy()))
     add(opened[0], "a")
-    assert {path.name for path in tmp_path.iterdir()} == {FILE, f"{FILE}-wal", f"{FILE}-shm"}
+    assert {path.name for path in tmp_path.iterdir()} == {
+        FILE,
+        *(f"{FILE}-{more}" for more in ("wal", "shm", "reserve")),
+    }
     connect = sqlite3.connect
-    monkeypatch.setattr(sqlite3, "connect", lambda path, **more: connect(f"file:{path}?mode=ro", uri=True, **more))
+    monkeypatch.setattr(sqlite3, "connect", lambda url, **more: connect(f"{url.partition('?')[0]}?mode=ro", **more))
     with pytest.raises(StoreError, match="cannot be used: attempt to write a readonly database"):
         SqliteStore(tmp_path, Policy()).open()
 

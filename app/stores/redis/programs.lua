@@ -1,4 +1,4 @@
--- Programs. KEYS[1] is what every key begins with, ARGV[1] says which function is called with the rest.
+-- Programs. KEYS[1] is the beginning of every key, ARGV[1] names the function that is called with the rest.
 --
 --   program:ID          hash: number, created_at, size, summary, document, bound
 --   program:ID:names    zset: its names, the oldest first
@@ -8,7 +8,7 @@
 --   unnamed             zset: ids of programs without a name by their last use
 --   names               hash: ids by name
 --   named               zset: names, the oldest first
---   bytes, number       bytes of all; the last number given
+--   bytes, number       bytes of programs and sessions together; the last number given
 local prefix = KEYS[1]
 local programs, unnamed, names, named = prefix .. 'programs', prefix .. 'unnamed', prefix .. 'names', prefix .. 'named'
 local bytes, number = prefix .. 'bytes', prefix .. 'number'
@@ -50,7 +50,7 @@ local function sweep(unused_since, most)
   end
 end
 
--- What there would be with one more program; `blobs` alternates digests and lengths, from the argument `from` on.
+-- Number and bytes with one more program; `blobs` alternates digests and lengths, from the argument `from` on.
 local function total(size, from)
   local count = redis.call('ZCARD', programs) + 1
   local sum = tonumber(redis.call('GET', bytes) or 0) + size
@@ -60,7 +60,7 @@ local function total(size, from)
   return count, sum
 end
 
--- Lets the unused give way where there is no room; answers what there would be, and whether it is too much still.
+-- Drops unused programs where there is no room; returns number and bytes with one more, and whether these are too many.
 local function make_room(unused_since, most, max_programs, max_bytes, size, from)
   local count, sum = total(size, from)
   if count > tonumber(max_programs) or sum > tonumber(max_bytes) then
@@ -111,7 +111,7 @@ function functions.add()
   if name ~= '' and holder ~= id then
     if holder then
       redis.call('ZREM', program(holder) .. ':names', name)
-      -- From here on it may be one without a name, whose time begins now.
+      -- The former holder may have no other name: its time without use begins now.
       if not first_name(holder) then redis.call('ZADD', unnamed, now, holder) end
     end
     local n = redis.call('INCR', number)
@@ -124,7 +124,7 @@ function functions.add()
   return {'kept', is_new and 1 or 0, shown, redis.call('HGET', key, 'created_at')}
 end
 
--- key, is_id, now, precision -> id or nil. What can be read is answered, though nothing can be written.
+-- key, is_id, now, precision -> id or nil. A program that can be read is found though nothing can be written.
 function functions.resolve()
   local key, is_id, now, precision = unpack(ARGV, 2, 5)
   local id = find(key, is_id)

@@ -1,4 +1,4 @@
-"""A Redis or Valkey server: connections to it for many threads, scripts that happen whole or not, and its schema."""
+"""A Redis or Valkey server: connections to it for many threads, atomic scripts, and its schema."""
 
 import logging
 import threading
@@ -11,24 +11,24 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from app.stores.errors import StoreError, StoreUnavailableError
+from app.stores.errors import StorageFullError, StoreError, StoreUnavailableError
 
 _log = logging.getLogger("pullback")
 
-#: Every key begins with it.
+#: Beginning of every key.
 PREFIX = "pullback:"
-SCHEMA_VERSION = 1
-#: How long an answer is waited for.
+#: 2: sessions by the digests of their ids, and their bytes are counted.
+SCHEMA_VERSION = 2
+_SCHEMA = f"{PREFIX}schema"
+#: Timeout of a response.
 ANSWER_S = 10.0
 CONNECT_S = 5.0
+#: How Redis says it in a script's error.
+_OUT_OF_MEMORY = "command not allowed when used memory"
 
 
 def check_url(url: str) -> None:
-    """Makes sure that a URL, and the options in it, can be those of a server.
-
-    Raises:
-        ValueError: they cannot.
-    """
+    """Raise ValueError where a URL, or an option in it, cannot be that of a server."""
     try:
         redis.Redis.from_url(url).connection_pool.make_connection()
     except (ValueError, TypeError):
@@ -37,26 +37,45 @@ def check_url(url: str) -> None:
 
 
 class Server:
-    """A server by its URL. Threads that are at work have a connection each."""
+    """A server by its URL. Each working thread has a connection to itself.
 
-    def __init__(self, url: str) -> None:
-        # What is asked here may be asked twice: it is known again, or does nothing the second time.
+    url: of the server.
+    migrate: called with the schema version of the data where that is an earlier one.
+    on_open: called when the server was found to be usable.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        migrate: Callable[[int], None] = lambda version: None,
+        on_open: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._migrate = migrate
+        self._on_open = on_open
+        # All commands may be sent twice: the second time is recognized, or does nothing.
         once_more = Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,))
         options = {"socket_timeout": ANSWER_S, "socket_connect_timeout": CONNECT_S, "protocol": 2, "retry": once_more}
         self._client = redis.Redis.from_url(url, **options)
-        self._opening = threading.Lock()
+        self._opening = threading.RLock()
         self._is_open = self._is_closed = False
 
     def open(self) -> None:
-        """Makes sure that the server can be used; it happens by itself with the first use.
+        """Make sure that the server can be used; the first use does this too.
 
         Raises:
             StoreError: it cannot.
         """
         with self._opening:
-            if not self._is_open:
+            if self._is_open:
+                return
+            # The migration comes through here again; other threads wait for the lock.
+            self._is_open = True
+            try:
                 self._check_usable()
-                self._is_open = True
+                self._on_open()
+            except BaseException:
+                self._is_open = False
+                raise
 
     def close(self) -> None:
         """Closes all connections."""
@@ -64,7 +83,7 @@ class Server:
         self._client.close()
 
     def ask(self, *command: Any) -> Any:
-        """What a command answers.
+        """Return the response to a command.
 
         Raises:
             StoreUnavailableError: the server cannot be reached, or refuses; also in `together` and scripts.
@@ -73,7 +92,7 @@ class Server:
             return self._client.execute_command(*command)  # type: ignore[no-untyped-call]
 
     def together(self, *commands: Sequence[Any]) -> list[Any]:
-        """What several commands answer, each by itself, sent at once."""
+        """Return the responses to several commands that are sent at once; each is a transaction of its own."""
         # No transaction: a server whose memory is full refuses one even where it only reads.
         with self._used(), self._client.pipeline(transaction=False) as pipeline:
             for command in commands:
@@ -81,9 +100,9 @@ class Server:
             return list(pipeline.execute())
 
     def script(self, name: str) -> Callable[..., Any]:
-        """Calls functions in Lua, by their names and with what they are given, from the file `name` beside this one.
+        """Return a function that calls Lua functions of the file `name` beside this one, by name and with arguments.
 
-        Each call happens whole, with nothing of others in between. Numbers are written so that they are read exactly.
+        Each call is atomic. Numbers are written so that they are read exactly.
         """
         text = (resources.files(__package__) / name).read_text(encoding="utf-8")
         script = self._client.register_script(text)
@@ -103,17 +122,33 @@ class Server:
             yield
         except (StoreError, redis.RedisError) as error:
             _log.error("the store fails: %s", error)
+            if isinstance(error, redis.OutOfMemoryError) or _OUT_OF_MEMORY in str(error):
+                msg = "the memory of the store is full, and nothing was kept; delete programs or sessions"
+                raise StorageFullError(msg) from error
             raise StoreUnavailableError("the store does not answer just now") from error
 
     def _check_usable(self) -> None:
-        key = f"{PREFIX}schema"
         try:
-            # A server that can only be read is told here, and not with the first program.
-            self._client.set(key, SCHEMA_VERSION, nx=True)
-            found = self._client.get(key)
-        except redis.RedisError as error:
-            raise StoreError(f"PULLBACK_STORE names a Redis server that cannot be used: {error}") from None
-        if not isinstance(found, bytes) or found != b"%d" % SCHEMA_VERSION:
+            if self._is_cluster():
+                reason = "is part of a cluster, whose scripts reach one node only; name a server without cluster mode"
+                raise StoreError(f"PULLBACK_STORE names a Redis server that {reason}")
+            # A server that can only be read is refused here, and not with the first program.
+            self._client.set(_SCHEMA, SCHEMA_VERSION, nx=True)
+            found = self._client.get(_SCHEMA)
             version = found.decode(errors="replace") if isinstance(found, bytes) else ""
-            reason = f'has schema version "{version}" under {key}; this release reads version {SCHEMA_VERSION}'
+            if version in map(str, range(1, SCHEMA_VERSION)):
+                self._migrate(int(version))
+                self._client.set(_SCHEMA, SCHEMA_VERSION)
+                return
+        except (redis.RedisError, StoreUnavailableError) as error:
+            raise StoreError(f"PULLBACK_STORE names a Redis server that cannot be used: {error}") from None
+        if version != str(SCHEMA_VERSION):
+            reason = f'has schema version "{version}" under {_SCHEMA}; this release reads version {SCHEMA_VERSION}'
             raise StoreError(f"PULLBACK_STORE names a Redis server that {reason}")
+
+    def _is_cluster(self) -> bool:
+        try:
+            return bool(self._client.info("cluster").get("cluster_enabled"))
+        except redis.ResponseError:
+            # A user without the right to ask: a cluster then refuses the first script.
+            return False

@@ -1,125 +1,192 @@
--- Sessions. KEYS[1] is what every key begins with, ARGV[1] says which function is called with the rest.
+-- Sessions. KEYS[1] is the beginning of every key, ARGV[1] names the function that is called with the rest.
 --
---   session:ID          hash: what is known of it without its content, as `Head` says; client and key; ended is 1
---                       where it was found to have expired
---   session:ID:content  hash: document, answered, and its arrays by number; gone once it has expired
---   sessions            zset: ids by number
---   living, ended       zset: ids by when they expire; which of both says whether there is content
---   client:CLIENT       zset: ids by when they expire
---   session-keys        hash: ids by the key under which they were created
---   session-number      the last number given
+--   session:DIGEST          hash: the fields of `Head`; client; the digest of its idempotency key; ended is 1 where it
+--                           was found to have expired
+--   session:DIGEST:content  hash: document, answered, and its arrays by number; gone once it has expired
+--   sessions                zset: digests by number
+--   living, ended           zset: digests by time of expiry; living ones have content
+--   client:CLIENT           zset: digests by time of expiry
+--   session-keys            hash: sealed ids by the digest of the idempotency key
+--   session-number          the last number given
+--   bytes, client-bytes     bytes of programs and sessions together; hash: bytes of sessions by client
 local prefix = KEYS[1]
 local sessions, living, ended = prefix .. 'sessions', prefix .. 'living', prefix .. 'ended'
 local keys = prefix .. 'session-keys'
+local total, by_client = prefix .. 'bytes', prefix .. 'client-bytes'
 
-local function session(id) return prefix .. 'session:' .. id end
-local function content(id) return prefix .. 'session:' .. id .. ':content' end
+local function session(digest) return prefix .. 'session:' .. digest end
+local function content(digest) return prefix .. 'session:' .. digest .. ':content' end
 local function client(name) return prefix .. 'client:' .. name end
 
-local function forget(id)
-  local belongs, key = unpack(redis.call('HMGET', session(id), 'client', 'key'))
-  redis.call('DEL', content(id))
-  local found = redis.call('DEL', session(id))
-  for _, set in ipairs({sessions, living, ended}) do redis.call('ZREM', set, id) end
-  if belongs then redis.call('ZREM', client(belongs), id) end
+-- Adds to the bytes of a client and of all.
+local function count(belongs, growth)
+  if growth == 0 then return end
+  growth = string.format('%.0f', growth)
+  redis.call('INCRBY', total, growth)
+  if redis.call('HINCRBY', by_client, belongs, growth) <= 0 then redis.call('HDEL', by_client, belongs) end
+end
+
+-- The bytes of a client and of all after some more, and whether these are too many.
+local function room(belongs, growth, max_client_bytes, max_bytes)
+  local of_client = tonumber(redis.call('HGET', by_client, belongs) or 0) + growth
+  local all = tonumber(redis.call('GET', total) or 0) + growth
+  return of_client, all, of_client > tonumber(max_client_bytes) or all > tonumber(max_bytes)
+end
+
+local function forget(digest)
+  local belongs, key, bytes = unpack(redis.call('HMGET', session(digest), 'client', 'key', 'bytes'))
+  redis.call('DEL', content(digest))
+  local found = redis.call('DEL', session(digest))
+  for _, set in ipairs({sessions, living, ended}) do redis.call('ZREM', set, digest) end
+  if belongs then
+    redis.call('ZREM', client(belongs), digest)
+    count(belongs, -(tonumber(bytes) or 0))
+  end
   if key and key ~= '' then redis.call('HDEL', keys, key) end
   return found
 end
 
-local function expire_at(id, time)
-  redis.call('HSET', session(id), 'expires_at', time)
-  redis.call('ZADD', living, time, id)
-  redis.call('ZADD', client(redis.call('HGET', session(id), 'client') or ''), time, id)
+local function expire_at(digest, time)
+  redis.call('HSET', session(digest), 'expires_at', time)
+  redis.call('ZADD', living, time, digest)
+  redis.call('ZADD', client(redis.call('HGET', session(digest), 'client') or ''), time, digest)
 end
 
--- Puts fields and values in their places: ARGV from `from` to `to`.
+-- Writes fields and values, which are ARGV from `from` to `to`, to a hash.
 local function put(hash, from, to)
   for n = from, to, 2 do redis.call('HSET', hash, ARGV[n], ARGV[n + 1]) end
 end
 
 local functions = {}
 
--- Lets go of what a session held that expired at a time.
-local function finish(id, time)
-  redis.call('DEL', content(id))
-  redis.call('HSET', session(id), 'ended', 1)
-  redis.call('ZREM', living, id)
-  redis.call('ZREM', client(redis.call('HGET', session(id), 'client') or ''), id)
-  redis.call('ZADD', ended, time, id)
+-- Drops the content of a session that expired at a time.
+local function finish(digest, time)
+  local belongs, bytes = unpack(redis.call('HMGET', session(digest), 'client', 'bytes'))
+  redis.call('DEL', content(digest))
+  redis.call('HSET', session(digest), 'ended', 1, 'bytes', 0)
+  redis.call('ZREM', living, digest)
+  redis.call('ZREM', client(belongs or ''), digest)
+  redis.call('ZADD', ended, time, digest)
+  count(belongs or '', -(tonumber(bytes) or 0))
 end
 
--- Lets go of what sessions held that expired, and of those that expired long ago altogether.
+-- Forgets sessions that expired long ago, and drops the content of other expired ones; returns whether any were.
 local function sweep(now, forgotten, most)
-  for _, id in ipairs(redis.call('ZRANGEBYSCORE', ended, '-inf', forgotten, 'LIMIT', 0, most)) do forget(id) end
+  local old = redis.call('ZRANGEBYSCORE', ended, '-inf', forgotten, 'LIMIT', 0, most)
+  for _, digest in ipairs(old) do forget(digest) end
   local over = redis.call('ZRANGEBYSCORE', living, '-inf', now, 'WITHSCORES', 'LIMIT', 0, most)
   for n = 1, #over, 2 do finish(over[n], over[n + 1]) end
+  return #old + #over > 0
 end
 
--- id, client, key, now, forgotten, most, max_sessions, max_per_client, expires_at, how many arguments are of the head,
--- field, value ... of the head, field, value ... of the content -> 'full', count, of_client | 'kept', id.
+-- digest, client, key, sealed, now, forgotten, most, max_sessions, max_per_client, max_client_bytes, max_bytes, bytes,
+-- expires_at, how many arguments are of the head, field, value ... of the head, field, value ... of the content
+-- -> 'full', count, of_client | 'large', bytes of the client, bytes of all | 'known', sealed | 'stored'.
 function functions.create()
-  local id, belongs, key, now, forgotten, most, max_sessions, max_per_client, expires_at, of_head = unpack(ARGV, 2, 11)
+  local digest, belongs, key, sealed, now, forgotten, most = unpack(ARGV, 2, 8)
+  local max_sessions, max_per_client, max_client_bytes, max_bytes, bytes, expires_at, of_head = unpack(ARGV, 9, 15)
   sweep(now, forgotten, most)
-  local holder = key ~= '' and redis.call('HGET', keys, key)
-  if holder then return {'kept', holder} end
-  -- One that is there already is this one: the answer was lost, and it was sent again.
-  if redis.call('EXISTS', session(id)) == 1 then return {'kept', id} end
-  local count = redis.call('ZCOUNT', living, '(' .. now, '+inf')
+  -- One that is there already is this one: the response was lost, and the command was sent again.
+  if redis.call('EXISTS', session(digest)) == 1 then return {'stored'} end
+  local known = key ~= '' and redis.call('HGET', keys, key)
+  if known then return {'known', known} end
+  local number = redis.call('ZCOUNT', living, '(' .. now, '+inf')
   local of_client = redis.call('ZCOUNT', client(belongs), '(' .. now, '+inf')
-  if count >= tonumber(max_sessions) or of_client >= tonumber(max_per_client) then
-    return {'full', count, of_client}
+  if number >= tonumber(max_sessions) or of_client >= tonumber(max_per_client) then
+    return {'full', number, of_client}
   end
+  local client_bytes, all, is_full = room(belongs, tonumber(bytes), max_client_bytes, max_bytes)
+  if is_full then return {'large', client_bytes, all} end
   -- Where memory has run out this is what fails, and nothing has happened.
-  redis.call('HSET', session(id), 'client', belongs, 'key', key)
-  put(session(id), 12, 11 + of_head)
-  put(content(id), 12 + of_head, #ARGV)
-  redis.call('ZADD', sessions, redis.call('INCR', prefix .. 'session-number'), id)
-  expire_at(id, expires_at)
-  if key ~= '' then redis.call('HSET', keys, key, id) end
-  return {'kept', id}
+  redis.call('HSET', session(digest), 'client', belongs, 'key', key)
+  put(session(digest), 16, 15 + of_head)
+  put(content(digest), 16 + of_head, #ARGV)
+  redis.call('ZADD', sessions, redis.call('INCR', prefix .. 'session-number'), digest)
+  expire_at(digest, expires_at)
+  if key ~= '' then redis.call('HSET', keys, key, sealed) end
+  count(belongs, tonumber(bytes))
+  return {'stored'}
 end
 
--- id, revision before, revision after, expires_at, how many arguments are of the head, how many arrays are dropped,
--- field, value ... of the head, the dropped, field, value ... of the content -> whether it happened.
+-- digest, revision before, revision after, now, forgotten, most, max_client_bytes, max_bytes, bytes, shrinks, expires_at,
+-- how many arguments are of the head, how many arrays are dropped, field, value ... of the head, the dropped, field,
+-- value ... of the content -> 'large', bytes of the client, bytes of all | 'stored' | 'refused'.
 function functions.save()
-  local id, before, after, expires_at, of_head, dropped = unpack(ARGV, 2, 7)
-  local found = redis.call('HGET', session(id), 'revision')
-  -- What is there already was this call: its answer was lost, and it was sent again.
-  if found == after then return 1 end
-  if found ~= before or redis.call('EXISTS', content(id)) == 0 then return 0 end
+  local digest, before, after, now, forgotten, most, max_client_bytes, max_bytes, bytes, shrinks = unpack(ARGV, 2, 11)
+  local expires_at, of_head, dropped = unpack(ARGV, 12, 14)
+  local found, belongs, size = unpack(redis.call('HMGET', session(digest), 'revision', 'client', 'bytes'))
+  -- What is there already was this call: its response was lost, and it was sent again.
+  if found == after then return {'stored'} end
+  if found ~= before then return {'refused'} end
+  local growth = tonumber(bytes) - tonumber(size or 0)
+  if growth > 0 and shrinks ~= '1' then
+    local client_bytes, all, is_full = room(belongs, growth, max_client_bytes, max_bytes)
+    if is_full and sweep(now, forgotten, most) then
+      client_bytes, all, is_full = room(belongs, growth, max_client_bytes, max_bytes)
+    end
+    if is_full then return {'large', client_bytes, all} end
+  end
+  if redis.call('EXISTS', content(digest)) == 0 then return {'refused'} end
   -- Where memory has run out the first of these fails, and nothing has happened.
-  local arrays = 8 + of_head
-  put(content(id), arrays + dropped, #ARGV)
-  for n = arrays, arrays + dropped - 1 do redis.call('HDEL', content(id), ARGV[n]) end
-  put(session(id), 8, 7 + of_head)
-  expire_at(id, expires_at)
-  return 1
+  local arrays = 15 + of_head
+  put(content(digest), arrays + dropped, #ARGV)
+  for n = arrays, arrays + dropped - 1 do redis.call('HDEL', content(digest), ARGV[n]) end
+  put(session(digest), 15, 14 + of_head)
+  expire_at(digest, expires_at)
+  count(belongs, growth)
+  return {'stored'}
 end
 
--- id, fields of the head ... -> their values, then field, value ... of the content
+-- now, forgotten, most -> whether there were any.
+function functions.sweep()
+  return sweep(unpack(ARGV, 2, 4)) and 1 or 0
+end
+
+-- digest, fields of the head ... -> their values, then field, value ... of the content
 function functions.load()
   return {redis.call('HMGET', session(ARGV[2]), unpack(ARGV, 3)), redis.call('HGETALL', content(ARGV[2]))}
 end
 
--- id, expires_at
+-- digest, expires_at
 function functions.touch()
-  local id, expires_at = ARGV[2], ARGV[3]
-  local now = redis.call('HGET', session(id), 'expires_at')
-  if now and tonumber(now) < tonumber(expires_at) and redis.call('EXISTS', content(id)) == 1 then
-    expire_at(id, expires_at)
+  local digest, expires_at = ARGV[2], ARGV[3]
+  local now = redis.call('HGET', session(digest), 'expires_at')
+  if now and tonumber(now) < tonumber(expires_at) and redis.call('EXISTS', content(digest)) == 1 then
+    expire_at(digest, expires_at)
   end
 end
 
--- id, revision, expires_at: as they were when it was found to have expired.
+-- digest, revision, expires_at: as they were when it was found to have expired.
 functions['end'] = function()
-  local id, revision, expires_at = unpack(ARGV, 2, 4)
-  local found = redis.call('HMGET', session(id), 'revision', 'expires_at')
-  if found[1] == revision and found[2] == expires_at then finish(id, expires_at) end
+  local digest, revision, expires_at = unpack(ARGV, 2, 4)
+  local found = redis.call('HMGET', session(digest), 'revision', 'expires_at', 'ended')
+  if found[1] == revision and found[2] == expires_at and found[3] ~= '1' then finish(digest, expires_at) end
 end
 
--- id -> whether there was one.
+-- digest -> whether there was one.
 function functions.delete()
   return forget(ARGV[2])
+end
+
+-- id, digest: renames a session of schema 1, which was stored by its id, and counts its bytes. Its idempotency key is
+-- dropped: nothing tells the id for it any more.
+function functions.migrate()
+  local id, digest = ARGV[2], ARGV[3]
+  if redis.call('EXISTS', session(id)) == 0 then return end
+  local belongs, key, bytes = unpack(redis.call('HMGET', session(id), 'client', 'key', 'bytes'))
+  redis.call('RENAME', session(id), session(digest))
+  if redis.call('EXISTS', content(id)) == 1 then redis.call('RENAME', content(id), content(digest)) else bytes = 0 end
+  redis.call('HSET', session(digest), 'digest', digest, 'key', '', 'bytes', bytes)
+  redis.call('HDEL', session(digest), 'id')
+  for _, set in ipairs({sessions, living, ended, client(belongs)}) do
+    local score = redis.call('ZSCORE', set, id)
+    if score then
+      redis.call('ZREM', set, id)
+      redis.call('ZADD', set, score, digest)
+    end
+  end
+  if key ~= '' then redis.call('HDEL', keys, key) end
+  count(belongs, tonumber(bytes))
 end
 
 return functions[ARGV[1]]()

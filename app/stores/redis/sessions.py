@@ -1,47 +1,64 @@
 """Sessions in a Redis or Valkey server."""
 
+import hashlib
+import re
 from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
+from app.stores.base import Policy
 from app.stores.redis.server import PREFIX, Server
-from app.stores.sessions import SWEPT_SESSIONS, Answered, Change, Content, Head, SessionPolicy, damaged_session
+from app.stores.sessions import (
+    HEAD_FIELDS,
+    SWEPT_SESSIONS,
+    Answered,
+    Change,
+    Content,
+    CreationKey,
+    Head,
+    SessionPolicy,
+    damaged_session,
+)
 
-_HEAD = ("id", "seq", "created_at", "expires_at", "ttl_s", "bytes", "name", "revision", "ended")
-_SET_BY_SCRIPTS = ("expires_at", "ended")
-#: A hash has so many of its fields beside the arrays, whose fields are their numbers.
+_HEAD = (*HEAD_FIELDS, "ended")
+#: Scripts write this one themselves.
+_EXPIRY = "expires_at"
+#: Fields of the content beside the arrays, whose fields are their numbers.
 _DOCUMENT, _ANSWERED = b"document", b"answered"
+_SESSIONS = f"{PREFIX}sessions"
+_DIGEST = re.compile(rb"[0-9a-f]{64}")
 
 
 class RedisSessions:
-    """Sessions in a server; `sessions.lua` says what lies where."""
+    """Sessions in a server, laid out as `sessions.lua` says; `limits` are those of programs and sessions together."""
 
-    def __init__(self, server: Server, policy: SessionPolicy) -> None:
+    def __init__(self, server: Server, policy: SessionPolicy, limits: Policy) -> None:
         self._server = server
+        self._limits = limits
         self.policy = policy
         self._call = server.script("sessions.lua")
 
-    def create(self, head: Head, content: Change, client: str, key: bytes | None) -> tuple[str, bool]:
+    def create(self, head: Head, content: Change, client: str, key: CreationKey | None) -> bytes | None:
         """See `SessionStore`."""
-        now = self.policy.clock()
-        limits = (SWEPT_SESSIONS, self.policy.max_sessions, self.policy.max_per_client)
-        times = (now, now - self.policy.grace_s)
+        keys = (b"", b"") if key is None else (key.digest, key.sealed)
+        limits = (self.policy.max_sessions, self.policy.max_per_client, *self._byte_limits())
         fields = _head_fields(head)
-        given = (head.id, client, key or b"", *times, *limits, head.expires_at, len(fields), *fields)
-        kind, *found = self._call("create", *given, *_content_fields(content))
+        given = (head.digest, client, *keys, *self._sweeping(), *limits, head.bytes, head.expires_at, len(fields))
+        kind, *found = self._call("create", *given, *fields, *_content_fields(content))
         if kind == b"full":
             self.policy.check(*found)
-        session_id = found[0].decode()
-        return session_id, session_id == head.id
+        if kind == b"large":
+            self._check_bytes(*found)
+        return bytes(found[0]) if kind == b"known" else None
 
-    def head(self, session_id: str) -> Head | None:
+    def head(self, digest: str) -> Head | None:
         """See `SessionStore`."""
-        return _head(self._server.ask(*_head_query(session_id)))
+        return _head(self._server.ask(*_head_query(digest)))
 
-    def load(self, session_id: str) -> Content | None:
+    def load(self, digest: str) -> Content | None:
         """See `SessionStore`."""
-        found, fields = self._call("load", session_id, *_HEAD)
+        found, fields = self._call("load", digest, *_HEAD)
         head = _head(found)
         if head is None or head.is_over(self.policy.clock()):
             return None
@@ -53,44 +70,65 @@ class RedisSessions:
             arrays = {int(number): data for number, data in content.items()}
             return Content(head, document, arrays, Answered(*msgspec.msgpack.decode(answered)) if answered else None)
         except (ValueError, TypeError) as error:
-            raise damaged_session(session_id, error) from error
+            raise damaged_session(digest, error) from error
 
     def save(self, head: Head, revision: str, change: Change) -> bool:
         """See `SessionStore`."""
         fields, dropped = _head_fields(head), change.dropped
-        given = (head.id, revision, head.revision, head.expires_at, len(fields), len(dropped), *fields, *dropped)
-        return bool(self._call("save", *given, *_content_fields(change)))
+        room = (*self._sweeping(), *self._byte_limits(), head.bytes, int(change.shrinks))
+        given = (head.digest, revision, head.revision, *room, head.expires_at, len(fields), len(dropped))
+        kind, *found = self._call("save", *given, *fields, *dropped, *_content_fields(change))
+        if kind == b"large":
+            self._check_bytes(*found)
+        return bool(kind == b"stored")
 
-    def touch(self, session_id: str, expires_at: float) -> None:
+    def touch(self, digest: str, expires_at: float) -> None:
         """See `SessionStore`."""
-        self._call("touch", session_id, expires_at)
+        self._call("touch", digest, expires_at)
 
     def end(self, head: Head) -> None:
         """See `SessionStore`."""
-        self._call("end", head.id, head.revision, head.expires_at)
+        self._call("end", head.digest, head.revision, head.expires_at)
 
-    def delete(self, session_id: str) -> bool:
+    def delete(self, digest: str) -> bool:
         """See `SessionStore`."""
-        return bool(self._call("delete", session_id))
+        return bool(self._call("delete", digest))
 
     def list(self) -> list[Head]:
         """See `SessionStore`."""
-        ids = self._server.ask("ZRANGE", f"{PREFIX}sessions", 0, -1)
-        found = self._server.together(*(_head_query(session_id.decode()) for session_id in ids))
+        digests = self._server.ask("ZRANGE", _SESSIONS, 0, -1)
+        found = self._server.together(*(_head_query(digest.decode()) for digest in digests))
         return [head for head in map(_head, found) if head is not None]
 
+    def sweep(self) -> bool:
+        """Drop the content of expired sessions; return whether there was any."""
+        return bool(self._call("sweep", *self._sweeping()))
 
-def _key(session_id: str) -> str:
-    return f"{PREFIX}session:{session_id}"
+    def migrate(self) -> None:
+        """Name sessions that were stored by their ids by the digests of these; it may be interrupted and repeated."""
+        for session_id in self._server.ask("ZRANGE", _SESSIONS, 0, -1):
+            if not _DIGEST.fullmatch(session_id):
+                self._call("migrate", session_id, hashlib.sha256(session_id).hexdigest())
+
+    def _sweeping(self) -> tuple[float, float, int]:
+        now = self.policy.clock()
+        return now, now - self.policy.grace_s, SWEPT_SESSIONS
+
+    def _byte_limits(self) -> tuple[int, int]:
+        return self.policy.max_client_bytes, self._limits.max_bytes
+
+    def _check_bytes(self, of_client: int, size: int) -> None:
+        self.policy.check_bytes(of_client)
+        self._limits.check_bytes(size)
 
 
-def _head_query(session_id: str) -> tuple[str, ...]:
-    return ("HMGET", _key(session_id), *_HEAD)
+def _head_query(digest: str) -> tuple[str, ...]:
+    return ("HMGET", f"{PREFIX}session:{digest}", *_HEAD)
 
 
 def _head_fields(head: Head) -> list[Any]:
-    """Fields and values by turns, without those that stand in several places."""
-    named = ((name, getattr(head, name)) for name in _HEAD if name not in _SET_BY_SCRIPTS)
+    """Return fields and values by turns, without those that scripts write."""
+    named = ((name, getattr(head, name)) for name in HEAD_FIELDS if name != _EXPIRY)
     return [item for name, value in named for item in (name, "" if value is None else value)]
 
 

@@ -1,10 +1,12 @@
-"""Programs, and what else there is, in a Redis or Valkey server."""
+"""Programs and sessions in a Redis or Valkey server."""
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from typing import TypeVar
 
+from app.stores.address import StoreAddress
 from app.stores.base import (
     SUGGESTED_NAMES,
     SWEPT_ROWS,
@@ -20,20 +22,28 @@ from app.stores.errors import NameConflictError, StoreUnavailableError
 from app.stores.redis.server import PREFIX, Server
 from app.stores.redis.sessions import RedisSessions
 from app.stores.sessions import SessionPolicy, SessionStore
+from engine.core import LimitExceededError
+
+T = TypeVar("T")
+
+#: Key of the moment that was noted last.
+_MOMENT = f"{PREFIX}moment"
 
 
 class RedisStore:
-    """A store in the server at a URL (redis://, rediss:// or unix://); `programs.lua` says what lies where."""
+    """A store in the server at a URL (redis://, rediss:// or unix://), laid out as `programs.lua` says."""
 
     def __init__(self, url: str, policy: Policy, sessions: SessionPolicy | None = None) -> None:
-        self._server = Server(url)
-        self.sessions: SessionStore = RedisSessions(self._server, sessions or SessionPolicy())
+        self.address = StoreAddress("redis", url)
+        self._server = Server(url, migrate=lambda version: self._sessions.migrate(), on_open=self._resume)
+        self._sessions = RedisSessions(self._server, sessions or SessionPolicy(), policy)
+        self.sessions: SessionStore = self._sessions
         self._call = self._server.script("programs.lua")
         self._policy = policy
         self._sweeps = Sweeps(policy)
 
     def open(self) -> None:
-        """See `Store`; it happens by itself with the first use."""
+        """See `Store`; the first use does this too."""
         self._server.open()
 
     def close(self) -> None:
@@ -43,6 +53,9 @@ class RedisStore:
     def add_program(self, program: Program, blobs: Mapping[str, bytes], *, replace: bool) -> tuple[Program, bool]:
         """See `Store`."""
         self._sweep_if_due()
+        return self._with_room(lambda: self._add_program(program, blobs, replace))
+
+    def _add_program(self, program: Program, blobs: Mapping[str, bytes], replace: bool) -> tuple[Program, bool]:
         now = self._policy.clock()
         bound = [[name, item.digest, item.dtype, item.shape] for name, item in program.bound.items()]
         texts = (program.summary, program.document, json.dumps(bound))
@@ -58,17 +71,21 @@ class RedisStore:
 
     def check_room(self, program: Program, blobs: Mapping[str, bytes]) -> None:
         """See `Store`."""
-        room = self._room(self._policy.clock())
-        full = self._call("check_room", program.id, *room, program.size, *_lengths(blobs))
-        if full is not None:
-            self._policy.check(*full)
+
+        def check() -> None:
+            room = self._room(self._policy.clock())
+            full = self._call("check_room", program.id, *room, program.size, *_lengths(blobs))
+            if full is not None:
+                self._policy.check(*full)
+
+        self._with_room(check)
 
     def check(self) -> None:
         """See `Store`."""
-        self._server.ask("PING")
+        self._note_time()
 
     def resolve_program(self, key: str) -> str | None:
-        """See `Store`; what it writes is that the program was used, and this not every time."""
+        """See `Store`; the time of use is written once in a while."""
         self._sweep_if_due()
         found = self._call("resolve", key, int(is_id(key)), self._policy.clock(), self._policy.precision_s)
         return None if found is None else str(found.decode())
@@ -82,7 +99,7 @@ class RedisStore:
             bindings = {name: Binding(digest, dtype, tuple(shape)) for name, digest, dtype, shape in json.loads(bound)}
             made = float(created_at)
         except (ValueError, TypeError) as error:
-            raise damaged(program_id, f"what is bound to it, or when it was made: {error}") from error
+            raise damaged(program_id, f"its bound arrays, or its time of creation: {error}") from error
         return Program(program_id, _text(document), _text(summary), bindings, _text(name) or None, made)
 
     def load_blobs(self, digests: Sequence[str]) -> dict[str, bytes]:
@@ -108,20 +125,37 @@ class RedisStore:
         return [_text(name) for name in names]
 
     def _room(self, now: float) -> tuple[float, int, int, int]:
-        """What the script needs to know for making room."""
+        """Return the script's arguments for making room."""
         return self._policy.unused_since(now), SWEPT_ROWS, self._policy.max_programs, self._policy.max_bytes
 
     def _sweep_if_due(self) -> None:
         if self._sweeps.is_due():
             with suppress(StoreUnavailableError):
                 self._call("sweep", self._policy.unused_since(self._policy.clock()), SWEPT_ROWS)
+                self._note_time()
+
+    def _with_room(self, write: Callable[[], T]) -> T:
+        """Run `write`; where there is no room, once more after expired sessions were dropped."""
+        try:
+            return write()
+        except LimitExceededError:
+            if not self._sessions.sweep():
+                raise
+        return write()
+
+    def _resume(self) -> None:
+        found = self._server.ask("GET", _MOMENT)
+        self._policy.resume(None if found is None else _text(found))
+
+    def _note_time(self) -> None:
+        self._server.ask("SET", _MOMENT, self._policy.moment())
 
 
 def _lengths(blobs: Mapping[str, bytes]) -> list[str | int]:
-    """Digests and lengths by turns."""
+    """Return digests and lengths by turns."""
     return [item for digest, data in blobs.items() for item in (digest, len(data))]
 
 
 def _text(data: bytes | None) -> str:
-    """Text that was damaged is for those who read it to find."""
+    """Decode text; damage is for its reader to find."""
     return "" if data is None else data.decode(errors="replace")

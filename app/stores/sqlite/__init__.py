@@ -1,4 +1,4 @@
-"""A store in one SQLite file, for all threads and processes of one host; what it was told to keep survives a crash."""
+"""A store in one SQLite file, for all threads and processes of one host; stored data survives a crash."""
 
 from app.stores.sqlite.store import FILE, SqliteStore
 

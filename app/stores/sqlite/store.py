@@ -1,4 +1,4 @@
-"""Programs, and what else there is, in one SQLite file."""
+"""Programs and sessions in one SQLite file."""
 
 import dataclasses
 import json
@@ -6,7 +6,9 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import TypeVar
 
+from app.stores.address import PrivateDirectory, StoreAddress
 from app.stores.base import (
     SUGGESTED_NAMES,
     SWEPT_ROWS,
@@ -24,10 +26,13 @@ from app.stores.sqlite.database import Database
 from app.stores.sqlite.sessions import SqliteSessions
 from engine.core import LimitExceededError
 
+T = TypeVar("T")
+
 FILE = "pullback.sqlite3"
 
 _FIRST_NAME = "(SELECT name FROM program_names WHERE program = programs.id ORDER BY number LIMIT 1)"
-_SIZE = "SELECT (SELECT COALESCE(SUM(bytes), 0) FROM programs) + (SELECT COALESCE(SUM(bytes), 0) FROM blobs)"
+#: Name of the fact that is the moment that was noted last.
+_MOMENT = "moment"
 _UNUSED = """
     SELECT number FROM programs
     WHERE used_at < ? AND NOT EXISTS (SELECT 1 FROM program_names WHERE program = programs.id)
@@ -36,25 +41,56 @@ _UNUSED = """
 
 
 class SqliteStore:
-    """A store in the file FILE of a directory."""
+    """A store in the file FILE of a directory.
 
-    def __init__(self, directory: Path, policy: Policy, sessions: SessionPolicy | None = None) -> None:
-        self._database = Database(directory / FILE)
-        self.sessions: SessionStore = SqliteSessions(self._database, sessions or SessionPolicy())
+    directory: where the file is, or is created.
+    policy, sessions: the limits.
+    is_private: whether the file belongs to one server, and need not survive a crash of the machine.
+    """
+
+    def __init__(
+        self, directory: Path, policy: Policy, sessions: SessionPolicy | None = None, *, is_private: bool = False
+    ) -> None:
+        named = f'the temporary directory is "{directory}"' if is_private else f'PULLBACK_DATA_DIR is "{directory}"'
+        self.address = StoreAddress("private" if is_private else "sqlite", str(directory))
+        self._database = Database(directory / FILE, named, is_durable=not is_private, on_open=self._resume)
+        self._sessions = SqliteSessions(self._database, sessions or SessionPolicy(), policy)
+        self.sessions: SessionStore = self._sessions
+        self._owned: PrivateDirectory | None = None
         self._policy = policy
         self._sweeps = Sweeps(policy)
 
+    @classmethod
+    def private(cls, policy: Policy, sessions: SessionPolicy | None = None) -> "SqliteStore":
+        """Return a store in a new temporary directory, which `close`, or the end of this process, removes.
+
+        Other processes of the server open it by its address; to them it is not their own, and they leave it.
+        """
+        directory = PrivateDirectory()
+        store = cls(directory.path, policy, sessions, is_private=True)
+        store._owned = directory
+        return store
+
     def open(self) -> None:
-        """See `Store`; it happens by itself with the first use."""
+        """See `Store`; the first use does this too."""
         self._database.open()
 
     def close(self) -> None:
         """See `Store`."""
         self._database.close()
+        if self._owned is not None:
+            self._owned.close()
+
+    def _resume(self, connection: sqlite3.Connection) -> None:
+        row = connection.execute("SELECT value FROM facts WHERE name = ?", (_MOMENT,)).fetchone()
+        self._policy.resume(None if row is None else row[0])
 
     def add_program(self, program: Program, blobs: Mapping[str, bytes], *, replace: bool) -> tuple[Program, bool]:
         """See `Store`."""
         self._sweep_if_due()
+        return self._sessions.with_room(lambda: self._add_program(program, blobs, replace))
+
+    def _add_program(self, program: Program, blobs: Mapping[str, bytes], replace: bool) -> tuple[Program, bool]:
         with self._database.write() as connection:
             now = self._policy.clock()
             holder = _holder(connection, program.name) if program.name else None
@@ -65,7 +101,7 @@ class SqliteStore:
             if is_new:
                 self._insert(connection, program, blobs, now)
             if program.name and holder != program.id:
-                # Whoever loses the name may be without one from here on, and its time begins now.
+                # The former holder may have no other name: its time without use begins now.
                 connection.execute(used, (now, holder))
                 connection.execute("DELETE FROM program_names WHERE name = ?", (program.name,))
                 row = (program.name, program.id)
@@ -75,21 +111,27 @@ class SqliteStore:
             return dataclasses.replace(program, name=program.name or name, created_at=created_at), is_new
 
     def check_room(self, program: Program, blobs: Mapping[str, bytes]) -> None:
-        """See `Store`; it writes only where something has to give way."""
+        """See `Store`; it writes only where unused programs or expired sessions have to be dropped."""
         with self._database.read() as connection:
             known = connection.execute("SELECT 1 FROM programs WHERE id = ?", (program.id,)).fetchone()
             if known is not None or self._has_room(connection, program, blobs):
                 return
-        with self._database.write() as connection:
-            self._make_room(connection, program, blobs, self._policy.clock())
+
+        def make_room() -> None:
+            with self._database.write() as connection:
+                self._make_room(connection, program, blobs, self._policy.clock())
+
+        self._sessions.with_room(make_room)
 
     def check(self) -> None:
         """See `Store`."""
-        with self._database.read() as connection:
+        with self._database.write() as connection:
             connection.execute("SELECT number FROM programs LIMIT 1").fetchone()
+            self._note_time(connection)
+        self._database.reserve()
 
     def resolve_program(self, key: str) -> str | None:
-        """See `Store`; what it writes is that the program was used, and this not every time."""
+        """See `Store`; the time of use is written once in a while."""
         self._sweep_if_due()
         by_name = "JOIN program_names ON program = id WHERE name = ?"
         query = f"SELECT id, used_at FROM programs {'WHERE id = ?' if is_id(key) else by_name}"
@@ -100,7 +142,7 @@ class SqliteStore:
         program_id, used_at = row
         now = self._policy.clock()
         if now - used_at > self._policy.precision_s:
-            # What can be read is answered, though the disk be full.
+            # A program that can be read is found though the disk is full.
             with suppress(StoreUnavailableError), self._database.write() as connection:
                 connection.execute("UPDATE programs SET used_at = ? WHERE id = ?", (now, program_id))
         return str(program_id)
@@ -133,9 +175,12 @@ class SqliteStore:
 
     def delete_program(self, key: str) -> bool:
         """See `Store`."""
-        with self._database.write() as connection:
+
+        def work(connection: sqlite3.Connection) -> bool:
             program_id = key if is_id(key) else _holder(connection, key)
             return bool(connection.execute("DELETE FROM programs WHERE id = ?", (program_id,)).rowcount)
+
+        return self._database.free(work)
 
     def program_names(self) -> list[str]:
         """See `Store`."""
@@ -159,11 +204,7 @@ class SqliteStore:
     def _make_room(
         self, connection: sqlite3.Connection, program: Program, blobs: Mapping[str, bytes], now: float
     ) -> None:
-        """Lets the unused give way where there is no room for a program.
-
-        Raises:
-            LimitExceededError: there still is none.
-        """
+        """Drop unused programs where there is no room for a new one; LimitExceededError if there still is none."""
         if not self._has_room(connection, program, blobs):
             self._sweep(connection, now)
             self._check_room(connection, program, blobs)
@@ -178,14 +219,19 @@ class SqliteStore:
     def _check_room(self, connection: sqlite3.Connection, program: Program, blobs: Mapping[str, bytes]) -> None:
         known = "SELECT 1 FROM blobs WHERE digest = ?"
         new = [data for digest, data in blobs.items() if connection.execute(known, (digest,)).fetchone() is None]
-        count = connection.execute("SELECT COUNT(*) FROM programs").fetchone()[0]
-        size = connection.execute(_SIZE).fetchone()[0]
+        count = connection.execute("SELECT number FROM usage WHERE kind = 'programs'").fetchone()[0]
+        size = connection.execute("SELECT SUM(bytes) FROM usage").fetchone()[0]
         self._policy.check(count + 1, size + program.size + sum(map(len, new)))
 
     def _sweep_if_due(self) -> None:
         if self._sweeps.is_due():
             with suppress(StoreUnavailableError), self._database.write() as connection:
                 self._sweep(connection, self._policy.clock())
+                self._note_time(connection)
+
+    def _note_time(self, connection: sqlite3.Connection) -> None:
+        row = (_MOMENT, self._policy.moment())
+        connection.execute("INSERT OR REPLACE INTO facts (name, value) VALUES (?, ?)", row)
 
     def _sweep(self, connection: sqlite3.Connection, now: float) -> None:
         unused = (self._policy.unused_since(now), SWEPT_ROWS)

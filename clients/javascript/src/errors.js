@@ -70,6 +70,7 @@ export class HeadersTooLargeError extends PullbackError {}
 export class SlowRequestError extends PullbackError {}
 export class OverloadedError extends PullbackError {}
 export class UnavailableError extends PullbackError {}
+export class StorageFullError extends PullbackError {}
 export class BodyTooLargeError extends PullbackError {}
 export class UnsupportedMediaTypeError extends PullbackError {}
 export class NotAcceptableError extends PullbackError {}

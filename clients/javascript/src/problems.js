@@ -16,6 +16,7 @@ export const BY_SLUG = Object.freeze({
   "request-timeout": errors.SlowRequestError,
   overloaded: errors.OverloadedError,
   unavailable: errors.UnavailableError,
+  "storage-full": errors.StorageFullError,
   "body-too-large": errors.BodyTooLargeError,
   "unsupported-media-type": errors.UnsupportedMediaTypeError,
   "not-acceptable": errors.NotAcceptableError,

@@ -67,6 +67,8 @@ export class OverloadedError extends PullbackError {
 }
 export class UnavailableError extends PullbackError {
 }
+export class StorageFullError extends PullbackError {
+}
 export class BodyTooLargeError extends PullbackError {
 }
 export class UnsupportedMediaTypeError extends PullbackError {

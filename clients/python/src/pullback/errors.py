@@ -121,6 +121,10 @@ class UnavailableError(ProblemError):
     """The server cannot do this at the moment."""
 
 
+class StorageFullError(ProblemError):
+    """The disk or the memory of the server's store is full; nothing was kept. Deleting works and makes room."""
+
+
 class BodyTooLargeError(ProblemError):
     """The request has more bytes than the server accepts."""
 
@@ -251,6 +255,7 @@ BY_SLUG: Mapping[str, type[ProblemError]] = {
     "request-timeout": SlowRequestError,
     "overloaded": OverloadedError,
     "unavailable": UnavailableError,
+    "storage-full": StorageFullError,
     "body-too-large": BodyTooLargeError,
     "unsupported-media-type": UnsupportedMediaTypeError,
     "not-acceptable": NotAcceptableError,
