@@ -78,6 +78,7 @@ class Job:
     pushed: float
     worker: Worker | None = None
     started: float = 0.0
+    cpu_s: float = 0.0
     is_large: bool = False
     timer: asyncio.TimerHandle | None = None
     watch: "asyncio.Task[None] | None" = None
@@ -276,6 +277,7 @@ class Processes:
             worker = self._chosen(job.kind)
             worker.job, job.worker = job, worker
             job.started = now
+            job.cpu_s = _cpu_s(worker.pid)
             self._waits.observe(now - job.pushed)
             if job.kind not in worker.recent:
                 worker.recent.append(job.kind)
@@ -328,10 +330,15 @@ class Processes:
         if worker is not None and not worker.is_long:
             if len(self._long) < self._sizes.long:
                 self._promote(worker)
-            elif self._queues.count(Pace.SHORT) or self._queues.count(Pace.UNKNOWN):
+            elif self._is_in_the_way(job, worker):
                 self._postpone(job)
         if not job.future.done():
             job.timer = loop.call_at(min(loop.time() + LONG_S, job.until), self._look, job)
+
+    def _is_in_the_way(self, job: Job, worker: Worker) -> bool:
+        """Return whether a job computes, and does not only wait for the store, while others wait for a worker."""
+        are_waiting = self._queues.count(Pace.SHORT) or self._queues.count(Pace.UNKNOWN)
+        return bool(are_waiting) and _cpu_s(worker.pid) - job.cpu_s >= LONG_S
 
     def _postpone(self, job: Job) -> None:
         """Stop work that turned out to be long, for which there is no place, and let it wait for one."""
@@ -359,6 +366,14 @@ class Processes:
             return
         worker.job, job.worker = None, None
         self._retire(worker, reason)
+
+
+def _cpu_s(pid: int) -> float:
+    """Return the processor time of a process, in seconds; 0 if it has ended."""
+    with contextlib.suppress(OSError):
+        # The clock of a process, as Linux numbers them (clock_getcpuclockid).
+        return time.clock_gettime((~pid << 3) | 2)
+    return 0.0
 
 
 def _refuse(job: Job, error: Exception) -> None:
