@@ -12,6 +12,7 @@ ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 LOCK = ROOT / "requirements.lock"
 BENCHMARK_LOCK = ROOT / "tests" / "benchmarks" / "requirements.lock"
+TOOLS_LOCK = ROOT / "tools" / "requirements.lock"
 
 PIN = re.compile(r"[a-z0-9._-]+==\S+( ; [^\\]+)? \\")
 HASH = re.compile(r"    --hash=sha256:[0-9a-f]{64}( \\)?")
@@ -23,7 +24,7 @@ def pins(lock: Path) -> dict[str, str]:
     return {canonicalize_name(name): version for name, version in found}
 
 
-@pytest.mark.parametrize("lock", [LOCK, BENCHMARK_LOCK], ids=["project", "benchmark"])
+@pytest.mark.parametrize("lock", [LOCK, BENCHMARK_LOCK, TOOLS_LOCK], ids=["project", "benchmark", "tools"])
 def test_nothing_but_pins_with_hashes(lock: Path) -> None:
     """A line that names an index, a host, a folder or a repository has neither form."""
     lines = lock.read_text().splitlines()
