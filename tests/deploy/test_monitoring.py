@@ -7,10 +7,13 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
+
+if TYPE_CHECKING:
+    from tests.app.conftest import Server
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "deploy" / "monitoring"
@@ -50,6 +53,17 @@ def test_an_expression_asks_for_what_there_is(name: str, expr: str) -> None:
     labels = {label for _, selector in used for label in re.findall(r'(\w+)\s*(?:=~|!~|!=|=)\s*"', selector)}
     grouped = {label.strip() for by in re.findall(r"\bby \((.*?)\)", expr) for label in by.split(",")}
     assert labels | grouped <= known
+
+
+def test_the_metrics_are_those_of_the_server(server: Server) -> None:
+    server.assert_well()
+    text = server.client.get("/metrics").text
+    samples = re.findall(r"^(pullback_\w+)(?:\{(.*)\})? ", text, re.MULTILINE)
+    given = {metric for metric, _ in samples if not re.search("_(sum|count|created)$", metric)}
+    assert given and given <= set(METRICS)
+    for metric, labels in samples:
+        if metric in given:
+            assert set(re.findall(r'(\w+)="', labels)) <= METRICS[metric]
 
 
 def test_the_dashboard_shows_every_metric() -> None:

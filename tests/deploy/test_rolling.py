@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -17,13 +15,13 @@ import httpx
 import pytest
 
 from tests.app.conftest import ROOT, START_S, STOP_S, environment
+from tests.deploy.caddy import start_caddy
 from tests.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
 PULLBACK = str(Path(sys.executable).with_name("pullback"))
-CADDY = shutil.which("caddy") or str(ROOT / "tools" / ".venv" / "bin" / "caddy")
 #: Longer than a balancer needs to notice, and than it keeps a connection that is idle.
 DRAIN_S = 4
 #: Requests of each client between two events.
@@ -106,19 +104,13 @@ async def own_balancer(urls: list[str], folder: Path) -> AsyncIterator[Balancer]
 @contextlib.asynccontextmanager
 async def caddy(urls: list[str], folder: Path) -> AsyncIterator[Balancer]:
     port = free_port()
-    servers = " ".join(url.removeprefix("http://") for url in urls)
-    env = {**os.environ, "PULLBACK_SERVERS": servers, "PULLBACK_PORT": str(port), "XDG_DATA_HOME": str(folder)}
-    command = [CADDY, "run", "--adapter", "caddyfile", "--config", str(ROOT / "deploy" / "caddy" / "Caddyfile")]
-    with (folder / "caddy.log").open("wb") as log:
-        process = subprocess.Popen(command, env=env, stdout=log, stderr=subprocess.STDOUT)
     balancer = ThroughCaddy(port)
-    try:
-        await until_ready(f"http://127.0.0.1:{port}", process)
-        yield balancer
-    finally:
-        await balancer.close()
-        process.terminate()
-        await asyncio.to_thread(process.wait, STOP_S)
+    with start_caddy("Caddyfile", [url.removeprefix("http://") for url in urls], folder, port=str(port)) as process:
+        try:
+            await until_ready(f"http://127.0.0.1:{port}", process)
+            yield balancer
+        finally:
+            await balancer.close()
 
 
 class Fleet:
