@@ -1,6 +1,6 @@
 # make serve    start the server on 127.0.0.1:8000 (ARGS="--port 9000" and the like are passed on)
 # make test     the tests that need nothing but Python, in a few minutes (ARGS="-k softmax" ...)
-# make test-all every test, those marked `thorough` too: they need Graphviz, Redis, Node, Go, R, PHP, curl and jq (.ci/run
+# make test-all every test, those marked `thorough` too: they need Graphviz, Redis, Node, Go, R, PHP, curl, jq, promtool (.ci/run
 #               installs these), kill servers, or go through all of what `make test` takes a sample of; nothing is skipped
 # make lint     ruff, mypy, import-linter; `make format` mends what can be mended
 # make mirror   write what follows from the table of operations: its document, and the functions of the Python SDK
@@ -8,6 +8,10 @@
 #               (ARGS=--write records them); `make bench-quick` in one, for a first look
 # make soak     100,000 requests with new programs: what the memory does (ARGS="--requests N"); and a training over
 #               HTTP whose server is killed 100 times, and one over a bad network
+# make pin      write the digests of all images into the Dockerfile and docker-compose.yml; needs `crane` or `docker buildx`,
+#               and a network in which the registry can be reached
+# make sbom     write dist/sbom.cdx.json, the packages of the server and their hashes (CycloneDX); needs a package index
+# make audit    look for known vulnerabilities in all that is locked; needs a network in which pypi.org can be reached
 # make lock     choose versions anew within pyproject.toml (ARGS=--upgrade for the newest)
 #
 # Each first brings its virtual environment up to date with its lock; that costs nothing where nothing changed.
@@ -15,6 +19,7 @@
 
 VENV := .venv
 BENCH := tests/benchmarks
+TOOLS := tools/.venv
 UV_VERSION := 0.13.9
 ARGS ?=
 # Tests run on all processors.
@@ -39,7 +44,7 @@ if [ -z "$$python" ]; then \
 fi
 endef
 
-.PHONY: serve test test-all lint mirror format bench bench-quick soak lock clean
+.PHONY: serve test test-all lint mirror format bench bench-quick soak pin sbom audit lock clean
 .DEFAULT_GOAL := test
 
 serve: $(VENV)/installed-lock
@@ -48,7 +53,7 @@ serve: $(VENV)/installed-lock
 test: $(VENV)/installed-lock
 	$(VENV)/bin/pytest $(SPREAD) $(ARGS)
 
-test-all: $(VENV)/installed-lock
+test-all: $(VENV)/installed-lock $(TOOLS)/installed-lock
 	$(VENV)/bin/pytest $(SPREAD) -m "" $(ARGS)
 
 lint: $(VENV)/installed-lock
@@ -77,12 +82,28 @@ soak: $(VENV)/installed-lock
 	$(VENV)/bin/python -m tests.app.test_session_crashes
 	$(VENV)/bin/python -m tests.clients.test_faults
 
+pin: $(VENV)/installed-lock
+	$(VENV)/bin/python -m tools.pins
+
+# The lock has what developers need too: the versions in it are kept, and only what the server needs is listed.
+sbom: $(TOOLS)/installed-lock .uv/bin/uv
+	mkdir -p dist
+	$(COMPILE) --constraint requirements.lock -o dist/server.lock pyproject.toml
+	$(TOOLS)/bin/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible -o dist/sbom.cdx.json dist/server.lock
+
+audit: $(TOOLS)/installed-lock
+	$(TOOLS)/bin/pip-audit --strict --disable-pip --require-hashes --requirement requirements.lock $(ARGS)
+
 $(VENV)/installed-lock: requirements.lock pyproject.toml clients/python/pyproject.toml
 	@$(find_python); "$$python" .ci/install.py $(VENV) requirements.lock --editable . clients/python
 
 # The rivals' environment has the same interpreter as ours.
 $(BENCH)/.venv/installed-lock: $(BENCH)/requirements.lock | $(VENV)/installed-lock
 	@$(VENV)/bin/python .ci/install.py $(BENCH)/.venv $(BENCH)/requirements.lock
+
+# Programs that are run, and that nothing imports.
+$(TOOLS)/installed-lock: tools/requirements.lock | $(VENV)/installed-lock
+	@$(VENV)/bin/python .ci/install.py $(TOOLS) tools/requirements.lock
 
 # One version of a package for all Pythons and systems, so that results are the same everywhere. The benchmark's lock
 # follows the project's.
@@ -92,10 +113,11 @@ COMPILE := .uv/bin/uv pip compile --quiet --universal --python-version 3.11 --fo
 lock: .uv/bin/uv
 	$(COMPILE) $(ARGS) --group dev -o requirements.lock pyproject.toml
 	$(COMPILE) $(ARGS) --constraint requirements.lock -o $(BENCH)/requirements.lock $(BENCH)/requirements.in
+	$(COMPILE) $(ARGS) -o tools/requirements.lock tools/requirements.in
 
 .uv/bin/uv:
 	@$(find_python); "$$python" -m venv .uv && .uv/bin/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 
 clean:
-	rm -rf $(VENV) $(BENCH)/.venv .uv dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(BENCH)/.venv $(TOOLS) .uv dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find app engine tests -name __pycache__ -prune -exec rm -rf {} +

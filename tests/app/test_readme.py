@@ -19,16 +19,16 @@ ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 
 
-def commands() -> Iterator[tuple[str, str]]:
-    """Each command of a console block with what README prints under it."""
-    for block in re.findall(r"```console\n(.*?)```", README, re.DOTALL):
+def commands(text: str) -> Iterator[tuple[str, str]]:
+    """Each command of a console block with the output under it."""
+    for block in re.findall(r"```console\n(.*?)```", text, re.DOTALL):
         for part in block.split("$ ")[1:]:
             command, _, output = part.partition("\n")
             yield command, output
 
 
-CURL = [c for c in commands() if c[0].startswith("curl")]
-PULLBACK = [c for c in commands() if c[0].startswith("pullback")]
+CURL = [c for c in commands(README) if c[0].startswith("curl")]
+PULLBACK = [c for c in commands(README) if c[0].startswith("pullback")]
 
 
 @pytest.mark.parametrize(("command", "expected"), CURL)

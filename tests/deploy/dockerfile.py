@@ -15,8 +15,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 # The folders of the image that the Dockerfile writes to; they are looked for, and made, below the root.
-FOLDERS = re.compile(r"(?<![\w./:-])/(opt|src|data)\b")
+FOLDERS = re.compile(r"(?<![\w./:-])/(opt|src|data|usr/bin)\b")
 OWNER = "10001"
+BASE = re.compile(r"python:(3\.\d+)\.\d+-slim-[a-z]+(@sha256:[0-9a-f]{64})?")
+# Stands in for Debian's packages: nothing is installed on the machine of who runs this.
+APT_GET = """#!/bin/sh
+case "$1" in
+update) ;;
+install) mkdir -p {bin} && ln -s {tini} {bin}/tini-static ;;
+*) exit 1 ;;
+esac
+"""
+# Does what tini does but for reaping, where it is not installed.
+TINI = """#!/bin/sh
+test "$1" = -- && shift && exec "$@"
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +48,15 @@ class Image:
     env: dict[str, str]
     user: str
     volumes: list[str]
+    entrypoint: list[str]
     command: list[str]
     healthcheck: list[str]
+    labels: dict[str, str] = field(default_factory=dict)
+    stop_signal: str = "SIGTERM"
+
+    def started_by(self) -> list[str]:
+        """Return the words of the command that a container runs."""
+        return self.entrypoint + self.command
 
 
 def parse(text: str) -> list[Instruction]:
@@ -74,6 +94,7 @@ class Builder:
     finished: list[str] = field(default_factory=list)
     stage: str = ""
     image: Image | None = None
+    arguments: dict[str, str] = field(default_factory=dict)
 
     @property
     def root(self) -> Path:
@@ -98,7 +119,7 @@ class Builder:
 
     def on_from(self, value: str) -> None:
         base, *name = value.split(" AS ")
-        assert re.fullmatch(r"python:3\.\d+-slim", base), base
+        assert BASE.fullmatch(base), base
         if self.image is not None:
             self.root.rename(self.top / self.stage)
             self.finished.append(self.stage)
@@ -109,7 +130,27 @@ class Builder:
         python = binaries / "python"
         python.write_text(f'#!/bin/sh\nexec {shlex.quote(base_interpreter())} "$@"\n')
         python.chmod(0o755)
-        self.image = Image(self.root, {"PATH": f"{binaries}:/usr/bin:/bin"}, "root", [], [], [])
+        apt_get, tini = binaries / "apt-get", binaries / "some-tini"
+        tini.write_text(TINI)
+        apt_get.write_text(APT_GET.format(bin=self.root / "usr" / "bin", tini=shutil.which("tini-static") or tini))
+        for program in (tini, apt_get):
+            program.chmod(0o755)
+        self.image = Image(self.root, {"PATH": f"{binaries}:/usr/bin:/bin"}, "root", [], [], [], [])
+
+    def on_arg(self, value: str) -> None:
+        name, _, setting = value.partition("=")
+        self.arguments[name] = setting
+
+    def on_label(self, value: str) -> None:
+        for word in shlex.split(value):
+            name, _, text = word.partition("=")
+            self.current().labels[name] = re.sub(r"\$(\w+)", lambda match: self.arguments[match[1]], text)
+
+    def on_stopsignal(self, value: str) -> None:
+        self.current().stop_signal = value
+
+    def on_entrypoint(self, value: str) -> None:
+        self.current().entrypoint = exec_form(value)
 
     def on_env(self, value: str) -> None:
         for word in shlex.split(value):
@@ -122,6 +163,8 @@ class Builder:
 
     def on_run(self, value: str) -> None:
         image = self.current()
+        # Caches are folders of the builder's own; pip has one here too.
+        value = re.sub(r"--mount=type=cache,\S+\s+", "", value)
         done = subprocess.run(
             ["/bin/sh", "-c", value],
             cwd=image.workdir,
@@ -135,21 +178,21 @@ class Builder:
 
     def on_copy(self, value: str) -> None:
         *sources, target = value.split()
-        context = self.context
+        context, ignored = self.context, shutil.ignore_patterns("__pycache__")
         if sources[0].startswith("--from="):
             stage = sources.pop(0).removeprefix("--from=")
             assert stage in self.finished, stage
-            context = self.top / stage
+            context, ignored = self.top / stage, None
             sources = [str(Path(source).relative_to(self.root)) for source in sources]
         destination = self.current().workdir / target
         for source in sources:
             origin = context / source
             if origin.is_dir():
-                shutil.copytree(
-                    origin, destination, symlinks=True, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__")
-                )
+                shutil.copytree(origin, destination, symlinks=True, dirs_exist_ok=True, ignore=ignored)
             else:
-                destination.mkdir(parents=True, exist_ok=True)
+                is_folder = target.endswith("/") or len(sources) > 1
+                folder = destination if is_folder else destination.parent
+                folder.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(origin, destination)
 
     def on_user(self, value: str) -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.deploy.dockerfile import Builder, Image, Instruction, parse
+from app import __version__
+from tests.deploy.dockerfile import BASE, Builder, Image, Instruction, exec_form, parse
 from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
@@ -26,14 +27,18 @@ def instructions() -> list[Instruction]:
 @pytest.mark.timeout(900)  # downloads every locked package where pip's cache is cold
 def test_image_installs_starts_and_is_healthy(instructions: list[Instruction], tmp_path: Path) -> None:
     image = Builder(ROOT, tmp_path).build(instructions)
-    packages = {path.name.partition("-")[0] for path in tmp_path.glob("root/opt/venv/lib/*/site-packages/*.dist-info")}
+    site = next(tmp_path.glob("root/opt/venv/lib/*/site-packages"))
+    packages = {path.name.partition("-")[0] for path in site.glob("*.dist-info")}
     assert {"pullback_server", "fastapi", "numpy"} <= packages
-    assert not {"pytest", "ruff", "mypy", "hatchling"} & packages
+    assert not {"pytest", "ruff", "mypy", "hatchling", "pip"} & packages
+    assert all(list((path.parent / "__pycache__").glob(f"{path.stem}.*.pyc")) for path in site.glob("app/**/*.py"))
+    assert not list(tmp_path.glob("root/**/*.whl"))
+    before = files(tmp_path / "root")
 
     port = free_port()
     server = subprocess.Popen(
-        on_port(image.command, port),
-        executable=which(image, image.command[0]),
+        on_port(image.started_by(), port),
+        executable=which(image, image.started_by()[0]),
         cwd=image.workdir,
         env=image.env,
         stdin=subprocess.DEVNULL,
@@ -55,6 +60,47 @@ def test_image_installs_starts_and_is_healthy(instructions: list[Instruction], t
         output, _ = server.communicate(timeout=START_S)
     assert server.returncode in (0, -signal.SIGTERM), output
     assert healthcheck(image, port) != 0
+    # With a root that is read-only nothing would have been different.
+    data = image.env["PULLBACK_DATA_DIR"]
+    assert {path for path, changed in files(tmp_path / "root").items() if before.get(path) != changed} == {
+        path for path in files(Path(data)) if path not in before
+    } | {data}
+
+
+def files(folder: Path) -> dict[str, int]:
+    """Return when each file and folder was changed last, in nanoseconds."""
+    return {str(path): path.lstat().st_mtime_ns for path in (folder, *folder.rglob("*"))}
+
+
+def test_base_image_is_one_version_in_all_places(instructions: list[Instruction]) -> None:
+    bases = {step.value.partition(" AS ")[0].partition("@")[0] for step in instructions if step.name == "FROM"}
+    (base,) = bases
+    assert BASE.fullmatch(base)
+    assert f'base.name="docker.io/library/{base}"' in next(s.value for s in instructions if s.name == "LABEL")
+
+
+def test_labels_say_what_the_image_is(instructions: list[Instruction]) -> None:
+    steps = [step for step in instructions if step.name in ("ARG", "LABEL")]
+    builder = Builder(ROOT, Path("/nowhere"), image=Image(Path("/"), {}, "root", [], [], [], []))
+    for step in steps:
+        getattr(builder, f"on_{step.name.lower()}")(step.value)
+    labels = builder.current().labels
+    assert all(name.startswith("org.opencontainers.image.") for name in labels)
+    assert labels["org.opencontainers.image.version"] == __version__
+    assert labels["org.opencontainers.image.revision"] == "unknown"
+
+
+def test_process_1_reaps_and_passes_signals_on(instructions: list[Instruction]) -> None:
+    by_name = {step.name: step.value for step in instructions}
+    assert exec_form(by_name["ENTRYPOINT"]) == ["/usr/bin/tini", "--"]
+    assert exec_form(by_name["CMD"])[:2] == ["pullback", "serve"]
+    assert by_name["STOPSIGNAL"] == "SIGTERM"
+
+
+def test_health_is_readiness_asked_by_python(instructions: list[Instruction]) -> None:
+    check = next(step.value for step in instructions if step.name == "HEALTHCHECK")
+    words = exec_form(check.partition("CMD ")[2])
+    assert words[:2] == ["python", "-c"] and "/readyz" in words[2]
 
 
 def test_image_does_not_run_as_root(instructions: list[Instruction]) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-STAMPS = (".venv/installed-lock", "tests/benchmarks/.venv/installed-lock")
+STAMPS = (".venv/installed-lock", "tests/benchmarks/.venv/installed-lock", "tools/.venv/installed-lock", ".uv/bin/uv")
 SPREAD = "--numprocesses logical --maxprocesses 8 --dist worksteal"
 COMMANDS = {
     "serve": [".venv/bin/pullback serve"],
@@ -24,6 +24,8 @@ COMMANDS = {
     ],
     "mirror": [".venv/bin/python -m tools.operations", ".venv/bin/python -m tools.functions"],
     "bench": [".venv/bin/python -m tests.benchmarks.run"],
+    "pin": [".venv/bin/python -m tools.pins"],
+    "audit": ["tools/.venv/bin/pip-audit --strict --disable-pip --require-hashes --requirement requirements.lock"],
 }
 #: What the environment is made from.
 CHANGING = ("requirements.lock", "pyproject.toml", "clients/python/pyproject.toml")
@@ -34,7 +36,7 @@ INSTALL = "import os, sys; print(os.environ['TAKEN'], *sys.argv[1:])"
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     """Make a checkout whose environments are up to date."""
-    for name in (*CHANGING, "Makefile", "tests/benchmarks/requirements.lock"):
+    for name in (*CHANGING, "Makefile", "tests/benchmarks/requirements.lock", "tools/requirements.lock"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(ROOT / name, tmp_path / name)
     for stamp in STAMPS:
@@ -76,6 +78,12 @@ def test_change_brings_the_environment_up_to_date(project: Path, target: str, ch
 
 def test_arguments_are_passed_on(project: Path) -> None:
     assert make(project, "-n", "test", "ARGS=-k softmax").stdout.strip() == f".venv/bin/pytest {SPREAD} -k softmax"
+
+
+def test_bill_of_materials_lists_what_the_server_needs_in_the_locked_versions(project: Path) -> None:
+    compiled, written = [line for line in make(project, "-n", "sbom").stdout.splitlines() if "server.lock" in line]
+    assert "--constraint requirements.lock" in compiled and "--group" not in compiled
+    assert "cyclonedx-py requirements" in written and written.split()[-2:] == ["dist/sbom.cdx.json", "dist/server.lock"]
 
 
 def test_newer_python_is_found_where_python3_is_too_old(project: Path, tmp_path: Path) -> None:
