@@ -8,6 +8,7 @@ import orjson
 from app.wire import msgpack
 from app.wire.media import JSON
 from app.wire.schemas import LARGEST_SEED, PROGRAM_KEYS
+from engine.core import LimitExceededError
 
 #: The forms of answers that can be written in every media type.
 _ENCODINGS = ("nested", "flat", "base64")
@@ -75,7 +76,7 @@ def take_apart(path: str, field: str, document: Any, media_type: str, answer_typ
         return None
     try:
         written = orjson.dumps(rest) if media_type == JSON else msgpack.encode(rest)
-    except (TypeError, OverflowError):
+    except (TypeError, OverflowError, LimitExceededError):
         # An integer beyond 64 bits, or nesting beyond what is written: neither is ever right.
         return None
     if media_type == JSON:

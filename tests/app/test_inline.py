@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import struct
 from typing import Any
 
 import pytest
@@ -186,7 +185,7 @@ def test_both_ways_agree(hot: Pullback, cold: Pullback, data: st.DataObject) -> 
     ask_all(hot, [sent(path, right, media_type, *headers)] * 3)
     try:
         request = sent(path, varied, media_type, *headers)
-    except (TypeError, struct.error):
+    except (TypeError, OverflowError):
         # An integer that this media type has no form for.
         request = sent(path, right, media_type, *headers)
     if media_type == JSON:
