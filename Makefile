@@ -8,6 +8,8 @@
 #               (ARGS=--write records them); `make bench-quick` in one, for a first look
 # make soak     100,000 requests with new programs: what the memory does (ARGS="--requests N"); and a training over
 #               HTTP whose server is killed 100 times, and one over a bad network
+# make chaos    attacks of some fifty kinds, each on a server of its own with honest clients beside it, in eight minutes;
+#               fails where a bound does not hold (ARGS="-k inv", --same-address, --list; --write records the table)
 # make lock     choose versions anew within pyproject.toml (ARGS=--upgrade for the newest)
 #
 # Each first brings its virtual environment up to date with its lock; that costs nothing where nothing changed.
@@ -39,7 +41,7 @@ if [ -z "$$python" ]; then \
 fi
 endef
 
-.PHONY: serve test test-all lint mirror format bench bench-quick soak lock clean
+.PHONY: serve test test-all lint mirror format bench bench-quick soak chaos lock clean
 .DEFAULT_GOAL := test
 
 serve: $(VENV)/installed-lock
@@ -76,6 +78,9 @@ soak: $(VENV)/installed-lock
 	$(VENV)/bin/python -m tests.benchmarks.soak $(ARGS)
 	$(VENV)/bin/python -m tests.app.test_session_crashes
 	$(VENV)/bin/python -m tests.clients.test_faults
+
+chaos: $(VENV)/installed-lock
+	$(VENV)/bin/python -m tests.chaos $(ARGS)
 
 $(VENV)/installed-lock: requirements.lock pyproject.toml clients/python/pyproject.toml
 	@$(find_python); "$$python" .ci/install.py $(VENV) requirements.lock --editable . clients/python

@@ -24,6 +24,7 @@ COMMANDS = {
     ],
     "mirror": [".venv/bin/python -m tools.operations", ".venv/bin/python -m tools.functions"],
     "bench": [".venv/bin/python -m tests.benchmarks.run"],
+    "chaos": [".venv/bin/python -m tests.chaos"],
 }
 #: What the environment is made from.
 CHANGING = ("requirements.lock", "pyproject.toml", "clients/python/pyproject.toml")
