@@ -18,6 +18,11 @@ _MINUS = ord("-")
 #: -0 written as an integer.
 _ZERO = re.compile(rb"-0(?![.\deE])")
 _STRING_OR_ZERO = re.compile(rb'("[^"\\]*(?:\\.[^"\\]*)*")|(?<![\deE.+-])-0(?![.\deE])', re.DOTALL)
+_NO_MEMORY = "Not enough memory"
+#: Bytes that orjson's reader takes for each byte of a body, and Python for each thing that is made of it; what is in
+#: strings counts too.
+_READER = 13
+_LIST, _OBJECT, _ITEM, _KEY = 80, 320, 48, 140
 _CHUNK = 1 << 16
 _PIECE = 1 << 11
 
@@ -51,16 +56,44 @@ def loads(body: bytes) -> Any:
 
     Raises:
         orjson.JSONDecodeError: it is no JSON.
+        MemoryError: there was not enough.
     """
     if _MINUS not in body or _ZERO.search(body) is None:
-        return orjson.loads(body)
+        return _loads(body)
     try:
-        document = orjson.loads(_STRING_OR_ZERO.sub(lambda found: found[1] or b"-0.0", body))
+        document = _loads(_STRING_OR_ZERO.sub(lambda found: found[1] or b"-0.0", body))
     except orjson.JSONDecodeError:
         # Places in the message are those of the body as it came.
-        return orjson.loads(body)
+        return _loads(body)
     _make_seeds_whole(document)
     return document
+
+
+def _loads(body: bytes) -> Any:
+    """Read JSON by orjson, which has other words for a lack of memory, or none."""
+    if len(body) > _CHUNK:
+        _make_room(body)
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        if error.msg.startswith(_NO_MEMORY):
+            raise MemoryError(error.msg) from None
+        raise
+    except SystemError as error:
+        # An element could not be made, and orjson forgot to say so.
+        raise MemoryError(str(error)) from None
+
+
+def _make_room(body: bytes) -> None:
+    """Make sure that there is memory for what orjson makes of a body: it may end the process where there is none.
+
+    Raises:
+        MemoryError: there is not enough.
+    """
+    lists, objects, commas, keys = (body.count(mark) for mark in (b"[", b"{", b",", b":"))
+    needed = _READER * len(body) + _LIST * lists + _OBJECT * objects + _ITEM * commas + _KEY * keys
+    # It is not touched, so that it costs nothing.
+    np.empty(needed, np.uint8)
 
 
 def _make_seeds_whole(document: Any) -> None:
