@@ -118,10 +118,8 @@ async def programs_that_stay(aim: Aim) -> None:
 
 @attack()
 async def pictures(aim: Aim) -> None:
-    """Pictures and formulas of derivatives of high order of a registered program, on 4 connections."""
+    """Pictures of derivatives of high order of a registered program, on 4 connections."""
     body = {"expr": "tanh(exp(sin(x))) * sin(x) + exp(x * x)", "name": "pictured"}
     await aim.ask(request("/v1/programs", body))
-    paths = ("dot?order=8", "svg?order=3", "dot?order=12", "dot?order=99999")
-    await aim.flood(
-        4, lambda number: request(f"/v1/programs/pictured/{paths[number % 4]}&fresh={number}", method="GET")
-    )
+    paths = ("dot?order=8", "dot.svg?order=3", "dot?order=12", "dot?order=99999", "dot.svg?order=5")
+    await aim.flood(4, lambda number: request(f"/v1/programs/pictured/{paths[number % 5]}", method="GET"))
