@@ -68,9 +68,7 @@ async def broadcast_giants(aim: Aim) -> None:
 async def long_answers(aim: Aim) -> None:
     """Answers of 200 MB in all encodings, read as fast as they come, on 4 connections."""
     forms = ("nested", "flat", "base64")
-    await aim.flood(
-        4, lambda number: evaluate("broadcast_to(sin(x), [10000, 1000])", encoding=forms[number % 3], outputs="all")
-    )
+    await aim.flood(4, lambda number: evaluate("broadcast_to(sin(x), [10000, 1000])", encoding=forms[number % 3]))
 
 
 @attack()
