@@ -44,7 +44,7 @@ class Terms:
     recovery_s: after so long without that it never will be.
     """
 
-    seconds: float = 6.0
+    seconds: float = 4.0
     is_same_address: bool = False
     deadline_s: float = 6.0
     margin_s: float = MARGIN_S

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 
 from tests.chaos.attack import Aim, attack
@@ -74,7 +75,6 @@ async def long_answers(aim: Aim) -> None:
 @attack()
 async def drip_readers(aim: Aim) -> None:
     """Answers of 28 MB that are read at 10 bytes a second, on 12 connections."""
-    import asyncio
 
     async def drip(number: int) -> None:
         start = aim.now()
