@@ -8,6 +8,8 @@
 #               (ARGS=--write records them); `make bench-quick` in one, for a first look
 # make soak     100,000 requests with new programs: what the memory does (ARGS="--requests N"); and a training over
 #               HTTP whose server is killed 100 times, and one over a bad network
+# make chaos    attacks of some fifty kinds, each on a server of its own with honest clients beside it, in eight minutes;
+#               fails where a bound does not hold (ARGS="-k inv", --same-address, --list; --write records the table)
 # make pin      write the digests of all images into the Dockerfile and docker-compose.yml; needs `crane` or `docker buildx`,
 #               and a network in which the registry can be reached
 # make sbom     write dist/sbom.cdx.json, the packages of the server and their hashes (CycloneDX); needs a package index
@@ -44,7 +46,7 @@ if [ -z "$$python" ]; then \
 fi
 endef
 
-.PHONY: serve test test-all lint mirror format bench bench-quick soak pin sbom audit lock clean
+.PHONY: serve test test-all lint mirror format bench bench-quick soak chaos pin sbom audit lock clean
 .DEFAULT_GOAL := test
 
 serve: $(VENV)/installed-lock
@@ -81,6 +83,9 @@ soak: $(VENV)/installed-lock
 	$(VENV)/bin/python -m tests.benchmarks.soak $(ARGS)
 	$(VENV)/bin/python -m tests.app.test_session_crashes
 	$(VENV)/bin/python -m tests.clients.test_faults
+
+chaos: $(VENV)/installed-lock
+	$(VENV)/bin/python -m tests.chaos $(ARGS)
 
 pin: $(VENV)/installed-lock
 	$(VENV)/bin/python -m tools.pins

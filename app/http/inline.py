@@ -27,6 +27,8 @@ from engine.core import MAX_AXES, AutogradError, Lru
 #: The longest body that is parsed on the event loop, and its brackets: a microsecond each, at most.
 LONGEST_BODY = 1024
 _MOST_BRACKETS = 64
+#: Bytes of the headers that say what a request speaks and wants; a worker reads longer ones, which may take 30 ms.
+_LONGEST_FORMS = 512
 #: Brackets around the lists of a value: the request, its inputs, an array object.
 _DEEPEST = MAX_AXES + 3
 #: Combinations of headers that are remembered.
@@ -243,6 +245,8 @@ class Inline:
         wanted = get(b"content-type"), get(b"accept"), get(b"accept-encoding"), get(b"content-encoding")
         forms = self._forms.get(wanted)
         if forms is None and wanted not in self._forms:
+            if sum(map(len, filter(None, wanted))) > _LONGEST_FORMS:
+                return None
             if len(self._forms) >= _COMBINATIONS:
                 self._forms.clear()
             forms = self._forms[wanted] = _negotiated(*((value or b"").decode("latin-1") for value in wanted))

@@ -22,12 +22,15 @@ _STRING_OR_ZERO = re.compile(rb'("[^"\\]*(?:\\.[^"\\]*)*")|(?<![\deE.+-])-0(?![.
 _CHUNK = 1 << 16
 _PIECE = 1 << 11
 
-
 #: Estimated bytes of a list or object, of an item of either, and of a key, as CPython makes them. An estimate above the
 #: size is no harm: honest documents are mostly numbers, one item each.
 CONTAINER_BYTES, ITEM_BYTES, KEY_BYTES = 72, 32, 100
 #: Beginning of orjson's message if there is no memory for its buffer.
 _NO_MEMORY = "Not enough memory"
+#: Bytes that orjson's reader asks for, for each byte of a body.
+_READER = 13
+#: Memory that is there in any case, in bytes: no room is made for less.
+_PLENTY = 16 * 2**20
 
 
 class MalformedBodyError(Exception):
@@ -81,14 +84,23 @@ def loads(body: bytes) -> Any:
         orjson.JSONDecodeError: it is not JSON.
         MemoryError: there is not enough memory.
     """
+    if _MINUS not in body or _ZERO.search(body) is None:
+        return _loads(body)
     try:
-        if _MINUS not in body or _ZERO.search(body) is None:
-            return orjson.loads(body)
-        try:
-            document = orjson.loads(_STRING_OR_ZERO.sub(lambda found: found[1] or b"-0.0", body))
-        except orjson.JSONDecodeError:
-            # Positions in the message are those of the body as it came.
-            return orjson.loads(body)
+        document = _loads(_STRING_OR_ZERO.sub(lambda found: found[1] or b"-0.0", body))
+    except orjson.JSONDecodeError:
+        # Positions in the message are those of the body as it came.
+        return _loads(body)
+    _make_seeds_integers(document)
+    return document
+
+
+def _loads(body: bytes) -> Any:
+    """Parse JSON by orjson, which has other words for a lack of memory, or ends the process."""
+    if _READER * len(body) > _PLENTY:
+        _make_room(body)
+    try:
+        return orjson.loads(body)
     except orjson.JSONDecodeError as error:
         if error.msg.startswith(_NO_MEMORY):
             raise MemoryError(error.msg) from None
@@ -98,8 +110,18 @@ def loads(body: bytes) -> Any:
         if isinstance(error.__cause__, MemoryError):
             raise error.__cause__ from None
         raise
-    _make_seeds_integers(document)
-    return document
+
+
+def _make_room(body: bytes) -> None:
+    """Make sure that there is memory for the objects that orjson makes of a body.
+
+    Raises:
+        MemoryError: there is not enough.
+    """
+    opened, colons = body.count(b"[") + body.count(b"{"), body.count(b":")
+    objects = CONTAINER_BYTES * opened + KEY_BYTES * colons + ITEM_BYTES * body.count(b",")
+    # This is not touched, and so costs nothing.
+    np.empty(_READER * len(body) + 2 * objects, np.uint8)
 
 
 def _make_seeds_integers(document: Any) -> None:

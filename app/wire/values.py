@@ -12,11 +12,12 @@ import numpy.typing as npt
 import orjson
 
 from app.wire.media import JSON
+from app.wire.pieces import Base64, Large, Writer, is_large
 from engine.core import FLOAT32, FLOAT64, Loc, Value
 from engine.programs import decode_value, strong_value
 
 DType = np.dtype[Any]
-_OPTIONS = orjson.OPT_SERIALIZE_NUMPY
+_OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_PASSTHROUGH_DATACLASS
 
 
 def decode(value: Any, loc: Loc, dtype: DType | None) -> Value:
@@ -38,7 +39,8 @@ def decode(value: Any, loc: Loc, dtype: DType | None) -> Value:
 
 def dumps(document: Any) -> bytes:
     """Write a response whose values `encode` has made as JSON."""
-    return orjson.dumps(document, option=_OPTIONS)
+    writer = Writer()
+    return writer.filled(orjson.dumps(document, writer.mark, _OPTIONS))
 
 
 def encode_all(values: Mapping[str, Any], encoding: str, media_type: str = JSON) -> dict[str, Any]:
@@ -82,7 +84,9 @@ def encode(value: Value, encoding: str, media_type: str = JSON) -> Any:
     if encoding == "flat":
         return about | {"data": nested(array.reshape(-1))}
     data = _little_endian(array)
-    return about | ({"data": data} if encoding == "binary" else {"base64": base64.b64encode(data).decode()})
+    if encoding == "binary":
+        return about | {"data": data}
+    return about | {"base64": Base64(data) if media_type == JSON else base64.b64encode(data).decode()}
 
 
 def _plain(value: Value) -> Any:
@@ -99,6 +103,8 @@ def _nested(value: Value) -> Any:
     if type(value) is float:
         return _number(value)
     array = np.asarray(value)
+    if is_large(array):
+        return Large(array, _nested)
     if array.dtype == FLOAT32:
         # The digits of float64 give exactly the same number, to readers of float32 and of float64.
         array = array.astype(FLOAT64)

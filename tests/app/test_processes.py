@@ -216,6 +216,34 @@ def test_what_needs_more_memory_gets_all_of_it_or_a_413(tmp_path: Path) -> None:
     run(work)
 
 
+@pytest.mark.parametrize("item", [1, 0.12345678901, [2], {"shape": [], "data": [3]}, "NaN"], ids=str)
+def test_a_body_that_needs_more_memory_gets_it_or_is_a_413(tmp_path: Path, item: Any) -> None:
+    async def work() -> None:
+        async with served(tmp_path, worker_bytes=2**25, max_worker_bytes=2**26) as app:
+            counts = [10, *(2**k for k in range(12, 21, 2)), 1_500_000, 10]
+            found = [(await evaluate(app, {"expr": "max(x)", "inputs": {"x": [item] * count}})) for count in counts]
+            statuses = [each.status for each in found]
+            wrong = 422 if isinstance(item, dict) else 200
+            assert statuses[:3] == [wrong] * 3 and statuses[-2:] == [413, wrong], [each.document for each in found]
+            assert set(statuses) == {wrong, 413}
+
+    run(work)
+
+
+@pytest.mark.parametrize("encoding", ["nested", "flat", "base64"])
+def test_an_answer_that_needs_more_memory_gets_it_or_is_a_413(tmp_path: Path, encoding: str) -> None:
+    def long(rows: int) -> dict[str, Any]:
+        return {"expr": "broadcast_to(sin(x), [rows, 1000])".replace("rows", str(rows)), "encoding": encoding}
+
+    async def work() -> None:
+        async with served(tmp_path, worker_bytes=2**23, max_worker_bytes=2**25) as app:
+            for rows, status in ((1, 200), (700, 200), (700, 200), (6000, 413), (1, 200)):
+                found = await evaluate(app, long(rows) | {"inputs": {"x": 0.1}})
+                assert found.status == status, found.document
+
+    run(work)
+
+
 def test_sessions_are_the_same_in_all_processes(tmp_path: Path) -> None:
     async def ask(app: Pullback, request: Sent) -> Any:
         return (await answered(app, request)).document

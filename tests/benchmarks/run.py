@@ -21,6 +21,7 @@ from tests.benchmarks import inputs
 from tests.benchmarks.processes import ALLOCATOR, HERE, Worker
 from tests.benchmarks.report import RIVALS, Comparison, Figures, Growth, Ladder, Peak, Workload, report
 from tests.benchmarks.workloads import LADDERS, WORKLOADS
+from tests.chaos.report import kept
 
 RESULTS = HERE / "RESULTS.md"
 #: What was found out about targets that are not met; written by hand.
@@ -267,7 +268,7 @@ def main() -> None:
     text = report(figures, LIMITS.read_text())
     print(text, end="")
     if options.write:
-        RESULTS.write_text(text)
+        RESULTS.write_text(text + kept(RESULTS.read_text()))
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ COMMANDS = {
     "bench": [".venv/bin/python -m tests.benchmarks.run"],
     "pin": [".venv/bin/python -m tools.pins"],
     "audit": ["tools/.venv/bin/pip-audit --strict --disable-pip --require-hashes --requirement requirements.lock"],
+    "chaos": [".venv/bin/python -m tests.chaos"],
 }
 #: What the environment is made from.
 CHANGING = ("requirements.lock", "pyproject.toml", "clients/python/pyproject.toml")
