@@ -28,6 +28,8 @@ from engine.core import LimitExceededError
 
 _log = logging.getLogger("pullback")
 
+#: Work that takes longer than this gets a place for long work; it is looked at every 100 ms.
+_LONG_WALL_S = 0.9 * LONG_S
 #: Priority of long work, as `nice` counts it.
 _NICE = 10
 #: Kinds of work that are remembered of a worker.
@@ -150,9 +152,8 @@ class Processes:
         loop = asyncio.get_running_loop()
         until = loop.time() + self._deadline_s
         job = Job(call, kind, self._paces.of(kind), loop.create_future(), receive, until, time.monotonic())
-        if not self._queues.push(job):
-            raise OverloadedError("the server is busy and its queue is full (setting PULLBACK_MAX_QUEUE)")
         job.timer = loop.call_later(min(LONG_S, self._deadline_s), self._look, job)
+        self._push(job)
         self._dispatch()
         try:
             return await job.future
@@ -243,10 +244,11 @@ class Processes:
         """Try a job again whose process has ended: with more memory, for want of which libraries may crash."""
         if was_large:
             _refuse(job, self._too_large())
-        elif job.call.is_repeatable and not job.is_large:
+            return
+        if job.call.is_repeatable and not job.is_large:
             job.is_large = True
-            if self._queues.push(job):
-                return
+            self._push(job)
+            return
         _refuse(job, WorkerDiedError("the process that worked on the request has ended; it may be tried again"))
 
     def _retire(self, worker: Worker, reason: str) -> None:
@@ -266,6 +268,12 @@ class Processes:
         self._dispatch()
 
     # Jobs
+
+    def _push(self, job: Job) -> None:
+        """Let a job wait for a worker."""
+        left = self._queues.push(job)
+        if left is not None:
+            _refuse(left, OverloadedError("the server is busy and its queue is full (setting PULLBACK_MAX_QUEUE)"))
 
     def _dispatch(self) -> None:
         """Give waiting jobs to idle workers."""
@@ -288,14 +296,10 @@ class Processes:
 
     def _next(self) -> Job | None:
         """Remove and return the job that goes next, None if none may."""
-        job = self._queues.pop(Pace.SHORT)
         has_places = len(self._long) < self._sizes.long
         # Where new work cannot be put aside should it be long, one worker is left for what is known to be short.
-        if job is None and (has_places or len(self._idle) > 1 or self._sizes.short == 1):
-            job = self._queues.pop(Pace.UNKNOWN)
-        if job is None and has_places:
-            job = self._queues.pop(Pace.LONG)
-        return job
+        may_be_unknown = has_places or len(self._idle) > 1 or self._sizes.short == 1
+        return self._queues.next(may_be_unknown=may_be_unknown, may_be_long=has_places)
 
     def _chosen(self, kind: object) -> Worker:
         """Remove and return an idle worker, the one that did the last job of this kind if it is there."""
@@ -327,7 +331,7 @@ class Processes:
         if job.watch is None:
             job.watch = asyncio.ensure_future(self._watch(job))
         worker = job.worker
-        if worker is not None and not worker.is_long:
+        if worker is not None and not worker.is_long and time.monotonic() - job.started >= _LONG_WALL_S:
             if len(self._long) < self._sizes.long:
                 self._promote(worker)
             elif self._is_in_the_way(job, worker):
@@ -338,14 +342,15 @@ class Processes:
     def _is_in_the_way(self, job: Job, worker: Worker) -> bool:
         """Return whether a job computes, and does not only wait for the store, while others wait for a worker."""
         are_waiting = self._queues.count(Pace.SHORT) or self._queues.count(Pace.UNKNOWN)
-        return bool(are_waiting) and _cpu_s(worker.pid) - job.cpu_s >= LONG_S
+        return bool(are_waiting) and _cpu_s(worker.pid) - job.cpu_s >= LONG_S / 2
 
     def _postpone(self, job: Job) -> None:
         """Stop work that turned out to be long, for which there is no place, and let it wait for one."""
         self._paces.note(job.kind, LONG_S)
         self._drop(job, "postponed")
         job.pace = Pace.LONG
-        if job.call.is_repeatable and self._queues.push(job):
+        if job.call.is_repeatable:
+            self._push(job)
             self._dispatch()
         else:
             _refuse(job, OverloadedError("all places for long work are taken (setting PULLBACK_MAX_LONG_WORKERS)"))

@@ -9,6 +9,8 @@ from engine.core import Lru
 #: Work of a kind that took less processor time than this is short, and more than that is long.
 SHORT_S = 0.05
 LONG_S = 0.1
+#: One turn of so many is for work of which nothing is known.
+UNKNOWN_EVERY = 4
 #: Kinds of work that are remembered.
 _MOST_KINDS = 20_000
 
@@ -54,6 +56,8 @@ Job = TypeVar("Job", bound=Waiting)
 class Queues(Generic[Job]):
     """A queue for each pace, bounded each; the clients of one take turns.
 
+    Short work goes first, but for one turn of `UNKNOWN_EVERY`, which is for unknown work.
+
     Args:
         limit: jobs in each.
     """
@@ -62,21 +66,45 @@ class Queues(Generic[Job]):
         self._limit = limit
         self._clients: dict[Pace, OrderedDict[str, deque[Job]]] = {pace: OrderedDict() for pace in Pace}
         self._counts = dict.fromkeys(Pace, 0)
+        self._turns = 0
 
     def count(self, pace: Pace) -> int:
         """Return how many jobs of a pace wait."""
         return self._counts[pace]
 
-    def push(self, job: Job) -> bool:
-        """Add a job; return False if its queue is full."""
-        if self._counts[job.pace] >= self._limit:
-            return False
-        self._clients[job.pace].setdefault(job.client, deque()).append(job)
-        self._counts[job.pace] += 1
-        return True
+    def push(self, job: Job) -> Job | None:
+        """Add a job; return the job that has no place, if the queue is full.
 
-    def pop(self, pace: Pace) -> Job | None:
-        """Remove and return the next job of a pace: the first of the client whose turn it is."""
+        That is the newest of the client with the most jobs, be it this one or another: one client cannot fill the queue
+        for all.
+        """
+        clients = self._clients[job.pace]
+        own = clients.setdefault(job.client, deque())
+        own.append(job)
+        self._counts[job.pace] += 1
+        if self._counts[job.pace] <= self._limit:
+            return None
+        most = max(clients.values(), key=len)
+        last = own[-1] if len(own) == len(most) else most[-1]
+        self.remove(last)
+        return last
+
+    def next(self, *, may_be_unknown: bool, may_be_long: bool) -> Job | None:
+        """Remove and return the job that goes next, None if no job may."""
+        order = [Pace.SHORT]
+        if may_be_unknown:
+            self._turns += 1
+            order.insert(self._turns % UNKNOWN_EVERY != 0, Pace.UNKNOWN)
+        if may_be_long:
+            order.append(Pace.LONG)
+        for pace in order:
+            job = self._pop(pace)
+            if job is not None:
+                return job
+        return None
+
+    def _pop(self, pace: Pace) -> Job | None:
+        """Remove and return the first job of the client whose turn it is."""
         clients = self._clients[pace]
         if not clients:
             return None

@@ -224,8 +224,8 @@ def test_a_body_that_needs_more_memory_gets_it_or_is_a_413(tmp_path: Path, item:
             found = [(await evaluate(app, {"expr": "max(x)", "inputs": {"x": [item] * count}})) for count in counts]
             statuses = [each.status for each in found]
             wrong = 422 if isinstance(item, dict) else 200
-            assert statuses[:3] == [wrong] * 3 and statuses[-2:] == [413, wrong], [each.document for each in found]
-            assert set(statuses) == {wrong, 413}
+            assert statuses[:3] == [wrong] * 3 and statuses[-1] == wrong, [each.document for each in found]
+            assert set(statuses) <= {wrong, 413}
 
     run(work)
 
