@@ -279,7 +279,7 @@ class Processes:
         """Give waiting jobs to idle workers."""
         now = time.monotonic()
         while self._idle:
-            job = self._next()
+            job = self._queues.next(may_be_long=len(self._long) < self._sizes.long)
             if job is None:
                 return
             worker = self._chosen(job.kind)
@@ -293,13 +293,6 @@ class Processes:
             worker.channel.send(frames.of_call(job.call, job.is_large))
             if job.pace is Pace.LONG:
                 self._promote(worker)
-
-    def _next(self) -> Job | None:
-        """Remove and return the job that goes next, None if none may."""
-        has_places = len(self._long) < self._sizes.long
-        # Where new work cannot be put aside should it be long, one worker is left for what is known to be short.
-        may_be_unknown = has_places or len(self._idle) > 1 or self._sizes.short == 1
-        return self._queues.next(may_be_unknown=may_be_unknown, may_be_long=has_places)
 
     def _chosen(self, kind: object) -> Worker:
         """Remove and return an idle worker, the one that did the last job of this kind if it is there."""

@@ -23,6 +23,10 @@ class Pace(IntEnum):
     LONG = 2
 
 
+_ORDER = Pace.SHORT, Pace.UNKNOWN
+_ORDER_NOW_AND_THEN = Pace.UNKNOWN, Pace.SHORT
+
+
 class Paces:
     """Memory of how long work of each kind took."""
 
@@ -89,15 +93,11 @@ class Queues(Generic[Job]):
         self.remove(last)
         return last
 
-    def next(self, *, may_be_unknown: bool, may_be_long: bool) -> Job | None:
+    def next(self, *, may_be_long: bool) -> Job | None:
         """Remove and return the job that goes next, None if no job may."""
-        order = [Pace.SHORT]
-        if may_be_unknown:
-            self._turns += 1
-            order.insert(self._turns % UNKNOWN_EVERY != 0, Pace.UNKNOWN)
-        if may_be_long:
-            order.append(Pace.LONG)
-        for pace in order:
+        self._turns += 1
+        first = _ORDER if self._turns % UNKNOWN_EVERY else _ORDER_NOW_AND_THEN
+        for pace in (*first, Pace.LONG) if may_be_long else first:
             job = self._pop(pace)
             if job is not None:
                 return job
