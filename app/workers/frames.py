@@ -30,16 +30,16 @@ class Frame(NamedTuple):
         return [_HEAD.pack(self.kind, len(about), len(self.body)) + about, self.body]
 
 
-def of_call(call: Call, is_large: bool) -> Frame:
-    """Return a call as a frame; a large one needs more memory than a worker has."""
-    about = call.method, call.path, call.query, list(call.headers), call.client, call.request_id, is_large
+def of_call(call: Call, data_bytes: int) -> Frame:
+    """Return a call as a frame, with the memory that the worker may ask for; 0 if as much as usual."""
+    about = call.method, call.path, call.query, list(call.headers), call.client, call.request_id, data_bytes
     return Frame(CALL, about, call.body)
 
 
-def to_call(frame: Frame) -> tuple[Call, bool]:
-    """Return the call of a frame, and whether it is a large one."""
-    method, path, query, headers, client, request_id, is_large = frame.about
-    return Call(method, path, query, headers, client, request_id, frame.body), is_large
+def to_call(frame: Frame) -> tuple[Call, int]:
+    """Return the call of a frame, and the memory that may be asked for."""
+    method, path, query, headers, client, request_id, data_bytes = frame.about
+    return Call(method, path, query, headers, client, request_id, frame.body), data_bytes
 
 
 def of_answer(answer: Answer, cpu_s: float) -> Frame:

@@ -28,49 +28,41 @@ Worker = TypeVar("Worker", bound=Process)
 
 
 class Lane(Generic[Worker]):
-    """One place, and a queue for it.
+    """The place of the one worker.
+
+    asked_bytes: memory that it may ask for.
 
     Args:
-        limit: bytes that the worker may use beyond what it had before its first job.
-        grant: tells a worker that it may ask for so many bytes.
+        limit: bytes that it may use beyond what it had before its first job.
         on_excess: called with a worker that uses more.
     """
 
-    def __init__(self, limit: int, grant: Callable[[Worker, int], None], on_excess: Callable[[Worker], None]) -> None:
+    def __init__(self, limit: int, on_excess: Callable[[Worker], None]) -> None:
+        self.asked_bytes = limit * ASKED_PER_USED
         self._limit = limit
-        self._grant = grant
         self._on_excess = on_excess
-        self._workers: list[Worker] = []
+        self._worker: Worker | None = None
         self._timer: asyncio.TimerHandle | None = None
 
-    def __contains__(self, worker: Worker) -> bool:
-        return worker in self._workers
+    def is_free(self) -> bool:
+        """Return whether no worker has the place."""
+        return self._worker is None
 
     def has(self, worker: Worker) -> bool:
         """Return whether the place is this worker's."""
-        return bool(self._workers) and self._workers[0] is worker
+        return self._worker is worker
 
     def enter(self, worker: Worker) -> None:
-        """Give the place to a worker, or let it wait for it."""
-        self._workers.append(worker)
-        if self.has(worker):
-            self._give()
+        """Give the place, which is free, to a worker."""
+        self._worker = worker
+        self._look(worker)
 
     def leave(self, worker: Worker) -> None:
-        """Take the place, or its turn, from a worker, if it has one."""
-        if worker not in self._workers:
-            return
-        had = self.has(worker)
-        self._workers.remove(worker)
-        if had:
+        """Take the place from a worker, if it has it."""
+        if self.has(worker):
+            self._worker = None
             if self._timer is not None:
                 self._timer.cancel()
-            if self._workers:
-                self._give()
-
-    def _give(self) -> None:
-        self._grant(self._workers[0], self._limit * ASKED_PER_USED)
-        self._look(self._workers[0])
 
     def _look(self, worker: Worker) -> None:
         """Look at the memory that a worker uses, as long as it has the place."""

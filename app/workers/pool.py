@@ -69,7 +69,7 @@ class Worker:
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """A call that waits or is worked on; a large one is not tried without more memory than others have."""
+    """A call that waits or is worked on."""
 
     call: Call
     kind: object
@@ -81,7 +81,6 @@ class Job:
     worker: Worker | None = None
     started: float = 0.0
     cpu_s: float = 0.0
-    is_large: bool = False
     timer: asyncio.TimerHandle | None = None
     watch: "asyncio.Task[None] | None" = None
 
@@ -116,7 +115,7 @@ class Processes:
         #: Number of processes that ended, by reason, and durations in the queue.
         self._ended: Counter[str] = Counter()
         self._waits = Histogram()
-        self._large: Lane[Worker] = Lane(sizes.large_bytes, self._grant, self._on_excess)
+        self._lane: Lane[Worker] = Lane(sizes.large_bytes, self._on_excess)
 
     async def start(self) -> None:
         """Fork the first workers, and wait for one of them.
@@ -188,20 +187,20 @@ class Processes:
             self._nursery.fork(delay_s)
 
     def _on_frame(self, worker: Worker, frame: frames.Frame) -> None:
-        if frame.kind == frames.WANT:
-            self._large.enter(worker)
-            return
         job = worker.job
         assert job is not None
+        if frame.kind == frames.WANT:
+            self._on_want(worker, job)
+            return
         answer, cpu_s = frames.to_answer(frame)
-        self._paces.note(job.kind, cpu_s)
+        self._paces.note(job.kind, cpu_s, self._lane.has(worker))
         self._early_deaths = 0
         if not job.future.done():
             now = time.monotonic()
             work = Work(worker.pid, job.started - job.pushed, now - job.started)
             job.future.set_result(answer._replace(way="worker", work=work))
         worker.job, job.worker = None, None
-        if worker in self._large:
+        if self._lane.has(worker):
             # A process that has been large stays large.
             self._retire(worker, "large")
         elif worker.is_long:
@@ -211,9 +210,14 @@ class Processes:
             self._idle.append(worker)
         self._dispatch()
 
-    def _grant(self, worker: Worker, nbytes: int) -> None:
-        """Let a worker ask for more memory."""
-        worker.channel.send(frames.Frame(frames.GRANT, (nbytes,)))
+    def _on_want(self, worker: Worker, job: Job) -> None:
+        """Let a worker that ran out of memory have more, or its job wait for the place where there is more."""
+        if self._lane.is_free():
+            self._lane.enter(worker)
+            worker.channel.send(frames.Frame(frames.GRANT, (self._lane.asked_bytes,)))
+            return
+        self._drop(job, "postponed")
+        self._wait_again(job, Pace.LARGE)
 
     def _on_excess(self, worker: Worker) -> None:
         """Stop work that uses more memory than may be used."""
@@ -237,7 +241,7 @@ class Processes:
         if job is not None:
             worker.job, job.worker = None, None
             _log.error("the worker process %d ended while it answered the request %s", worker.pid, job.call.request_id)
-            self._on_death(job, self._large.has(worker))
+            self._on_death(job, self._lane.has(worker))
         self._forget(worker)
 
     def _on_death(self, job: Job, was_large: bool) -> None:
@@ -245,8 +249,8 @@ class Processes:
         if was_large:
             _refuse(job, self._too_large())
             return
-        if job.call.is_repeatable and not job.is_large:
-            job.is_large = True
+        if job.call.is_repeatable and job.pace is not Pace.LARGE:
+            job.pace = Pace.LARGE
             self._push(job)
             return
         _refuse(job, WorkerDiedError("the process that worked on the request has ended; it may be tried again"))
@@ -259,7 +263,7 @@ class Processes:
         self._forget(worker)
 
     def _forget(self, worker: Worker) -> None:
-        self._large.leave(worker)
+        self._lane.leave(worker)
         self._busy.discard(worker)
         self._long.discard(worker)
         if worker in self._idle:
@@ -279,7 +283,8 @@ class Processes:
         """Give waiting jobs to idle workers."""
         now = time.monotonic()
         while self._idle:
-            job = self._queues.next(may_be_long=len(self._long) < self._sizes.long)
+            may_be_long = len(self._long) < self._sizes.long
+            job = self._queues.next(may_be_long=may_be_long, may_be_large=may_be_long and self._lane.is_free())
             if job is None:
                 return
             worker = self._chosen(job.kind)
@@ -290,8 +295,11 @@ class Processes:
             if job.kind not in worker.recent:
                 worker.recent.append(job.kind)
             self._busy.add(worker)
-            worker.channel.send(frames.of_call(job.call, job.is_large))
-            if job.pace is Pace.LONG:
+            is_large = job.pace is Pace.LARGE
+            worker.channel.send(frames.of_call(job.call, self._lane.asked_bytes if is_large else 0))
+            if is_large:
+                self._lane.enter(worker)
+            if job.pace >= Pace.LONG:
                 self._promote(worker)
 
     def _chosen(self, kind: object) -> Worker:
@@ -339,9 +347,13 @@ class Processes:
 
     def _postpone(self, job: Job) -> None:
         """Stop work that turned out to be long, for which there is no place, and let it wait for one."""
-        self._paces.note(job.kind, LONG_S)
         self._drop(job, "postponed")
-        job.pace = Pace.LONG
+        self._wait_again(job, Pace.LONG)
+
+    def _wait_again(self, job: Job, pace: Pace) -> None:
+        """Let a job wait whose work was stopped, for a place of another kind."""
+        self._paces.set(job.kind, pace)
+        job.pace = pace
         if job.call.is_repeatable:
             self._push(job)
             self._dispatch()

@@ -21,10 +21,12 @@ class Pace(IntEnum):
     SHORT = 0
     UNKNOWN = 1
     LONG = 2
+    #: Long, and in need of more memory than workers have.
+    LARGE = 3
 
 
-_ORDER = Pace.SHORT, Pace.UNKNOWN
-_ORDER_NOW_AND_THEN = Pace.UNKNOWN, Pace.SHORT
+_ORDER = Pace.SHORT, Pace.UNKNOWN, Pace.LONG, Pace.LARGE
+_ORDER_NOW_AND_THEN = Pace.UNKNOWN, Pace.SHORT, Pace.LARGE, Pace.LONG
 
 
 class Paces:
@@ -38,9 +40,13 @@ class Paces:
         found = self._known.get(kind)
         return Pace.UNKNOWN if found is None else found
 
-    def note(self, kind: object, seconds: float) -> None:
-        """Note the processor time of the last work of a kind."""
+    def note(self, kind: object, seconds: float, was_large: bool) -> None:
+        """Note the processor time of the last work of a kind, and whether it needed more memory than workers have."""
         pace = Pace.SHORT if seconds < SHORT_S else Pace.LONG if seconds >= LONG_S else Pace.UNKNOWN
+        self.set(kind, Pace.LARGE if was_large else pace)
+
+    def set(self, kind: object, pace: Pace) -> None:
+        """Set the pace of a kind."""
         self._known.put(kind, pace, 1)
 
 
@@ -93,11 +99,13 @@ class Queues(Generic[Job]):
         self.remove(last)
         return last
 
-    def next(self, *, may_be_long: bool) -> Job | None:
+    def next(self, *, may_be_long: bool, may_be_large: bool) -> Job | None:
         """Remove and return the job that goes next, None if no job may."""
         self._turns += 1
-        first = _ORDER if self._turns % UNKNOWN_EVERY else _ORDER_NOW_AND_THEN
-        for pace in (*first, Pace.LONG) if may_be_long else first:
+        order = _ORDER if self._turns % UNKNOWN_EVERY else _ORDER_NOW_AND_THEN
+        for pace in order:
+            if (pace is Pace.LONG and not may_be_long) or (pace is Pace.LARGE and not may_be_large):
+                continue
             job = self._pop(pace)
             if job is not None:
                 return job

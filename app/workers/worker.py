@@ -58,10 +58,11 @@ def run(sock: socket.socket, service: Service, parent: int, data_bytes: int) -> 
     _limit(own + data_bytes)
     while (frame := frames.receive(sock)) is not None:
         start = time.thread_time()
-        call, is_large = frames.to_call(frame)
-        answer = None if is_large else _attempt(service, call)
+        call, nbytes = frames.to_call(frame)
+        answer = None if nbytes else _attempt(service, call)
         if answer is None:
-            answer = _answer_large(sock, service, call, own)
+            _limit(own + (nbytes or _granted(sock)))
+            answer = _attempt(service, call) or service.no_memory(call)
         frames.send(sock, frames.of_answer(answer, time.thread_time() - start))
 
 
@@ -73,16 +74,15 @@ def _attempt(service: Service, call: Call) -> Answer | None:
         return None
 
 
-def _answer_large(sock: socket.socket, service: Service, call: Call, own: int) -> Answer:
-    """Answer a call with more memory, once the pool grants it."""
+def _granted(sock: socket.socket) -> int:
+    """Return the bytes that may be asked for, once the pool grants them."""
     gc.collect()
     frames.send(sock, frames.Frame(frames.WANT, ()))
     granted = frames.receive(sock)
     if granted is None:
         os._exit(0)
     (nbytes,) = granted.about
-    _limit(own + nbytes)
-    return _attempt(service, call) or service.no_memory(call)
+    return int(nbytes)
 
 
 def _die_with(parent: int) -> None:
