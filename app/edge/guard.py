@@ -165,6 +165,13 @@ class GuardedProtocol(HttpToolsProtocol):
         elif self.cycle.more_body or self.scope is not self.cycle.scope:
             self._look(len(data), before if self.cycle is cycle else None)
 
+    def on_body(self, body: bytes) -> None:
+        """Keep a part of a body; of many small chunks, without a copy of all that is there for each."""
+        cycle: Any = self.cycle
+        if cycle.body and type(cycle.body) is bytes:
+            cycle.body = bytearray(cycle.body)
+        super().on_body(body)
+
     def _look(self, received: int, before: int | None) -> None:
         """Look at the rest of a piece: a body that goes on, or the header of the next request.
 
@@ -182,7 +189,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._arrival = self._arrival or Arrival()
         if self._arrival.add(payload if before is None else received, payload, self._edge.limits):
             self._edge.counts.headers_too_large += 1
-            self._refuse("headers-too-large", "the chunks of the body have extensions or trailers without end")
+            self._refuse("headers-too-large", "the body is mostly framing: tiny chunks, extensions or trailers without end")
 
     def on_headers_complete(self) -> None:
         """Check a header as a whole and let the request begin."""

@@ -2,8 +2,11 @@
 
 from app.edge_limits import EdgeLimits
 
-#: Bytes of framing for a byte of a chunked body. Chunks of a byte each have 5; extensions of chunks have no end.
-FRAMING_RATIO = 16
+#: Bytes of framing for a byte of a chunked body. Chunks of a byte each have 5, and each costs a call; extensions of
+#: chunks have no end.
+FRAMING_RATIO = 1
+#: Framing that is allowed in any case, in headers of the largest size.
+_FRAMING_HEADERS = 4
 
 
 class Arrival:
@@ -27,7 +30,7 @@ class Arrival:
         self.payload += payload
         self._framing += received - payload
         self._quiet = 0 if payload else self._quiet + received
-        allowed = limits.header_bytes + FRAMING_RATIO * self.payload
+        allowed = _FRAMING_HEADERS * limits.header_bytes + FRAMING_RATIO * self.payload
         return self._quiet > limits.header_bytes or self._framing > allowed
 
     def is_slow(self, elapsed_s: float, limits: EdgeLimits) -> bool:

@@ -153,7 +153,7 @@ async def read_body(
     end_s = asyncio.get_running_loop().time() + deadline_s
     message = await first_piece(receive(), deadline_s) if first is None else first
     if not message.get("more_body"):
-        body: bytes = message.get("body", b"")
+        body = bytes(message.get("body", b""))
         if len(body) > limit:
             raise too_large(f"goes on after {limit:,} bytes", limit)
         return body

@@ -138,7 +138,7 @@ class Exchange:
         bodies.check_present(first)
         if first.get("more_body"):
             return await self._by_worker(scope, request_id, receive, length, first)
-        body = first.get("body", b"")
+        body = bytes(first.get("body", b""))
         found = self.inline.answer(endpoint, headers, body)
         if isinstance(found, Answer):
             return found

@@ -16,6 +16,8 @@ from app.workers import frames
 
 #: Of `prctl`: the signal that a process gets when its parent ends.
 _PR_SET_PDEATHSIG = 1
+#: Priority of workers, as `nice` counts it; that of long work is lower still.
+NICE = 5
 _PAGE = resource.getpagesize()
 #: Where short of memory, the kernel takes a worker before the process that holds the connections.
 _OOM_SCORE = "900"
@@ -53,6 +55,8 @@ def run(sock: socket.socket, service: Service, parent: int, data_bytes: int) -> 
     signal.set_wakeup_fd(-1)
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text(_OOM_SCORE)
+    # The process that holds the connections goes first.
+    os.nice(NICE)
     service.open()
     own = _data_bytes()
     _limit(own + data_bytes)
