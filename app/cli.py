@@ -288,11 +288,10 @@ def _ops(given: argparse.Namespace) -> None:
 
 
 def _sessions(given: argparse.Namespace) -> None:
-    import json
-
     from app.inspection import InspectionError, inspected
     from app.sessions.errors import SessionError
     from app.settings import SettingsError, load_settings
+    from app.wire.values import dumps
 
     try:
         with inspected(load_settings()) as found:
@@ -302,7 +301,7 @@ def _sessions(given: argparse.Namespace) -> None:
                 case "show":
                     lines = found.show(given.key)
                 case "export":
-                    lines = [json.dumps(found.export(given.key))]
+                    lines = [dumps(found.export(given.key)).decode()]
                 case _:
                     lines = [f"deleted {found.delete(given.key)}"]
     except (SettingsError, InspectionError, SessionError) as error:

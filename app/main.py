@@ -16,6 +16,7 @@ from app.api.metrics import Sources
 from app.api.problems import explain
 from app.assembly import new_nursery
 from app.clock import SYSTEM, Clock
+from app.http.bodies import Reservations
 from app.http.endpoints import Calculator
 from app.http.envelope import Envelope
 from app.http.exchange import Exchange, Pool
@@ -38,6 +39,10 @@ _log = logging.getLogger("pullback")
 LOOK_S = 0.1
 
 
+#: Makes a pool of workers for a service, from the settings and the memory for answers.
+NewPool = Callable[[Service, Settings, Reservations], Pool]
+
+
 class Pullback:
     """ASGI application: an exchange for requests, over a service and a pool of workers.
 
@@ -52,7 +57,7 @@ class Pullback:
         self,
         settings: Settings,
         clock: Clock,
-        new_pool: Callable[[Service, Settings], Pool],
+        new_pool: NewPool,
         store: Store | None = None,
     ) -> None:
         self.settings = settings
@@ -67,15 +72,24 @@ class Pullback:
         templates = Templates(settings.prepared_requests, share)
         calculator = Calculator(self.service.registry, preparations, settings)
         self.inline = Inline(calculator, preparations, templates, settings)
-        self.pool = new_pool(self.service, settings)
+        answers = Reservations(settings.max_bytes_in_flight // 2)
+        self.pool = new_pool(self.service, settings, answers)
         self.exchange = Exchange(
-            self.inline, ENDPOINTS, self.pool, self.service.work, self.service, explain, self.envelope, settings
+            self.inline,
+            ENDPOINTS,
+            self.pool,
+            self.service.work,
+            self.service,
+            explain,
+            self.envelope,
+            answers,
+            settings,
         )
 
         self.state.sources = Sources(
             self.figures,
             self.pool.figures,
-            lambda: self.exchange.reservations.held,
+            lambda: self.exchange.reservations.held + answers.held,
             lambda: self.inline.banned,
         )
 
@@ -147,22 +161,21 @@ class Pullback:
             self.envelope.close()
 
 
-def new_pool(service: Service, settings: Settings, nursery: Nursery | None = None) -> Pool:
-    """Make the pool of workers that the settings ask for."""
+def new_pool(service: Service, settings: Settings, answers: Reservations, nursery: Nursery | None = None) -> Pool:
+    """Make the pool of workers that the settings ask for; long answers wait for room among `answers`."""
     if settings.has_processes():
         sizes = Sizes(
             settings.max_concurrency, settings.max_long_workers, settings.worker_bytes, settings.max_worker_bytes
         )
-        return Processes(
-            nursery or new_nursery(settings, service.store.address), sizes, settings.max_queue, settings.deadline_s
-        )
+        nursery = nursery or new_nursery(settings, service.store.address)
+        return Processes(nursery, sizes, answers, settings.max_queue, settings.deadline_s)
     return Threads(service.answer, settings.max_concurrency, settings.max_queue, settings.deadline_s)
 
 
 def create_app(
     settings: Settings | None = None,
     clock: Clock = SYSTEM,
-    new_pool: Callable[[Service, Settings], Pool] = new_pool,
+    new_pool: NewPool = new_pool,
     store: Store | None = None,
 ) -> Pullback:
     """Build the application.

@@ -193,7 +193,7 @@ class Settings(BaseSettings):
         64 * 2**20, ge=2**20, description="Bytes that each such process may take beside its code."
     )
     max_worker_bytes: int = Field(
-        400 * 2**20, ge=2**20, description="Bytes that one of them at a time may take, which needs more."
+        360 * 2**20, ge=2**20, description="Bytes that one of them at a time may take, which needs more."
     )
     max_queue: int = Field(
         64, ge=0, description="Requests that may wait for a process (or thread), short and long ones each."

@@ -189,7 +189,9 @@ class GuardedProtocol(HttpToolsProtocol):
         self._arrival = self._arrival or Arrival()
         if self._arrival.add(payload if before is None else received, payload, self._edge.limits):
             self._edge.counts.headers_too_large += 1
-            self._refuse("headers-too-large", "the body is mostly framing: tiny chunks, extensions or trailers without end")
+            self._refuse(
+                "headers-too-large", "the body is mostly framing: tiny chunks, extensions or trailers without end"
+            )
 
     def on_headers_complete(self) -> None:
         """Check a header as a whole and let the request begin."""

@@ -90,6 +90,10 @@ class Reservations:
                 "(setting PULLBACK_MAX_BYTES_IN_FLIGHT)"
             )
 
+    def has_room(self, nbytes: int) -> bool:
+        """Return whether so many bytes more may be held; more than the limit only if nothing else is."""
+        return self.held == 0 or self.held + nbytes <= self._limit
+
     def add(self, nbytes: int, client: str) -> None:
         """Note that a client holds so many bytes more."""
         if nbytes:

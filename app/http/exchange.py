@@ -8,6 +8,7 @@ A worker does all the rest: it negotiates, inflates, parses, prepares, runs, enc
 is wrong. Nothing that no worker has measured is parsed or run on the event loop, but for bodies of a kilobyte.
 """
 
+import asyncio
 import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
@@ -17,6 +18,7 @@ from starlette.requests import ClientDisconnect
 from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.errors import OverloadedError
 from app.http import bodies
 from app.http.bodies import Reservations
 from app.http.endpoints import Endpoint
@@ -31,6 +33,8 @@ from app.wire.media import BodyTooLargeError, too_large
 
 #: What stands before the id of a session in a path.
 _SESSIONS = "/v1/sessions/"
+#: Time for which a refusal for want of workers or memory is held back.
+REFUSAL_S = 0.1
 #: Length of the part of a body that says to which kind of work it belongs.
 _KIND_BYTES = 200
 
@@ -73,6 +77,7 @@ class Exchange:
         light: application that answers what is neither.
         explain: builds the answer to an error.
         envelope: sends answers.
+        answers: memory for long answers.
         settings: the limits.
     """
 
@@ -85,6 +90,7 @@ class Exchange:
         light: ASGIApp,
         explain: Callable[[Call, Exception], Answer],
         envelope: Envelope,
+        answers: Reservations,
         settings: Settings,
     ) -> None:
         self.inline = inline
@@ -98,7 +104,8 @@ class Exchange:
         self._longest_known = min(LONGEST_BODY, settings.max_body_bytes)
         self._deadline_s = settings.deadline_s
         self._turns = Turns(settings.max_queue, settings.deadline_s)
-        self.reservations = Reservations(settings.max_bytes_in_flight)
+        self.reservations = Reservations(settings.max_bytes_in_flight // 2)
+        self.answers = answers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
@@ -117,12 +124,16 @@ class Exchange:
             await self._envelope.send(scope, bodies.held_open(send), answer, request_id, origin, start)
             await bodies.linger(receive, send)
             return
+        except OverloadedError as error:
+            # Refusing costs the event loop as much as answering: clients that ask again at once are slowed down.
+            await asyncio.sleep(REFUSAL_S)
+            answer = self._explain(_call(scope, request_id), error)
         except Exception as error:  # noqa: BLE001 - it is explained and, if it is a bug, logged
             answer = self._explain(_call(scope, request_id), error)
         if len(answer.body) <= bodies.UNRESERVED_BYTES:
             await self._envelope.send(scope, send, answer, request_id, origin, start)
             return
-        with self.reservations.of(_client(scope)) as reservation:
+        with self.answers.of(_client(scope)) as reservation:
             # It is there already; what it takes is missing for the bodies of others.
             reservation.take(len(answer.body))
             await self._envelope.send(scope, send, answer, request_id, origin, start)

@@ -18,6 +18,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Receive
 
 from app.errors import DeadlineExceededError, OverloadedError, WorkerDiedError
+from app.http.bodies import Reservations
 from app.http.messages import Answer, Call, Work
 from app.telemetry import Histogram, PoolFigures
 from app.workers import frames
@@ -30,6 +31,9 @@ _log = logging.getLogger("pullback")
 
 #: Work that takes longer than this gets a place for long work; it is looked at every 100 ms.
 _LONG_WALL_S = 0.9 * LONG_S
+#: Time between two looks at whether there is room for a long answer, and the client in whose name it is held.
+_LOOK_S = 0.02
+_ANSWERS = "answers"
 #: Priority of long work, as `nice` counts it.
 _NICE = 10
 #: Kinds of work that are remembered of a worker.
@@ -62,6 +66,8 @@ class Worker:
     channel: Channel
     job: "Job | None" = None
     own_bytes: int = 0
+    taking: int = 0
+    is_offering: bool = False
     is_long: bool = False
     recent: deque[object] = field(default_factory=lambda: deque(maxlen=_REMEMBERED))
     born: float = field(default_factory=time.monotonic)
@@ -96,11 +102,16 @@ class Processes:
     Args:
         nursery: makes and kills processes.
         sizes: how many there are, and their memory.
+        reservations: memory for bodies and answers, of which long answers take their share before they are sent.
         queue: how many calls of each pace may wait.
         deadline_s: for the answer to a call, waiting included.
     """
 
-    def __init__(self, nursery: Nursery, sizes: Sizes, queue: int, deadline_s: float) -> None:
+    def __init__(
+        self, nursery: Nursery, sizes: Sizes, reservations: Reservations, queue: int, deadline_s: float
+    ) -> None:
+        self._reservations = reservations
+        self._offers: deque[tuple[Worker, int]] = deque()
         self._nursery = nursery
         self._sizes = sizes
         self._queues: Queues[Job] = Queues(queue)
@@ -192,6 +203,14 @@ class Processes:
         if frame.kind == frames.WANT:
             self._on_want(worker, job)
             return
+        if frame.kind == frames.OFFER:
+            worker.is_offering = True
+            self._offers.append((worker, *frame.about))
+            self._take()
+            return
+        if len(frame.body) >= frames.OFFERED_BYTES:
+            self._reservations.add(-worker.taking, _ANSWERS)
+            worker.taking = 0
         answer, cpu_s = frames.to_answer(frame)
         self._paces.note(job.kind, cpu_s, self._lane.has(worker))
         self._early_deaths = 0
@@ -209,6 +228,22 @@ class Processes:
             self._busy.remove(worker)
             self._idle.append(worker)
         self._dispatch()
+
+    def _take(self) -> None:
+        """Take the first of the long answers that are offered, if there is room for it, and look again otherwise."""
+        while self._offers:
+            worker, nbytes = self._offers[0]
+            if worker.job is None:
+                # It was stopped meanwhile.
+                self._offers.popleft()
+            elif self._reservations.has_room(nbytes):
+                self._offers.popleft()
+                self._reservations.add(nbytes, _ANSWERS)
+                worker.taking, worker.is_offering = nbytes, False
+                worker.channel.send(frames.Frame(frames.TAKE, ()))
+            else:
+                asyncio.get_running_loop().call_later(_LOOK_S, self._take)
+                return
 
     def _on_want(self, worker: Worker, job: Job) -> None:
         """Let a worker that ran out of memory have more, or its job wait for the place where there is more."""
@@ -264,6 +299,8 @@ class Processes:
 
     def _forget(self, worker: Worker) -> None:
         self._lane.leave(worker)
+        self._reservations.add(-worker.taking, _ANSWERS)
+        worker.taking = 0
         self._busy.discard(worker)
         self._long.discard(worker)
         if worker in self._idle:
@@ -341,9 +378,13 @@ class Processes:
             job.timer = loop.call_at(min(loop.time() + LONG_S, job.until), self._look, job)
 
     def _is_in_the_way(self, job: Job, worker: Worker) -> bool:
-        """Return whether a job computes, and does not only wait for the store, while others wait for a worker."""
+        """Return whether others wait for a worker while a job computes, and does not only wait for the store.
+
+        A job whose answer waits for room is in the way too.
+        """
         are_waiting = self._queues.count(Pace.SHORT) or self._queues.count(Pace.UNKNOWN)
-        return bool(are_waiting) and _cpu_s(worker.pid) - job.cpu_s >= LONG_S / 2
+        is_at_work = worker.is_offering or _cpu_s(worker.pid) - job.cpu_s >= LONG_S / 2
+        return bool(are_waiting) and is_at_work
 
     def _postpone(self, job: Job) -> None:
         """Stop work that turned out to be long, for which there is no place, and let it wait for one."""

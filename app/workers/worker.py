@@ -67,7 +67,11 @@ def run(sock: socket.socket, service: Service, parent: int, data_bytes: int) -> 
         if answer is None:
             _limit(own + (nbytes or _granted(sock)))
             answer = _attempt(service, call) or service.no_memory(call)
-        frames.send(sock, frames.of_answer(answer, time.thread_time() - start))
+        cpu_s = time.thread_time() - start
+        if len(answer.body) >= frames.OFFERED_BYTES:
+            frames.send(sock, frames.Frame(frames.OFFER, (len(answer.body),)))
+            _next(sock)
+        frames.send(sock, frames.of_answer(answer, cpu_s))
 
 
 def _attempt(service: Service, call: Call) -> Answer | None:
@@ -82,11 +86,16 @@ def _granted(sock: socket.socket) -> int:
     """Return the bytes that may be asked for, once the pool grants them."""
     gc.collect()
     frames.send(sock, frames.Frame(frames.WANT, ()))
-    granted = frames.receive(sock)
-    if granted is None:
-        os._exit(0)
-    (nbytes,) = granted.about
+    (nbytes,) = _next(sock).about
     return int(nbytes)
+
+
+def _next(sock: socket.socket) -> frames.Frame:
+    """Return the next frame; end the process if there is none."""
+    frame = frames.receive(sock)
+    if frame is None:
+        os._exit(0)
+    return frame
 
 
 def _die_with(parent: int) -> None:

@@ -117,7 +117,7 @@ class Timer:
 def new_app(**settings: Any) -> Pullback:
     """Return an application whose event loop does the work itself, in no time."""
     found = Settings(store="memory", access_log=False, **settings)
-    app = create_app(found, new_pool=lambda service, _: AtOnce(service.answer))
+    app = create_app(found, new_pool=lambda service, *_: AtOnce(service.answer))
     app.inline.timer = Timer()
     return app
 

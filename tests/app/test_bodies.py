@@ -330,7 +330,7 @@ def test_a_body_that_ends_badly_gives_back(monkeypatch: pytest.MonkeyPatch, piec
 
 
 def test_where_no_room_is_left_a_body_is_refused_unread() -> None:
-    app = new_app(max_bytes_in_flight=300 * KIB)
+    app = new_app(max_bytes_in_flight=2 * 300 * KIB)
     with app.exchange.reservations.of("somebody else") as held:
         held.take(250 * KIB)
         # There is nothing to read: whoever waited for the body would wait for ever.
@@ -349,10 +349,10 @@ def test_an_answer_is_held_while_it_is_sent() -> None:
     held: list[int] = []
     request = sent("/v1/evaluate", {"expr": "broadcast_to(x, [1000, 300])", "inputs": {"x": 0.1}})
     message = {"type": "http.request", "body": request.body, "more_body": False}
-    found = talk(app, request, [message], lambda: held.append(app.exchange.reservations.held))
+    found = talk(app, request, [message], lambda: held.append(app.exchange.answers.held))
     size = sum(len(each.get("body", b"")) for each in found)
     assert size > 2**20 and set(held) == {size}
-    assert app.exchange.reservations.held == 0
+    assert app.exchange.answers.held == 0
 
 
 def test_a_client_that_goes_away_before_its_body_is_not_answered() -> None:

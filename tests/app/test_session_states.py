@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import tempfile
 from pathlib import Path
 from typing import Any, ClassVar
@@ -18,6 +19,7 @@ from app.sessions.runs import execute, read, show
 from app.sessions.session import Quotas, Session
 from app.stores import Policy, SqliteStore, Store
 from app.stores.redis import RedisStore
+from app.wire.values import dumps
 from engine.core.errors import AutogradError
 from tests.app.local import Local
 from tests.app.scripts import back, do, expr, op, var
@@ -57,7 +59,7 @@ COMMANDS = st.one_of(
 
 
 def seen(held: Any) -> Any:
-    return show(held, ("value", "grad"), "base64", "application/json")
+    return json.loads(dumps(show(held, ("value", "grad"), "base64", "application/json")))
 
 
 class Machine(RuleBasedStateMachine):
