@@ -1,6 +1,6 @@
 """The one way of a request through the server.
 
-    read -> known and cheap: answer here
+    let in by its key -> read -> known and cheap: answer here
          -> otherwise: reserve, read on, wait for a turn, let a worker answer
          -> send
 
@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.http import bodies
 from app.http.bodies import Reservations
+from app.http.doorway import Doorway, caller_of, client_of, key_of
 from app.http.endpoints import Endpoint
 from app.http.envelope import CLIENT_CLOSED_REQUEST, Envelope
 from app.http.inline import LONGEST_BODY, Inline
@@ -36,7 +37,12 @@ _KIND_BYTES = 200
 
 
 class Pool(Protocol):
-    """Workers beside the event loop."""
+    """Workers beside the event loop.
+
+    charge: called with the client of a call that was worked on, and the processor time in seconds.
+    """
+
+    charge: Callable[[str, float], None]
 
     async def start(self) -> None:
         """Make workers; calls that come before they are ready wait."""
@@ -73,6 +79,7 @@ class Exchange:
         light: application that answers what is neither.
         explain: builds the answer to an error.
         envelope: sends answers.
+        doorway: lets requests in.
         settings: the limits.
     """
 
@@ -85,6 +92,7 @@ class Exchange:
         light: ASGIApp,
         explain: Callable[[Call, Exception], Answer],
         envelope: Envelope,
+        doorway: Doorway,
         settings: Settings,
     ) -> None:
         self.inline = inline
@@ -94,6 +102,7 @@ class Exchange:
         self._light = light
         self._explain = explain
         self._envelope = envelope
+        self._doorway = doorway
         self._limit = settings.max_body_bytes
         self._longest_known = min(LONGEST_BODY, settings.max_body_bytes)
         self._deadline_s = settings.deadline_s
@@ -119,19 +128,26 @@ class Exchange:
             return
         except Exception as error:  # noqa: BLE001 - it is explained and, if it is a bug, logged
             answer = self._explain(_call(scope, request_id), error)
+        key = key_of(scope)
+        if key is not None and key.is_limited:
+            key.charge_bytes(len(answer.body))
         if len(answer.body) <= bodies.UNRESERVED_BYTES:
             await self._envelope.send(scope, send, answer, request_id, origin, start)
             return
-        with self.reservations.of(_client(scope)) as reservation:
+        with self.reservations.of(client_of(scope)) as reservation:
             # It is there already; what it takes is missing for the bodies of others.
             reservation.take(len(answer.body))
             await self._envelope.send(scope, send, answer, request_id, origin, start)
 
     async def _answered(self, scope: Scope, headers: dict[bytes, bytes], request_id: str, receive: Receive) -> Answer:
+        preflight = self._envelope.preflight(scope, headers.get(b"origin")) if scope["method"] == "OPTIONS" else None
+        if preflight is not None:
+            return preflight
+        key = self._doorway.enter(scope, headers)
         endpoint = self._endpoints.get(scope["path"]) if scope["method"] == "POST" else None
         length = bodies.declared_length(headers)
         if endpoint is None or length is None or length > self._longest_known or len(headers) < len(scope["headers"]):
-            return await self._by_route(scope, headers, request_id, receive, length)
+            return await self._by_route(scope, request_id, receive, length)
         first = at_once(receive())
         if isinstance(first, Waiting):
             first = await bodies.first_piece(first, self._deadline_s)
@@ -139,29 +155,34 @@ class Exchange:
         if first.get("more_body"):
             return await self._by_worker(scope, request_id, receive, length, first)
         body = bytes(first.get("body", b""))
+        if key is not None and key.is_limited:
+            key.charge_bytes(len(body))
         found = self.inline.answer(endpoint, headers, body)
         if isinstance(found, Answer):
+            if key is not None and key.is_limited:
+                key.charge_light()
             return found
         call = _call(scope, request_id, body)
         if found is None:
             return await self._worked(call, receive)
         if found.is_cheap:
-            return self.inline.prepare(endpoint, call)
+            answer = self.inline.prepare(endpoint, call)
+            if key is not None and answer.measure is not None:
+                key.charge_work(answer.measure.cpu_s)
+            return answer
         answer = await self._worked(call, receive)
         self.inline.learn(found, answer)
         return answer
 
-    async def _by_route(
-        self, scope: Scope, headers: dict[bytes, bytes], request_id: str, receive: Receive, length: int | None
-    ) -> Answer:
+    async def _by_route(self, scope: Scope, request_id: str, receive: Receive, length: int | None) -> Answer:
         """Answer a request that is not known here: by a worker, if a route says that it is work."""
-        preflight = self._envelope.preflight(scope, headers.get(b"origin"))
-        if preflight is not None:
-            return preflight
         call = _call(scope, request_id)
         routed = call.scope()
         if any(route.matches(routed)[0] is Match.FULL for route in self._work):
             return await self._by_worker(scope, request_id, receive, length)
+        key = key_of(scope)
+        if key is not None:
+            key.charge_light()
         return await ask(self._light, call, scope.get("root_path", ""), scope.get("state"))
 
     async def _by_worker(
@@ -170,10 +191,17 @@ class Exchange:
         """Read the body of a request, and let a worker answer it; `length` is what the client says of the body."""
         if length is not None and length > self._limit:
             raise too_large(f"has {length:,} bytes", self._limit)
-        with self.reservations.of(_client(scope)) as reservation:
+        with self.reservations.of(client_of(scope)) as reservation:
             if length is not None:
                 reservation.ask(length)
-            body = await bodies.read_body(first, receive, self._limit, self._deadline_s, reservation)
+            body = b""
+            try:
+                body = await bodies.read_body(first, receive, self._limit, self._deadline_s, reservation)
+            finally:
+                key = key_of(scope)
+                if key is not None:
+                    # Of a body that does not arrive in full, what was held for it.
+                    key.charge_bytes(len(body) or reservation.held)
             return await self._worked(_call(scope, request_id, body), receive)
 
     async def _worked(self, call: Call, receive: Receive) -> Answer:
@@ -190,11 +218,8 @@ def _call(scope: Scope, request_id: str, body: bytes = b"") -> Call:
     # The server leaves out the body of the answer to a HEAD.
     method = "GET" if scope["method"] == "HEAD" else scope["method"]
     path = get_route_path(scope)
-    return Call(method, path, scope["query_string"], list(scope["headers"]), _client(scope), request_id, body)
-
-
-def _client(scope: Scope) -> str:
-    return scope["client"][0] if scope.get("client") else ""
+    query, headers = scope["query_string"], list(scope["headers"])
+    return Call(method, path, query, headers, client_of(scope), request_id, body, caller_of(scope))
 
 
 def _session(path: str) -> str:

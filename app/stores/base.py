@@ -8,6 +8,7 @@ from typing import Protocol
 
 from app.stores.address import StoreAddress
 from app.stores.errors import DamagedError
+from app.stores.keys import KeyStore
 from app.stores.sessions import SessionStore
 from engine.core import LimitExceededError
 
@@ -135,6 +136,10 @@ class Store(Protocol):
     A key is the id or a name of a program. Every method but `open` and `close` may raise StoreUnavailableError; those
     that write, StorageFullError too. A store is opened after the process has forked, never before.
     """
+
+    @property
+    def keys(self) -> KeyStore:
+        """Storage of keys in the same place."""
 
     @property
     def sessions(self) -> SessionStore:

@@ -19,6 +19,8 @@ from app.stores.base import (
     is_id,
 )
 from app.stores.errors import NameConflictError, StoreUnavailableError
+from app.stores.keys import KeyStore
+from app.stores.redis.keys import RedisKeys
 from app.stores.redis.server import PREFIX, Server
 from app.stores.redis.sessions import RedisSessions
 from app.stores.sessions import SessionPolicy, SessionStore
@@ -38,6 +40,7 @@ class RedisStore:
         self._server = Server(url, migrate=lambda version: self._sessions.migrate(), on_open=self._resume)
         self._sessions = RedisSessions(self._server, sessions or SessionPolicy(), policy)
         self.sessions: SessionStore = self._sessions
+        self.keys: KeyStore = RedisKeys(self._server)
         self._call = self._server.script("programs.lua")
         self._policy = policy
         self._sweeps = Sweeps(policy)

@@ -21,8 +21,10 @@ from app.stores.base import (
     is_id,
 )
 from app.stores.errors import NameConflictError, StoreUnavailableError
+from app.stores.keys import KeyStore
 from app.stores.sessions import SessionPolicy, SessionStore
 from app.stores.sqlite.database import Database
+from app.stores.sqlite.keys import SqliteKeys
 from app.stores.sqlite.sessions import SqliteSessions
 from engine.core import LimitExceededError
 
@@ -56,6 +58,7 @@ class SqliteStore:
         self._database = Database(directory / FILE, named, is_durable=not is_private, on_open=self._resume)
         self._sessions = SqliteSessions(self._database, sessions or SessionPolicy(), policy)
         self.sessions: SessionStore = self._sessions
+        self.keys: KeyStore = SqliteKeys(self._database.read, self._database.write)
         self._owned: PrivateDirectory | None = None
         self._policy = policy
         self._sweeps = Sweeps(policy)
