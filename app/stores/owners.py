@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 from app.errors import ForbiddenError
+from engine.core import LimitExceededError
 
 
 class Allowance(NamedTuple):
@@ -15,6 +16,15 @@ class Allowance(NamedTuple):
     sessions: int | None = None
     session_bytes: int | None = None
 
+    def check_programs(self, count: int) -> None:
+        """Raise LimitExceededError where the owner would have more programs than allowed."""
+        if self.programs is not None and count > self.programs:
+            limit = f"the quota of your key is {self.programs:,} (pullback keys create --max-programs)"
+            raise LimitExceededError(f"you would have {count:,} programs, {limit}; delete some")
+
+
+UNLIMITED = Allowance()
+
 
 class Caller(NamedTuple):
     """Owner on whose behalf a request is answered.
@@ -26,11 +36,21 @@ class Caller(NamedTuple):
 
     owner: str = ""
     is_admin: bool = True
-    allowance: Allowance = Allowance()
+    allowance: Allowance = UNLIMITED
 
     def owns(self, owner: str) -> bool:
         """Return whether something of this owner belongs to the caller."""
         return owner == self.owner or (self.is_admin and not owner)
+
+    @property
+    def owned(self) -> tuple[str, ...]:
+        """Owners whose things belong to the caller."""
+        return (self.owner, "") if self.is_admin and self.owner else (self.owner,)
+
+    def check_takes(self, name: str, owner: str) -> None:
+        """Raise ForbiddenError unless the caller may give another program a name of this owner."""
+        if not (self.is_admin or self.owns(owner)):
+            raise ForbiddenError(f'the name "{name}" belongs to another key; choose another')
 
     def check_looks(self, owner: str) -> None:
         """Raise ForbiddenError unless the caller may look at, or delete, a session of this owner."""
