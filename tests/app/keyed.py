@@ -9,7 +9,7 @@ from app.keys.admin import KeyAdmin
 from app.stores.keys import Rates
 from app.stores.owners import UNLIMITED, Allowance
 from app.wire.values import dumps
-from tests.app.hot import Received, Sent, answer_of, new_app
+from tests.app.hot import Received, Sent, asked, new_app
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -71,7 +71,7 @@ class Keyed:
         async def app(scope: Any, receive: Any, send: Any) -> None:
             await self.app({**scope, "client": (client, 1)}, receive, send)
 
-        return asyncio.run(answer_of(app, request))
+        return asyncio.run(asked(app, request))
 
     def status(self, method: str, path: str, key: str = "", document: Any = None) -> int:
         """Return the status of the same."""
