@@ -10,7 +10,7 @@ from typing import Any
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import Response
 
 from app.errors import (
     DeadlineExceededError,
@@ -475,10 +475,10 @@ def internal_error(call: Call, error: Exception) -> Answer:
     return problem(call, "internal-error", "a bug in the server; its log has the details under this request_id")
 
 
-def page(kind: Kind) -> HTMLResponse:
-    """What a problem's `type` leads to."""
+def page_of(kind: Kind) -> str:
+    """Return the page to which the `type` of a problem leads."""
     title = html.escape(kind.title)
-    return HTMLResponse(
+    return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
         "<style>body{font:1.1rem/1.5 system-ui,sans-serif;max-width:40rem;margin:3rem auto;padding:0 1rem}</style>"
         f"</head><body><h1>{title}</h1><p><code>{kind.slug}</code>, status {kind.status}</p>"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
@@ -10,25 +11,33 @@ import pytest
 from starlette.routing import Route
 
 from app.errors import RateLimitedError, UnauthorizedError
+from app.http.messages import Call
+from app.keys import rates
+from app.keys.admin import KeyAdmin
 from app.keys.ring import KeyRing
 from app.keys.tokens import digest_of, new_id, new_key, sent_key
+from app.stores import Policy, SqliteStore
 from app.stores.errors import StoreUnavailableError
 from app.stores.keys import Rates
-from app.stores.owners import Allowance
+from app.stores.owners import UNLIMITED, Allowance
+from app.workers.pool import Job, Processes, Sizes
+from app.workers.schedule import Pace, Queues
 from tests.app.keyed import Keyed, header
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 QUICK: dict[str, Any] = {"expr": "x * 2.5", "inputs": {"x": 2.0}}
 #: For each endpoint by its operationId: the scope that it needs, "key" for any key, "open" for none at all.
 NEEDS = {
-    "open": "get_health get_readiness get_problem openapi swagger_ui_html",
+    "open": "get_health get_readiness get_problem openapi get_docs",
     "key": "get_root list_ops get_op",
     "evaluate": "evaluate vjp jvp jacobian hessian hvp check infer",
     "programs": "register_program list_programs get_program get_program_dot get_program_svg delete_program",
     "sessions": "create_session get_session delete_session change_session run_commands variable_in_session "
-    "apply_in_session backward_in_session cleargrad_in_session list_variables get_variable get_session_dot get_session_svg get_state put_state",
+    "apply_in_session backward_in_session cleargrad_in_session list_variables get_variable get_session_dot "
+    "get_session_svg get_state put_state",
     # From another machine.
     "admin": "get_metrics",
 }
@@ -407,12 +416,73 @@ def test_bytes_both_ways_are_charged() -> None:
     assert "used up its bytes" in answer.document["detail"]
 
 
+def test_a_process_that_was_killed_is_charged_for_its_time() -> None:
+    """The pool tells what work cost, also of work that was stopped."""
+    charged = []
+    job = Job(Call("POST", "/v1/evaluate", b"", [], "k_1", ""), None, Pace.UNKNOWN, None, None, 0.0, 0.0)  # type: ignore[arg-type]
+    pool = Processes(None, Sizes(1, 1, 1, 1), 1, 1.0)  # type: ignore[arg-type]
+    pool.charge = lambda client, cpu_s: charged.append((client, cpu_s))
+    job.started = 0.0
+    pool._charge_elapsed(job)
+    assert charged[0][0] == "k_1"
+    assert charged[0][1] > 0
+
+
+def test_processes_of_one_server_hold_a_rate_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "rates"
+    file.write_bytes(bytes(rates.SHARED_BYTES))
+    monkeypatch.setenv(rates.SHARED, str(file))
+    store = SqliteStore(tmp_path, Policy())
+    admin = KeyAdmin(store.keys)
+    values = [
+        f"Bearer {admin.create(name, ['evaluate'], Rates(units_s=1.0, burst=4.0), UNLIMITED)}".encode()
+        for name in ("ada", "bob")
+    ]
+    edges = [KeyRing(store.keys, monotonic=lambda: 50.0) for _ in range(2)]
+    for edge in edges:
+        edge.load()
+    keys = [edge.find(values[0]) for edge in edges]
+    # Four units between both; each edge alone would have let four through.
+    let_in = 0
+    for key in [*keys, *keys, *keys, *keys]:
+        assert key is not None
+        try:
+            key.check_rates()
+        except RateLimitedError:
+            break
+        key.charge_work(0.001)
+        let_in += 1
+    assert let_in == 4
+    other = edges[1].find(values[1])
+    assert other is not None
+    other.check_rates()
+    store.close()
+
+
+def test_a_thousand_keys_take_turns() -> None:
+    """One that floods the queue waits for its own jobs, and delays all others by one."""
+
+    @dataclass(slots=True, eq=False)
+    class Waiting:
+        client: str
+        pace: Pace = Pace.UNKNOWN
+
+    queues: Queues[Waiting] = Queues(10_000)
+    for _ in range(5000):
+        assert queues.push(Waiting("k_flood"))
+    for n in range(1000):
+        assert queues.push(Waiting(f"k_{n}"))
+    first = [queues.pop(Pace.UNKNOWN) for _ in range(1001)]
+    assert len({job.client for job in first if job is not None}) == 1001
+    rest = [queues.pop(Pace.UNKNOWN) for _ in range(4999)]
+    assert {job.client for job in rest if job is not None} == {"k_flood"}
+    assert queues.pop(Pace.UNKNOWN) is None
+
+
 # Secrets
 
 
-def test_a_secret_is_nowhere(caplog: pytest.LogCaptureFixture, tmp_path: Any) -> None:
-    from app.stores import Policy, SqliteStore
-
+def test_a_secret_is_nowhere(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
     caplog.set_level(logging.DEBUG)
     keyed = Keyed()
     store = SqliteStore(tmp_path, Policy())
