@@ -49,7 +49,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
 
     host: str = Field(
-        "127.0.0.1", min_length=1, description="Address to listen on; other than loopback needs insecure."
+        "127.0.0.1", min_length=1, description="Address to listen on; other than loopback needs keys or insecure."
     )
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
     workers: int = Field(1, ge=1, description="Processes.")

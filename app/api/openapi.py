@@ -111,8 +111,9 @@ def _secure(route: dict[str, Any], scope: Scope | Access) -> None:
     """Say of a route that it needs a key, with which scope, and what it answers without."""
     if scope is Access.OPEN:
         return
+    wanted = Scope.ADMIN if scope is Access.LOCAL else scope
     # OpenAPI 3.1 takes names of roles for schemes other than OAuth.
-    route["security"] = [{_BEARER: [] if scope is Access.KEY else [str(scope)]}]
+    route["security"] = [{_BEARER: [] if scope is Access.KEY else [str(wanted)]}]
     for status, response in problems_of("unauthorized", "forbidden", "rate-limited").items():
         route["responses"].setdefault(str(status), response)
 

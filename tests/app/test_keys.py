@@ -103,7 +103,7 @@ def test_who_may_do_what(keyed: Keyed) -> None:
         ("Basic dXNlcjpwYXNz", "expected Bearer pb_<id>_<secret>"),
         ("Bearer", "expected Bearer"),
         ("Bearer pb_k_0123456789ab_short", "expected Bearer"),
-        (f"Bearer {new_key(new_id())}", "unknown or was revoked"),
+        ("Bearer pb_k_0123456789ab_" + 40 * "0", "unknown or was revoked"),
     ],
 )
 def test_a_key_that_is_none_is_a_401_that_says_why(keyed: Keyed, authorization: str, words: str) -> None:
@@ -128,6 +128,19 @@ def test_unknown_paths_and_methods_are_told_first(keyed: Keyed) -> None:
     assert keyed.status("GET", "/v1/nowhere") == 404
     assert keyed.status("DELETE", "/v1/evaluate") == 405
     assert keyed.status("GET", "/v1/nowhere", "evaluate") == 404
+
+
+def test_openapi_says_which_scope_a_path_needs(keyed: Keyed) -> None:
+    document = keyed.app.service.openapi()
+    assert document["components"]["securitySchemes"]["key"]["scheme"] == "bearer"
+    for path, methods in document["paths"].items():
+        for operation in methods.values():
+            scope = needed_by(operation["operationId"])
+            if scope == "open":
+                assert "security" not in operation
+                continue
+            assert operation["security"] == [{"key": [] if scope == "key" else [scope]}], path
+            assert {"401", "403", "429"} <= operation["responses"].keys()
 
 
 def test_two_keys_in_one_request_are_refused(keyed: Keyed) -> None:
