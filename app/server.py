@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import uvicorn
@@ -86,9 +87,11 @@ def serve(flags: Mapping[str, str], example: str) -> None:
 @contextmanager
 def _shared_rates() -> Iterator[None]:
     """Make the file in which the processes of this server share the rates of keys; they find it in the environment."""
-    with tempfile.NamedTemporaryFile(prefix="pullback-rates-") as file:
-        file.truncate(rates.SHARED_BYTES)
-        os.environ[rates.SHARED] = file.name
+    with tempfile.TemporaryDirectory(prefix="pullback-") as directory:
+        file = Path(directory) / "rates"
+        file.write_bytes(b"")
+        os.truncate(file, rates.SHARED_BYTES)
+        os.environ[rates.SHARED] = str(file)
         yield
 
 

@@ -160,9 +160,11 @@ class Settings(BaseSettings):
         _SESSIONS.grace_s, ge=0, description="Time for which it is known of a session that it expired."
     )
     max_sessions: int = Field(_SESSIONS.max_sessions, ge=1, description="Sessions.")
-    max_sessions_per_client: int = Field(_SESSIONS.max_per_client, ge=1, description="Sessions of one client address.")
+    max_sessions_per_client: int = Field(
+        _SESSIONS.max_per_client, ge=1, description="Sessions of one client: a key, or an address."
+    )
     max_session_bytes_per_client: int = Field(
-        _SESSIONS.max_client_bytes, ge=1, description="Bytes of all sessions of one client address."
+        _SESSIONS.max_client_bytes, ge=1, description="Bytes of all sessions of one client."
     )
     max_session_variables: int = Field(_QUOTAS.variables, ge=1, description="Ids and parameters of a session.")
     max_session_tape: int = Field(_QUOTAS.tape, ge=1, description="Variables of a session, nameless ones too.")

@@ -136,7 +136,7 @@ class SessionPolicy:
             limit = "as many as your key may have (pullback keys create --max-sessions)"
             raise TooManySessionsError(f"there are {of_client:,} sessions of yours, {limit}; delete some")
         if of_client >= self.max_per_client:
-            limit = "as many as one client address may have (setting PULLBACK_MAX_SESSIONS_PER_CLIENT)"
+            limit = "as many as one client may have (setting PULLBACK_MAX_SESSIONS_PER_CLIENT)"
             raise TooManySessionsError(f"there are {of_client:,} sessions of yours, {limit}; delete some")
 
     def check_bytes(self, of_client: int, allowance: Allowance = UNLIMITED) -> None:
@@ -146,7 +146,7 @@ class SessionPolicy:
             raise LimitExceededError(f"the sessions of your key would hold {of_client:,} bytes, {limit}")
         if of_client > self.max_client_bytes:
             limit = f"the limit is {self.max_client_bytes:,} (setting PULLBACK_MAX_SESSION_BYTES_PER_CLIENT)"
-            raise LimitExceededError(f"the sessions of your address would hold {of_client:,} bytes, {limit}")
+            raise LimitExceededError(f"your sessions would hold {of_client:,} bytes, {limit}")
 
 
 class SessionStore(Protocol):

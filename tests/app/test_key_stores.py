@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -14,8 +16,9 @@ from app.stores.keys import KeyRecord, Rates, read_record
 from app.stores.owners import ANYONE, UNLIMITED, Allowance, Caller
 from app.stores.redis import RedisStore
 from app.stores.sessions import Change, Head
+from app.stores.sqlite import FILE, schema
 from engine.core import LimitExceededError
-from tests.redis_process import needs_redis
+from tests.redis_process import RedisProcess, needs_redis
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -164,3 +167,64 @@ def test_sessions_have_an_owner_and_quotas(store: Store) -> None:
     loaded = store.sessions.load("a" * 64)
     assert loaded is not None
     assert loaded.head.owner == "k_ada"
+
+
+def test_an_earlier_sqlite_file_gets_owners(tmp_path: Path) -> None:
+    path = tmp_path / FILE
+    with closing(sqlite3.connect(path)) as connection:
+        # The first migrations alone, as the release before had them.
+        for script in schema.SCHEMAS[:4]:
+            for statement in schema._statements(script):
+                if "sha256" not in statement:
+                    connection.execute(statement)
+        connection.execute("INSERT INTO programs VALUES (7, 'p_a', 1.0, 1.0, 4, '{}', '{}')")
+        connection.execute("INSERT INTO program_names (name, program) VALUES ('first', 'p_a')")
+        connection.execute(f"PRAGMA application_id = {schema.APPLICATION_ID}")
+        connection.execute("PRAGMA user_version = 4")
+        connection.commit()
+    store = SqliteStore(tmp_path, Policy(clock=lambda: 2.0))
+    store.open()
+    assert listed(store, "") == listed(store, None) == [("p_a", "first")]
+    assert store.keys.list() == []
+    with pytest.raises(ForbiddenError):
+        store.delete_program("first", ADA)
+    assert add(store, ADA, "a")
+    assert store.delete_program("first", ROOT) is Deletion.OWN
+    assert listed(store, "k_ada") == [("p_a", None)]
+    store.close()
+
+
+@needs_redis
+def test_an_earlier_redis_gets_owners(redis_server: RedisProcess) -> None:
+    before = RedisStore(redis_server.url, Policy())
+    before.open()
+    add(before, ANYONE, "a", "first")
+    before.close()
+    redis_server.client.delete("pullback:program:p_a:owners", "pullback:claims:")
+    redis_server.client.set("pullback:schema", 2)
+    store = RedisStore(redis_server.url, Policy())
+    store.open()
+    assert redis_server.client.get("pullback:schema") == b"3"
+    assert listed(store, "") == listed(store, None) == [("p_a", "first")]
+    assert store.delete_program("first", ROOT) is Deletion.OWN
+    assert listed(store, None) == []
+    store.close()
+
+
+@needs_redis
+def test_a_delete_that_is_sent_twice_drops_one_claim(redis_server: RedisProcess) -> None:
+    """An admin's own claim, and not the program of others with the second one."""
+    store = RedisStore(redis_server.url, Policy())
+    store.open()
+    for caller in (ADA, ROOT):
+        add(store, caller, "a")
+    call = store._call
+
+    def twice(function: str, *given: object) -> object:
+        found = call(function, *given)
+        return call(function, *given) if function == "delete" else found
+
+    store._call = twice
+    assert store.delete_program("p_a", ROOT) is Deletion.OWN
+    assert listed(store, "k_ada") == [("p_a", None)]
+    store.close()
