@@ -8,10 +8,10 @@ from fastapi import APIRouter, Path, Request
 from fastapi.responses import PlainTextResponse, Response
 
 from app.api.openapi import CALL, STORE, body_of, problems_of, query_of
+from app.audit import audit
 from app.http.endpoints import validated
 from app.http.messages import Call
 from app.http.negotiation import answer_type, received, reply
-from app.keys.audit import audit
 from app.programs import packing
 from app.programs.graphviz import svg
 from app.programs.registry import Registry

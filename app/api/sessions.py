@@ -9,10 +9,10 @@ from fastapi import APIRouter, Request
 from fastapi.responses import PlainTextResponse, Response
 
 from app.api.openapi import SESSION, body_of, problems_of, query_of
+from app.audit import audit
 from app.handles import handle_of
 from app.http.messages import Call
 from app.http.negotiation import answer_type, received, reply, reply_with
-from app.keys.audit import audit
 from app.programs.graphviz import svg
 from app.sessions import runs
 from app.sessions.commands import COMMANDS, Load
@@ -329,6 +329,7 @@ def _change(
     call: Call = request.state.call
     settings: Settings = request.app.state.settings
     sessions: Sessions = request.app.state.sessions
+    sessions.check_owner(session, call.caller)
     message = received(call, settings.max_body_bytes, spoken)
     identity = f"{call.method} {call.path}\0{message.media_type}\0".encode() + message.body
     document: Any

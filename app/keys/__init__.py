@@ -1,1 +1,1 @@
-"""API keys: who may do what, how often, and the record of what administrators did."""
+"""API keys: who may do what, and how much of it in a second."""

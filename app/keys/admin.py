@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from app.keys.audit import COMMAND_LINE, audit
+from app.audit import COMMAND_LINE, audit
 from app.keys.scopes import Scope
 from app.keys.tokens import digest_of, new_id, new_key
 from app.stores.keys import MOST_KEYS, KeyRecord, KeyStore, Rates

@@ -194,6 +194,12 @@ class Sessions:
                 if self._save(head, copy, answered, ttl_s(), caller):
                     return Done(answered)
 
+    def check_owner(self, session_id: str, caller: Caller) -> None:
+        """Raise ForbiddenError where a session belongs to another key, before the body of its request is looked at."""
+        head = self._store.head(digest_of(session_id)) if caller.owner else None
+        if head is not None and not head.is_over(self._clock()):
+            caller.check_changes(head.owner)
+
     def delete(self, session_id: str, caller: Caller = ANYONE) -> str | None:
         """Forget a session, if there is one; return its owner.
 

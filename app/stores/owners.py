@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from app.audit import audit
 from app.errors import ForbiddenError
 from engine.core import LimitExceededError
 
@@ -51,6 +52,11 @@ class Caller(NamedTuple):
         """Raise ForbiddenError unless the caller may give another program a name of this owner."""
         if not (self.is_admin or self.owns(owner)):
             raise ForbiddenError(f'the name "{name}" belongs to another key; choose another')
+
+    def note_taken(self, name: str, owner: str) -> None:
+        """Record that an admin gave another program a name of this owner."""
+        if not self.owns(owner):
+            audit(self.owner, f'take the name "{name}" from the key {owner}')
 
     def check_looks(self, owner: str) -> None:
         """Raise ForbiddenError unless the caller may look at, or delete, a session of this owner."""

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import re
+import sqlite3
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import httpx
 import pytest
 
+from app import server
 from app.cli import main
+from app.server import ServeError
+from app.settings import Settings
+from app.stores.sqlite import FILE
 from tests.app.conftest import start_server
 
 if TYPE_CHECKING:
@@ -88,28 +94,64 @@ def test_each_act_is_recorded_without_secrets(
     assert key.rpartition("_")[2] not in caplog.text
 
 
+def test_a_server_whose_keys_cannot_be_read_does_not_start(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(capsys, "create", "ada")
+    with closing(sqlite3.connect(tmp_path / "data" / FILE)) as connection:
+        connection.execute("UPDATE keys SET record = 'x'")
+        connection.commit()
+    assert main(["serve", "--port", "0"]) == 2
+    assert capsys.readouterr().err == "pullback: the record of key number 1 is damaged in the store\n"
+
+
+def test_the_first_key_stands_in_for_insecure(capsys: pytest.CaptureFixture[str]) -> None:
+    settings = Settings(host="192.0.2.1", port=0)
+    with pytest.raises(ServeError, match=r"make a key \(pullback keys create NAME\), or say --insecure"):
+        server._listen(settings, 1, has_keys=server._check_store(settings))
+    run(capsys, "create", "ada")
+    # With a key it tries, and this address is none of this machine.
+    with pytest.raises(ServeError, match=r"cannot listen on 192\.0\.2\.1"):
+        server._listen(settings, 1, has_keys=server._check_store(settings))
+
+
 @pytest.mark.thorough
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_a_server_with_keys(workers: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """With keys it listens on all addresses, keeps rates over its processes, and lets a revoked key in no more."""
     key = run(capsys, "create", "ada", "--rate", "0.001", "--burst", "20")
     admin = run(capsys, "create", "root", "--scopes", "admin")
-    with start_server(tmp_path, ("app.cli", "serve", "--host", "0.0.0.0"), workers=workers) as server:
-        assert server.client.post("/v1/evaluate", json=QUICK).status_code == 401
+    with start_server(tmp_path, ("app.cli", "serve", "--host", "0.0.0.0"), workers=workers) as running:
+        assert running.client.post("/v1/evaluate", json=QUICK).status_code == 401
         statuses: list[int] = []
         while 429 not in statuses and len(statuses) < 1000:
             # A connection each, which the processes share.
-            with httpx.Client(base_url=server.base_url, trust_env=False) as client:
+            with httpx.Client(base_url=running.base_url, trust_env=False) as client:
                 client.headers["Authorization"] = f"Bearer {key}"
                 statuses.append(client.post("/v1/evaluate", json=QUICK).status_code)
         assert set(statuses) == {200, 429}
         # A tenth of a unit for each answer of the event loop: two processes alone would have given twice as many.
         assert len(statuses) <= 202
+        _check_owners(running.client, admin, run(capsys, "create", "bob", "--max-programs", "1"))
         headers = {"Authorization": f"Bearer {admin}"}
-        assert server.client.get("/v1", headers=headers).status_code == 200
+        assert running.client.get("/v1", headers=headers).status_code == 200
         run(capsys, "revoke", admin[3:17])
-        while server.client.get("/v1", headers=headers).status_code == 200:
+        while running.client.get("/v1", headers=headers).status_code == 200:
             pass
         log = (tmp_path / "server.log").read_text()
         assert f"the key {admin[3:17]} was revoked" in log
         assert not [secret for secret in (key, admin) if secret.rpartition("_")[2] in log]
+
+
+def _check_owners(client: httpx.Client, admin: str, bob: str) -> None:
+    """What belongs to whom is known to the worker processes too."""
+
+    def ask(key: str, method: str, path: str, document: object = None) -> httpx.Response:
+        return client.request(method, path, json=document, headers={"Authorization": f"Bearer {key}"})
+
+    while ask(bob, "GET", "/v1").status_code == 401:
+        pass
+    session = f"/v1/sessions/{ask(admin, 'POST', '/v1/sessions', {}).json()['id']}"
+    assert ask(bob, "GET", session).status_code == 403
+    assert ask(bob, "POST", f"{session}/run", {"commands": []}).status_code == 403
+    assert ask(admin, "DELETE", session).status_code == 204
+    added = [ask(bob, "POST", "/v1/programs", {"expr": f"x * {n}"}).status_code for n in range(2)]
+    assert added == [201, 413]

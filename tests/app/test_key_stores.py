@@ -116,7 +116,7 @@ def test_an_admin_that_owns_it_drops_its_own_first(store: Store) -> None:
     assert store.delete_program("p_a", ROOT) is Deletion.FOR_ALL
 
 
-def test_names_are_moved_by_their_owners(store: Store) -> None:
+def test_names_are_moved_by_their_owners(store: Store, caplog: pytest.LogCaptureFixture) -> None:
     add(store, ADA, "a", "mine")
     for replaces in (False, True):
         with pytest.raises(ForbiddenError, match='the name "mine" belongs to another key'):
@@ -129,7 +129,9 @@ def test_names_are_moved_by_their_owners(store: Store) -> None:
     assert store.resolve_program("mine") == "p_a"
     assert add(store, ADA, "c", "mine", True)
     assert store.resolve_program("mine") == "p_c"
+    assert not caplog.records
     assert add(store, ROOT, "d", "mine", True)
+    assert caplog.messages == ['audit: k_root: take the name "mine" from the key k_ada: done']
     with pytest.raises(ForbiddenError):
         add(store, ADA, "c", "mine", True)
 

@@ -296,7 +296,7 @@ def test_a_program_is_owned_by_all_who_registered_it(two: Keyed) -> None:
     assert two.status("GET", path, "bob") == 404
 
 
-def test_a_name_belongs_to_its_owner(two: Keyed) -> None:
+def test_a_name_belongs_to_its_owner(two: Keyed, caplog: pytest.LogCaptureFixture) -> None:
     assert two.status("POST", "/v1/programs", "ada", {"expr": "x * 3", "name": "mine"}) == 201
     for replace in ({}, {"replace": True}):
         answer = two.ask("POST", "/v1/programs", "bob", {"expr": "x * 4", "name": "mine", **replace})
@@ -305,7 +305,9 @@ def test_a_name_belongs_to_its_owner(two: Keyed) -> None:
     assert two.status("POST", "/v1/programs", "ada", {"expr": "x * 4", "name": "mine"}) == 409
     moved = {"expr": "x * 5", "name": "mine", "replace": True}
     assert two.status("POST", "/v1/programs", "ada", moved) == 201
-    assert two.status("POST", "/v1/programs", "root", {**moved, "expr": "x * 6"}) == 201
+    with caplog.at_level(logging.INFO, "pullback"):
+        assert two.status("POST", "/v1/programs", "root", {**moved, "expr": "x * 6"}) == 201
+    assert f'audit: {two.id("root")}: take the name "mine" from the key {two.id("ada")}: done' in caplog.text
     # Names of keys are not told to others.
     assert "mine" not in two.ask("GET", "/v1/programs/mime", "bob").document["detail"].replace("mime", "")
 
@@ -342,6 +344,8 @@ def test_a_session_is_for_its_key_alone(two: Keyed, caplog: pytest.LogCaptureFix
             assert two.status("GET", session + look, key) == seen, (key, look)
         assert two.status("POST", f"{session}/run", key, run) == changed
         assert two.status("PATCH", session, key, {"train": False}) == changed
+        # What is wrong with the body is told to the owner alone.
+        assert two.status("PATCH", session, key, {"trian": False}) == (422 if changed == 200 else 403)
     assert two.status("DELETE", session, "bob") == 403
     with caplog.at_level(logging.INFO, "pullback"):
         assert two.status("DELETE", session, "root") == 204

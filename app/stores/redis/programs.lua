@@ -97,7 +97,7 @@ end
 -- owner, is_admin, max_claims, id, name ('' for none), replace, now, unused_since, most, max_programs, max_bytes, size,
 -- summary, document, bound, how many blobs, their bytes, then digest, length ... -> 'taken', owner of the name |
 -- 'conflict', holder | 'quota', number of claims | 'full', count, bytes | 'kept', whether it is new to the owner, name,
--- created_at.
+-- created_at, owner of the name before.
 function functions.add()
   local owner, is_admin, max_claims = unpack(ARGV, 2, 4)
   local id, name, replace, now, unused_since, most, max_programs, max_bytes, size, summary, document, bound =
@@ -106,8 +106,9 @@ function functions.add()
   local lengths = 18 + blobs
   local key = program(id)
   local holder = name ~= '' and redis.call('HGET', names, name)
+  local belongs = owner
   if holder and holder ~= id then
-    local belongs = name_owner(name)
+    belongs = name_owner(name)
     if is_admin ~= '1' and belongs ~= owner then return {'taken', belongs} end
     if replace ~= '1' then return {'conflict', holder} end
   end
@@ -148,7 +149,7 @@ function functions.add()
   end
   if first_name(id) then redis.call('ZREM', unnamed, id) else redis.call('ZADD', unnamed, now, id) end
   local shown = name ~= '' and name or first_name(id) or ''
-  return {'kept', is_new and 1 or 0, shown, redis.call('HGET', key, 'created_at')}
+  return {'kept', is_new and 1 or 0, shown, redis.call('HGET', key, 'created_at'), belongs}
 end
 
 -- key, is_id, now, precision -> id or nil. A program that can be read is found though nothing can be written.

@@ -86,7 +86,8 @@ class RedisStore:
             caller.allowance.check_programs(found[0])
         if kind == b"full":
             self._policy.check(*found)
-        is_new, name, created_at = found
+        is_new, name, created_at, owner_before = found
+        caller.note_taken(name.decode(), owner_before.decode())
         kept = dataclasses.replace(program, name=name.decode() or None, created_at=float(created_at))
         return kept, bool(is_new)
 

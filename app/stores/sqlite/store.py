@@ -120,6 +120,7 @@ class SqliteStore:
                 self._insert(connection, program, blobs, now)
             is_new = _claim(connection, program.id, caller)
             if program.name and holder != program.id:
+                caller.note_taken(program.name, owner if holder else caller.owner)
                 # The former holder may have no other name: its time without use begins now.
                 connection.execute(_USED, (now, holder))
                 connection.execute("DELETE FROM program_names WHERE name = ?", (program.name,))
