@@ -26,12 +26,15 @@ from app.http.inline import LONGEST_BODY, Inline
 from app.http.messages import Answer, Call, ask
 from app.http.turns import Turns
 from app.http.waiting import Waiting, at_once
+from app.keys.ring import Key
 from app.settings import Settings
 from app.telemetry import PoolFigures
 from app.wire.media import BodyTooLargeError, too_large
 
 #: What stands before the id of a session in a path.
 _SESSIONS = "/v1/sessions/"
+#: Processor time that a call is charged before it is known what it takes: a unit.
+_HELD_S = 0.001
 #: Length of the part of a body that says to which kind of work it belongs.
 _KIND_BYTES = 200
 
@@ -164,13 +167,13 @@ class Exchange:
             return found
         call = _call(scope, request_id, body)
         if found is None:
-            return await self._worked(call, receive)
+            return await self._worked(call, receive, key)
         if found.is_cheap:
             answer = self.inline.prepare(endpoint, call)
             if key is not None and answer.measure is not None:
                 key.charge_work(answer.measure.cpu_s)
             return answer
-        answer = await self._worked(call, receive)
+        answer = await self._worked(call, receive, key)
         self.inline.learn(found, answer)
         return answer
 
@@ -195,16 +198,26 @@ class Exchange:
             if length is not None:
                 reservation.ask(length)
             body = b""
+            key = key_of(scope)
             try:
                 body = await bodies.read_body(first, receive, self._limit, self._deadline_s, reservation)
             finally:
-                key = key_of(scope)
                 if key is not None:
                     # Of a body that does not arrive in full, what was held for it.
                     key.charge_bytes(len(body) or reservation.held)
-            return await self._worked(_call(scope, request_id, body), receive)
+            return await self._worked(_call(scope, request_id, body), receive, key)
 
-    async def _worked(self, call: Call, receive: Receive) -> Answer:
+    async def _worked(self, call: Call, receive: Receive, key: Key | None) -> Answer:
+        """Let a worker answer a call; hold a unit of its key meanwhile: a burst bounds the calls at one time."""
+        if key is None or not key.is_limited:
+            return await self._in_turn(call, receive)
+        key.charge_work(_HELD_S)
+        try:
+            return await self._in_turn(call, receive)
+        finally:
+            key.charge_work(-_HELD_S)
+
+    async def _in_turn(self, call: Call, receive: Receive) -> Answer:
         """Let a worker answer a call, after earlier calls to the same session."""
         session = _session(call.path)
         if not session:

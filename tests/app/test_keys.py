@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import logging
 from dataclasses import dataclass
 from itertools import product
@@ -11,7 +13,8 @@ import pytest
 from starlette.routing import Route
 
 from app.errors import RateLimitedError, UnauthorizedError
-from app.http.messages import Call
+from app.http.access_log import AccessLog, _as_json
+from app.http.messages import Answer, Call
 from app.keys import rates
 from app.keys.admin import KeyAdmin
 from app.keys.ring import KeyRing
@@ -20,8 +23,10 @@ from app.stores import Policy, SqliteStore
 from app.stores.errors import StoreUnavailableError
 from app.stores.keys import Rates
 from app.stores.owners import UNLIMITED, Allowance
+from app.wire.media import JSON
 from app.workers.pool import Job, Processes, Sizes
 from app.workers.schedule import Pace, Queues
+from tests.app.hot import asked, sent
 from tests.app.keyed import Keyed, header
 
 if TYPE_CHECKING:
@@ -418,6 +423,50 @@ def test_an_answer_of_the_event_loop_costs_a_tenth() -> None:
     with pytest.raises(RateLimitedError) as caught:
         key.check_rates()
     assert caught.value.wait_s == pytest.approx(0.1)
+
+
+def test_a_burst_bounds_what_runs_at_the_same_time() -> None:
+    keyed = Keyed()
+    keyed.app.keys._monotonic = lambda: 100.0
+    keyed.create("ada", rates=Rates(units_s=1.0, burst=2.0))
+
+    async def work() -> None:
+        leave, answers = asyncio.Event(), []
+        pool = keyed.app.pool
+        at_once = pool.answer
+
+        async def slow(call: Call, kind: object, receive: Any) -> Any:
+            await leave.wait()
+            return await at_once(call, kind, receive)
+
+        pool.answer = slow  # type: ignore[method-assign]
+        value = f"Bearer {keyed.keys['ada']}".encode()
+        sends = [
+            sent("/v1/evaluate", {"expr": f"x * {n}", "inputs": {"x": 1.0}}, JSON, (b"authorization", value))
+            for n in range(3)
+        ]
+        running = [asyncio.create_task(asked(keyed.app, each)) for each in sends[:2]]
+        await asyncio.sleep(0)
+        answers.append((await asked(keyed.app, sends[2])).status)
+        leave.set()
+        answers += [(await each).status for each in running]
+        assert answers == [429, 200, 200]
+
+    asyncio.run(work())
+
+
+def test_the_log_names_the_key_of_a_request(caplog: pytest.LogCaptureFixture) -> None:
+    keyed = Keyed()
+    key_id = keyed.create("ada")
+    scope = {"method": "GET", "path": "/v1", "raw_path": b"/v1", "headers": [], "client": ("192.0.2.7", 1)}
+    value = f"Bearer {keyed.keys['ada']}".encode()
+    assert keyed.app.exchange._doorway.enter(scope, {b"authorization": value}) is not None
+    answer = Answer(200, [], b"")
+    with caplog.at_level(logging.INFO, "pullback.access"):
+        AccessLog().note(scope, answer, 0.001, "id-1")
+    assert caplog.messages[-1] == f"GET /v1 200 1.0 ms id-1 {key_id}"
+    line = json.loads(_as_json("now", scope, "/v1", answer, 1.0, "id-1"))
+    assert (line["key"], line["client"]) == (key_id, "192.0.2.7")
 
 
 def test_bytes_both_ways_are_charged() -> None:
