@@ -533,16 +533,19 @@ def test_a_thousand_keys_take_turns() -> None:
         client: str
         pace: Pace = Pace.UNKNOWN
 
-    queues: Queues[Waiting] = Queues(10_000)
+    queues: Queues[Waiting] = Queues(5000)
     for _ in range(5000):
-        assert queues.push(Waiting("k_flood"))
+        assert queues.push(Waiting("k_flood")) is None
     for n in range(1000):
-        assert queues.push(Waiting(f"k_{n}"))
-    first = [queues.pop(Pace.UNKNOWN) for _ in range(1001)]
+        # The queue is full: the flood gives way.
+        dropped = queues.push(Waiting(f"k_{n}"))
+        assert dropped is not None
+        assert dropped.client == "k_flood"
+    first = [queues.next(may_be_long=True, may_be_large=True) for _ in range(1001)]
     assert len({job.client for job in first if job is not None}) == 1001
-    rest = [queues.pop(Pace.UNKNOWN) for _ in range(4999)]
+    rest = [queues.next(may_be_long=True, may_be_large=True) for _ in range(3999)]
     assert {job.client for job in rest if job is not None} == {"k_flood"}
-    assert queues.pop(Pace.UNKNOWN) is None
+    assert queues.next(may_be_long=True, may_be_large=True) is None
 
 
 # Secrets
