@@ -137,11 +137,47 @@ def _parser() -> argparse.ArgumentParser:
     doctor.add_argument("file", nargs="?", metavar="FILE", help="a file that `pullback backup` made")
     doctor.set_defaults(command=_doctor)
 
+    _add_keys(commands)
+
     settings = commands.add_parser(
         "settings", help="list the server's settings", description="List the server's settings and what they are now."
     )
     settings.set_defaults(command=_settings)
     return parser
+
+
+def _add_keys(commands: Any) -> None:
+    keys = commands.add_parser(
+        "keys",
+        help="make, list and revoke API keys",
+        description="Make, list and revoke the keys of the store that a server uses. Once there has been one, every "
+        "request needs a key.",
+    )
+    doing = keys.add_subparsers(required=True, metavar="ACTION", dest="action")
+    create = doing.add_parser("create", help="make a key and print it, once", description="Make a key and print it.")
+    create.add_argument("name", metavar="NAME", help="whose key it is, for people")
+    create.add_argument(
+        "--scopes",
+        default="evaluate,programs,sessions,jobs",
+        help="what it may do, separated by commas: evaluate, programs, sessions, jobs; admin: all of it, /metrics, and "
+        "looking at and deleting what others own (default: %(default)s)",
+    )
+    number = {"type": float, "metavar": "N"}
+    create.add_argument("--rate", **number, help="work units a second; a unit is a millisecond of processor time")
+    create.add_argument("--burst", **number, help="units that may be used at once (default: those of a second)")
+    create.add_argument("--bytes-rate", **number, help="bytes a second, of requests and responses together")
+    count = {"type": int, "metavar": "N"}
+    create.add_argument("--max-programs", **count, help="registered programs")
+    create.add_argument("--max-sessions", **count, help="sessions at a time")
+    create.add_argument("--max-session-bytes", **count, help="bytes of all its sessions")
+    doing.add_parser("list", help="a line for each key, the revoked ones too")
+    doing.add_parser("revoke", help="let a key hold no more").add_argument("id", metavar="ID", help="such as k_0123...")
+    rotate = doing.add_parser("rotate", help="give a key a new secret, and print it; what it owns stays its own")
+    rotate.add_argument("id", metavar="ID", help="such as k_0123...")
+    rotate.add_argument(
+        "--grace", type=float, default=3600.0, metavar="S", help="seconds for which the old secret holds (%(default)g)"
+    )
+    keys.set_defaults(command=_keys)
 
 
 def _options_first(words: list[str]) -> list[str]:
@@ -345,6 +381,34 @@ def _doctor(given: argparse.Namespace) -> int:
     if count == 0:
         print("no faults found")
     return min(count, 1)
+
+
+def _keys(given: argparse.Namespace) -> None:
+    from app.issuing import administered, line
+    from app.keys.admin import KeyAdminError
+    from app.settings import SettingsError, load_settings
+    from app.stores.keys import Rates
+    from app.stores.owners import Allowance
+
+    try:
+        with administered(load_settings()) as admin:
+            match given.action:
+                case "create":
+                    scopes = [scope.strip() for scope in given.scopes.split(",") if scope.strip()]
+                    rates = Rates(given.rate, given.burst, given.bytes_rate)
+                    allowance = Allowance(given.max_programs, given.max_sessions, given.max_session_bytes)
+                    lines = [admin.create(given.name, scopes, rates, allowance)]
+                case "list":
+                    lines = [line(record) for record in admin.records()]
+                case "rotate":
+                    lines = [admin.rotate(given.id, given.grace)]
+                case _:
+                    admin.revoke(given.id)
+                    lines = [f"revoked {given.id}"]
+    except (SettingsError, KeyAdminError) as error:
+        raise CommandError(str(error)) from None
+    for text in lines:
+        print(text)
 
 
 def _settings(given: argparse.Namespace) -> None:

@@ -8,8 +8,8 @@ import orjson
 
 from app.handles import digest_of, handle_of
 
-#: The id of a session is a secret: its handle is shown in its place.
-_SECRET = re.compile(r"s_[0-9a-f]{8,}")
+#: The id of a session is a secret: its handle is shown in its place. Of a key the public part is shown.
+_SECRET = re.compile(r"s_[0-9a-f]{8,}|(k_[0-9a-f]{12}_)[0-9a-f]+")
 
 #: Logger of lines about requests.
 access = logging.getLogger("pullback.access")
@@ -53,7 +53,7 @@ class Handler(logging.StreamHandler):  # type: ignore[type-arg]
 
 
 def masked(text: str) -> str:
-    """Return a text with handles in the place of ids of sessions.
+    """Return a text with handles in the place of ids of sessions, and keys without their secrets.
 
     >>> masked("/v1/sessions/s_00112233445566778899aabbccddeeff/run")
     '/v1/sessions/h_59038182/run'
@@ -61,7 +61,7 @@ def masked(text: str) -> str:
     if "%" in text and _SECRET.search(plain := unquote(text)):
         # An id may be written with escapes; a line of the log stays one line.
         text = plain.encode("unicode_escape").decode()
-    return _SECRET.sub(lambda found: handle_of(digest_of(found[0])), text)
+    return _SECRET.sub(lambda found: f"{found[1]}..." if found[1] else handle_of(digest_of(found[0])), text)
 
 
 def _mask(record: logging.LogRecord) -> bool:

@@ -17,16 +17,18 @@ from app.api.problems import explain
 from app.assembly import new_nursery
 from app.clock import SYSTEM, Clock
 from app.http.bodies import Reservations
+from app.http.doorway import Doorway
 from app.http.endpoints import Calculator
 from app.http.envelope import Envelope
 from app.http.exchange import Exchange, Pool
 from app.http.inline import Inline
 from app.http.preparations import Preparations
 from app.http.templates import Templates
+from app.keys.ring import KeyRing
 from app.readiness import Readiness
 from app.service import CACHES, ENDPOINTS, GC_LOOKS, GC_THRESHOLD, Service, bound_blas
 from app.settings import Settings, SettingsError, load_settings, unknown_variables
-from app.stores import Store, StoreError
+from app.stores import Store, StoreError, StoreUnavailableError
 from app.telemetry import Figures, Requests
 from app.workers.nursery import Nursery
 from app.workers.pool import Processes, Sizes
@@ -74,6 +76,8 @@ class Pullback:
         self.inline = Inline(calculator, preparations, templates, settings)
         answers = Reservations(settings.max_bytes_in_flight // 2)
         self.pool = new_pool(self.service, settings, answers)
+        self.keys = KeyRing(self.service.store.keys, clock.wall)
+        self.pool.charge = self.keys.charge
         self.exchange = Exchange(
             self.inline,
             ENDPOINTS,
@@ -83,6 +87,7 @@ class Pullback:
             explain,
             self.envelope,
             answers,
+            Doorway(self.keys, self.service.routes),
             settings,
         )
 
@@ -151,14 +156,27 @@ class Pullback:
         """Hold the store open and workers ready; raises StoreError if the store cannot be opened."""
         await asyncio.to_thread(self.service.store.open)
         try:
+            await asyncio.to_thread(self._read_keys)
             await self.pool.start()
             yield
         finally:
             self.state.draining = True
             self.pool.close()
             self.state.readiness.close()
+            self.keys.close()
             self.service.store.close()
             self.envelope.close()
+
+    def _read_keys(self) -> None:
+        """Read the keys; without them nobody is let in.
+
+        Raises:
+            StoreError: they cannot be read.
+        """
+        try:
+            self.keys.watch()
+        except StoreUnavailableError as error:
+            raise StoreError(f"the keys cannot be read: {error}") from None
 
 
 def new_pool(service: Service, settings: Settings, answers: Reservations, nursery: Nursery | None = None) -> Pool:

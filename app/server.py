@@ -4,10 +4,13 @@ import contextlib
 import os
 import socket
 import sys
+import tempfile
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import uvicorn
@@ -15,8 +18,9 @@ from starlette.types import ASGIApp
 
 from app.assembly import new_nursery, new_store
 from app.edge_limits import affordable_backlog, affordable_connections, open_files
+from app.keys import rates
 from app.settings import PREFIX, Settings, SettingsError, is_loopback, load_settings
-from app.stores import StoreError
+from app.stores import StoreError, StoreUnavailableError
 from app.workers.threads import THREAD_NAME
 
 APP = "app.main:app"
@@ -47,10 +51,10 @@ def serve(flags: Mapping[str, str], example: str) -> None:
         settings = load_settings()
     except SettingsError as error:
         raise ServeError(str(error)) from None
-    _check_store(settings)
+    has_keys = _check_store(settings)
     files = open_files()
     backlog = affordable_backlog(affordable_connections(settings.max_connections, files), files)
-    listener = _listen(settings, backlog)
+    listener = _listen(settings, backlog, has_keys)
     port = listener.getsockname()[1]
     print(curl_line(settings.host, port, example), flush=True)
     options: dict[str, Any] = {
@@ -65,6 +69,8 @@ def serve(flags: Mapping[str, str], example: str) -> None:
         "proxy_headers": bool(settings.trusted_proxies),
         "forwarded_allow_ips": ",".join(settings.trusted_proxies),
         "timeout_graceful_shutdown": int(settings.deadline_s) + GRACE_S,
+        # What goes wrong at the start ends the server: keys that cannot be read let nobody in.
+        "lifespan": "on",
     }
     if settings.workers == 1:
         # Connections that arrive from here on wait in the socket until the application is there.
@@ -74,7 +80,19 @@ def serve(flags: Mapping[str, str], example: str) -> None:
         _leave_work_behind()
     else:
         listener.close()
-        uvicorn.run(APP, port=port, workers=settings.workers, **options)
+        with _shared_rates():
+            uvicorn.run(APP, port=port, workers=settings.workers, **options)
+
+
+@contextmanager
+def _shared_rates() -> Iterator[None]:
+    """Make the file in which the processes of this server share the rates of keys; they find it in the environment."""
+    with tempfile.TemporaryDirectory(prefix="pullback-") as directory:
+        file = Path(directory) / "rates"
+        file.write_bytes(b"")
+        os.truncate(file, rates.SHARED_BYTES)
+        os.environ[rates.SHARED] = str(file)
+        yield
 
 
 def _new_app(settings: Settings) -> ASGIApp:
@@ -98,22 +116,27 @@ def _leave_work_behind() -> None:
                 os._exit(0)
 
 
-def _check_store(settings: Settings) -> None:
-    """Fails here and once, and not in each of several workers again and again."""
+def _check_store(settings: Settings) -> bool:
+    """Make sure once that the store can be used, before several workers try; return whether it has, or had, keys.
+
+    Raises:
+        ServeError: it cannot be used, or its keys cannot be read.
+    """
     store = new_store(settings)
     try:
         store.open()
-    except StoreError as error:
+        return bool(store.keys.list())
+    except (StoreError, StoreUnavailableError) as error:
         raise ServeError(str(error)) from None
     finally:
         store.close()
 
 
-def _listen(settings: Settings, backlog: int) -> socket.socket:
-    if not settings.insecure and not is_loopback(settings.host):
+def _listen(settings: Settings, backlog: int, has_keys: bool) -> socket.socket:
+    if not has_keys and not settings.insecure and not is_loopback(settings.host):
         raise ServeError(
             f"{settings.host} is not loopback, and without keys whoever reaches the server may use it; "
-            "say --insecure (PULLBACK_INSECURE=1) if that is wanted"
+            "make a key (pullback keys create NAME), or say --insecure (PULLBACK_INSECURE=1) if that is wanted"
         )
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     try:

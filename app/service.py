@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from app import __version__
-from app.api import derivatives, evaluate, health, infer, metrics, openapi, ops, programs, sessions
+from app.api import derivatives, evaluate, health, infer, metrics, openapi, ops, pages, programs, sessions
 from app.api.problems import explain, on_http_exception
 from app.assembly import new_sessions, new_store
 from app.clock import SYSTEM, Clock
@@ -38,7 +38,7 @@ WORKER_CACHES = 4
 CACHES = 4
 #: Routes are looked through in this order: the most frequent first. Those before `_LIGHT` are work.
 _WORK = (evaluate, sessions, derivatives, infer, programs)
-_LIGHT = (ops, health, metrics)
+_LIGHT = (ops, health, pages, metrics)
 ENDPOINTS: tuple[Endpoint, ...] = (evaluate.ENDPOINT, *derivatives.ENDPOINTS)
 
 
@@ -50,6 +50,7 @@ class Service(FastAPI):
             title="Pullback",
             summary="Autograd as a service: values and gradients of programs over HTTP.",
             version=__version__,
+            docs_url=None,
             redoc_url=None,
             swagger_ui_oauth2_redirect_url=None,
             redirect_slashes=False,

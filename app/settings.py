@@ -49,7 +49,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
 
     host: str = Field(
-        "127.0.0.1", min_length=1, description="Address to listen on; other than loopback needs insecure."
+        "127.0.0.1", min_length=1, description="Address to listen on; other than loopback needs keys or insecure."
     )
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
     workers: int = Field(1, ge=1, description="Processes.")
@@ -160,9 +160,11 @@ class Settings(BaseSettings):
         _SESSIONS.grace_s, ge=0, description="Time for which it is known of a session that it expired."
     )
     max_sessions: int = Field(_SESSIONS.max_sessions, ge=1, description="Sessions.")
-    max_sessions_per_client: int = Field(_SESSIONS.max_per_client, ge=1, description="Sessions of one client address.")
+    max_sessions_per_client: int = Field(
+        _SESSIONS.max_per_client, ge=1, description="Sessions of one client: a key, or an address."
+    )
     max_session_bytes_per_client: int = Field(
-        _SESSIONS.max_client_bytes, ge=1, description="Bytes of all sessions of one client address."
+        _SESSIONS.max_client_bytes, ge=1, description="Bytes of all sessions of one client."
     )
     max_session_variables: int = Field(_QUOTAS.variables, ge=1, description="Ids and parameters of a session.")
     max_session_tape: int = Field(_QUOTAS.tape, ge=1, description="Variables of a session, nameless ones too.")

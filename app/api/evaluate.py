@@ -11,6 +11,7 @@ from app.api.openapi import CALL, body_of, problems_of
 from app.http.endpoints import Endpoint, respond
 from app.programs.registry import Registry
 from app.settings import Settings
+from app.stores.owners import Caller
 from app.wire.answers import EvaluateAnswer
 from app.wire.examples import EVALUATE
 from app.wire.schemas import EvaluateRequest
@@ -61,14 +62,14 @@ def _document(result: Evaluation, program: str, encoding: str, media_type: str) 
     return document
 
 
-def _storing(prepared: CheckedEvaluation, registry: Registry) -> Callable[[], dict[str, Any]]:
+def _storing(prepared: CheckedEvaluation, registry: Registry, caller: Caller) -> Callable[[], dict[str, Any]]:
     """Check that the store has room for the program of the gradients; return a function that stores it."""
     if prepared.grad_graph is None:
         return dict
     gradient = registry.pack(prepared.grad_graph)
     # Another request may take the room in the meantime; mostly this check saves a run in vain.
-    registry.store.check_room(*gradient)
-    return lambda: {"grad_program": registry.store.add_program(*gradient, replace=False)[0].id}
+    registry.store.check_room(*gradient, caller)
+    return lambda: {"grad_program": registry.store.add_program(*gradient, replace=False, caller=caller)[0].id}
 
 
 ENDPOINT = Endpoint("/v1/evaluate", "backward", EvaluateRequest, _prepare, _document, _storing)

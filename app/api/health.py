@@ -1,12 +1,11 @@
-"""What this server is and how it is: /v1, /healthz, /readyz, and the pages that problems point to."""
+"""What this server is and how it is: /v1, /healthz and /readyz."""
 
 from fastapi import APIRouter, Request
-from fastapi.responses import HTMLResponse, Response
-from starlette.exceptions import HTTPException
+from fastapi.responses import Response
 
 from app import __version__
 from app.api.openapi import problems_of
-from app.api.problems import BY_SLUG, page, problem
+from app.api.problems import problem
 from app.http.negotiation import reply_with
 from app.readiness import Readiness
 from app.settings import Settings
@@ -65,11 +64,3 @@ def _status(request: Request, status: str) -> Response:
     """How the server is, for probes too: they get an answer whatever they accept."""
     media_type = media.MSGPACK if media.takes_msgpack_alone(request.state.call.value(b"accept")) else media.JSON
     return Response(encode(media_type, {"status": status}), media_type=media_type)
-
-
-@router.get("/problems/{slug}", include_in_schema=False)
-async def get_problem(slug: str) -> HTMLResponse:
-    """What a problem of this kind means and what to do."""
-    if slug not in BY_SLUG:
-        raise HTTPException(404)
-    return page(BY_SLUG[slug])

@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from app.api.problems import KINDS, Where, slugs
+from app.keys.scopes import Access, Scope, needed
 from app.sessions.commands import COMMANDS
 from app.wire import media, schemas
 from app.wire.answers import Problem
@@ -33,6 +34,8 @@ _MODELS: tuple[type[BaseModel], ...] = (
     *COMMANDS.values(),
     Problem,
 )
+#: Name of the way to show who one is.
+_BEARER = "key"
 _FASTAPIS = ("HTTPValidationError", "ValidationError")
 
 
@@ -79,8 +82,9 @@ def document(app: FastAPI) -> dict[str, Any]:
         [(model, "validation") for model in _MODELS],
         ref_template=f"{schemas.SCHEMAS}{{model}}",
     )
-    for methods in found["paths"].values():
+    for path, methods in found["paths"].items():
         for route in methods.values():
+            _secure(route, needed(path))
             # FastAPI's own 422, for parameters of a path, which are strings and cannot be wrong.
             if "HTTPValidationError" in str(route["responses"].get("422")):
                 del route["responses"]["422"]
@@ -97,8 +101,21 @@ def document(app: FastAPI) -> dict[str, Any]:
         "Declaration": schemas.DECLARATION,
     }
     found["components"]["schemas"] = components
+    about = "A key of the server, where it has any: `pullback keys create NAME` makes one."
+    found["components"]["securitySchemes"] = {_BEARER: {"type": "http", "scheme": "bearer", "description": about}}
     resolved: dict[str, Any] = _with_refs(found)
     return resolved
+
+
+def _secure(route: dict[str, Any], scope: Scope | Access) -> None:
+    """Say of a route that it needs a key, with which scope, and what it answers without."""
+    if scope is Access.OPEN:
+        return
+    wanted = Scope.ADMIN if scope is Access.LOCAL else scope
+    # OpenAPI 3.1 takes names of roles for schemes other than OAuth.
+    route["security"] = [{_BEARER: [] if scope is Access.KEY else [str(wanted)]}]
+    for status, response in problems_of("unauthorized", "forbidden", "rate-limited").items():
+        route["responses"].setdefault(str(status), response)
 
 
 def _with_refs(part: Any) -> Any:

@@ -2,6 +2,7 @@
 
 import html
 import logging
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Flag, auto
@@ -9,9 +10,16 @@ from typing import Any
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import Response
 
-from app.errors import DeadlineExceededError, OverloadedError, WorkerDiedError
+from app.errors import (
+    DeadlineExceededError,
+    ForbiddenError,
+    OverloadedError,
+    RateLimitedError,
+    UnauthorizedError,
+    WorkerDiedError,
+)
 from app.http.messages import Answer, Call, new_answer
 from app.limit_settings import explained
 from app.logs import masked
@@ -76,15 +84,29 @@ class Kind:
 KINDS = (
     Kind("unknown-path", 404, "Unknown path", "Nothing lives at this path. GET /docs lists every path."),
     Kind("method-not-allowed", 405, "Method not allowed", "The path exists; the Allow header names its methods."),
-    Kind("unauthorized", 401, "Unauthorized", "A key is needed: send it as Authorization: Bearer <key>."),
-    Kind("forbidden", 403, "Forbidden", "The key that was sent does not allow this."),
+    Kind(
+        "unauthorized",
+        401,
+        "Unauthorized",
+        "A key is needed: send it as Authorization: Bearer <key>. Whoever runs the server makes one with `pullback "
+        "keys create NAME`.",
+        (UnauthorizedError,),
+    ),
+    Kind(
+        "forbidden",
+        403,
+        "Forbidden",
+        "The key that was sent does not allow this: it lacks a scope, or the program, name or session belongs to "
+        "another key.",
+        (ForbiddenError,),
+    ),
     Kind(
         "rate-limited",
         429,
         "Rate limited",
-        "Too many requests in too short a time, or too many sessions at once. Wait as long as Retry-After says, or "
-        "delete sessions that are not needed any more.",
-        (TooManySessionsError,),
+        "Too much work, or too many bytes, in too short a time for this key, or too many sessions at once. Wait as "
+        "long as Retry-After says, or delete sessions that are not needed any more.",
+        (TooManySessionsError, RateLimitedError),
     ),
     Kind(
         "wrong-host",
@@ -392,7 +414,7 @@ def problem(
     }
     headers = dict(headers or {})
     if kind.status in (429, 503):
-        headers["Retry-After"] = str(RETRY_AFTER_S)
+        headers.setdefault("Retry-After", str(RETRY_AFTER_S))
     media_type = media.MSGPACK if media.takes_msgpack_alone(call.value(b"accept")) else media.PROBLEM
     return new_answer(encode(media_type, document), media_type, kind.status, headers)
 
@@ -408,10 +430,24 @@ def explain(call: Call, error: Exception) -> Answer:
         return problem(call, kind.slug, *explained(error))
     if isinstance(error, SessionError):
         return problem(call, kind.slug, error.detail, error.faults)
+    if isinstance(error, (UnauthorizedError, ForbiddenError, RateLimitedError)):
+        return problem(call, kind.slug, str(error), headers=_refusal_headers(error))
     if isinstance(error, MemoryError):
         _log.error("out of memory (request %s)", call.request_id)
         return problem(call, kind.slug, "the server is out of memory just now")
     return problem(call, kind.slug, str(error))
+
+
+def _refusal_headers(error: UnauthorizedError | ForbiddenError | RateLimitedError) -> dict[str, str]:
+    """Return the headers of a refusal, as RFC 6750 has them."""
+    if isinstance(error, RateLimitedError):
+        return {"Retry-After": str(math.ceil(error.wait_s))}
+    challenge = 'Bearer realm="pullback"'
+    if isinstance(error, UnauthorizedError):
+        return {"WWW-Authenticate": f'{challenge}, error="invalid_token"' if error.was_given else challenge}
+    if error.scope:
+        return {"WWW-Authenticate": f'{challenge}, error="insufficient_scope", scope="{error.scope}"'}
+    return {}
 
 
 async def on_http_exception(request: Request, error: Exception) -> Response:
@@ -439,10 +475,10 @@ def internal_error(call: Call, error: Exception) -> Answer:
     return problem(call, "internal-error", "a bug in the server; its log has the details under this request_id")
 
 
-def page(kind: Kind) -> HTMLResponse:
-    """What a problem's `type` leads to."""
+def page_of(kind: Kind) -> str:
+    """Return the page to which the `type` of a problem leads."""
     title = html.escape(kind.title)
-    return HTMLResponse(
+    return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
         "<style>body{font:1.1rem/1.5 system-ui,sans-serif;max-width:40rem;margin:3rem auto;padding:0 1rem}</style>"
         f"</head><body><h1>{title}</h1><p><code>{kind.slug}</code>, status {kind.status}</p>"

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Path, Request
 from fastapi.responses import PlainTextResponse, Response
 
 from app.api.openapi import CALL, STORE, body_of, problems_of, query_of
+from app.audit import audit
 from app.http.endpoints import validated
 from app.http.messages import Call
 from app.http.negotiation import answer_type, received, reply
@@ -16,6 +17,7 @@ from app.programs.graphviz import svg
 from app.programs.registry import Registry
 from app.settings import Settings
 from app.stores import Listed, Program
+from app.stores.base import Deletion
 from app.wire.answers import ProgramAnswer, ProgramDetailsAnswer, ProgramsAnswer
 from app.wire.codecs import encode
 from app.wire.examples import MATYAS, REGISTER, RETIRED
@@ -49,7 +51,12 @@ async def register_program(request: Request) -> Response:
     document = message.document(**settings.document_limits())
     asked = validated(RegisterRequest, document, message.answer_type, registry)
     program, is_new = registry.register(
-        asked.source, name=asked.name, declared=asked.inputs, bound=asked.bind, replace=asked.replace
+        asked.source,
+        name=asked.name,
+        declared=asked.inputs,
+        bound=asked.bind,
+        replace=asked.replace,
+        caller=call.caller,
     )
     headers = {"Location": f"/v1/programs/{program.id}"}
     content = encode(message.answer_type, _document(program))
@@ -65,12 +72,12 @@ async def register_program(request: Request) -> Response:
     openapi_extra=query_of(ListRequest),
 )
 async def list_programs(request: Request) -> Response:
-    """List a page of the registered programs, in order of registration."""
+    """List a page of the programs that the key registered, in order of registration; an admin sees all."""
     call: Call = request.state.call
     registry: Registry = request.app.state.registry
     spoken = answer_type(call)
     query = check_query(ListRequest, request.query_params)
-    page = registry.page(query.limit, int(query.after or 0))
+    page = registry.page(query.limit, int(query.after or 0), call.caller)
     document = {
         "programs": [_document(program) for program in page.programs],
         "next": None if page.next is None else str(page.next),
@@ -137,9 +144,14 @@ def _drawn(request: Request, program: str) -> str:
     responses=problems_of("unknown-program", *STORE),
 )
 async def delete_program(request: Request, program: Annotated[str, Path(examples=[RETIRED])]) -> Response:
-    """Delete a program, by its id or a name, with all its names; running calls go on."""
+    """Delete a program, by its id or a name, with all its names; running calls go on.
+
+    One that others registered too stays theirs.
+    """
+    call: Call = request.state.call
     registry: Registry = request.app.state.registry
-    registry.delete(program)
+    if registry.delete(program, call.caller) is Deletion.FOR_ALL:
+        audit(call.caller.owner, f"delete the program {program} of other keys")
     return Response(status_code=204)
 
 

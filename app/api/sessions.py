@@ -3,12 +3,14 @@
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from fastapi import APIRouter, Request
 from fastapi.responses import PlainTextResponse, Response
 
 from app.api.openapi import SESSION, body_of, problems_of, query_of
+from app.audit import audit
+from app.handles import handle_of
 from app.http.messages import Call
 from app.http.negotiation import answer_type, received, reply, reply_with
 from app.programs.graphviz import svg
@@ -46,6 +48,8 @@ from engine import dot
 from engine.core import InvalidValueError
 from engine.nn import dumps
 
+T = TypeVar("T")
+
 router = APIRouter()
 
 PATH = "/v1/sessions/{session}"
@@ -76,10 +80,12 @@ async def create_session(request: Request) -> Response:
     key = request.headers.get("idempotency-key")
     if key is not None and not 1 <= len(key) <= _LONGEST_KEY:
         raise InvalidValueError(f"Idempotency-Key has {len(key)} letters; expected 1 to {_LONGEST_KEY}")
-    made = sessions.create(call.client, ttl_s=asked.ttl_s, seed=asked.seed, name=asked.name, key=key)
+    made = sessions.create(
+        call.client, ttl_s=asked.ttl_s, seed=asked.seed, name=asked.name, key=key, caller=call.caller
+    )
     see = partial(_described, made.id)
     # However long it took to store a new one: it is shown as it was made.
-    document = see(made.session, made.head) if made.is_new else sessions.look(made.id, see)
+    document = see(made.session, made.head) if made.is_new else _seen(sessions, call, made.id, see)
     content = encode(message.answer_type, document)
     headers = {"Location": f"/v1/sessions/{made.id}"}
     return reply(call, content, message.answer_type, 201 if made.is_new else 200, headers).response()
@@ -100,8 +106,11 @@ async def get_session(request: Request, session: str) -> Response:
 @router.delete(PATH, operation_id="delete_session", summary="Delete a session", status_code=204)
 async def delete_session(request: Request, session: str) -> Response:
     """Delete a session, if there is one."""
+    call: Call = request.state.call
     sessions: Sessions = request.app.state.sessions
-    sessions.delete(session)
+    owner = sessions.delete(session, call.caller)
+    if owner is not None and not call.caller.owns(owner):
+        audit(call.caller.owner, f"delete a session of the key {owner}")
     return Response(status_code=204)
 
 
@@ -263,8 +272,7 @@ def _tape(request: Request, session: str) -> str:
         names = {id(held): name for name, held in found.variables().items()}
         return dot(found.variable(query.of, ("of",)), query.verbose, names)
 
-    sessions: Sessions = request.app.state.sessions
-    return sessions.look(session, see)
+    return _seen(request.app.state.sessions, request.state.call, session, see)
 
 
 @router.get(
@@ -286,7 +294,7 @@ async def get_state(request: Request, session: str, variable: str) -> Response:
             return dumps(state)
         return encode(spoken, {"id": variable, "state": encode_all(state, "nested", spoken)})
 
-    return reply(call, sessions.look(session, see), spoken).response()
+    return reply(call, _seen(sessions, call, session, see), spoken).response()
 
 
 @router.put(
@@ -321,6 +329,7 @@ def _change(
     call: Call = request.state.call
     settings: Settings = request.app.state.settings
     sessions: Sessions = request.app.state.sessions
+    sessions.check_owner(session, call.caller)
     message = received(call, settings.max_body_bytes, spoken)
     identity = f"{call.method} {call.path}\0{message.media_type}\0".encode() + message.body
     document: Any
@@ -334,7 +343,7 @@ def _change(
         return status, message.answer_type, encode(message.answer_type, answer)
 
     seq = document.get("seq") if isinstance(document, dict) else None
-    done = sessions.change(session, identity, seq, worked, ttl_s)
+    done = sessions.change(session, identity, seq, worked, ttl_s, call.caller)
     headers = {"Idempotent-Replay": "true"} if done.is_replay else {}
     answered = done.answered
     return reply(call, answered.content, answered.media_type, answered.status, headers).response()
@@ -345,7 +354,18 @@ def _looked(request: Request, session: str, see: Callable[[Session, Head], Any])
     call: Call = request.state.call
     sessions: Sessions = request.app.state.sessions
     answer_type(call)
-    return reply_with(call, sessions.look(session, see)).response()
+    return reply_with(call, _seen(sessions, call, session, see)).response()
+
+
+def _seen(sessions: Sessions, call: Call, session: str, see: Callable[[Session, Head], T]) -> T:
+    """Return the result of `see` on a session; it is recorded of an admin who looks at what another key owns."""
+
+    def seen(found: Session, head: Head) -> T:
+        if not call.caller.owns(head.owner):
+            audit(call.caller.owner, f"look at the session {handle_of(head.digest)} of the key {head.owner}")
+        return see(found, head)
+
+    return sessions.look(session, seen, call.caller)
 
 
 def _described(session_id: str, session: Session, head: Head) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import time
 import orjson
 from starlette.types import Scope
 
+from app.http.doorway import key_of
 from app.http.messages import Answer
 from app.logs import Lines, access, masked, own_handler
 
@@ -35,8 +36,10 @@ class AccessLog:
             return
         shown = masked((scope.get("raw_path") or b"").decode("ascii", "backslashreplace"))
         elapsed_ms = 1e3 * elapsed_s
+        key = key_of(scope)
+        by = "" if key is None else f" {key.id}"
         if own_handler() is None:
-            access.info("%s %s %d %.1f ms %s", scope["method"], shown, answer.status, elapsed_ms, request_id)
+            access.info("%s %s %d %.1f ms %s%s", scope["method"], shown, answer.status, elapsed_ms, request_id, by)
             return
         waiting = self._waiting
         if not waiting:
@@ -44,7 +47,7 @@ class AccessLog:
         if self._is_json:
             waiting.append(_as_json(self._now(), scope, shown, answer, elapsed_ms, request_id))
         else:
-            line = f"{scope['method']} {shown} {answer.status} {elapsed_ms:.1f} ms {request_id}"
+            line = f"{scope['method']} {shown} {answer.status} {elapsed_ms:.1f} ms {request_id}{by}"
             waiting.append(f"{self._now()} INFO {line}")
         if len(waiting) >= _MOST_WAITING:
             self.flush()
@@ -80,6 +83,9 @@ def _as_json(now: str, scope: Scope, path: str, answer: Answer, elapsed_ms: floa
         "ms": round(elapsed_ms, 3),
         "way": answer.way,
     }
+    key = key_of(scope)
+    if key is not None:
+        line["key"] = key.id
     if answer.work is not None:
         work = answer.work
         line |= {"queue_ms": round(1e3 * work.queue_s, 3), "run_ms": round(1e3 * work.run_s, 3), "worker": work.process}

@@ -14,6 +14,7 @@ from app.http.preparations import Entry, Hit, Preparations
 from app.http.questions import Question, take_apart
 from app.programs.registry import Registry
 from app.settings import Settings
+from app.stores.owners import Caller
 from app.wire.codecs import Message, encode
 from app.wire.schemas import PROGRAM_KEYS, ProgramRequest, ProgramSource, check
 from engine.core import AutogradError, InvalidValueError
@@ -21,7 +22,7 @@ from engine.core import AutogradError, InvalidValueError
 Model = TypeVar("Model", bound=ProgramSource)
 
 
-def _nothing(prepared: Any, registry: Registry) -> Callable[[], dict[str, Any]]:
+def _nothing(prepared: Any, registry: Registry, caller: Caller) -> Callable[[], dict[str, Any]]:
     return dict
 
 
@@ -42,7 +43,7 @@ class Endpoint:
     model: type[ProgramRequest]
     prepare: Callable[[Any, Settings, Registry], Any]
     document: Callable[[Any, str, str, str], dict[str, Any]]
-    storing: Callable[[Any, Registry], Callable[[], dict[str, Any]]] = _nothing
+    storing: Callable[[Any, Registry, Caller], Callable[[], dict[str, Any]]] = _nothing
     is_repeated: bool = True
 
     def question(self, document: Any, media_type: str, answer_type: str) -> Question | None:
@@ -76,20 +77,20 @@ class Calculator:
         """
         start = time.thread_time()
         message = received(call, self._settings.max_body_bytes)
-        content, entry, is_warm = self._content(endpoint, message)
+        content, entry, is_warm = self._content(endpoint, message, call.caller)
         answer = reply(call, content, message.answer_type)
         if entry is None:
             return answer
         cpu_s = time.thread_time() - start
         return answer._replace(measure=Measure(cpu_s, is_warm, entry.weight, entry.cold_s))
 
-    def _content(self, endpoint: Endpoint, message: Message) -> tuple[bytes, Entry | None, bool]:
+    def _content(self, endpoint: Endpoint, message: Message, caller: Caller) -> tuple[bytes, Entry | None, bool]:
         """Return the body of an answer, the entry of its request, and whether that was there before."""
         document = message.document(**self._settings.document_limits())
         spoken = message.answer_type
         question = endpoint.question(document, message.media_type, spoken)
         if question is None:
-            return self._unrepeated(endpoint, document, spoken), None, False
+            return self._unrepeated(endpoint, document, spoken, caller), None, False
         hit = self._preparations.find(question)
         if hit is not None:
             return self._repeated(endpoint, document, hit, question, spoken), hit.entry, True
@@ -103,9 +104,9 @@ class Calculator:
                 return encode(spoken, result), entry, False
         return self._repeated(endpoint, document, hit, question, spoken), hit.entry, True
 
-    def _unrepeated(self, endpoint: Endpoint, document: Any, spoken: str) -> bytes:
+    def _unrepeated(self, endpoint: Endpoint, document: Any, spoken: str, caller: Caller) -> bytes:
         request, executable = self._prepared(endpoint, document, spoken)
-        store = endpoint.storing(executable, self._registry)
+        store = endpoint.storing(executable, self._registry, caller)
         program = self._registry.identify(executable.call.graph)
         result = endpoint.document(executable.run(), program, request.encoding, spoken)
         return encode(spoken, {**result, **store()})

@@ -32,7 +32,8 @@ _PREFLIGHT = [
     ),
     (b"access-control-max-age", b"600"),
 ]
-_VERSION = (b"pullback-version", __version__.encode())
+#: Of all answers.
+_COMMON = [(b"pullback-version", __version__.encode()), (b"x-content-type-options", b"nosniff")]
 _SHARED = (b"access-control-expose-headers", EXPOSED.encode())
 _VARY = (b"vary", b"Origin")
 
@@ -65,7 +66,7 @@ class Envelope:
 
     def headers(self, request_id: str, origin: bytes | None) -> RawHeaders:
         """Return the headers that an answer has beside its own."""
-        headers = [(b"x-request-id", request_id.encode()), _VERSION]
+        headers = [(b"x-request-id", request_id.encode()), *_COMMON]
         if not self._origins:
             return headers
         if b"*" in self._origins:

@@ -1,6 +1,6 @@
 """The one way of a request through the server.
 
-    read -> known and cheap: answer here
+    let in by its key -> read -> known and cheap: answer here
          -> otherwise: reserve, read on, wait for a turn, let a worker answer
          -> send
 
@@ -21,12 +21,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.errors import OverloadedError
 from app.http import bodies
 from app.http.bodies import Reservations
+from app.http.doorway import Doorway, caller_of, client_of, key_of
 from app.http.endpoints import Endpoint
 from app.http.envelope import CLIENT_CLOSED_REQUEST, Envelope
 from app.http.inline import LONGEST_BODY, Inline
 from app.http.messages import Answer, Call, ask
 from app.http.turns import Turns
 from app.http.waiting import Waiting, at_once
+from app.keys.ring import Key
 from app.settings import Settings
 from app.telemetry import PoolFigures
 from app.wire.media import BodyTooLargeError, too_large
@@ -35,12 +37,19 @@ from app.wire.media import BodyTooLargeError, too_large
 _SESSIONS = "/v1/sessions/"
 #: Time for which a refusal for want of workers or memory is held back.
 REFUSAL_S = 0.1
+#: Processor time that a call is charged before it is known what it takes: a unit.
+_HELD_S = 0.001
 #: Length of the part of a body that says to which kind of work it belongs.
 _KIND_BYTES = 200
 
 
 class Pool(Protocol):
-    """Workers beside the event loop."""
+    """Workers beside the event loop.
+
+    charge: called with the client of a call that was worked on, and the processor time in seconds.
+    """
+
+    charge: Callable[[str, float], None]
 
     async def start(self) -> None:
         """Make workers; calls that come before they are ready wait."""
@@ -78,6 +87,7 @@ class Exchange:
         explain: builds the answer to an error.
         envelope: sends answers.
         answers: memory for long answers.
+        doorway: lets requests in.
         settings: the limits.
     """
 
@@ -91,6 +101,7 @@ class Exchange:
         explain: Callable[[Call, Exception], Answer],
         envelope: Envelope,
         answers: Reservations,
+        doorway: Doorway,
         settings: Settings,
     ) -> None:
         self.inline = inline
@@ -100,6 +111,7 @@ class Exchange:
         self._light = light
         self._explain = explain
         self._envelope = envelope
+        self._doorway = doorway
         self._limit = settings.max_body_bytes
         self._longest_known = min(LONGEST_BODY, settings.max_body_bytes)
         self._deadline_s = settings.deadline_s
@@ -130,19 +142,26 @@ class Exchange:
             answer = self._explain(_call(scope, request_id), error)
         except Exception as error:  # noqa: BLE001 - it is explained and, if it is a bug, logged
             answer = self._explain(_call(scope, request_id), error)
+        key = key_of(scope)
+        if key is not None and key.is_limited:
+            key.charge_bytes(len(answer.body))
         if len(answer.body) <= bodies.UNRESERVED_BYTES:
             await self._envelope.send(scope, send, answer, request_id, origin, start)
             return
-        with self.answers.of(_client(scope)) as reservation:
+        with self.answers.of(client_of(scope)) as reservation:
             # It is there already; what it takes is missing for the bodies of others.
             reservation.take(len(answer.body))
             await self._envelope.send(scope, send, answer, request_id, origin, start)
 
     async def _answered(self, scope: Scope, headers: dict[bytes, bytes], request_id: str, receive: Receive) -> Answer:
+        preflight = self._envelope.preflight(scope, headers.get(b"origin")) if scope["method"] == "OPTIONS" else None
+        if preflight is not None:
+            return preflight
+        key = self._doorway.enter(scope, headers)
         endpoint = self._endpoints.get(scope["path"]) if scope["method"] == "POST" else None
         length = bodies.declared_length(headers)
         if endpoint is None or length is None or length > self._longest_known or len(headers) < len(scope["headers"]):
-            return await self._by_route(scope, headers, request_id, receive, length)
+            return await self._by_route(scope, request_id, receive, length)
         first = at_once(receive())
         if isinstance(first, Waiting):
             first = await bodies.first_piece(first, self._deadline_s)
@@ -150,29 +169,34 @@ class Exchange:
         if first.get("more_body"):
             return await self._by_worker(scope, request_id, receive, length, first)
         body = bytes(first.get("body", b""))
+        if key is not None and key.is_limited:
+            key.charge_bytes(len(body))
         found = self.inline.answer(endpoint, headers, body)
         if isinstance(found, Answer):
+            if key is not None and key.is_limited:
+                key.charge_light()
             return found
         call = _call(scope, request_id, body)
         if found is None:
-            return await self._worked(call, receive)
+            return await self._worked(call, receive, key)
         if found.is_cheap:
-            return self.inline.prepare(endpoint, call)
-        answer = await self._worked(call, receive)
+            answer = self.inline.prepare(endpoint, call)
+            if key is not None and answer.measure is not None:
+                key.charge_work(answer.measure.cpu_s)
+            return answer
+        answer = await self._worked(call, receive, key)
         self.inline.learn(found, answer)
         return answer
 
-    async def _by_route(
-        self, scope: Scope, headers: dict[bytes, bytes], request_id: str, receive: Receive, length: int | None
-    ) -> Answer:
+    async def _by_route(self, scope: Scope, request_id: str, receive: Receive, length: int | None) -> Answer:
         """Answer a request that is not known here: by a worker, if a route says that it is work."""
-        preflight = self._envelope.preflight(scope, headers.get(b"origin"))
-        if preflight is not None:
-            return preflight
         call = _call(scope, request_id)
         routed = call.scope()
         if any(route.matches(routed)[0] is Match.FULL for route in self._work):
             return await self._by_worker(scope, request_id, receive, length)
+        key = key_of(scope)
+        if key is not None:
+            key.charge_light()
         return await ask(self._light, call, scope.get("root_path", ""), scope.get("state"))
 
     async def _by_worker(
@@ -181,13 +205,30 @@ class Exchange:
         """Read the body of a request, and let a worker answer it; `length` is what the client says of the body."""
         if length is not None and length > self._limit:
             raise too_large(f"has {length:,} bytes", self._limit)
-        with self.reservations.of(_client(scope)) as reservation:
+        with self.reservations.of(client_of(scope)) as reservation:
             if length is not None:
                 reservation.ask(length)
-            body = await bodies.read_body(first, receive, self._limit, self._deadline_s, reservation)
-            return await self._worked(_call(scope, request_id, body), receive)
+            body = b""
+            key = key_of(scope)
+            try:
+                body = await bodies.read_body(first, receive, self._limit, self._deadline_s, reservation)
+            finally:
+                if key is not None:
+                    # Of a body that does not arrive in full, what was held for it.
+                    key.charge_bytes(len(body) or reservation.held)
+            return await self._worked(_call(scope, request_id, body), receive, key)
 
-    async def _worked(self, call: Call, receive: Receive) -> Answer:
+    async def _worked(self, call: Call, receive: Receive, key: Key | None) -> Answer:
+        """Let a worker answer a call; hold a unit of its key meanwhile: a burst bounds the calls at one time."""
+        if key is None or not key.is_limited:
+            return await self._in_turn(call, receive)
+        key.charge_work(_HELD_S)
+        try:
+            return await self._in_turn(call, receive)
+        finally:
+            key.charge_work(-_HELD_S)
+
+    async def _in_turn(self, call: Call, receive: Receive) -> Answer:
         """Let a worker answer a call, after earlier calls to the same session."""
         session = _session(call.path)
         if not session:
@@ -201,11 +242,8 @@ def _call(scope: Scope, request_id: str, body: bytes = b"") -> Call:
     # The server leaves out the body of the answer to a HEAD.
     method = "GET" if scope["method"] == "HEAD" else scope["method"]
     path = get_route_path(scope)
-    return Call(method, path, scope["query_string"], list(scope["headers"]), _client(scope), request_id, body)
-
-
-def _client(scope: Scope) -> str:
-    return scope["client"][0] if scope.get("client") else ""
+    query, headers = scope["query_string"], list(scope["headers"])
+    return Call(method, path, query, headers, client_of(scope), request_id, body, caller_of(scope))
 
 
 def _session(path: str) -> str:

@@ -8,6 +8,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message
 
 from app.http.waiting import Waiting, at_once
+from app.stores.owners import ANYONE, Caller
 
 #: Headers as ASGI has them.
 RawHeaders = list[tuple[bytes, bytes]]
@@ -19,8 +20,9 @@ class Call:
 
     method, path, query: as in an ASGI scope; the query is not decoded.
     headers: names in lower case.
-    client: address of the client, empty if it is not known.
+    client: id of its key, or else the address of the client; empty if it is not known.
     request_id: in its answer, and in the log.
+    caller: owner of what it makes.
     """
 
     method: str
@@ -30,6 +32,7 @@ class Call:
     client: str
     request_id: str
     body: bytes = b""
+    caller: Caller = ANYONE
 
     def values(self, name: bytes) -> list[str]:
         """Return the values of a header, one for each line that has it."""

@@ -11,7 +11,8 @@ from app.programs.limits import ProgramLimits
 from app.programs.parts import Source
 from app.programs.service import read_bound
 from app.stores import Listed, Program, Store, damaged
-from app.stores.base import is_id
+from app.stores.base import Deletion, is_id
+from app.stores.owners import ANYONE, Caller
 from engine.core import InvalidValueError, LimitExceededError, Lru, aval, nearest
 from engine.graph import Graph, check_limit, quoted
 from engine.plans import Plans
@@ -59,6 +60,7 @@ class Registry:
         declared: Mapping[str, Any],
         bound: Mapping[str, Any],
         replace: bool = False,
+        caller: Caller = ANYONE,
     ) -> tuple[Program, bool]:
         """Store the program that a request describes.
 
@@ -68,6 +70,7 @@ class Registry:
             declared: declarations of inputs, as documents.
             bound: values of inputs that are fixed for good, as documents.
             replace: take the name from another program if it has it.
+            caller: the owner.
 
         Returns:
             The stored program, and whether it is new.
@@ -75,6 +78,7 @@ class Registry:
         Raises:
             UnknownProgramError: the source is a registered program that is not there.
             NameConflictError: the name belongs to another program.
+            ForbiddenError: the name belongs to another owner.
             AutogradError: of the kind of the request's faults.
         """
         found = []
@@ -83,11 +87,13 @@ class Registry:
         if replace and name is None:
             found.append(InvalidValueError('replace: true moves a name; give "name" too', ("replace",)))
         graph = read_bound(source, declared, bound, limits=self._limits, find=self.graph, found=found)
-        return self.add(graph, name, replace=replace)
+        return self.add(graph, name, replace=replace, caller=caller)
 
-    def add(self, graph: Graph, name: str | None = None, *, replace: bool = False) -> tuple[Program, bool]:
+    def add(
+        self, graph: Graph, name: str | None = None, *, replace: bool = False, caller: Caller = ANYONE
+    ) -> tuple[Program, bool]:
         """Store a program; see `register`."""
-        return self.store.add_program(*self.pack(graph, name), replace=replace)
+        return self.store.add_program(*self.pack(graph, name), replace=replace, caller=caller)
 
     def pack(self, graph: Graph, name: str | None = None) -> tuple[Program, dict[str, bytes]]:
         """Pack a program for the store; return it with the bytes of its bound arrays by digest.
@@ -130,19 +136,27 @@ class Registry:
         packing.check_summary(program)
         return program if key == program.id else replace(program, name=key)
 
-    def page(self, limit: int, after: int = 0) -> Page:
-        """Return at most `limit` programs in order of registration; `after` is the `next` of the page before."""
-        found = self.store.list_programs(limit + 1, after)
+    def page(self, limit: int, after: int = 0, caller: Caller = ANYONE) -> Page:
+        """Return at most `limit` programs in order of registration; `after` is the `next` of the page before.
+
+        caller: sees its own; an admin sees all.
+        """
+        found = self.store.list_programs(limit + 1, after, None if caller.is_admin else caller.owner)
         return Page(found[:limit], found[limit - 1].number if len(found) > limit else None)
 
-    def delete(self, key: str) -> None:
-        """Delete a program with all its names; requests that are running it go on.
+    def delete(self, key: str, caller: Caller = ANYONE) -> Deletion:
+        """Take a program from its owner, and delete it if that was the last one; see `Store`.
+
+        Requests that are running it go on.
 
         Raises:
             UnknownProgramError: there is none.
+            ForbiddenError: only others own it.
         """
-        if not self.store.delete_program(key):
+        found = self.store.delete_program(key, caller)
+        if found is Deletion.NONE:
             raise self._unknown(key)
+        return found
 
     def resolve(self, key: str) -> str:
         """Return the id of the program of an id or a name.

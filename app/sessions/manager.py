@@ -19,6 +19,7 @@ from app.sessions.errors import ExpiredSessionError, SequenceConflictError, Unkn
 from app.sessions.session import Quotas, Session
 from app.sessions.snapshot import DamagedSnapshotError, StoredArrays
 from app.stores.errors import StoreUnavailableError
+from app.stores.owners import ANYONE, Caller
 from app.stores.sessions import Answered, Change, Head, SessionStore, damaged_session
 from engine.core import Lru
 
@@ -100,9 +101,16 @@ class Sessions:
         self._copies: Lru[str, _Copy] = Lru(_MOST_COPIES, cache_bytes)
 
     def create(
-        self, client: str, *, ttl_s: float | None, seed: int | None, name: str | None, key: str | None
+        self,
+        client: str,
+        *,
+        ttl_s: float | None,
+        seed: int | None,
+        name: str | None,
+        key: str | None,
+        caller: Caller = ANYONE,
     ) -> Created:
-        """Make a session, unless there is one of the same client and key.
+        """Make a session, which belongs to the caller, unless there is one of the same client and key.
 
         Raises:
             TooManySessionsError, LimitExceededError: there is no room.
@@ -111,34 +119,42 @@ class Sessions:
         written, _ = snapshot.write(session, StoredArrays())
         now, life = self._clock(), ttl_s or self._ttl_s
         session_id, size = ids.new_id(), len(written.document)
-        head = Head(digest_of(session_id), 0, now, now + life, life, size, name, _revision())
+        head = Head(digest_of(session_id), 0, now, now + life, life, size, name, _revision(), caller.owner)
         content = Change(written.document, {}, (), head.bytes, None)
         if key is None:
-            self._store.create(head, content, client, None)
+            self._store.create(head, content, client, None, caller.allowance)
             return Created(session_id, True, session, head)
-        sealed = self._store.create(head, content, client, ids.creation_key(client, key, session_id))
+        sealed = self._store.create(head, content, client, ids.creation_key(client, key, session_id), caller.allowance)
         if sealed is None:
             return Created(session_id, True, session, head)
         return Created(ids.unsealed(client, key, sealed), False, session, head)
 
-    def look(self, session_id: str, see: Callable[[Session, Head], T]) -> T:
+    def look(self, session_id: str, see: Callable[[Session, Head], T], caller: Caller = ANYONE) -> T:
         """Return the result of `see` on a session, which it does not change.
 
         Raises:
             UnknownSessionError, ExpiredSessionError, StoreUnavailableError: the session cannot be read.
+            ForbiddenError: it belongs to another key than the caller's.
         """
-        return self.look_at(digest_of(session_id), see)
+        return self.look_at(digest_of(session_id), see, caller)
 
-    def look_at(self, digest: str, see: Callable[[Session, Head], T]) -> T:
+    def look_at(self, digest: str, see: Callable[[Session, Head], T], caller: Caller = ANYONE) -> T:
         """Do the same as `look`, for the digest of an id."""
         with self._copies.making(digest):
             head, copy = self._current(digest)
+            caller.check_looks(head.owner)
             found = see(copy.session, head)
         self._touch(head)
         return found
 
     def change(
-        self, session_id: str, request: bytes, seq: Any, work: Work, ttl_s: Callable[[], float | None] = lambda: None
+        self,
+        session_id: str,
+        request: bytes,
+        seq: Any,
+        work: Work,
+        ttl_s: Callable[[], float | None] = lambda: None,
+        caller: Caller = ANYONE,
     ) -> Done:
         """Run a call that changes a session, or return the stored response where it repeats the last one.
 
@@ -148,8 +164,10 @@ class Sessions:
             seq: the number that the client gave it, if any.
             work: the work. Where it raises, nothing has happened.
             ttl_s: returns the new life of the session, if that changes.
+            caller: to whom the session has to belong.
 
         Raises:
+            ForbiddenError: it belongs to another key.
             UnknownSessionError, ExpiredSessionError, StoreUnavailableError: the session cannot be used.
             SequenceConflictError: the number is neither the next one nor that of the last call.
             DeadlineExceededError: it took too long; nothing has happened.
@@ -161,6 +179,7 @@ class Sessions:
         with self._copies.making(digest):
             while True:
                 head, copy = self._current(digest)
+                caller.check_changes(head.owner)
                 if type(seq) is int:
                     if seq == head.seq and copy.answered is not None and copy.answered.request == call:
                         self._touch(head)
@@ -172,19 +191,34 @@ class Sessions:
                 copy.session.until, copy.session.monotonic = begun + self._deadline_s, self._monotonic
                 status, media_type, content = work(copy.session, head.seq + 1)
                 answered = Answered(call, status, media_type, content)
-                if self._save(head, copy, answered, ttl_s()):
+                if self._save(head, copy, answered, ttl_s(), caller):
                     return Done(answered)
 
-    def delete(self, session_id: str) -> None:
-        """Forget a session, if there is one."""
-        self.delete_at(digest_of(session_id))
+    def check_owner(self, session_id: str, caller: Caller) -> None:
+        """Raise ForbiddenError where a session belongs to another key, before the body of its request is looked at."""
+        head = self._store.head(digest_of(session_id)) if caller.owner else None
+        if head is not None and not head.is_over(self._clock()):
+            caller.check_changes(head.owner)
+
+    def delete(self, session_id: str, caller: Caller = ANYONE) -> str | None:
+        """Forget a session, if there is one; return its owner.
+
+        Raises:
+            ForbiddenError: it belongs to another key than the caller's.
+        """
+        digest = digest_of(session_id)
+        head = self._store.head(digest) if caller.owner else None
+        if head is not None:
+            caller.check_looks(head.owner)
+        self.delete_at(digest)
+        return None if head is None else head.owner
 
     def delete_at(self, digest: str) -> None:
         """Do the same as `delete`, for the digest of an id."""
         self._copies.pop(digest)
         self._store.delete(digest)
 
-    def _save(self, head: Head, copy: _Copy, answered: Answered, ttl_s: float | None) -> bool:
+    def _save(self, head: Head, copy: _Copy, answered: Answered, ttl_s: float | None, caller: Caller) -> bool:
         written, kept = snapshot.write(copy.session, copy.kept)
         held = len(written.document) + sum(array.nbytes for array, _ in kept.arrays.values())
         before = head.bytes - (len(copy.answered.content) if copy.answered else 0)
@@ -196,7 +230,7 @@ class Sessions:
         after = replace(head, seq=head.seq + 1, expires_at=expires_at, ttl_s=life, bytes=nbytes, revision=_revision())
         shrinks = held <= before and len(answered.content) <= _SHORT_ANSWER
         change = Change(written.document, written.new, dropped, nbytes, answered, shrinks)
-        if not self._store.save(after, head.revision, change):
+        if not self._store.save(after, head.revision, change, caller.allowance):
             return False
         self._copies.put(head.digest, _Copy(copy.session, kept, answered, after.revision), 2 * nbytes)
         return True

@@ -4,10 +4,13 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import IntEnum
 from typing import Protocol
 
 from app.stores.address import StoreAddress
 from app.stores.errors import DamagedError
+from app.stores.keys import KeyStore
+from app.stores.owners import ANYONE, Caller
 from app.stores.sessions import SessionStore
 from engine.core import LimitExceededError
 
@@ -129,12 +132,27 @@ class Sweeps:
         return True
 
 
+class Deletion(IntEnum):
+    """Result of deleting a program."""
+
+    #: There is none.
+    NONE = 0
+    #: The caller owns it no more.
+    OWN = 1
+    #: It is gone for all, though the caller did not own it.
+    FOR_ALL = 2
+
+
 class Store(Protocol):
     """Storage of programs and sessions. Methods may be called by many threads, and are durable.
 
     A key is the id or a name of a program. Every method but `open` and `close` may raise StoreUnavailableError; those
     that write, StorageFullError too. A store is opened after the process has forked, never before.
     """
+
+    @property
+    def keys(self) -> KeyStore:
+        """Storage of keys in the same place."""
 
     @property
     def sessions(self) -> SessionStore:
@@ -154,23 +172,29 @@ class Store(Protocol):
     def close(self) -> None:
         """Release everything; the store cannot be used any more."""
 
-    def add_program(self, program: Program, blobs: Mapping[str, bytes], *, replace: bool) -> tuple[Program, bool]:
+    def add_program(
+        self, program: Program, blobs: Mapping[str, bytes], *, replace: bool, caller: Caller = ANYONE
+    ) -> tuple[Program, bool]:
         """Store a program, and give it its name if it has one; other names of it stay.
+
+        One that is there already gets one more owner.
 
         Args:
             program: the program.
             blobs: the bytes of its bound arrays by digest.
             replace: whether the name may be taken from another program.
+            caller: the owner.
 
         Returns:
-            The program with the name that was given, otherwise its oldest, and whether it is new.
+            The program with the name that was given, otherwise its oldest, and whether it is new to its owner.
 
         Raises:
             NameConflictError: another program holds the name.
-            LimitExceededError: there are as many programs or bytes as allowed.
+            ForbiddenError: so it does, for another owner.
+            LimitExceededError: there are as many programs or bytes as allowed, in all or of this owner.
         """
 
-    def check_room(self, program: Program, blobs: Mapping[str, bytes]) -> None:
+    def check_room(self, program: Program, blobs: Mapping[str, bytes], caller: Caller = ANYONE) -> None:
         """Make sure that a program could be stored just now, or is stored already.
 
         Raises:
@@ -189,14 +213,24 @@ class Store(Protocol):
     def load_blobs(self, digests: Sequence[str]) -> dict[str, bytes]:
         """Return bytes by digest; missing ones are left out."""
 
-    def list_programs(self, limit: int, after: int) -> list[Listed]:
-        """Return programs in the order of their registration, from the first whose number is above `after`."""
+    def list_programs(self, limit: int, after: int, owner: str | None = None) -> list[Listed]:
+        """Return programs in the order of their registration, from the first whose number is above `after`.
 
-    def delete_program(self, key: str) -> bool:
-        """Delete a program, its names, and the arrays that no other program has bound; False: there is none."""
+        owner: of programs and names; None for all.
+        """
+
+    def delete_program(self, key: str, caller: Caller = ANYONE) -> Deletion:
+        """Take a program, and the names that the caller gave it, from its owner.
+
+        With the last owner the program goes, with its names and the arrays that no other program has bound. An admin
+        who does not own it deletes it for all.
+
+        Raises:
+            ForbiddenError: only others own it.
+        """
 
     def program_names(self) -> list[str]:
-        """Return the latest names of programs, at most SUGGESTED_NAMES."""
+        """Return the latest names of programs that belong to no key, at most SUGGESTED_NAMES."""
 
 
 def is_id(key: str) -> bool:

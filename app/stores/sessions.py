@@ -8,6 +8,7 @@ from typing import Protocol
 
 from app.handles import handle_of
 from app.stores.errors import DamagedError, TooManySessionsError
+from app.stores.owners import UNLIMITED, Allowance
 from engine.core import LimitExceededError
 
 _log = logging.getLogger("pullback")
@@ -31,6 +32,7 @@ class Head:
     seq: number of state-changing calls so far.
     expires_at: in seconds since 1970; every use moves it to `ttl_s` later.
     bytes: of its content, and 0 once it has ended.
+    owner: id of the key that made it, empty if there was none.
     revision: a new random text with every change: a writer names the revision that it read, and is refused where
         another one was faster. Numbers would repeat in a store that was put back to an earlier state.
     has_ended: whether it was found to have expired. Its content is gone, and it stays expired though the clock is set
@@ -45,6 +47,7 @@ class Head:
     bytes: int
     name: str | None
     revision: str
+    owner: str = ""
     has_ended: bool = False
 
     def is_over(self, now: float) -> bool:
@@ -124,20 +127,26 @@ class SessionPolicy:
         """Return whether a session expired so long ago that it counts as unknown."""
         return head.expires_at + self.grace_s <= self.clock()
 
-    def check(self, count: int, of_client: int) -> None:
+    def check(self, count: int, of_client: int, allowance: Allowance = UNLIMITED) -> None:
         """Raise TooManySessionsError unless one more session is allowed."""
         if count >= self.max_sessions:
             msg = f"there are {count:,} sessions, as many as may be (setting PULLBACK_MAX_SESSIONS)"
             raise TooManySessionsError(f"{msg}; delete some, or wait until some expire")
+        if allowance.sessions is not None and of_client >= allowance.sessions:
+            limit = "as many as your key may have (pullback keys create --max-sessions)"
+            raise TooManySessionsError(f"there are {of_client:,} sessions of yours, {limit}; delete some")
         if of_client >= self.max_per_client:
-            limit = "as many as one client address may have (setting PULLBACK_MAX_SESSIONS_PER_CLIENT)"
+            limit = "as many as one client may have (setting PULLBACK_MAX_SESSIONS_PER_CLIENT)"
             raise TooManySessionsError(f"there are {of_client:,} sessions of yours, {limit}; delete some")
 
-    def check_bytes(self, of_client: int) -> None:
+    def check_bytes(self, of_client: int, allowance: Allowance = UNLIMITED) -> None:
         """Raise LimitExceededError where the sessions of one client would hold more bytes than allowed."""
+        if allowance.session_bytes is not None and of_client > allowance.session_bytes:
+            limit = f"its quota is {allowance.session_bytes:,} (pullback keys create --max-session-bytes)"
+            raise LimitExceededError(f"the sessions of your key would hold {of_client:,} bytes, {limit}")
         if of_client > self.max_client_bytes:
             limit = f"the limit is {self.max_client_bytes:,} (setting PULLBACK_MAX_SESSION_BYTES_PER_CLIENT)"
-            raise LimitExceededError(f"the sessions of your address would hold {of_client:,} bytes, {limit}")
+            raise LimitExceededError(f"your sessions would hold {of_client:,} bytes, {limit}")
 
 
 class SessionStore(Protocol):
@@ -148,13 +157,16 @@ class SessionStore(Protocol):
 
     policy: SessionPolicy
 
-    def create(self, head: Head, content: Change, client: str, key: CreationKey | None) -> bytes | None:
+    def create(
+        self, head: Head, content: Change, client: str, key: CreationKey | None, allowance: Allowance = UNLIMITED
+    ) -> bytes | None:
         """Store a new session, unless there is one of the same key.
 
         Args:
             head: its digest must be new.
             content: the content of the session.
-            client: the owner.
+            client: its sessions and bytes are counted together.
+            allowance: the most that it may have.
             key: makes the call repeatable.
 
         Returns:
@@ -171,13 +183,14 @@ class SessionStore(Protocol):
     def load(self, digest: str) -> Content | None:
         """Return a session in full; None also where it has expired."""
 
-    def save(self, head: Head, revision: str, change: Change) -> bool:
+    def save(self, head: Head, revision: str, change: Change, allowance: Allowance = UNLIMITED) -> bool:
         """Replace a session by its next state.
 
         Args:
             head: the facts from now on.
             revision: the revision that was read.
             change: the new content.
+            allowance: the most that the client may have.
 
         Returns:
             Whether it was stored; False where the session is gone, has expired, or was changed by others.

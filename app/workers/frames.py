@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, cast
 
 from app.http.messages import Answer, Call, Measure
+from app.stores.owners import Allowance, Caller
 
 _HEAD = struct.Struct("<BIQ")
 #: Kinds. A worker that ran out of memory sends WANT and gets GRANT, with the bytes that it may ask for. One that has a
@@ -35,14 +36,17 @@ class Frame(NamedTuple):
 
 def of_call(call: Call, data_bytes: int) -> Frame:
     """Return a call as a frame, with the memory that the worker may ask for; 0 if as much as usual."""
-    about = call.method, call.path, call.query, list(call.headers), call.client, call.request_id, data_bytes
+    owner, is_admin, allowance = call.caller
+    caller = owner, is_admin, tuple(allowance)
+    about = call.method, call.path, call.query, list(call.headers), call.client, call.request_id, caller, data_bytes
     return Frame(CALL, about, call.body)
 
 
 def to_call(frame: Frame) -> tuple[Call, int]:
     """Return the call of a frame, and the memory that may be asked for."""
-    method, path, query, headers, client, request_id, data_bytes = frame.about
-    return Call(method, path, query, headers, client, request_id, frame.body), data_bytes
+    method, path, query, headers, client, request_id, (owner, is_admin, allowance), data_bytes = frame.about
+    caller = Caller(owner, is_admin, Allowance(*allowance))
+    return Call(method, path, query, headers, client, request_id, frame.body, caller), data_bytes
 
 
 def of_answer(answer: Answer, cpu_s: float) -> Frame:

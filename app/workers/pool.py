@@ -12,6 +12,7 @@ import logging
 import os
 import time
 from collections import Counter, deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from starlette.requests import ClientDisconnect
@@ -28,6 +29,9 @@ from app.workers.schedule import LONG_S, Pace, Paces, Queues
 from engine.core import LimitExceededError
 
 _log = logging.getLogger("pullback")
+
+#: Takes the client of a call and the processor time that it took, in seconds.
+Charge = Callable[[str, float], None]
 
 #: Work that takes longer than this gets a place for long work; it is looked at every 100 ms.
 _LONG_WALL_S = 0.9 * LONG_S
@@ -92,7 +96,7 @@ class Job:
 
     @property
     def client(self) -> str:
-        """Address of the client."""
+        """Key or address of the client."""
         return self.call.client
 
 
@@ -105,6 +109,9 @@ class Processes:
         reservations: memory for bodies and answers, of which long answers take their share before they are sent.
         queue: how many calls of each pace may wait.
         deadline_s: for the answer to a call, waiting included.
+
+    charge: called with the client of each call that was worked on, and its processor time; of one whose process was
+        killed, the time since it began.
     """
 
     def __init__(
@@ -112,6 +119,7 @@ class Processes:
     ) -> None:
         self._reservations = reservations
         self._offers: deque[tuple[Worker, int]] = deque()
+        self.charge: Charge = lambda client, cpu_s: None
         self._nursery = nursery
         self._sizes = sizes
         self._queues: Queues[Job] = Queues(queue)
@@ -213,6 +221,7 @@ class Processes:
             worker.taking = 0
         answer, cpu_s = frames.to_answer(frame)
         self._paces.note(job.kind, cpu_s, self._lane.has(worker))
+        self.charge(job.client, cpu_s)
         self._early_deaths = 0
         if not job.future.done():
             now = time.monotonic()
@@ -275,6 +284,7 @@ class Processes:
         job = worker.job
         if job is not None:
             worker.job, job.worker = None, None
+            self._charge_elapsed(job)
             _log.error("the worker process %d ended while it answered the request %s", worker.pid, job.call.request_id)
             self._on_death(job, self._lane.has(worker))
         self._forget(worker)
@@ -416,7 +426,12 @@ class Processes:
                 self._queues.remove(job)
             return
         worker.job, job.worker = None, None
+        self._charge_elapsed(job)
         self._retire(worker, reason)
+
+    def _charge_elapsed(self, job: Job) -> None:
+        """Charge work whose process has not lived to say what it took."""
+        self.charge(job.client, time.monotonic() - job.started)
 
 
 def _cpu_s(pid: int) -> float:

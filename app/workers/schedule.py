@@ -57,7 +57,7 @@ class Waiting(Protocol):
 
     @property
     def client(self) -> str:
-        """Address of its client."""
+        """Key or address of its client."""
 
 
 Job = TypeVar("Job", bound=Waiting)

@@ -6,6 +6,7 @@ number of busy threads is never above the limit. Work that still waits is droppe
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -28,10 +29,13 @@ class Threads:
         threads: how many work at a time.
         queue: how many calls may wait.
         deadline_s: for the answer to a call, waiting included.
+
+    charge: called with the client of each call that was worked on, and its processor time.
     """
 
     def __init__(self, answer: Callable[[Call], Answer], threads: int, queue: int, deadline_s: float) -> None:
-        self._work = answer
+        self.charge: Callable[[str, float], None] = lambda client, cpu_s: None
+        self._answer = answer
         self._pool = ThreadPoolExecutor(threads, THREAD_NAME)
         self._places = threading.BoundedSemaphore(threads + queue)
         self._deadline_s = deadline_s
@@ -60,6 +64,13 @@ class Threads:
         except TimeoutError:
             limit = f"{self._deadline_s:g} s (setting PULLBACK_DEADLINE_S)"
             raise DeadlineExceededError(f"the request took longer than {limit}") from None
+
+    def _work(self, call: Call) -> Answer:
+        start = time.thread_time()
+        try:
+            return self._answer(call)
+        finally:
+            self.charge(call.client, time.thread_time() - start)
 
     def _release(self, _: "Future[Any]") -> None:
         self._places.release()

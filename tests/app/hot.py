@@ -68,12 +68,15 @@ class AtOnce:
         self.warm_s = 0.0
         self.calls: list[Call] = []
         self._answer = answer
+        self.charge: Callable[[str, float], None] = lambda client, cpu_s: None
 
     async def start(self) -> None:
         """There is nothing to start."""
 
     async def answer(self, call: Call, kind: object, receive: Receive) -> Answer:
         self.calls.append(call)
+        # A unit of work each.
+        self.charge(call.client, 0.001)
         return self.measured(self._answer(call))
 
     def measured(self, answer: Answer) -> Answer:

@@ -13,12 +13,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from app.errors import ForbiddenError
 from app.handles import digest_of
 from app.programs import ProgramLimits
 from app.programs.registry import Registry
 from app.sessions.manager import Sessions
 from app.sessions.session import Quotas
 from app.stores import Policy, SessionPolicy, SqliteStore, Store, StoreError
+from app.stores.base import Deletion
+from app.stores.owners import Caller
 from app.stores.redis import RedisStore
 from app.stores.sqlite import FILE
 from tests.app.scripts import expr
@@ -112,6 +115,19 @@ def test_what_they_hold_is_counted(store: Store) -> None:
     create(sessions, CLIENT)
 
 
+def test_what_was_there_belongs_to_admins(store: Store) -> None:
+    sessions, admin = sessions_of(store), Caller("k_root", is_admin=True)
+    stranger = Caller("k_ada", is_admin=False)
+    with pytest.raises(ForbiddenError):
+        store.delete_program("weighted", stranger)
+    with pytest.raises(ForbiddenError):
+        sessions.look(IDS[0], lambda session, head: None, stranger)
+    sessions.change(IDS[0], b"next", None, does(expr("y", "x * 2.0")), caller=admin)
+    assert [each.id for each in store.list_programs(10, 0, "")] == [PROGRAM]
+    assert store.delete_program("weighted", admin) is Deletion.OWN
+    assert store.resolve_program(PROGRAM) is None
+
+
 def test_a_key_of_before_makes_a_new_session(store: Store) -> None:
     """Nothing tells the id of the old one any more."""
     sessions = sessions_of(store)
@@ -144,7 +160,7 @@ def test_no_id_is_left_in_redis(tmp_path: Path) -> None:
         for key in redis.client.scan_iter("*"):
             dumped = redis.client.dump(key)
             assert not any(session_id.encode() in key + dumped for session_id in IDS), key
-        assert redis.client.get("pullback:schema") == b"2"
+        assert redis.client.get("pullback:schema") == b"3"
         store.close()
 
 

@@ -543,7 +543,7 @@ def _folder(path: Path) -> None:
     [
         (_garbage, "file is not a database"),
         (_foreign, "is a database of something else"),
-        (_newer, "has schema version 99; this release reads version 4"),
+        (_newer, "has schema version 99; this release reads version 5"),
         (_cut, "malformed"),
         (_folder, "cannot be opened: unable to open database file"),
     ],

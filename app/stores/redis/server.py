@@ -17,8 +17,10 @@ _log = logging.getLogger("pullback")
 
 #: Beginning of every key.
 PREFIX = "pullback:"
-#: 2: sessions by the digests of their ids, and their bytes are counted.
-SCHEMA_VERSION = 2
+#: From version 2 on sessions stand under the digests of their ids, and their bytes are counted; from 3 on programs have
+#: owners.
+SCHEMA_OF_DIGESTS = 2
+SCHEMA_VERSION = 3
 _SCHEMA = f"{PREFIX}schema"
 #: Timeout of a response.
 ANSWER_S = 10.0

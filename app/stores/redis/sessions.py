@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from app.stores.base import Policy
+from app.stores.owners import UNLIMITED, Allowance
 from app.stores.redis.server import PREFIX, Server
 from app.stores.sessions import (
     HEAD_FIELDS,
@@ -39,17 +40,20 @@ class RedisSessions:
         self.policy = policy
         self._call = server.script("sessions.lua")
 
-    def create(self, head: Head, content: Change, client: str, key: CreationKey | None) -> bytes | None:
+    def create(
+        self, head: Head, content: Change, client: str, key: CreationKey | None, allowance: Allowance = UNLIMITED
+    ) -> bytes | None:
         """See `SessionStore`."""
         keys = (b"", b"") if key is None else (key.digest, key.sealed)
-        limits = (self.policy.max_sessions, self.policy.max_per_client, *self._byte_limits())
+        per_client = _lowest(self.policy.max_per_client, allowance.sessions)
+        limits = (self.policy.max_sessions, per_client, *self._byte_limits(allowance))
         fields = _head_fields(head)
         given = (head.digest, client, *keys, *self._sweeping(), *limits, head.bytes, head.expires_at, len(fields))
         kind, *found = self._call("create", *given, *fields, *_content_fields(content))
         if kind == b"full":
-            self.policy.check(*found)
+            self.policy.check(int(found[0]), int(found[1]), allowance)
         if kind == b"large":
-            self._check_bytes(*found)
+            self._check_bytes(int(found[0]), int(found[1]), allowance)
         return bytes(found[0]) if kind == b"known" else None
 
     def head(self, digest: str) -> Head | None:
@@ -72,14 +76,14 @@ class RedisSessions:
         except (ValueError, TypeError) as error:
             raise damaged_session(digest, error) from error
 
-    def save(self, head: Head, revision: str, change: Change) -> bool:
+    def save(self, head: Head, revision: str, change: Change, allowance: Allowance = UNLIMITED) -> bool:
         """See `SessionStore`."""
         fields, dropped = _head_fields(head), change.dropped
-        room = (*self._sweeping(), *self._byte_limits(), head.bytes, int(change.shrinks))
+        room = (*self._sweeping(), *self._byte_limits(allowance), head.bytes, int(change.shrinks))
         given = (head.digest, revision, head.revision, *room, head.expires_at, len(fields), len(dropped))
         kind, *found = self._call("save", *given, *fields, *dropped, *_content_fields(change))
         if kind == b"large":
-            self._check_bytes(*found)
+            self._check_bytes(int(found[0]), int(found[1]), allowance)
         return bool(kind == b"stored")
 
     def touch(self, digest: str, expires_at: float) -> None:
@@ -114,12 +118,16 @@ class RedisSessions:
         now = self.policy.clock()
         return now, now - self.policy.grace_s, SWEPT_SESSIONS
 
-    def _byte_limits(self) -> tuple[int, int]:
-        return self.policy.max_client_bytes, self._limits.max_bytes
+    def _byte_limits(self, allowance: Allowance) -> tuple[int, int]:
+        return _lowest(self.policy.max_client_bytes, allowance.session_bytes), self._limits.max_bytes
 
-    def _check_bytes(self, of_client: int, size: int) -> None:
-        self.policy.check_bytes(of_client)
+    def _check_bytes(self, of_client: int, size: int, allowance: Allowance) -> None:
+        self.policy.check_bytes(of_client, allowance)
         self._limits.check_bytes(size)
+
+
+def _lowest(limit: int, quota: int | None) -> int:
+    return limit if quota is None else min(limit, quota)
 
 
 def _head_query(digest: str) -> tuple[str, ...]:
@@ -144,10 +152,10 @@ def _content_fields(change: Change) -> list[Any]:
 def _head(found: Sequence[bytes | None]) -> Head | None:
     if found[0] is None:
         return None
-    key, seq, created_at, expires_at, ttl_s, size, name, revision, ended = (_text(field) for field in found)
+    key, seq, created_at, expires_at, ttl_s, size, name, revision, owner, ended = (_text(field) for field in found)
     try:
         times = (float(created_at), float(expires_at), float(ttl_s))
-        return Head(key, int(seq), *times, int(size), name or None, revision, ended == "1")
+        return Head(key, int(seq), *times, int(size), name or None, revision, owner, ended == "1")
     except ValueError as error:
         raise damaged_session(key, error) from error
 

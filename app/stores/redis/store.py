@@ -6,11 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import TypeVar
 
+from app.errors import ForbiddenError
 from app.stores.address import StoreAddress
 from app.stores.base import (
     SUGGESTED_NAMES,
     SWEPT_ROWS,
     Binding,
+    Deletion,
     Listed,
     Policy,
     Program,
@@ -19,7 +21,10 @@ from app.stores.base import (
     is_id,
 )
 from app.stores.errors import NameConflictError, StoreUnavailableError
-from app.stores.redis.server import PREFIX, Server
+from app.stores.keys import KeyStore
+from app.stores.owners import ANYONE, Caller
+from app.stores.redis.keys import RedisKeys
+from app.stores.redis.server import PREFIX, SCHEMA_OF_DIGESTS, Server
 from app.stores.redis.sessions import RedisSessions
 from app.stores.sessions import SessionPolicy, SessionStore
 from engine.core import LimitExceededError
@@ -35,12 +40,19 @@ class RedisStore:
 
     def __init__(self, url: str, policy: Policy, sessions: SessionPolicy | None = None) -> None:
         self.address = StoreAddress("redis", url)
-        self._server = Server(url, migrate=lambda version: self._sessions.migrate(), on_open=self._resume)
+        self._server = Server(url, migrate=self._migrate, on_open=self._resume)
         self._sessions = RedisSessions(self._server, sessions or SessionPolicy(), policy)
         self.sessions: SessionStore = self._sessions
+        self.keys: KeyStore = RedisKeys(self._server)
         self._call = self._server.script("programs.lua")
         self._policy = policy
         self._sweeps = Sweeps(policy)
+
+    def _migrate(self, version: int) -> None:
+        """Bring the data of an earlier release to this schema; it may be interrupted and repeated."""
+        if version < SCHEMA_OF_DIGESTS:
+            self._sessions.migrate()
+        self._call("migrate")
 
     def open(self) -> None:
         """See `Store`; the first use does this too."""
@@ -50,27 +62,41 @@ class RedisStore:
         """See `Store`."""
         self._server.close()
 
-    def add_program(self, program: Program, blobs: Mapping[str, bytes], *, replace: bool) -> tuple[Program, bool]:
+    def add_program(
+        self, program: Program, blobs: Mapping[str, bytes], *, replace: bool, caller: Caller = ANYONE
+    ) -> tuple[Program, bool]:
         """See `Store`."""
         self._sweep_if_due()
-        return self._with_room(lambda: self._add_program(program, blobs, replace))
+        return self._with_room(lambda: self._add_program(program, blobs, replace, caller))
 
-    def _add_program(self, program: Program, blobs: Mapping[str, bytes], replace: bool) -> tuple[Program, bool]:
+    def _add_program(
+        self, program: Program, blobs: Mapping[str, bytes], replace: bool, caller: Caller
+    ) -> tuple[Program, bool]:
         now = self._policy.clock()
         bound = [[name, item.digest, item.dtype, item.shape] for name, item in program.bound.items()]
         texts = (program.summary, program.document, json.dumps(bound))
         given = (program.id, program.name or "", int(replace), now, *self._room(now), program.size, *texts)
-        kind, *found = self._call("add", *given, len(blobs), *blobs.values(), *_lengths(blobs))
+        owner = _owner_arguments(caller)
+        kind, *found = self._call("add", *owner, *given, len(blobs), *blobs.values(), *_lengths(blobs))
         if kind == b"conflict":
             raise NameConflictError(str(program.name), found[0].decode())
+        if kind == b"taken":
+            caller.check_takes(str(program.name), found[0].decode())
+        if kind == b"quota":
+            caller.allowance.check_programs(found[0])
         if kind == b"full":
             self._policy.check(*found)
-        is_new, name, created_at = found
+        is_new, name, created_at, owner_before = found
+        caller.note_taken(name.decode(), owner_before.decode())
         kept = dataclasses.replace(program, name=name.decode() or None, created_at=float(created_at))
         return kept, bool(is_new)
 
-    def check_room(self, program: Program, blobs: Mapping[str, bytes]) -> None:
+    def check_room(self, program: Program, blobs: Mapping[str, bytes], caller: Caller = ANYONE) -> None:
         """See `Store`."""
+        if caller.allowance.programs is not None:
+            claims = f"{PREFIX}claims:{caller.owner}"
+            known, count = self._server.together(("ZSCORE", claims, program.id), ("ZCARD", claims))
+            caller.allowance.check_programs(count + (known is None))
 
         def check() -> None:
             room = self._room(self._policy.clock())
@@ -107,22 +133,29 @@ class RedisStore:
         found = self._server.together(*(("HGET", f"{PREFIX}blob:{digest}", "data") for digest in digests))
         return {digest: data for digest, data in zip(digests, found, strict=True) if data is not None}
 
-    def list_programs(self, limit: int, after: int) -> list[Listed]:
+    def list_programs(self, limit: int, after: int, owner: str | None = None) -> list[Listed]:
         """See `Store`."""
-        rows = iter(self._call("list", limit, after))
+        rows = iter(self._call("list", limit, after, *(() if owner is None else (owner,))))
         return [
             Listed(int(number), _text(key), _text(name) or None, _text(summary))
             for number, key, name, summary in zip(rows, rows, rows, rows, strict=True)
         ]
 
-    def delete_program(self, key: str) -> bool:
+    def delete_program(self, key: str, caller: Caller = ANYONE) -> Deletion:
         """See `Store`."""
-        return bool(self._call("delete", key, int(is_id(key))))
+        about = (*_owner_arguments(caller), key, int(is_id(key)))
+        # Asked before, so that a command that is sent twice does not drop a claim and then the program.
+        for_all = caller.is_admin and not self._call("owns", *about)
+        found = self._call("delete", *about, self._policy.clock(), int(for_all))
+        if isinstance(found, bytes):
+            raise ForbiddenError(f"the program {found.decode()} belongs to other keys alone")
+        return Deletion(found)
 
     def program_names(self) -> list[str]:
         """See `Store`."""
         names = self._server.ask("ZREVRANGE", f"{PREFIX}named", 0, SUGGESTED_NAMES - 1)
-        return [_text(name) for name in names]
+        owners = self._server.ask("HMGET", f"{PREFIX}name-owners", *names) if names else []
+        return [_text(name) for name, owner in zip(names, owners, strict=True) if not owner]
 
     def _room(self, now: float) -> tuple[float, int, int, int]:
         """Return the script's arguments for making room."""
@@ -149,6 +182,12 @@ class RedisStore:
 
     def _note_time(self) -> None:
         self._server.ask("SET", _MOMENT, self._policy.moment())
+
+
+def _owner_arguments(caller: Caller) -> tuple[str, int, int]:
+    """Return owner, whether it is an admin, and the number of programs that it may have; -1: any."""
+    most = caller.allowance.programs
+    return caller.owner, int(caller.is_admin), -1 if most is None else most
 
 
 def _lengths(blobs: Mapping[str, bytes]) -> list[str | int]:

@@ -5,6 +5,7 @@ import sqlite3
 from collections.abc import Iterator
 
 from app.stores.errors import StoreError
+from app.stores.sqlite import keys
 
 #: Marks the file as one of ours: "PLBK" in ASCII.
 APPLICATION_ID = 0x504C424B
@@ -130,6 +131,20 @@ CREATE TRIGGER sessions_discounted AFTER DELETE ON sessions BEGIN
     UPDATE client_usage SET sessions = sessions - 1, bytes = bytes - old.bytes WHERE client = old.client;
     DELETE FROM client_usage WHERE client = old.client AND sessions = 0;
 END;
+""",
+    # What was there before belongs to nobody, which is whoever runs the server.
+    keys.SCHEMA
+    + """
+CREATE TABLE program_claims (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    owner TEXT NOT NULL,
+    program TEXT NOT NULL REFERENCES programs (id) ON DELETE CASCADE,
+    UNIQUE (owner, program)
+);
+CREATE INDEX program_claims_program ON program_claims (program);
+INSERT INTO program_claims (owner, program) SELECT '', id FROM programs ORDER BY number;
+ALTER TABLE program_names ADD COLUMN owner TEXT NOT NULL DEFAULT '';
+ALTER TABLE sessions ADD COLUMN owner TEXT NOT NULL DEFAULT '';
 """,
 )
 SCHEMA_VERSION = len(SCHEMAS)

@@ -6,6 +6,7 @@ from operator import attrgetter
 from typing import Any, TypeVar
 
 from app.stores.base import Policy
+from app.stores.owners import UNLIMITED, Allowance
 from app.stores.sessions import (
     HEAD_FIELDS,
     SWEPT_SESSIONS,
@@ -37,11 +38,15 @@ class SqliteSessions:
         self._limits = limits
         self.policy = policy
 
-    def create(self, head: Head, content: Change, client: str, key: CreationKey | None) -> bytes | None:
+    def create(
+        self, head: Head, content: Change, client: str, key: CreationKey | None, allowance: Allowance = UNLIMITED
+    ) -> bytes | None:
         """See `SessionStore`."""
-        return self.with_room(lambda: self._create(head, content, client, key))
+        return self.with_room(lambda: self._create(head, content, client, key, allowance))
 
-    def _create(self, head: Head, content: Change, client: str, key: CreationKey | None) -> bytes | None:
+    def _create(
+        self, head: Head, content: Change, client: str, key: CreationKey | None, allowance: Allowance
+    ) -> bytes | None:
         with self._database.write() as connection:
             now = self.policy.clock()
             self._sweep(connection, now)
@@ -52,13 +57,13 @@ class SqliteSessions:
             living = f"SELECT COUNT(*) FROM sessions WHERE expires_at > ? AND NOT {_ENDED}"
             count = connection.execute(living, (now,)).fetchone()[0]
             of_client = connection.execute(f"{living} AND client = ?", (now, client)).fetchone()[0]
-            self.policy.check(count, of_client)
+            self.policy.check(count, of_client, allowance)
             columns = f"{_HEAD}, {_ANSWER}, client, key, sealed, document"
             keys = (None, None) if key is None else (key.digest, key.sealed)
             row = (*_head_row(head), *_answer_row(content.answered), client, *keys, content.document)
             places = ", ".join("?" * len(row))
             inserted = connection.execute(f"INSERT INTO sessions ({columns}) VALUES ({places})", row)
-            self._check_bytes(connection, client)
+            self._check_bytes(connection, client, allowance)
             _add_arrays(connection, int(inserted.lastrowid or 0), content)
             return None
 
@@ -83,11 +88,11 @@ class SqliteSessions:
         answered = None if request is None else Answered(request, status, media_type, answer)
         return Content(head, document, arrays, answered)
 
-    def save(self, head: Head, revision: str, change: Change) -> bool:
+    def save(self, head: Head, revision: str, change: Change, allowance: Allowance = UNLIMITED) -> bool:
         """See `SessionStore`."""
 
         def work(connection: sqlite3.Connection) -> bool:
-            return self._save(connection, head, revision, change)
+            return self._save(connection, head, revision, change, allowance)
 
         def write() -> bool:
             with self._database.write() as connection:
@@ -95,7 +100,9 @@ class SqliteSessions:
 
         return self._database.free(work) if change.shrinks else self.with_room(write)
 
-    def _save(self, connection: sqlite3.Connection, head: Head, revision: str, change: Change) -> bool:
+    def _save(
+        self, connection: sqlite3.Connection, head: Head, revision: str, change: Change, allowance: Allowance
+    ) -> bool:
         query = f"SELECT number, client, bytes FROM sessions WHERE digest = ? AND revision = ? AND NOT {_ENDED}"
         row = connection.execute(query, (head.digest, revision)).fetchone()
         if row is None:
@@ -105,7 +112,7 @@ class SqliteSessions:
         fields = (*_head_row(head), *_answer_row(change.answered), change.document, number)
         connection.execute(f"UPDATE sessions SET {columns} = ? WHERE number = ?", fields)
         if head.bytes > before and not change.shrinks:
-            self._check_bytes(connection, client)
+            self._check_bytes(connection, client, allowance)
         gone = [(number, array) for array in change.dropped]
         connection.executemany("DELETE FROM session_arrays WHERE session = ? AND number = ?", gone)
         _add_arrays(connection, number, change)
@@ -161,10 +168,10 @@ class SqliteSessions:
     def _sweep_now(self) -> bool:
         return self._database.free(lambda connection: self._sweep(connection, self.policy.clock()))
 
-    def _check_bytes(self, connection: sqlite3.Connection, client: str) -> None:
+    def _check_bytes(self, connection: sqlite3.Connection, client: str, allowance: Allowance) -> None:
         """Raise LimitExceededError where the client, or all together, have more bytes than allowed."""
         of_client = connection.execute("SELECT bytes FROM client_usage WHERE client = ?", (client,)).fetchone()[0]
-        self.policy.check_bytes(of_client)
+        self.policy.check_bytes(of_client, allowance)
         self._limits.check_bytes(connection.execute("SELECT SUM(bytes) FROM usage").fetchone()[0])
 
 

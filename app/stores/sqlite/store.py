@@ -8,11 +8,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
+from app.errors import ForbiddenError
 from app.stores.address import PrivateDirectory, StoreAddress
 from app.stores.base import (
     SUGGESTED_NAMES,
     SWEPT_ROWS,
     Binding,
+    Deletion,
     Listed,
     Policy,
     Program,
@@ -21,8 +23,11 @@ from app.stores.base import (
     is_id,
 )
 from app.stores.errors import NameConflictError, StoreUnavailableError
+from app.stores.keys import KeyStore
+from app.stores.owners import ANYONE, Caller
 from app.stores.sessions import SessionPolicy, SessionStore
 from app.stores.sqlite.database import Database
+from app.stores.sqlite.keys import SqliteKeys
 from app.stores.sqlite.sessions import SqliteSessions
 from engine.core import LimitExceededError
 
@@ -31,6 +36,14 @@ T = TypeVar("T")
 FILE = "pullback.sqlite3"
 
 _FIRST_NAME = "(SELECT name FROM program_names WHERE program = programs.id ORDER BY number LIMIT 1)"
+#: Programs of an owner, and the oldest name that it gave one.
+_OWN = "program_claims AS claims JOIN programs ON programs.id = claims.program WHERE claims.owner = ?"
+_OWN_NAME = (
+    "(SELECT name FROM program_names AS given WHERE given.program = programs.id AND given.owner = claims.owner "
+    "ORDER BY given.number LIMIT 1)"
+)
+_CLAIMED = "SELECT 1 FROM program_claims WHERE owner = ? AND program = ?"
+_USED = "UPDATE programs SET used_at = ? WHERE id = ?"
 #: Name of the fact that is the moment that was noted last.
 _MOMENT = "moment"
 _UNUSED = """
@@ -56,6 +69,7 @@ class SqliteStore:
         self._database = Database(directory / FILE, named, is_durable=not is_private, on_open=self._resume)
         self._sessions = SqliteSessions(self._database, sessions or SessionPolicy(), policy)
         self.sessions: SessionStore = self._sessions
+        self.keys: KeyStore = SqliteKeys(self._database.read, self._database.write)
         self._owned: PrivateDirectory | None = None
         self._policy = policy
         self._sweeps = Sweeps(policy)
@@ -85,34 +99,42 @@ class SqliteStore:
         row = connection.execute("SELECT value FROM facts WHERE name = ?", (_MOMENT,)).fetchone()
         self._policy.resume(None if row is None else row[0])
 
-    def add_program(self, program: Program, blobs: Mapping[str, bytes], *, replace: bool) -> tuple[Program, bool]:
+    def add_program(
+        self, program: Program, blobs: Mapping[str, bytes], *, replace: bool, caller: Caller = ANYONE
+    ) -> tuple[Program, bool]:
         """See `Store`."""
         self._sweep_if_due()
-        return self._sessions.with_room(lambda: self._add_program(program, blobs, replace))
+        return self._sessions.with_room(lambda: self._add_program(program, blobs, replace, caller))
 
-    def _add_program(self, program: Program, blobs: Mapping[str, bytes], replace: bool) -> tuple[Program, bool]:
+    def _add_program(
+        self, program: Program, blobs: Mapping[str, bytes], replace: bool, caller: Caller
+    ) -> tuple[Program, bool]:
         with self._database.write() as connection:
             now = self._policy.clock()
-            holder = _holder(connection, program.name) if program.name else None
-            if program.name and holder and holder != program.id and not replace:
-                raise NameConflictError(program.name, holder)
-            used = "UPDATE programs SET used_at = ? WHERE id = ?"
-            is_new = not connection.execute(used, (now, program.id)).rowcount
-            if is_new:
+            holder, owner = _holder(connection, program.name) if program.name else (None, "")
+            if program.name and holder and holder != program.id:
+                caller.check_takes(program.name, owner)
+                if not replace:
+                    raise NameConflictError(program.name, holder)
+            if not connection.execute(_USED, (now, program.id)).rowcount:
                 self._insert(connection, program, blobs, now)
+            is_new = _claim(connection, program.id, caller)
             if program.name and holder != program.id:
+                caller.note_taken(program.name, owner if holder else caller.owner)
                 # The former holder may have no other name: its time without use begins now.
-                connection.execute(used, (now, holder))
+                connection.execute(_USED, (now, holder))
                 connection.execute("DELETE FROM program_names WHERE name = ?", (program.name,))
-                row = (program.name, program.id)
-                connection.execute("INSERT INTO program_names (name, program) VALUES (?, ?)", row)
+                row = (program.name, program.id, caller.owner)
+                connection.execute("INSERT INTO program_names (name, program, owner) VALUES (?, ?, ?)", row)
             query = f"SELECT {_FIRST_NAME}, created_at FROM programs WHERE id = ?"
             name, created_at = connection.execute(query, (program.id,)).fetchone()
             return dataclasses.replace(program, name=program.name or name, created_at=created_at), is_new
 
-    def check_room(self, program: Program, blobs: Mapping[str, bytes]) -> None:
+    def check_room(self, program: Program, blobs: Mapping[str, bytes], caller: Caller = ANYONE) -> None:
         """See `Store`; it writes only where unused programs or expired sessions have to be dropped."""
         with self._database.read() as connection:
+            if connection.execute(_CLAIMED, (caller.owner, program.id)).fetchone() is None:
+                caller.allowance.check_programs(_claims(connection, caller.owner) + 1)
             known = connection.execute("SELECT 1 FROM programs WHERE id = ?", (program.id,)).fetchone()
             if known is not None or self._has_room(connection, program, blobs):
                 return
@@ -167,24 +189,43 @@ class SqliteStore:
                     found[digest] = row[0]
         return found
 
-    def list_programs(self, limit: int, after: int) -> list[Listed]:
+    def list_programs(self, limit: int, after: int, owner: str | None = None) -> list[Listed]:
         """See `Store`."""
-        query = f"SELECT number, id, {_FIRST_NAME}, summary FROM programs WHERE number > ? ORDER BY number LIMIT ?"
+        if owner is None:
+            query = f"SELECT number, id, {_FIRST_NAME}, summary FROM programs WHERE number > ? ORDER BY number LIMIT ?"
+            given: tuple[object, ...] = (after, limit)
+        else:
+            later = "claims.number > ? ORDER BY claims.number LIMIT ?"
+            query = f"SELECT claims.number, id, {_OWN_NAME}, summary FROM {_OWN} AND {later}"
+            given = (owner, after, limit)
         with self._database.read() as connection:
-            return [Listed(*row) for row in connection.execute(query, (after, limit))]
+            return [Listed(*row) for row in connection.execute(query, given)]
 
-    def delete_program(self, key: str) -> bool:
+    def delete_program(self, key: str, caller: Caller = ANYONE) -> Deletion:
         """See `Store`."""
+        return self._database.free(lambda connection: self._delete(connection, key, caller))
 
-        def work(connection: sqlite3.Connection) -> bool:
-            program_id = key if is_id(key) else _holder(connection, key)
-            return bool(connection.execute("DELETE FROM programs WHERE id = ?", (program_id,)).rowcount)
-
-        return self._database.free(work)
+    def _delete(self, connection: sqlite3.Connection, key: str, caller: Caller) -> Deletion:
+        program_id = key if is_id(key) else _holder(connection, key)[0]
+        if connection.execute("SELECT 1 FROM programs WHERE id = ?", (program_id,)).fetchone() is None:
+            return Deletion.NONE
+        dropped = 0
+        for owner in caller.owned:
+            own = (program_id, owner)
+            dropped += connection.execute("DELETE FROM program_claims WHERE program = ? AND owner = ?", own).rowcount
+            connection.execute("DELETE FROM program_names WHERE program = ? AND owner = ?", own)
+        if not dropped and not caller.is_admin:
+            raise ForbiddenError(f"the program {program_id} belongs to other keys alone")
+        left = "SELECT 1 FROM program_claims WHERE program = ?"
+        if dropped and connection.execute(left, (program_id,)).fetchone() is not None:
+            connection.execute(_USED, (self._policy.clock(), program_id))
+        else:
+            connection.execute("DELETE FROM programs WHERE id = ?", (program_id,))
+        return Deletion.OWN if dropped else Deletion.FOR_ALL
 
     def program_names(self) -> list[str]:
         """See `Store`."""
-        query = "SELECT name FROM program_names ORDER BY number DESC LIMIT ?"
+        query = "SELECT name FROM program_names WHERE owner = '' ORDER BY number DESC LIMIT ?"
         with self._database.read() as connection:
             return [name for (name,) in connection.execute(query, (SUGGESTED_NAMES,))]
 
@@ -238,9 +279,28 @@ class SqliteStore:
         connection.execute(f"DELETE FROM programs WHERE number IN ({_UNUSED})", unused)
 
 
-def _holder(connection: sqlite3.Connection, name: str) -> str | None:
-    row = connection.execute("SELECT program FROM program_names WHERE name = ?", (name,)).fetchone()
-    return None if row is None else str(row[0])
+def _holder(connection: sqlite3.Connection, name: str) -> tuple[str | None, str]:
+    """Return the program of a name, None if there is none, and the owner of the name."""
+    row = connection.execute("SELECT program, owner FROM program_names WHERE name = ?", (name,)).fetchone()
+    return (None, "") if row is None else (str(row[0]), str(row[1]))
+
+
+def _claim(connection: sqlite3.Connection, program_id: str, caller: Caller) -> bool:
+    """Make the caller an owner of a program; return False if it is one already.
+
+    Raises:
+        LimitExceededError: it would have more programs than allowed.
+    """
+    claimed = "INSERT OR IGNORE INTO program_claims (owner, program) VALUES (?, ?)"
+    if not connection.execute(claimed, (caller.owner, program_id)).rowcount:
+        return False
+    if caller.allowance.programs is not None:
+        caller.allowance.check_programs(_claims(connection, caller.owner))
+    return True
+
+
+def _claims(connection: sqlite3.Connection, owner: str) -> int:
+    return int(connection.execute("SELECT COUNT(*) FROM program_claims WHERE owner = ?", (owner,)).fetchone()[0])
 
 
 def _bindings(connection: sqlite3.Connection, program_id: str) -> dict[str, Binding]:

@@ -21,7 +21,7 @@ import { ENCODINGS, Transport, checkRequest, checkTimeout } from "./transport.js
  * @typedef {object} ClientOptions
  * @property {string} [url] where the server is; default: PULLBACK_URL where there is an environment, else
  *   http://127.0.0.1:8000
- * @property {string} [apiKey] sent as Authorization: Bearer
+ * @property {string} [apiKey] sent as Authorization: Bearer; PULLBACK_API_KEY where it is left out
  * @property {number} [timeout] milliseconds that one attempt of a call may take; default 60,000
  * @property {number | Partial<RetryPolicy>} [retries] how often to try again what may pass by itself, default 3; or
  *   also how long to wait in between
@@ -254,7 +254,8 @@ function settingsOf(url, { apiKey, timeout = DEFAULT_TIMEOUT, retries = {}, enco
   checkTimeout(timeout);
   if (!ENCODINGS.includes(encoding)) throw new TypeError(`encoding is "${encoding}"; expected ${ENCODINGS.join(", ")}`);
   const all = new Headers(headers);
-  if (apiKey !== undefined) all.set("authorization", `Bearer ${apiKey}`);
+  const key = apiKey ?? environment().PULLBACK_API_KEY;
+  if (key) all.set("authorization", `Bearer ${key}`);
   const policy = { ...DEFAULT_POLICY, ...(typeof retries === "number" ? { count: retries } : retries) };
   // Browsers want their own to be called as a function of the window.
   return { url, headers: all, timeout, retries: policy, encoding, fetch: fetch ?? globalThis.fetch.bind(globalThis) };

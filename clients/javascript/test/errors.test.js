@@ -247,6 +247,14 @@ test("settings reach the server", async () => {
   const [[address, headers]] = seen;
   assert.equal(address, "http://host/base/healthz");
   assert.deepEqual([headers.authorization, headers["x-team"], headers["x-call"]], ["Bearer secret", "a", "b"]);
+  process.env.PULLBACK_API_KEY = "from-env";
+  try {
+    await new Client({ url: "http://host", fetch: echo }).health();
+    await new Client({ url: "http://host", apiKey: "", fetch: echo }).health();
+  } finally {
+    delete process.env.PULLBACK_API_KEY;
+  }
+  assert.deepEqual(seen.slice(1).map(([, sent]) => sent.authorization), ["Bearer from-env", undefined]);
 });
 
 test("a program and its inputs one after the other: refused with the call as it should be", async () => {

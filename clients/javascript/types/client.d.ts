@@ -138,7 +138,7 @@ export type ClientOptions = {
      */
     url?: string | undefined;
     /**
-     * sent as Authorization: Bearer
+     * sent as Authorization: Bearer; PULLBACK_API_KEY where it is left out
      */
     apiKey?: string | undefined;
     /**

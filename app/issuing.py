@@ -1,0 +1,52 @@
+"""Keys as the operator of a server makes them, in the store and not over HTTP."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+
+from app.assembly import new_store
+from app.keys.admin import KeyAdmin, KeyAdminError
+from app.settings import Settings
+from app.stores import StoreError, StoreUnavailableError
+from app.stores.keys import KeyRecord
+
+
+@contextmanager
+def administered(settings: Settings) -> Iterator[KeyAdmin]:
+    """Open the keys of the store that settings name.
+
+    Raises:
+        KeyAdminError: it cannot be used.
+    """
+    if settings.store == "memory":
+        raise KeyAdminError("PULLBACK_STORE is memory: that store ends with its server, and nobody else can open it")
+    store = new_store(settings)
+    try:
+        store.open()
+        yield KeyAdmin(store.keys)
+    except (StoreError, StoreUnavailableError) as error:
+        raise KeyAdminError(str(error)) from None
+    finally:
+        store.close()
+
+
+def line(record: KeyRecord) -> str:
+    """Return a line about a key: id, scopes, limits, times and name."""
+    parts = [record.id, ",".join(record.scopes)]
+    limits = {
+        "rate": record.rates.units_s,
+        "burst": record.rates.burst,
+        "bytes/s": record.rates.bytes_s,
+        **{name.replace("_", "-"): value for name, value in record.allowance._asdict().items()},
+    }
+    parts += [f"{name} {value:,g}" for name, value in limits.items() if value is not None]
+    parts.append(f"created {_time(record.created_at)}")
+    if record.revoked_at is not None:
+        parts.append(f"revoked {_time(record.revoked_at)}")
+    elif record.former:
+        parts.append(f"old secret until {_time(record.former_until)}")
+    return "  ".join([*parts, record.name])
+
+
+def _time(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(sep=" ", timespec="seconds")

@@ -1,0 +1,1 @@
+"""API keys: who may do what, and how much of it in a second."""

@@ -1,0 +1,89 @@
+"""Storage of API keys: records without secrets, as JSON."""
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from app.stores.errors import StoreUnavailableError
+from app.stores.owners import Allowance
+
+#: Most keys of a store, the revoked ones included: each has a place in the file in which edges share rates.
+MOST_KEYS = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """What a key may use in a time; None: as much as it likes.
+
+    units_s: work units a second; a unit is a millisecond of measured processor time.
+    burst: units that may be used at once after a pause.
+    bytes_s: bytes a second, of requests and responses together.
+    """
+
+    units_s: float | None = None
+    burst: float | None = None
+    bytes_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRecord:
+    """Facts of a key. Its secret is not among them, and cannot be found from them.
+
+    number: counts keys from 1; 0 before the key is stored.
+    id: public part of the key, and the owner of what is made with it.
+    digest: SHA-256 of the whole key, in hex.
+    former, former_until: digest of the key before the last rotation, and the time until which it holds.
+    created_at, revoked_at: in seconds since 1970.
+    """
+
+    number: int
+    id: str
+    name: str
+    digest: str
+    scopes: tuple[str, ...]
+    rates: Rates
+    allowance: Allowance
+    created_at: float
+    revoked_at: float | None = None
+    former: str = ""
+    former_until: float = 0.0
+
+    def written(self) -> str:
+        """Return the record as JSON, without its number."""
+        fields = {each.name: getattr(self, each.name) for each in dataclasses.fields(self) if each.name != "number"}
+        fields |= {"rates": dataclasses.asdict(self.rates), "allowance": self.allowance._asdict()}
+        return json.dumps(fields, sort_keys=True)
+
+
+def read_record(number: int, text: str) -> KeyRecord:
+    """Return the record of a text.
+
+    Raises:
+        StoreUnavailableError: it is damaged.
+    """
+    try:
+        fields: dict[str, Any] = json.loads(text)
+        fields |= {"rates": Rates(**fields["rates"]), "allowance": Allowance(**fields["allowance"])}
+        return KeyRecord(number=number, **fields | {"scopes": tuple(fields["scopes"])})
+    except (ValueError, TypeError, KeyError) as error:
+        raise StoreUnavailableError(f"the record of key number {number} is damaged in the store") from error
+
+
+class KeyStore(Protocol):
+    """Storage of keys. Methods may be called by many threads, and are durable.
+
+    Every method may raise StoreUnavailableError; those that write, StorageFullError too.
+    """
+
+    def add(self, record: KeyRecord) -> KeyRecord:
+        """Store a new key, and return it with its number."""
+
+    def swap(self, before: KeyRecord, after: KeyRecord) -> bool:
+        """Replace a record; return False where it is not as it was any more."""
+
+    def list(self) -> list[KeyRecord]:
+        """Return all keys in the order of their creation, the revoked ones too."""
+
+    def revision(self) -> int:
+        """Return a number that is another one after every change."""
