@@ -14,6 +14,7 @@ from starlette.routing import Route
 
 from app.errors import RateLimitedError, UnauthorizedError
 from app.http.access_log import AccessLog, _as_json
+from app.http.bodies import Reservations
 from app.http.messages import Answer, Call
 from app.keys import rates
 from app.keys.admin import KeyAdmin
@@ -486,7 +487,7 @@ def test_a_process_that_was_killed_is_charged_for_its_time() -> None:
     """The pool tells what work cost, also of work that was stopped."""
     charged = []
     job = Job(Call("POST", "/v1/evaluate", b"", [], "k_1", ""), None, Pace.UNKNOWN, None, None, 0.0, 0.0)  # type: ignore[arg-type]
-    pool = Processes(None, Sizes(1, 1, 1, 1), 1, 1.0)  # type: ignore[arg-type]
+    pool = Processes(None, Sizes(1, 1, 1, 1), Reservations(1), 1, 1.0)  # type: ignore[arg-type]
     pool.charge = lambda client, cpu_s: charged.append((client, cpu_s))
     job.started = 0.0
     pool._charge_elapsed(job)
