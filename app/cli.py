@@ -28,7 +28,7 @@ CURL_BODY = '{"expr": "square(exp(square(x)))", "inputs": {"x": 0.5}, "backward"
 
 
 class CommandError(Exception):
-    """What was asked for cannot be done; its text is for the user."""
+    """A command that cannot be carried out; its text is for the user."""
 
 
 class _Parser(argparse.ArgumentParser):

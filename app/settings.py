@@ -275,7 +275,7 @@ class Settings(BaseSettings):
         }
 
     def program_limits(self) -> ProgramLimits:
-        """What programs are held to."""
+        """Limits of programs."""
         cost = Limits(self.max_nodes, self.max_elements, self.max_bytes, self.max_flops)
         return ProgramLimits(self.max_depth, self.max_chain, cost)
 

@@ -26,7 +26,7 @@ router = APIRouter()
     responses=problems_of("not-acceptable", "internal-error"),
 )
 async def get_root(request: Request) -> Response:
-    """What this server is and what it allows."""
+    """Return the name, version and limits of the server."""
     settings: Settings = request.app.state.settings
     document = {
         "name": "pullback",
@@ -61,6 +61,6 @@ async def get_readiness(request: Request) -> Response:
 
 
 def _status(request: Request, status: str) -> Response:
-    """How the server is, for probes too: they get an answer whatever they accept."""
+    """Build the answer to a probe, which gets one whatever it accepts."""
     media_type = media.MSGPACK if media.takes_msgpack_alone(request.state.call.value(b"accept")) else media.JSON
     return Response(encode(media_type, {"status": status}), media_type=media_type)

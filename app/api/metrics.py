@@ -18,7 +18,7 @@ router = APIRouter()
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """Where the figures of a process stand.
+    """Places of the figures of a process.
 
     figures: those that are counted as things happen.
     pool: returns those of the workers.

@@ -82,7 +82,7 @@ class Measure(NamedTuple):
 
 
 class Work(NamedTuple):
-    """How a worker came to an answer: its process, and seconds in the queue and in the worker."""
+    """Process of the worker that gave an answer, and seconds in the queue and in the worker."""
 
     process: int
     queue_s: float

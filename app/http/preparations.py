@@ -96,7 +96,7 @@ class Preparations:
         self._lock = threading.Lock()
 
     def find(self, question: Question) -> Hit | None:
-        """What is ready for a question; None where nothing is, or where its values are not right.
+        """Return the entry for a question; None if there is none, or if its values are not right.
 
         Raises:
             UnknownProgramError: it names a program that is not there.

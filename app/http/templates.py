@@ -1,7 +1,7 @@
-"""Templates: what is known of requests that differ in the numbers of their inputs alone.
+"""Templates of requests that differ in the numbers of their inputs alone.
 
-Of a body that is like one before, letter by letter but for these numbers, nothing has to be parsed or checked but them;
-and the answer is that of before with other numbers in it.
+In a body that equals an earlier one letter by letter but for these numbers, only they are parsed and checked; its
+answer is the earlier one with other numbers in it.
 """
 
 import re
@@ -99,7 +99,7 @@ class Templates:
 
 
 def _around_numbers(text: bytes) -> list[bytes]:
-    """What stands before, between and after numbers that are in no string."""
+    """Return the text before, between and after the numbers that are in no string."""
     pieces, end = [], 0
     for found in _STRING_OR_NUMBER.finditer(text):
         if found[1] is not None:

@@ -14,7 +14,7 @@ MOST_KEYS = 65_536
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """What a key may use in a time; None: as much as it likes.
+    """Rates that a key is held to; None: no limit.
 
     units_s: work units a second; a unit is a millisecond of measured processor time.
     burst: units that may be used at once after a pause.

@@ -49,7 +49,7 @@ _BACKOFF_S, _LONGEST_BACKOFF_S = 0.05, 2.0
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """How many processes a pool has, and how much memory.
+    """Numbers of the processes of a pool, and their memory.
 
     short, long: places for work of all kinds, and for work that takes long.
     data_bytes: memory that a worker may take beyond what it has at its start.

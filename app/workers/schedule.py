@@ -16,7 +16,7 @@ _MOST_KINDS = 20_000
 
 
 class Pace(IntEnum):
-    """How long work of a kind took, as far as it is known."""
+    """Length of work of one kind, as far as it is known."""
 
     SHORT = 0
     UNKNOWN = 1
