@@ -30,8 +30,9 @@ from app.service import CACHES, ENDPOINTS, GC_LOOKS, GC_THRESHOLD, Service, boun
 from app.settings import Settings, SettingsError, load_settings, unknown_variables
 from app.stores import Store, StoreError, StoreUnavailableError
 from app.telemetry import Figures, Requests
+from app.workers.jobs import Sizes
 from app.workers.nursery import Nursery
-from app.workers.pool import Processes, Sizes
+from app.workers.pool import Processes
 from app.workers.threads import Threads
 
 _log = logging.getLogger("pullback")

@@ -13,7 +13,6 @@ import os
 import time
 from collections import Counter, deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive
@@ -23,6 +22,7 @@ from app.http.bodies import Reservations
 from app.http.messages import Answer, Call, Work
 from app.telemetry import Histogram, PoolFigures
 from app.workers import frames
+from app.workers.jobs import Job, Sizes, Worker
 from app.workers.memory import Lane, used_bytes
 from app.workers.nursery import Channel, Nursery
 from app.workers.schedule import LONG_S, Pace, Paces, Queues
@@ -40,64 +40,9 @@ _LOOK_S = 0.02
 _ANSWERS = "answers"
 #: Priority of long work, as `nice` counts it.
 _NICE = 10
-#: Kinds of work that are remembered of a worker.
-_REMEMBERED = 64
 #: After a worker that died young, the next one comes later: seconds, doubled each time, up to a limit.
 _YOUNG_S = 1.0
 _BACKOFF_S, _LONGEST_BACKOFF_S = 0.05, 2.0
-
-
-@dataclass(frozen=True, slots=True)
-class Sizes:
-    """Numbers of the processes of a pool, and their memory.
-
-    short, long: places for work of all kinds, and for work that takes long.
-    data_bytes: memory that a worker may take beyond what it has at its start.
-    large_bytes: memory that the one worker at a time which needs more may use.
-    """
-
-    short: int
-    long: int
-    data_bytes: int
-    large_bytes: int
-
-
-@dataclass(slots=True, eq=False)
-class Worker:
-    """A process of the pool; `recent` are the kinds of its last jobs, whose data it may still have in memory."""
-
-    pid: int
-    channel: Channel
-    job: "Job | None" = None
-    own_bytes: int = 0
-    taking: int = 0
-    is_offering: bool = False
-    is_long: bool = False
-    recent: deque[object] = field(default_factory=lambda: deque(maxlen=_REMEMBERED))
-    born: float = field(default_factory=time.monotonic)
-
-
-@dataclass(slots=True, eq=False)
-class Job:
-    """A call that waits or is worked on."""
-
-    call: Call
-    kind: object
-    pace: Pace
-    future: "asyncio.Future[Answer]"
-    receive: Receive
-    until: float
-    pushed: float
-    worker: Worker | None = None
-    started: float = 0.0
-    cpu_s: float = 0.0
-    timer: asyncio.TimerHandle | None = None
-    watch: "asyncio.Task[None] | None" = None
-
-    @property
-    def client(self) -> str:
-        """Key or address of the client."""
-        return self.call.client
 
 
 class Processes:

@@ -25,7 +25,8 @@ from app.stores.errors import StoreUnavailableError
 from app.stores.keys import Rates
 from app.stores.owners import UNLIMITED, Allowance
 from app.wire.media import JSON
-from app.workers.pool import Job, Processes, Sizes
+from app.workers.jobs import Job, Sizes
+from app.workers.pool import Processes
 from app.workers.schedule import Pace, Queues
 from tests.app.hot import asked, sent
 from tests.app.keyed import Keyed, header
