@@ -16,6 +16,9 @@ from tests.redis_process import RedisProcess, start_redis
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+#: Modules that register what they define are imported once, by the tests that use them.
+collect_ignore_glob = ["chaos/*"]
+
 # A slow machine is no failure of a property, and every run tries the same examples.
 settings.register_profile("all", settings.get_profile("default"), deadline=None, derandomize=True)
 settings.register_profile("sample", settings.get_profile("all"), max_examples=40)

@@ -99,7 +99,7 @@ class Envelope:
         finally:
             self.note(scope, answer, start, request_id)
 
-    async def send_in_pieces(self, send: Send, head: Message, body: bytes) -> None:
+    async def send_in_pieces(self, send: Send, head: Message, body: bytes | bytearray) -> None:
         """Send a long answer, which holds memory meanwhile; the client has to take each piece in time.
 
         Raises:
@@ -118,6 +118,10 @@ class Envelope:
                 }
                 await in_time(send(piece), self._deadline_s)
         except TimeoutError:
+            view.release()
+            if isinstance(body, bytearray):
+                # The error keeps the frames that have the answer until the collector looks at them.
+                body.clear()
             raise ClientDisconnect from None
 
     def note(self, scope: Scope, answer: Answer, start: float, request_id: str) -> None:

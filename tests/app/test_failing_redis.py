@@ -181,7 +181,7 @@ def test_a_store_that_was_put_back_to_an_earlier_state(redis: RedisProcess) -> N
 def test_another_schema_is_refused(redis: RedisProcess) -> None:
     redis.client.set("pullback:schema", "99")
     store = RedisStore(redis.url, Policy())
-    with pytest.raises(StoreError, match='schema version "99" under pullback:schema; this release reads version 2'):
+    with pytest.raises(StoreError, match='schema version "99" under pullback:schema; this release reads version 3'):
         store.open()
     with pytest.raises(ServeError, match="schema version"):
         _check_store(Settings(store=redis.url))
