@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import socket
 import struct
+import sys
 from enum import Enum, auto
 from typing import Any, ClassVar
 
@@ -22,6 +23,12 @@ from app.edge.state import Edge
 from app.edge.transfer import Arrival, Departure
 from app.edge_limits import EdgeLimits, address_key
 from app.settings import load_settings
+
+try:
+    import fcntl
+    import termios
+except ImportError:  # Windows
+    termios = None  # type: ignore[assignment]
 
 #: Key of the `Edge` in the state of the application: `request.state.edge.counts`.
 STATE_KEY = "edge"
@@ -412,6 +419,9 @@ class GuardedProtocol(HttpToolsProtocol):
         Looked at only while nothing is written: then the buffer shrinks by what the client takes.
         """
         size = self.transport.get_write_buffer_size()
+        if size:
+            # The transport's buffer stands still until the kernel's, which may be larger, has room again.
+            size += _queued(self.transport)
         has_ended = self._phase is _WAITING or (self._phase is _LEAVING and self._last_words is None)
         if not size or not (self.flow.write_paused or has_ended or self.transport.is_closing()):
             self._departure.begin_anew()
@@ -422,3 +432,13 @@ class GuardedProtocol(HttpToolsProtocol):
 def guarded(limits: EdgeLimits) -> type[GuardedProtocol]:
     """Return the protocol with limits of its own, for a server beside others in one process."""
     return type("GuardedProtocol", (GuardedProtocol,), {"limits": limits})
+
+
+def _queued(transport: asyncio.Transport) -> int:
+    """Return the bytes of a connection that the kernel has taken and its client has not; 0 if nobody says."""
+    sock = transport.get_extra_info("socket")
+    if sock is None or termios is None:
+        return 0
+    with contextlib.suppress(OSError):
+        return int.from_bytes(fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(4)), sys.byteorder)
+    return 0

@@ -11,6 +11,8 @@ from app.keys.tokens import digest_of, new_id, new_key
 from app.stores.keys import MOST_KEYS, KeyRecord, KeyStore, Rates
 from app.stores.owners import Allowance
 
+#: Smaller rates and quotas are none.
+LEAST = 1e-6
 _NAME = re.compile(r"[^\x00-\x1f\x7f]{1,100}")
 
 
@@ -43,8 +45,8 @@ class KeyAdmin:
             named = f'"{unknown[0]}" is no scope' if unknown else "a key needs a scope"
             raise KeyAdminError(f"{named}; expected some of {', '.join(Scope)}")
         for what, number in (*_numbers(rates), *allowance._asdict().items()):
-            if number is not None and not 0 < number < float("inf"):
-                raise KeyAdminError(f"{what} is {number:g}; expected a number above 0")
+            if number is not None and not LEAST <= number < float("inf"):
+                raise KeyAdminError(f"{what} is {number:g}; expected a number from {LEAST:g} on")
         if len(self._store.list()) >= MOST_KEYS:
             raise KeyAdminError(f"there are {MOST_KEYS:,} keys, as many as may be")
         key_id = new_id()

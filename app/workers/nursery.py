@@ -2,10 +2,12 @@
 
 import asyncio
 import json
+import logging
 import os
 import socket
 import subprocess
 import sys
+import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -14,9 +16,13 @@ from typing import cast
 from app.errors import WorkerDiedError
 from app.workers import frames
 
+_log = logging.getLogger("pullback")
+
 #: More threads of BLAS would spin against each other, and give other bits on other machines.
 _ONE_THREAD = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 _LONGEST = 1 << 12
+#: Time after which what failed is tried again, in seconds.
+_AGAIN_S = 1.0
 #: A stopping zygote is waited for so long, in seconds.
 _STOP_S = 5.0
 
@@ -85,6 +91,9 @@ class Nursery:
         self._first: asyncio.Future[None] | None = None
         self._connecting: set[asyncio.Task[None]] = set()
         self._is_closed = False
+        self._launched_at = 0.0
+        #: Workers that were asked for while there was no zygote.
+        self._wanted = 0
 
     async def start(self, on_worker: Callable[[int, Channel], None]) -> None:
         """Start the process that forks workers; each of them is given to `on_worker`."""
@@ -98,6 +107,7 @@ class Nursery:
         command = [sys.executable, "-m", "app.workers.zygote", str(theirs.fileno())]
         self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()], env=os.environ | _ONE_THREAD)
         theirs.close()
+        self._launched_at = time.monotonic()
         ours.setblocking(False)
         ours.send(self._plan)
         self._control = ours
@@ -119,12 +129,20 @@ class Nursery:
 
     def fork(self, delay_s: float = 0.0) -> None:
         """Ask for one more worker, at once or later."""
+        if self._is_closed:
+            return
         if delay_s:
             asyncio.get_running_loop().call_later(delay_s, self.fork)
             return
         if self._control is None:
+            self._wanted += 1
             return
-        ours, theirs = socket.socketpair()
+        try:
+            ours, theirs = socket.socketpair()
+        except OSError as error:
+            _log.error("no worker process can be made now: %s", error)
+            self.fork(_AGAIN_S)
+            return
         ours.setblocking(False)
         self._asked.append(ours)
         with theirs, suppress(OSError):
@@ -169,13 +187,27 @@ class Nursery:
                 WorkerDiedError("the process that forks workers did not start; see its log above")
             )
         elif not self._is_closed:
+            _log.error("the process that forks workers has ended; starting another one")
             asked = len(self._asked)
             for sock in self._asked:
                 sock.close()
             self._asked.clear()
+            lived_s = time.monotonic() - self._launched_at
+            asyncio.get_running_loop().call_later(0.0 if lived_s > _AGAIN_S else _AGAIN_S, self._restart, asked)
+
+    def _restart(self, asked: int) -> None:
+        """Start the zygote again, and ask for workers that the last one did not make."""
+        if self._is_closed:
+            return
+        try:
             self._listen()
-            for _ in range(asked):
-                self.fork()
+        except OSError as error:
+            _log.error("the process that forks workers cannot be started now: %s", error)
+            asyncio.get_running_loop().call_later(_AGAIN_S, self._restart, asked)
+            return
+        for _ in range(asked + self._wanted):
+            self.fork()
+        self._wanted = 0
 
     def _let_go(self) -> None:
         if self._control is not None:
@@ -184,7 +216,11 @@ class Nursery:
             self._control.close()
             self._control = None
         if self._process is not None:
-            self._process.wait(_STOP_S)
+            try:
+                self._process.wait(_STOP_S)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
             self._process = None
 
     def close(self) -> None:

@@ -42,7 +42,7 @@ _ANSWERS = "answers"
 _NICE = 10
 #: After a worker that died young, the next one comes later: seconds, doubled each time, up to a limit.
 _YOUNG_S = 1.0
-_BACKOFF_S, _LONGEST_BACKOFF_S = 0.05, 2.0
+_BACKOFF_S, _LONGEST_BACKOFF_S, _MOST_DOUBLED = 0.05, 2.0, 6
 
 
 class Processes:
@@ -139,15 +139,17 @@ class Processes:
         """Take in a process that was forked."""
         self._expected -= 1
         worker = Worker(pid, channel, own_bytes=used_bytes(pid))
-        channel.listen(lambda frame: self._on_frame(worker, frame), lambda: self._on_end(worker))
         self._idle.append(worker)
+        # It may have ended already, and is forgotten then.
+        channel.listen(lambda frame: self._on_frame(worker, frame), lambda: self._on_end(worker))
         self._dispatch()
 
     def _fill(self) -> None:
         """Fork as many workers as are missing."""
         while not self._is_closed and len(self._idle) + len(self._busy) + self._expected < self._sizes.short:
             self._expected += 1
-            delay_s = min(_BACKOFF_S * 2**self._early_deaths, _LONGEST_BACKOFF_S) if self._early_deaths else 0.0
+            doubled = min(self._early_deaths, _MOST_DOUBLED)
+            delay_s = min(_BACKOFF_S * 2**doubled, _LONGEST_BACKOFF_S) if doubled else 0.0
             self._nursery.fork(delay_s)
 
     def _on_frame(self, worker: Worker, frame: frames.Frame) -> None:
@@ -231,14 +233,11 @@ class Processes:
             worker.job, job.worker = None, None
             self._charge_elapsed(job)
             _log.error("the worker process %d ended while it answered the request %s", worker.pid, job.call.request_id)
-            self._on_death(job, self._lane.has(worker))
+            self._on_death(job)
         self._forget(worker)
 
-    def _on_death(self, job: Job, was_large: bool) -> None:
+    def _on_death(self, job: Job) -> None:
         """Try a job again whose process has ended: with more memory, for want of which libraries may crash."""
-        if was_large:
-            _refuse(job, self._too_large())
-            return
         if job.call.is_repeatable and job.pace is not Pace.LARGE:
             job.pace = Pace.LARGE
             self._push(job)

@@ -27,6 +27,7 @@ class Pace(IntEnum):
 
 _ORDER = Pace.SHORT, Pace.UNKNOWN, Pace.LONG, Pace.LARGE
 _ORDER_NOW_AND_THEN = Pace.UNKNOWN, Pace.SHORT, Pace.LARGE, Pace.LONG
+_LONG_FIRST = Pace.LONG, Pace.LARGE, Pace.SHORT, Pace.UNKNOWN
 
 
 class Paces:
@@ -66,7 +67,8 @@ Job = TypeVar("Job", bound=Waiting)
 class Queues(Generic[Job]):
     """A queue for each pace, bounded each; the clients of one take turns.
 
-    Short work goes first, but for one turn of `UNKNOWN_EVERY`, which is for unknown work.
+    Short work goes first, but for two turns of `UNKNOWN_EVERY`: one is for unknown work, and one for long work, which
+    soon gives its worker back for others.
 
     Args:
         limit: jobs in each.
@@ -102,7 +104,8 @@ class Queues(Generic[Job]):
     def next(self, *, may_be_long: bool, may_be_large: bool) -> Job | None:
         """Remove and return the job that goes next, None if no job may."""
         self._turns += 1
-        order = _ORDER if self._turns % UNKNOWN_EVERY else _ORDER_NOW_AND_THEN
+        turn = self._turns % UNKNOWN_EVERY
+        order = _ORDER_NOW_AND_THEN if turn == 0 else _LONG_FIRST if turn == UNKNOWN_EVERY // 2 else _ORDER
         for pace in order:
             if (pace is Pace.LONG and not may_be_long) or (pace is Pace.LARGE and not may_be_large):
                 continue

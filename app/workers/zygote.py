@@ -17,6 +17,7 @@ import select
 import signal
 import socket
 import sys
+import time
 from typing import Any
 
 from app import logs
@@ -25,6 +26,8 @@ from app.workers import worker
 _log = logging.getLogger("pullback")
 
 _LONGEST = 1 << 20
+#: A fork that failed is tried once more after this time, in seconds; then the process gives up, and another is started.
+_AGAIN_S = 1.0
 
 
 class Zygote:
@@ -73,7 +76,12 @@ class Zygote:
 
     def _fork(self, sock: socket.socket) -> None:
         parent = os.getpid()
-        pid = os.fork()
+        try:
+            pid = os.fork()
+        except OSError as error:
+            _log.error("no worker process can be forked now: %s", error)
+            time.sleep(_AGAIN_S)
+            pid = os.fork()
         if pid == 0:
             code = 1
             try:

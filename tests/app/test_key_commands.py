@@ -59,7 +59,7 @@ def test_a_key_from_its_making_to_its_end(capsys: pytest.CaptureFixture[str]) ->
         (["create", "ada", "--scopes", ""], "a key needs a scope"),
         (["create", ""], "1 to 100 letters"),
         (["create", "a\nb"], "no control characters"),
-        (["create", "ada", "--rate", "0"], "rate is 0; expected a number above 0"),
+        (["create", "ada", "--rate", "0"], "rate is 0; expected a number from 1e-06 on"),
         (["create", "ada", "--rate", "nan"], "rate is nan"),
         (["create", "ada", "--max-programs", "-1"], "programs is -1"),
         (["revoke", "k_0"], 'there is no key "k_0"; `pullback keys list` shows all'),
