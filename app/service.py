@@ -21,6 +21,7 @@ from app.http.preparations import Preparations
 from app.programs.registry import Registry
 from app.settings import Settings
 from app.stores import Store, StoreAddress, StoreError
+from app.wire import examples, media, values
 from engine.core import LimitExceededError
 from engine.plans import Plans
 
@@ -131,7 +132,22 @@ def worker_service(given: str) -> Service:
     }
     gc.set_threshold(GC_THRESHOLD, *GC_LOOKS)
     bound_blas()
-    return Service(found.model_copy(update=caches), store=new_store(found, address=StoreAddress(*document["store"])))
+    service = Service(found.model_copy(update=caches), store=new_store(found, address=StoreAddress(*document["store"])))
+    _warm_up(service)
+    return service
+
+
+def _warm_up(service: Service) -> None:
+    """Answer a call of each kind before workers are forked: much is made at its first use, and then shared by all."""
+    headers = [(b"content-type", media.JSON.encode())]
+    for endpoint, group in zip(
+        ENDPOINTS, (examples.EVALUATE, *(kind.examples for kind in derivatives.KINDS)), strict=True
+    ):
+        for example in group.values():
+            document = example["value"]
+            if "program" not in document and "create_graph" not in str(document):
+                body = values.dumps(document)
+                service.answer(Call("POST", endpoint.path, b"", headers, "", "warm-up", body))
 
 
 def bound_blas() -> None:

@@ -34,7 +34,7 @@ _DEEPEST = MAX_AXES + 3
 #: Combinations of headers that are remembered.
 _COMBINATIONS = 256
 #: A request is cheap if preparing it never took longer than this, and running it took less than that.
-COLD_S = 0.01
+COLD_S = 0.02
 WARM_S = 0.001
 #: An answer that takes longer on the event loop is the last of its kind there.
 BAN_S = 0.005
