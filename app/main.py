@@ -16,6 +16,7 @@ from app.api.metrics import Sources
 from app.api.problems import explain
 from app.assembly import new_nursery
 from app.clock import SYSTEM, Clock
+from app.errors import WorkerDiedError
 from app.http.bodies import Reservations
 from app.http.doorway import Doorway
 from app.http.endpoints import Calculator
@@ -109,12 +110,12 @@ class Pullback:
             await self.service(scope, receive, send)
 
     async def _live(self, receive: Receive, send: Send) -> None:
-        """Start, tell the server so, wait until it stops, and end; a store that cannot be opened is one line."""
+        """Start, tell the server so, wait until it stops, and end; what keeps it from starting is one line."""
         await receive()
         async with AsyncExitStack() as stack:
             try:
                 await stack.enter_async_context(self._served())
-            except StoreError as error:
+            except (StoreError, WorkerDiedError) as error:
                 await send({"type": "lifespan.startup.failed", "message": f"pullback: {error}"})
                 return
             await send({"type": "lifespan.startup.complete"})

@@ -1,4 +1,4 @@
-"""What this server is and how it is: /v1, /healthz and /readyz."""
+"""State of the server and its limits: /v1, /healthz and /readyz."""
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response

@@ -1,4 +1,4 @@
-"""Where worker processes come from: the pool's side of the zygote, and of the sockets of its workers."""
+"""The pool's side of the zygote, from which worker processes come, and of the sockets of its workers."""
 
 import asyncio
 import json
@@ -166,11 +166,10 @@ class Nursery:
         if not message:
             self._on_end()
             return
-        what, *about = message.split()
-        if what == b"forked":
-            task = asyncio.ensure_future(self._connect(int(about[0]), self._asked.popleft()))
-            self._connecting.add(task)
-            task.add_done_callback(self._connecting.discard)
+        _, pid = message.split()
+        task = asyncio.ensure_future(self._connect(int(pid), self._asked.popleft()))
+        self._connecting.add(task)
+        task.add_done_callback(self._connecting.discard)
 
     async def _connect(self, pid: int, sock: socket.socket) -> None:
         channel = Channel()

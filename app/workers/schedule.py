@@ -1,4 +1,4 @@
-"""Which job goes next: those that were measured short first, long ones only in lanes of their own, clients in turn."""
+"""Order of jobs: those measured as short first, long ones only where there is a place for them, clients in turn."""
 
 from collections import OrderedDict, deque
 from enum import IntEnum
@@ -9,8 +9,6 @@ from engine.core import Lru
 #: Work of a kind that took less processor time than this is short, and more than that is long.
 SHORT_S = 0.05
 LONG_S = 0.1
-#: One turn of so many is for work of which nothing is known.
-UNKNOWN_EVERY = 4
 #: Kinds of work that are remembered.
 _MOST_KINDS = 20_000
 
@@ -25,9 +23,11 @@ class Pace(IntEnum):
     LARGE = 3
 
 
-_ORDER = Pace.SHORT, Pace.UNKNOWN, Pace.LONG, Pace.LARGE
-_ORDER_NOW_AND_THEN = Pace.UNKNOWN, Pace.SHORT, Pace.LARGE, Pace.LONG
+_SHORT_FIRST = Pace.SHORT, Pace.UNKNOWN, Pace.LONG, Pace.LARGE
+_UNKNOWN_FIRST = Pace.UNKNOWN, Pace.SHORT, Pace.LARGE, Pace.LONG
 _LONG_FIRST = Pace.LONG, Pace.LARGE, Pace.SHORT, Pace.UNKNOWN
+#: Order of the paces in each turn.
+_ORDERS = _UNKNOWN_FIRST, _SHORT_FIRST, _LONG_FIRST, _SHORT_FIRST
 
 
 class Paces:
@@ -67,8 +67,8 @@ Job = TypeVar("Job", bound=Waiting)
 class Queues(Generic[Job]):
     """A queue for each pace, bounded each; the clients of one take turns.
 
-    Short work goes first, but for two turns of `UNKNOWN_EVERY`: one is for unknown work, and one for long work, which
-    soon gives its worker back for others.
+    Short work goes first, but for two turns of four: one is for unknown work, and one for long work, which gets a place
+    of its own and so leaves its worker's place to others at once.
 
     Args:
         limit: jobs in each.
@@ -78,7 +78,7 @@ class Queues(Generic[Job]):
         self._limit = limit
         self._clients: dict[Pace, OrderedDict[str, deque[Job]]] = {pace: OrderedDict() for pace in Pace}
         self._counts = dict.fromkeys(Pace, 0)
-        self._turns = 0
+        self._turn = 0
 
     def count(self, pace: Pace) -> int:
         """Return how many jobs of a pace wait."""
@@ -103,9 +103,8 @@ class Queues(Generic[Job]):
 
     def next(self, *, may_be_long: bool, may_be_large: bool) -> Job | None:
         """Remove and return the job that goes next, None if no job may."""
-        self._turns += 1
-        turn = self._turns % UNKNOWN_EVERY
-        order = _ORDER_NOW_AND_THEN if turn == 0 else _LONG_FIRST if turn == UNKNOWN_EVERY // 2 else _ORDER
+        self._turn = (self._turn + 1) % len(_ORDERS)
+        order = _ORDERS[self._turn]
         for pace in order:
             if (pace is Pace.LONG and not may_be_long) or (pace is Pace.LARGE and not may_be_large):
                 continue

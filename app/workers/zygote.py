@@ -2,8 +2,8 @@
 
 FD is a socket of the pool's process. Messages are words; with "fork" comes the socket of the new worker.
 
-    pool: {"factory": .., "settings": .., "data_bytes": ..}   zygote: ready
-    pool: fork                                                zygote: forked PID
+    pool: {"factory": .., "settings": .., "data_bytes": .., "log_format": ..}
+    pool: fork                                  zygote: forked PID
     pool: kill PID
 """
 
@@ -53,7 +53,6 @@ class Zygote:
 
     def run(self) -> None:
         """Serve the pool until its process closes the socket or ends."""
-        self._control.send(b"ready")
         while True:
             ready, _, _ = select.select([self._control.fileno(), self._woken], [], [])
             if self._woken in ready:

@@ -111,7 +111,7 @@ class Edge:
 
 
 def read_all(connection: socket.socket) -> bytes:
-    """What comes until the other side closes; a reset is an end too."""
+    """Return all that comes until the other side closes; a reset is an end too."""
     received = b""
     with contextlib.suppress(ConnectionResetError):
         while piece := connection.recv(2**16):

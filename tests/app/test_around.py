@@ -1,4 +1,4 @@
-"""What surrounds requests: CORS, a full queue, deadlines, draining, the last resort."""
+"""Surroundings of requests: CORS, a full queue, deadlines, draining, the last resort."""
 
 import asyncio
 import contextlib

@@ -162,7 +162,7 @@ def test_what_was_declared_is_reserved_once() -> None:
 
 
 def test_a_body_alone_is_read_whether_it_was_declared_or_not() -> None:
-    """What a request holds itself does not speak against it."""
+    """Bytes that a request holds itself do not count against it."""
     messages = [*[piece(100 * KIB)] * 9, piece(100 * KIB, more=False)]
     for declared in (0, 1000 * KIB):
         assert len(read(messages, room=200 * KIB, declared=declared)[0]) == 1000 * KIB
@@ -251,7 +251,7 @@ def test_a_body_that_was_refused_is_read_on_for_a_little(end: str) -> None:
 
 
 def noted(app: Pullback) -> list[int]:
-    """What is held in all each time that the workers of an application are asked."""
+    """Record the bytes that are held each time that the workers of an application are asked."""
     found: list[int] = []
     answer = app.pool.answer
 
@@ -294,7 +294,7 @@ def test_a_bug_in_a_worker_gives_back(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def talk(app: App, request: Sent, messages: Sequence[Document], at_send: Any = None) -> list[Document]:
-    """What an application sends to a client that sends these messages, and nothing after them."""
+    """Return the messages that an application sends to a client that sends these and no more."""
     waiting, found = list(messages), []
 
     async def receive() -> Any:

@@ -7,6 +7,7 @@ import resource
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ import pytest
 from app.edge.guard import MOST_PIPELINED
 from app.edge_limits import RESERVED, EdgeLimits
 from tests.app.conftest import ROOT, environment, start_server, stop
-from tests.app.edge import GET, LARGE_BYTES, WELL, Edge, edge, problem_of, read_all, read_answer, until
+from tests.app.edge import GET, LARGE_BYTES, PAUSE_S, WELL, Edge, edge, problem_of, read_all, read_answer, until
 from tests.app.test_slow_readers import resident_bytes
 from tests.ports import free_port
 
@@ -221,6 +222,16 @@ def test_who_reads_steadily_gets_all() -> None:
             while piece := connection.recv(2**12):
                 received += len(piece)
         assert received > LARGE_BYTES
+        assert running.counts.slow_readers == 0
+
+
+def test_who_reads_slowly_but_faster_than_it_has_to_gets_on() -> None:
+    with edge(EdgeLimits(grace_s=0.4)) as running:
+        with running.connect(b"GET /large HTTP/1.1\r\nHost: localhost\r\n\r\n") as connection:
+            # The kernel holds more than this reads: the server's own buffer stands still all the time.
+            for _ in range(150):
+                assert connection.recv(2**14)
+                time.sleep(PAUSE_S)
         assert running.counts.slow_readers == 0
 
 

@@ -65,7 +65,7 @@ def cold() -> Pullback:
 
 
 def answered(app: Pullback, request: Sent) -> int:
-    """How often the event loop answers this request itself."""
+    """Return how often the event loop answers this request itself."""
     before = app.inline.answered
     ask(app, request)
     found: int = app.inline.answered - before

@@ -142,7 +142,7 @@ def test_a_server_with_keys(workers: str, tmp_path: Path, capsys: pytest.Capture
 
 
 def _check_owners(client: httpx.Client, admin: str, bob: str) -> None:
-    """What belongs to whom is known to the worker processes too."""
+    """Worker processes know owners too."""
 
     def ask(key: str, method: str, path: str, document: object = None) -> httpx.Response:
         return client.request(method, path, json=document, headers={"Authorization": f"Bearer {key}"})

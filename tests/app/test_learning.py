@@ -1,4 +1,4 @@
-"""What the event loop answers itself is learned from what workers measured, and forgotten once it is slow."""
+"""The event loop learns from measurements of workers which requests it may answer, and forgets those that are slow."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def test_the_last_warm_answer_counts() -> None:
 
 
 def test_what_another_spelling_had_prepared_is_as_expensive_as_it_was() -> None:
-    """Who sends a long body first, and then the same question in a short one, finds it warm at once."""
+    """A question that came first in a long body is warm at once in a short one."""
     for cold_s, expected in ((COLD_S * ABOVE, [0, 0, 0, 0]), (0.0, [0, 0, 1, 1])):
         app = new_app()
         app.pool.cold_s = cold_s

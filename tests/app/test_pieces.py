@@ -27,7 +27,7 @@ SHAPES = [
 
 
 def written(array: np.ndarray[Any, Any]) -> Any:
-    """What the standard library reads from what it writes of a list of Python."""
+    """Return the standard library's reading of its own JSON of a Python list."""
     text = json.dumps(array.tolist())
     for constant in ("NaN", "-Infinity", "Infinity"):
         text = text.replace(f" {constant}", f' "{constant}"').replace(f"[{constant}", f'["{constant}"')

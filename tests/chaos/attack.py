@@ -1,4 +1,4 @@
-"""What an attack is: a coroutine that aims at a server, and the bounds within which the server has to stay."""
+"""An attack: a coroutine that aims at a server, and the bounds within which the server has to stay."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _GONE = (ConnectionError, EOFError, OSError, asyncio.LimitOverrunError, ValueErr
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What a server has to keep to under an attack.
+    """Bounds of a server under an attack.
 
     healthz_ms, hot_ms, small_ms: 99 of 100 honest requests of a sort are answered in less.
     pss_mb: memory of all its processes together.

@@ -24,7 +24,7 @@ REFUSALS = ("429", "503", "refused", "cut")
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """What one client asks.
+    """Requests of one client.
 
     sort: "healthz", "hot" or "small", which have bounds of their own.
     every_s: between two requests.

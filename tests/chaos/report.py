@@ -1,4 +1,4 @@
-"""How the results of attacks are printed, and written down as a section of a Markdown file."""
+"""Results of attacks, printed, and written as a section of a Markdown file."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ _OVERTIME_S = 40.0
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """How an attack is tried.
+    """Terms of a trial.
 
     seconds: how long it lasts.
     is_same_address: whether honest clients ask from the attacker's own address.
@@ -135,7 +135,7 @@ def is_bug(status: str) -> bool:
 
 
 class Lag:
-    """How late a task is that wakes every 10 ms: the part of all times that is the clients' own."""
+    """Measure the lateness of a task that wakes every 10 ms: the part of all times that is the clients' own."""
 
     def __init__(self) -> None:
         self.found: list[float] = []

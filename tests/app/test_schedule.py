@@ -1,0 +1,96 @@
+"""Order of jobs: short ones first, but none is starved; clients in turn; a full queue gives way at its longest part."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+
+from app.workers.schedule import LONG_S, SHORT_S, Pace, Paces, Queues
+
+MANY = 1000
+
+
+@dataclass(eq=False)
+class Job:
+    pace: Pace
+    client: str = "a"
+
+
+def queues(*jobs: Job, limit: int = MANY) -> Queues[Job]:
+    found: Queues[Job] = Queues(limit)
+    for job in jobs:
+        assert found.push(job) is None
+    return found
+
+
+def order(found: Queues[Job], *, may_be_long: bool = True, may_be_large: bool = True) -> list[Job]:
+    jobs = []
+    while (job := found.next(may_be_long=may_be_long, may_be_large=may_be_large)) is not None:
+        jobs.append(job)
+    return jobs
+
+
+@pytest.mark.parametrize("pace", list(Pace))
+@pytest.mark.parametrize("flood", list(Pace))
+def test_no_pace_is_starved_by_another(pace: Pace, flood: Pace) -> None:
+    found = queues(*(Job(flood) for _ in range(100)))
+    waiting = Job(pace, "b")
+    found.push(waiting)
+    assert order(found).index(waiting) < 8
+
+
+def test_short_work_has_most_turns() -> None:
+    jobs = order(queues(*(Job(pace) for pace in Pace for _ in range(40))))
+    assert [job.pace for job in jobs[:40]].count(Pace.SHORT) == 20
+
+
+def test_long_and_large_work_waits_for_its_places() -> None:
+    found = queues(*map(Job, Pace))
+    assert {job.pace for job in order(found, may_be_long=False, may_be_large=False)} == {Pace.SHORT, Pace.UNKNOWN}
+    assert [job.pace for job in order(found, may_be_large=False)] == [Pace.LONG]
+    assert [job.pace for job in order(found)] == [Pace.LARGE]
+
+
+def test_clients_take_turns() -> None:
+    found = queues(*(Job(Pace.SHORT, client) for client in "aaaaabbc"))
+    assert "".join(job.client for job in order(found)) == "abcabaaa"
+
+
+def test_a_full_queue_drops_the_newest_job_of_the_client_with_most() -> None:
+    jobs = [Job(Pace.SHORT) for _ in range(4)]
+    found = queues(*jobs, limit=4)
+    mine, more = Job(Pace.SHORT, "b"), Job(Pace.SHORT)
+    assert found.push(mine) is jobs[3]
+    assert found.push(more) is more
+    assert (found.count(Pace.SHORT), set(order(found))) == (4, {*jobs[:3], mine})
+
+
+def test_a_job_that_is_removed_does_not_come() -> None:
+    jobs = [Job(Pace.SHORT), Job(Pace.SHORT, "b")]
+    found = queues(*jobs)
+    found.remove(jobs[0])
+    assert (found.count(Pace.SHORT), order(found)) == (1, jobs[1:])
+
+
+def test_all_jobs_can_be_taken_out() -> None:
+    jobs = [Job(pace) for pace in Pace]
+    found = queues(*jobs)
+    assert (set(found.clear()), order(found)) == (set(jobs), [])
+
+
+@pytest.mark.parametrize(
+    ("seconds", "was_large", "expected"),
+    [
+        (0.0, False, Pace.SHORT),
+        (SHORT_S, False, Pace.UNKNOWN),
+        (LONG_S, False, Pace.LONG),
+        (0.0, True, Pace.LARGE),
+    ],
+)
+def test_the_pace_of_a_kind_is_that_of_its_last_work(seconds: float, was_large: bool, expected: Pace) -> None:
+    paces = Paces()
+    assert paces.of("kind") is Pace.UNKNOWN
+    paces.note("kind", LONG_S, False)
+    paces.note("kind", seconds, was_large)
+    assert paces.of("kind") is expected
