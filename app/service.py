@@ -22,7 +22,7 @@ from app.programs.registry import Registry
 from app.settings import Settings
 from app.stores import Store, StoreAddress, StoreError
 from app.wire import examples, media, values
-from engine.core import LimitExceededError
+from app.workers.memory import too_large
 from engine.plans import Plans
 
 _log = logging.getLogger("pullback")
@@ -107,9 +107,7 @@ class Service(FastAPI):
 
     def no_memory(self, call: Call) -> Answer:
         """Return the answer to a call that needs more memory than a worker may take."""
-        limit = self.state.settings.max_worker_bytes
-        needed = f"the request needs more than {limit:,} bytes of memory (setting PULLBACK_MAX_WORKER_BYTES)"
-        return explain(call, LimitExceededError(needed))
+        return explain(call, too_large(self.state.settings.max_worker_bytes))
 
     def openapi(self) -> dict[str, Any]:
         """Return the document, made once."""

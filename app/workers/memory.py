@@ -11,6 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
+from engine.core import LimitExceededError
+
 #: Time between two looks at the memory of the one worker, in seconds: it can fill a gigabyte in a quarter of one.
 PERIOD_S = 0.02
 #: Bytes that a process may ask for, for each that it may use.
@@ -72,6 +74,13 @@ class Lane(Generic[Worker]):
             self._on_excess(worker)
         else:
             self._timer = asyncio.get_running_loop().call_later(PERIOD_S, self._look, worker)
+
+
+def too_large(limit: int) -> LimitExceededError:
+    """Return the refusal of a request that needs more memory than a worker may use."""
+    return LimitExceededError(
+        f"the request needs more than {limit:,} bytes of memory (setting PULLBACK_MAX_WORKER_BYTES)"
+    )
 
 
 def used_bytes(pid: int) -> int:

@@ -23,10 +23,9 @@ from app.http.messages import Answer, Call, Work
 from app.telemetry import Histogram, PoolFigures
 from app.workers import frames
 from app.workers.jobs import Job, Sizes, Worker
-from app.workers.memory import Lane, used_bytes
+from app.workers.memory import Lane, too_large, used_bytes
 from app.workers.nursery import Channel, Nursery
 from app.workers.schedule import LONG_S, Pace, Paces, Queues
-from engine.core import LimitExceededError
 
 _log = logging.getLogger("pullback")
 
@@ -214,12 +213,8 @@ class Processes:
         """Stop work that uses more memory than may be used."""
         job = worker.job
         assert job is not None
-        _refuse(job, self._too_large())
+        _refuse(job, too_large(self._sizes.large_bytes))
         self._drop(job, "memory")
-
-    def _too_large(self) -> LimitExceededError:
-        limit = f"{self._sizes.large_bytes:,} bytes of memory (setting PULLBACK_MAX_WORKER_BYTES)"
-        return LimitExceededError(f"the request needs more than {limit}")
 
     def _on_end(self, worker: Worker) -> None:
         """Notice that a process has ended, whoever killed it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 from contextlib import asynccontextmanager
@@ -11,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from app.assembly import new_store
 from app.main import Pullback, create_app
+from app.service import worker_service
 from app.settings import Settings
 from tests.app.hot import Received, Sent, sent
 from tests.app.hot import asked as answered
@@ -260,3 +263,12 @@ def test_sessions_are_the_same_in_all_processes(tmp_path: Path) -> None:
             assert found["fetched"]["x"]["value"] == 30.0
 
     run(work)
+
+
+def test_workers_are_forked_from_a_process_that_has_answered_before(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path, access_log=False)
+    given = json.dumps({"settings": settings.model_dump(mode="json"), "store": new_store(settings).address})
+    service = worker_service(given)
+    # Their first answers would otherwise take longer than those of known programs may.
+    assert len(service.preparations.kept) > 10
+    assert not (tmp_path / "data").exists()
