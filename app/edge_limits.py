@@ -35,7 +35,7 @@ class EdgeLimits:
 
     header_bytes: int = 32 * 2**10
     header_fields: int = 100
-    header_s: float = 10
+    header_s: float = 5
     connections: int = 1000
     connections_per_address: int = 256
     rate: int = 2**10

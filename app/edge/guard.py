@@ -34,6 +34,8 @@ except ImportError:  # Windows
 STATE_KEY = "edge"
 #: Bytes and time that a refused client is listened to: closed while it still sends, it would lose the answer.
 LINGER_BYTES, LINGER_S = 16 * 2**20, 1.0
+#: Bytes that are parsed at a time.
+MOST_PARSED = 16 * 2**10
 #: Requests of one connection that may wait while the first is answered. Each takes kilobytes, and sending one 20 bytes.
 MOST_PIPELINED = 100
 #: Of a Host header in a message.
@@ -141,7 +143,17 @@ class GuardedProtocol(HttpToolsProtocol):
     # Requests
 
     def data_received(self, data: bytes) -> None:
-        """Parse what arrived, and look at limits of size."""
+        """Parse what arrived, of much a part after the other: each byte may be a call, and limits come between."""
+        if len(data) <= MOST_PARSED:
+            self._receive(data)
+            return
+        for start in range(0, len(data), MOST_PARSED):
+            self._receive(data[start : start + MOST_PARSED])
+            if self.transport.is_closing():
+                return
+
+    def _receive(self, data: bytes) -> None:
+        """Parse a part of what arrived, and look at limits of size."""
         phase, before, cycle = self._phase, 0, self.cycle
         if phase is _WAITING:
             self._edge.idle.pop(self, None)

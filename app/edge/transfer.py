@@ -6,7 +6,7 @@ from app.edge_limits import EdgeLimits
 #: chunks have no end.
 FRAMING_RATIO = 1
 #: Framing that is allowed in any case, in headers of the largest size.
-_FRAMING_HEADERS = 4
+_FRAMING_HEADERS = 2
 
 
 class Arrival:
