@@ -1,6 +1,7 @@
 """Stores, session managers and worker processes as the settings ask for them."""
 
 import json
+import tempfile
 from pathlib import Path
 
 from app.clock import SYSTEM, Clock, SteadyClock
@@ -45,6 +46,11 @@ def new_store(settings: Settings, clock: Clock = SYSTEM, address: StoreAddress |
 def _named(settings: Settings) -> StoreAddress:
     is_redis = settings.store.startswith(REDIS)
     return StoreAddress("redis", settings.store) if is_redis else StoreAddress("sqlite", str(settings.data_dir))
+
+
+def spool_folder(store: StoreAddress) -> Path:
+    """Return the folder of files for long answers: that of the store, or the system's for temporary files."""
+    return Path(tempfile.gettempdir() if store.kind == "redis" else store.place)
 
 
 def new_sessions(store: Store, settings: Settings, clock: Clock = SYSTEM) -> Sessions:

@@ -14,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 from app import __version__, logs
 from app.api.metrics import Sources
 from app.api.problems import explain
-from app.assembly import new_nursery
+from app.assembly import new_nursery, spool_folder
 from app.clock import SYSTEM, Clock
 from app.errors import WorkerDiedError
 from app.http.bodies import Reservations
@@ -24,6 +24,7 @@ from app.http.envelope import Envelope
 from app.http.exchange import Exchange, Pool
 from app.http.inline import Inline
 from app.http.preparations import Preparations
+from app.http.spool import Spool
 from app.http.templates import Templates
 from app.keys.ring import KeyRing
 from app.readiness import Readiness
@@ -39,12 +40,14 @@ from app.workers.threads import Threads
 _log = logging.getLogger("pullback")
 
 
+#: Workers beyond those of the settings, for clients that use little beside others that use much.
+KEPT_FREE = 1
 #: Time between two looks at the event loop.
 LOOK_S = 0.1
 
 
-#: Makes a pool of workers for a service, from the settings and the memory for answers.
-NewPool = Callable[[Service, Settings, Reservations], Pool]
+#: Makes a pool of workers for a service, from the settings and the room for long answers.
+NewPool = Callable[[Service, Settings, Spool], Pool]
 
 
 class Pullback:
@@ -77,7 +80,8 @@ class Pullback:
         calculator = Calculator(self.service.registry, preparations, settings)
         self.inline = Inline(calculator, preparations, templates, settings)
         answers = Reservations(settings.max_bytes_in_flight // 2)
-        self.pool = new_pool(self.service, settings, answers)
+        spool = Spool(spool_folder(self.service.store.address), settings.max_answer_file_bytes)
+        self.pool = new_pool(self.service, settings, spool)
         self.keys = KeyRing(self.service.store.keys, clock.wall)
         self.pool.charge = self.keys.charge
         self.exchange = Exchange(
@@ -97,6 +101,7 @@ class Pullback:
             self.figures,
             self.pool.figures,
             lambda: self.exchange.reservations.held + answers.held,
+            lambda: spool.held,
             lambda: self.inline.banned,
         )
 
@@ -181,14 +186,18 @@ class Pullback:
             raise StoreError(f"the keys cannot be read: {error}") from None
 
 
-def new_pool(service: Service, settings: Settings, answers: Reservations, nursery: Nursery | None = None) -> Pool:
-    """Make the pool of workers that the settings ask for; long answers wait for room among `answers`."""
+def new_pool(service: Service, settings: Settings, spool: Spool, nursery: Nursery | None = None) -> Pool:
+    """Make the pool of workers that the settings ask for; long answers wait for room in `spool`."""
     if settings.has_processes():
         sizes = Sizes(
-            settings.max_concurrency, settings.max_long_workers, settings.worker_bytes, settings.max_worker_bytes
+            settings.max_concurrency + KEPT_FREE,
+            settings.max_long_workers,
+            settings.worker_bytes,
+            settings.max_worker_bytes,
+            KEPT_FREE,
         )
         nursery = nursery or new_nursery(settings, service.store.address)
-        return Processes(nursery, sizes, answers, settings.max_queue, settings.deadline_s)
+        return Processes(nursery, sizes, spool, settings.max_queue, settings.deadline_s)
     return Threads(service.answer, settings.max_concurrency, settings.max_queue, settings.deadline_s)
 
 

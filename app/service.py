@@ -18,6 +18,7 @@ from app.clock import SYSTEM, Clock
 from app.http.endpoints import Calculator, Endpoint
 from app.http.messages import Answer, Call, ask_at_once
 from app.http.preparations import Preparations
+from app.http.spool import no_room
 from app.programs.registry import Registry
 from app.settings import Settings
 from app.stores import Store, StoreAddress, StoreError
@@ -108,6 +109,10 @@ class Service(FastAPI):
     def no_memory(self, call: Call) -> Answer:
         """Return the answer to a call that needs more memory than a worker may take."""
         return explain(call, too_large(self.state.settings.max_worker_bytes))
+
+    def no_disk(self, call: Call) -> Answer:
+        """Return the answer to a call whose answer could not be written to its file."""
+        return explain(call, no_room())
 
     def openapi(self) -> dict[str, Any]:
         """Return the document, made once."""

@@ -109,6 +109,11 @@ class Settings(BaseSettings):
         ge=1,
         description="Bytes of all bodies and answers that a process holds while they are read, worked on and sent.",
     )
+    max_answer_file_bytes: int = Field(
+        512 * 2**20,
+        ge=1,
+        description="Bytes of all answers of more than a mebibyte: each lies in a file until its client has read it.",
+    )
     max_document_bytes: int = Field(
         512 * 2**20,
         ge=1,

@@ -23,12 +23,14 @@ class Sources:
     figures: those that are counted as things happen.
     pool: returns those of the workers.
     bytes_held: returns the bytes of bodies and answers in flight.
+    answer_file_bytes: returns the bytes of long answers in files.
     banned: returns how many kinds of requests were banned from the event loop.
     """
 
     figures: Figures
     pool: Callable[[], PoolFigures]
     bytes_held: Callable[[], int]
+    answer_file_bytes: Callable[[], int]
     banned: Callable[[], int]
 
 
@@ -78,6 +80,8 @@ class _Figures(Collector):
         yield _gauge("pullback_queue_length", "Requests that wait for a worker", "pace", pool.queued)
         yield _gauge("pullback_workers", "Workers", "state", pool.workers)
         yield GaugeMetricFamily("pullback_bytes_held", "Bytes of bodies and answers in flight", sources.bytes_held())
+        files = "Bytes of long answers in files"
+        yield GaugeMetricFamily("pullback_answer_file_bytes", files, sources.answer_file_bytes())
         yield CounterMetricFamily("pullback_inline_banned", "Requests banned from the event loop", sources.banned())
         yield GaugeMetricFamily("pullback_loop_lag_seconds", "Lateness of the event loop", sources.figures.lag_s)
 

@@ -79,20 +79,23 @@ class Reservations:
             own: bytes that it holds already.
 
         Raises:
-            OverloadedError: there is not enough left, in all or for this client. One request is let in if nothing else
-                is held.
+            OverloadedError: there is not enough left, in all or for this client.
         """
-        of_client = self._by_client.get(client, 0)
-        is_above_share = of_client > own and of_client + nbytes > self._limit // CLIENT_PARTS
-        if is_above_share or (self.held > own and self.held + nbytes > self._limit):
+        if not self.has_room(nbytes, client, own):
             raise OverloadedError(
                 f"bodies of requests and answers hold {self.held:,} bytes, and there is no room for {nbytes:,} more "
                 "(setting PULLBACK_MAX_BYTES_IN_FLIGHT)"
             )
 
-    def has_room(self, nbytes: int) -> bool:
-        """Return whether so many bytes more may be held; more than the limit only if nothing else is."""
-        return self.held == 0 or self.held + nbytes <= self._limit
+    def has_room(self, nbytes: int, client: str, own: int = 0) -> bool:
+        """Return whether a client may hold so many bytes more.
+
+        Of all it may hold a part, but one request is let in if the client holds nothing else, and a request of any
+        length if nobody does. `own` bytes are held by the request itself.
+        """
+        of_client = self._by_client.get(client, 0)
+        is_above_share = of_client > own and of_client + nbytes > self._limit // CLIENT_PARTS
+        return not is_above_share and (self.held <= own or self.held + nbytes <= self._limit)
 
     def add(self, nbytes: int, client: str) -> None:
         """Note that a client holds so many bytes more."""

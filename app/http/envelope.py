@@ -11,6 +11,7 @@ from app import __version__
 from app.http.access_log import AccessLog
 from app.http.bodies import UNRESERVED_BYTES
 from app.http.messages import Answer, RawHeaders
+from app.http.spool import FileBody
 from app.http.waiting import in_time
 from app.settings import Settings
 from app.telemetry import Requests
@@ -91,37 +92,34 @@ class Envelope:
             head: Message = {"type": "http.response.start", "status": answer.status, "headers": headers}
             if len(answer.body) <= UNRESERVED_BYTES:
                 await send(head)
-                await send({"type": "http.response.body", "body": answer.body})
+                await send({"type": "http.response.body", "body": answer.body[:]})
             else:
                 await self.send_in_pieces(send, head, answer.body)
         except ClientDisconnect:
             answer = answer._replace(status=CLIENT_CLOSED_REQUEST)
         finally:
+            if isinstance(answer.body, FileBody):
+                answer.body.close()
             self.note(scope, answer, start, request_id)
 
-    async def send_in_pieces(self, send: Send, head: Message, body: bytes | bytearray) -> None:
-        """Send a long answer, which holds memory meanwhile; the client has to take each piece in time.
+    async def send_in_pieces(self, send: Send, head: Message, body: bytes | FileBody) -> None:
+        """Send a long answer, which holds memory or a file meanwhile; the client has to take each piece in time.
 
         Raises:
             ClientDisconnect: it did not: a client that does not read is as good as gone.
         """
-        view = memoryview(body)
         try:
             # It waits for the client to take the answers before this one.
             await in_time(send(head), self._deadline_s)
-            for start in range(0, len(view), PIECE_BYTES):
+            for start in range(0, len(body), PIECE_BYTES):
                 stop = start + PIECE_BYTES
                 piece: Message = {
                     "type": "http.response.body",
-                    "body": bytes(view[start:stop]),
-                    "more_body": stop < len(view),
+                    "body": body[start:stop],
+                    "more_body": stop < len(body),
                 }
                 await in_time(send(piece), self._deadline_s)
         except TimeoutError:
-            view.release()
-            if isinstance(body, bytearray):
-                # The error keeps the frames that have the answer until the collector looks at them.
-                body.clear()
             raise ClientDisconnect from None
 
     def note(self, scope: Scope, answer: Answer, start: float, request_id: str) -> None:

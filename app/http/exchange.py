@@ -26,6 +26,7 @@ from app.http.endpoints import Endpoint
 from app.http.envelope import CLIENT_CLOSED_REQUEST, Envelope
 from app.http.inline import LONGEST_BODY, Inline
 from app.http.messages import Answer, Call, ask
+from app.http.spool import FileBody
 from app.http.turns import Turns
 from app.http.waiting import Waiting, at_once
 from app.keys.ring import Key
@@ -86,7 +87,7 @@ class Exchange:
         light: application that answers what is neither.
         explain: builds the answer to an error.
         envelope: sends answers.
-        answers: memory for long answers.
+        answers: memory for answers that are sent.
         doorway: lets requests in.
         settings: the limits.
     """
@@ -145,7 +146,7 @@ class Exchange:
         key = key_of(scope)
         if key is not None and key.is_limited:
             key.charge_bytes(len(answer.body))
-        if len(answer.body) <= bodies.UNRESERVED_BYTES:
+        if isinstance(answer.body, FileBody) or len(answer.body) <= bodies.UNRESERVED_BYTES:
             await self._envelope.send(scope, send, answer, request_id, origin, start)
             return
         with self.answers.of(client_of(scope)) as reservation:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message
 
+from app.http.spool import FileBody
 from app.http.waiting import Waiting, at_once
 from app.stores.owners import ANYONE, Caller
 
@@ -92,6 +93,7 @@ class Work(NamedTuple):
 class Answer(NamedTuple):
     """A status, the headers that this answer has of its own, and a body.
 
+    body: in a file where a worker has written a long one.
     measure: None where nothing is to be learned from it.
     way: who answered: "inline" on the event loop, "worker", or "edge" for all that is neither.
     work: None where there was no worker.
@@ -99,14 +101,14 @@ class Answer(NamedTuple):
 
     status: int
     headers: RawHeaders
-    body: bytes
+    body: bytes | FileBody
     measure: Measure | None = None
     way: str = "edge"
     work: Work | None = None
 
     def response(self) -> Response:
         """Return the same as Starlette has it."""
-        found = Response(self.body, self.status)
+        found = Response(self.body[:], self.status)
         found.raw_headers = self.headers
         return found
 

@@ -8,17 +8,19 @@ import marshal
 import socket
 import struct
 from collections.abc import Callable
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 from app.http.messages import Answer, Call, Measure
+from app.http.spool import FileBody
 from app.stores.owners import Allowance, Caller
 
 _HEAD = struct.Struct("<BIQ")
 #: Kinds. A worker that ran out of memory sends WANT and gets GRANT, with the bytes that it may ask for. One that has a
-#: long answer sends OFFER, with its length, and gets TAKE once there is room for it.
+#: long answer sends OFFER, with its length, and gets TAKE once there is room for it, with the path of the file that it
+#: writes the body to.
 CALL, ANSWER, WANT, GRANT, OFFER, TAKE = range(6)
 #: Answers from this length on are offered.
-OFFERED_BYTES = 2**22
+OFFERED_BYTES = 2**20
 
 
 class Frame(NamedTuple):
@@ -49,16 +51,21 @@ def to_call(frame: Frame) -> tuple[Call, int]:
     return Call(method, path, query, headers, client, request_id, frame.body, caller), data_bytes
 
 
-def of_answer(answer: Answer, cpu_s: float) -> Frame:
-    """Return an answer as a frame, with the processor time that all of it took."""
+def of_answer(answer: Answer, cpu_s: float, is_in_file: bool) -> Frame:
+    """Return an answer as a frame, with the processor time that all of it took.
+
+    is_in_file: whether its body was written to the file that was given for it.
+    """
     measure = None if answer.measure is None else tuple(answer.measure)
-    return Frame(ANSWER, (answer.status, answer.headers, measure, cpu_s), answer.body)
+    about = answer.status, answer.headers, measure, cpu_s, is_in_file
+    return Frame(ANSWER, about, b"" if is_in_file else answer.body[:])
 
 
-def to_answer(frame: Frame) -> tuple[Answer, float]:
-    """Return the answer of a frame, and its processor time in seconds."""
-    status, headers, measure, cpu_s = frame.about
-    return Answer(status, headers, frame.body, None if measure is None else Measure(*measure)), cpu_s
+def to_answer(frame: Frame, file: FileBody | None) -> tuple[Answer, float]:
+    """Return the answer of a frame, whose body may be in a file, and its processor time in seconds."""
+    status, headers, measure, cpu_s, is_in_file = frame.about
+    body = file if is_in_file and file is not None else frame.body
+    return Answer(status, headers, body, None if measure is None else Measure(*measure)), cpu_s
 
 
 def send(sock: socket.socket, frame: Frame) -> None:
@@ -93,24 +100,6 @@ def _exactly(sock: socket.socket, nbytes: int) -> bytes:
     return found
 
 
-class _Long:
-    """A frame with a long body, which is written once, to where it stays."""
-
-    def __init__(self, kind: int, about: tuple[Any, ...], length: int) -> None:
-        self.kind = kind
-        self.about = about
-        self.body = bytearray(length)
-        self.left = length
-
-    def fill(self, piece: bytes) -> bytes:
-        """Take the next piece of the body; return what is beyond its end."""
-        taken = piece[: self.left]
-        start = len(self.body) - self.left
-        self.body[start : start + len(taken)] = taken
-        self.left -= len(taken)
-        return piece[len(taken) :]
-
-
 class Reader:
     """Puts frames together from the pieces in which they arrive; calls `on_frame` with each."""
 
@@ -118,17 +107,9 @@ class Reader:
         self._on_frame = on_frame
         self._waiting = bytearray()
         self._needed = _HEAD.size
-        self._long: _Long | None = None
 
     def feed(self, piece: bytes) -> None:
         """Take the next piece."""
-        if self._long is not None:
-            piece = self._long.fill(piece)
-            if self._long.left:
-                return
-            long, self._long = self._long, None
-            # Nobody writes to it any more: it serves as bytes, without a copy.
-            self._on_frame(Frame(long.kind, long.about, cast(bytes, long.body)))
         waiting = self._waiting
         waiting += piece
         while len(waiting) >= self._needed:
@@ -136,20 +117,9 @@ class Reader:
             start, end = _HEAD.size + about, _HEAD.size + about + body
             if len(waiting) < end:
                 self._needed = end
-                if body >= OFFERED_BYTES and len(waiting) >= start:
-                    self._begin(kind, start, body)
                 return
             with memoryview(waiting) as view:
                 frame = Frame(kind, marshal.loads(view[_HEAD.size : start]), bytes(view[start:end]))
             del waiting[:end]
             self._needed = _HEAD.size
             self._on_frame(frame)
-
-    def _begin(self, kind: int, start: int, length: int) -> None:
-        """Begin a long frame, the head of which is there."""
-        with memoryview(self._waiting) as view:
-            about, begun = marshal.loads(view[_HEAD.size : start]), bytes(view[start:])
-        self._waiting.clear()
-        self._needed = _HEAD.size
-        self._long = _Long(kind, about, length)
-        self._long.fill(begun)

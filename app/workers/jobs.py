@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from starlette.types import Receive
 
 from app.http.messages import Answer, Call
+from app.http.spool import FileBody
 from app.workers.nursery import Channel
 from app.workers.schedule import Pace
 
@@ -20,6 +21,7 @@ class Sizes:
     """Numbers of the processes of a pool, and their memory.
 
     short, long: places for work of all kinds, and for work that takes long.
+    kept_free: of the first, how many are never given to clients that have used much more than others lately.
     data_bytes: memory that a worker may take beyond what it has at its start.
     large_bytes: memory that the one worker at a time which needs more may use.
     """
@@ -28,6 +30,7 @@ class Sizes:
     long: int
     data_bytes: int
     large_bytes: int
+    kept_free: int = 0
 
 
 @dataclass(slots=True, eq=False)
@@ -38,9 +41,10 @@ class Worker:
     channel: Channel
     job: "Job | None" = None
     own_bytes: int = 0
-    taking: int = 0
+    file: FileBody | None = None
     is_offering: bool = False
     is_long: bool = False
+    is_nice: bool = False
     recent: deque[object] = field(default_factory=lambda: deque(maxlen=_REMEMBERED))
     born: float = field(default_factory=time.monotonic)
 
@@ -59,6 +63,7 @@ class Job:
     worker: Worker | None = None
     started: float = 0.0
     cpu_s: float = 0.0
+    counted_s: float = 0.0
     timer: asyncio.TimerHandle | None = None
     watch: "asyncio.Task[None] | None" = None
 

@@ -4,6 +4,7 @@ The pool is elastic. `short` workers are there for work of all kinds. Work that 
 process gets a lower priority and is no longer counted, and a new one is forked in its place, up to `long` of them; a
 process that has done long work is thrown away. So a few long jobs never keep the others waiting. When all places for
 long work are taken, and others wait, work that turns out to be long is stopped and waits for such a place.
+One worker more is kept free for clients that have not used much more than others lately.
 """
 
 import asyncio
@@ -11,21 +12,22 @@ import contextlib
 import logging
 import os
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable
 
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive
 
 from app.errors import DeadlineExceededError, OverloadedError, WorkerDiedError
-from app.http.bodies import Reservations
 from app.http.messages import Answer, Call, Work
+from app.http.spool import Spool
+from app.stores import StorageFullError
 from app.telemetry import Histogram, PoolFigures
 from app.workers import frames
 from app.workers.jobs import Job, Sizes, Worker
 from app.workers.memory import Lane, too_large, used_bytes
 from app.workers.nursery import Channel, Nursery
-from app.workers.schedule import LONG_S, Pace, Paces, Queues
+from app.workers.schedule import LONG_S, Pace, Paces, Queues, Shares
 
 _log = logging.getLogger("pullback")
 
@@ -34,11 +36,14 @@ Charge = Callable[[str, float], None]
 
 #: Work that takes longer than this gets a place for long work; it is looked at every 100 ms.
 _LONG_WALL_S = 0.9 * LONG_S
-#: Time between two looks at whether there is room for a long answer, and the client in whose name it is held.
+#: And work that has hardly computed in this time.
+_LONG_WAIT_S = 0.29
+#: Time between two looks at whether there is room for a long answer.
 _LOOK_S = 0.02
-_ANSWERS = "answers"
 #: Priority of long work, as `nice` counts it.
-_NICE = 10
+_NICE = 15
+#: Time until a job is tried again whose process has ended.
+_RETRY_S = 0.05
 #: After a worker that died young, the next one comes later: seconds, doubled each time, up to a limit.
 _YOUNG_S = 1.0
 _BACKOFF_S, _LONGEST_BACKOFF_S, _MOST_DOUBLED = 0.05, 2.0, 6
@@ -50,7 +55,7 @@ class Processes:
     Args:
         nursery: makes and kills processes.
         sizes: how many there are, and their memory.
-        reservations: memory for bodies and answers, of which long answers take their share before they are sent.
+        spool: room for long answers.
         queue: how many calls of each pace may wait.
         deadline_s: for the answer to a call, waiting included.
 
@@ -58,17 +63,18 @@ class Processes:
         killed, the time since it began.
     """
 
-    def __init__(
-        self, nursery: Nursery, sizes: Sizes, reservations: Reservations, queue: int, deadline_s: float
-    ) -> None:
-        self._reservations = reservations
-        self._offers: deque[tuple[Worker, int]] = deque()
+    def __init__(self, nursery: Nursery, sizes: Sizes, spool: Spool, queue: int, deadline_s: float) -> None:
+        self._spool = spool
+        #: Workers with long answers that wait for room, and the lengths of these.
+        self._offers: list[tuple[Worker, int]] = []
+        self._look_again: asyncio.TimerHandle | None = None
         self.charge: Charge = lambda client, cpu_s: None
         self._nursery = nursery
         self._sizes = sizes
         self._queues: Queues[Job] = Queues(queue)
         self._deadline_s = deadline_s
         self._paces = Paces()
+        self._shares = Shares()
         self._idle: list[Worker] = []
         self._busy: set[Worker] = set()
         self._long: set[Worker] = set()
@@ -162,12 +168,10 @@ class Processes:
             self._offers.append((worker, *frame.about))
             self._take()
             return
-        if len(frame.body) >= frames.OFFERED_BYTES:
-            self._reservations.add(-worker.taking, _ANSWERS)
-            worker.taking = 0
-        answer, cpu_s = frames.to_answer(frame)
+        answer, cpu_s = frames.to_answer(frame, worker.file)
+        worker.file = None
         self._paces.note(job.kind, cpu_s, self._lane.has(worker))
-        self.charge(job.client, cpu_s)
+        self._charge(job, cpu_s)
         self._early_deaths = 0
         if not job.future.done():
             now = time.monotonic()
@@ -177,28 +181,43 @@ class Processes:
         if self._lane.has(worker):
             # A process that has been large stays large.
             self._retire(worker, "large")
-        elif worker.is_long:
+        elif worker.is_nice:
             self._retire(worker, "long")
         else:
-            self._busy.remove(worker)
+            worker.is_long = False
+            self._long.discard(worker)
+            self._busy.discard(worker)
             self._idle.append(worker)
+            if len(self._idle) + len(self._busy) > self._sizes.short:
+                # Another one was forked in its place; the one that has rested longest goes.
+                self._retire(self._idle[0], "spare")
         self._dispatch()
 
     def _take(self) -> None:
-        """Take the first of the long answers that are offered, if there is room for it, and look again otherwise."""
-        while self._offers:
-            worker, nbytes = self._offers[0]
-            if worker.job is None:
-                # It was stopped meanwhile.
-                self._offers.popleft()
-            elif self._reservations.has_room(nbytes):
-                self._offers.popleft()
-                self._reservations.add(nbytes, _ANSWERS)
-                worker.taking, worker.is_offering = nbytes, False
-                worker.channel.send(frames.Frame(frames.TAKE, ()))
-            else:
-                asyncio.get_running_loop().call_later(_LOOK_S, self._take)
-                return
+        """Let workers write the long answers for which there is room; look again while others are left."""
+        offers, self._offers = self._offers, []
+        for worker, nbytes in offers:
+            job = worker.job
+            # Without a job, it was stopped meanwhile.
+            if job is not None and not self._has_taken(worker, job, nbytes):
+                self._offers.append((worker, nbytes))
+        if self._look_again is not None:
+            self._look_again.cancel()
+        self._look_again = asyncio.get_running_loop().call_later(_LOOK_S, self._take) if self._offers else None
+
+    def _has_taken(self, worker: Worker, job: Job, nbytes: int) -> bool:
+        """Give a worker a file for its answer, if there is room; return whether there was."""
+        if not self._spool.has_room(nbytes, job.client):
+            return False
+        try:
+            worker.file = self._spool.new(nbytes, job.client)
+        except StorageFullError as error:
+            _refuse(job, error)
+            self._drop(job, "disk")
+        else:
+            worker.is_offering = False
+            worker.channel.send(frames.Frame(frames.TAKE, (worker.file.path,)))
+        return True
 
     def _on_want(self, worker: Worker, job: Job) -> None:
         """Let a worker that ran out of memory have more, or its job wait for the place where there is more."""
@@ -235,9 +254,16 @@ class Processes:
         """Try a job again whose process has ended: with more memory, for want of which libraries may crash."""
         if job.call.is_repeatable and job.pace is not Pace.LARGE:
             job.pace = Pace.LARGE
-            self._push(job)
+            # Others may end with it, and have not been heard of yet.
+            asyncio.get_running_loop().call_later(_RETRY_S, self._retry, job)
             return
         _refuse(job, WorkerDiedError("the process that worked on the request has ended; it may be tried again"))
+
+    def _retry(self, job: Job) -> None:
+        """Let a job whose process has ended wait for another."""
+        if not job.future.done():
+            self._push(job)
+            self._dispatch()
 
     def _retire(self, worker: Worker, reason: str) -> None:
         """Kill a process and make room for another."""
@@ -248,8 +274,8 @@ class Processes:
 
     def _forget(self, worker: Worker) -> None:
         self._lane.leave(worker)
-        self._reservations.add(-worker.taking, _ANSWERS)
-        worker.taking = 0
+        if worker.file is not None:
+            worker.file.close()
         self._busy.discard(worker)
         self._long.discard(worker)
         if worker in self._idle:
@@ -270,7 +296,11 @@ class Processes:
         now = time.monotonic()
         while self._idle:
             may_be_long = len(self._long) < self._sizes.long
-            job = self._queues.next(may_be_long=may_be_long, may_be_large=may_be_long and self._lane.is_free())
+            job = self._queues.next(
+                may_be_long=may_be_long,
+                may_be_large=may_be_long and self._lane.is_free(),
+                may_go=lambda client: len(self._idle) > self._sizes.kept_free or not self._shares.is_heavy(client),
+            )
             if job is None:
                 return
             worker = self._chosen(job.kind)
@@ -300,9 +330,18 @@ class Processes:
         worker.is_long = True
         self._busy.remove(worker)
         self._long.add(worker)
-        with contextlib.suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, worker.pid, _NICE)
+        self._slow_down(worker)
         self._fill()
+
+    def _slow_down(self, worker: Worker) -> None:
+        """Let a worker that computes for long, and does not only wait, stand back behind others from now on."""
+        job = worker.job
+        assert job is not None
+        if not worker.is_nice and (job.pace >= Pace.LONG or _cpu_s(worker.pid) - job.cpu_s >= LONG_S / 2):
+            # Without privileges there is no way back: it will be thrown away.
+            worker.is_nice = True
+            with contextlib.suppress(OSError):
+                os.setpriority(os.PRIO_PROCESS, worker.pid, _NICE)
 
     def _look(self, job: Job) -> None:
         """Look at a job that is not done after 100 ms, and again each time."""
@@ -318,13 +357,24 @@ class Processes:
         if job.watch is None:
             job.watch = asyncio.ensure_future(self._watch(job))
         worker = job.worker
-        if worker is not None and not worker.is_long and time.monotonic() - job.started >= _LONG_WALL_S:
+        if worker is not None:
+            # It counts while it goes on, not only when it is done.
+            job.counted_s += LONG_S
+            self._shares.note(job.client, LONG_S, time.monotonic())
+        if worker is not None and worker.is_long:
+            self._slow_down(worker)
+        elif worker is not None and self._is_long(job, worker):
             if len(self._long) < self._sizes.long:
                 self._promote(worker)
             elif self._is_in_the_way(job, worker):
                 self._postpone(job)
         if not job.future.done():
             job.timer = loop.call_at(min(loop.time() + LONG_S, job.until), self._look, job)
+
+    def _is_long(self, job: Job, worker: Worker) -> bool:
+        """Return whether a job is long: one that has hardly computed, on a busy machine or waiting, has more time."""
+        elapsed_s = time.monotonic() - job.started
+        return elapsed_s >= (_LONG_WALL_S if _cpu_s(worker.pid) - job.cpu_s >= LONG_S / 4 else _LONG_WAIT_S)
 
     def _is_in_the_way(self, job: Job, worker: Worker) -> bool:
         """Return whether others wait for a worker while a job computes, and does not only wait for the store.
@@ -354,8 +404,12 @@ class Processes:
         """Drop a job whose client goes away."""
         while (await job.receive())["type"] != "http.disconnect":
             pass
-        _refuse(job, ClientDisconnect())
-        self._drop(job, "gone")
+        # Work that is done soon is cheaper than a new process.
+        while job.worker is not None and time.monotonic() - job.started < LONG_S:
+            await asyncio.sleep(LONG_S / 4)
+        if not job.future.done():
+            _refuse(job, ClientDisconnect())
+            self._drop(job, "gone")
 
     def _drop(self, job: Job, reason: str) -> None:
         """Stop working on a job, or take it out of its queue."""
@@ -370,7 +424,13 @@ class Processes:
 
     def _charge_elapsed(self, job: Job) -> None:
         """Charge work whose process has not lived to say what it took."""
-        self.charge(job.client, time.monotonic() - job.started)
+        self._charge(job, time.monotonic() - job.started)
+
+    def _charge(self, job: Job, seconds: float) -> None:
+        """Charge the processor time of a job."""
+        self.charge(job.client, seconds)
+        self._shares.note(job.client, seconds - job.counted_s, time.monotonic())
+        job.counted_s = 0.0
 
 
 def _cpu_s(pid: int) -> float:

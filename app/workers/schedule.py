@@ -1,6 +1,7 @@
 """Order of jobs: those measured as short first, long ones only where there is a place for them, clients in turn."""
 
 from collections import OrderedDict, deque
+from collections.abc import Callable
 from enum import IntEnum
 from typing import Generic, Protocol, TypeVar
 
@@ -9,6 +10,11 @@ from engine.core import Lru
 #: Work of a kind that took less processor time than this is short, and more than that is long.
 SHORT_S = 0.05
 LONG_S = 0.1
+#: Processor time that clients used is forgotten by halves, looked at so often; what is below the least is nothing.
+HALF_LIFE_S = 5.0
+_FORGET_S, _LEAST_S = 0.5, 0.001
+#: A client that used less is never heavy, and one is heavy that used so many times the mean.
+_LIGHT_S, _MUCH_MORE = 0.1, 4 / 3
 #: Kinds of work that are remembered.
 _MOST_KINDS = 20_000
 
@@ -49,6 +55,30 @@ class Paces:
     def set(self, kind: object, pace: Pace) -> None:
         """Set the pace of a kind."""
         self._known.put(kind, pace, 1)
+
+
+class Shares:
+    """Processor time that clients have used lately; half of it is forgotten every `HALF_LIFE_S`."""
+
+    def __init__(self) -> None:
+        self._used: dict[str, float] = {}
+        self._total = 0.0
+        self._since = 0.0
+
+    def note(self, client: str, seconds: float, now: float) -> None:
+        """Note that a client used so many seconds; `now` is by a clock that never steps back."""
+        if now - self._since >= _FORGET_S:
+            kept = 0.5 ** ((now - self._since) / HALF_LIFE_S)
+            self._used = {each: left for each, used in self._used.items() if (left := kept * used) >= _LEAST_S}
+            self._total = sum(self._used.values())
+            self._since = now
+        self._used[client] = self._used.get(client, 0.0) + seconds
+        self._total += seconds
+
+    def is_heavy(self, client: str) -> bool:
+        """Return whether a client used much more than the mean, where there are at least two clients."""
+        used = self._used.get(client, 0.0)
+        return used > _LIGHT_S and used * max(len(self._used), 2) > _MUCH_MORE * self._total
 
 
 class Waiting(Protocol):
@@ -101,24 +131,27 @@ class Queues(Generic[Job]):
         self.remove(last)
         return last
 
-    def next(self, *, may_be_long: bool, may_be_large: bool) -> Job | None:
-        """Remove and return the job that goes next, None if no job may."""
+    def next(
+        self, *, may_be_long: bool, may_be_large: bool, may_go: Callable[[str], bool] = lambda client: True
+    ) -> Job | None:
+        """Remove and return the job that goes next, None if no job may; `may_go` says whether a client's may."""
         self._turn = (self._turn + 1) % len(_ORDERS)
         order = _ORDERS[self._turn]
         for pace in order:
             if (pace is Pace.LONG and not may_be_long) or (pace is Pace.LARGE and not may_be_large):
                 continue
-            job = self._pop(pace)
+            job = self._pop(pace, may_go)
             if job is not None:
                 return job
         return None
 
-    def _pop(self, pace: Pace) -> Job | None:
+    def _pop(self, pace: Pace, may_go: Callable[[str], bool]) -> Job | None:
         """Remove and return the first job of the client whose turn it is."""
         clients = self._clients[pace]
-        if not clients:
+        client = next(filter(may_go, clients), None)
+        if client is None:
             return None
-        client, jobs = next(iter(clients.items()))
+        jobs = clients[client]
         job = jobs.popleft()
         self._counts[pace] -= 1
         if jobs:

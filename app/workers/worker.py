@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import gc
+import logging
 import os
 import resource
 import signal
@@ -13,6 +14,8 @@ from typing import Protocol
 
 from app.http.messages import Answer, Call
 from app.workers import frames
+
+_log = logging.getLogger("pullback")
 
 #: Of `prctl`: the signal that a process gets when its parent ends.
 _PR_SET_PDEATHSIG = 1
@@ -38,6 +41,9 @@ class Service(Protocol):
 
     def no_memory(self, call: Call) -> Answer:
         """Return the answer to a call that needs more memory than a worker may take."""
+
+    def no_disk(self, call: Call) -> Answer:
+        """Return the answer to a call whose answer could not be written to its file."""
 
 
 def run(sock: socket.socket, service: Service, parent: int, data_bytes: int) -> None:
@@ -68,10 +74,26 @@ def run(sock: socket.socket, service: Service, parent: int, data_bytes: int) -> 
             _limit(own + (nbytes or _granted(sock)))
             answer = _attempt(service, call) or service.no_memory(call)
         cpu_s = time.thread_time() - start
+        is_written = False
         if len(answer.body) >= frames.OFFERED_BYTES:
-            frames.send(sock, frames.Frame(frames.OFFER, (len(answer.body),)))
-            _next(sock)
-        frames.send(sock, frames.of_answer(answer, cpu_s))
+            is_written = _write(sock, answer.body[:])
+            answer = answer if is_written else service.no_disk(call)
+        frames.send(sock, frames.of_answer(answer, cpu_s, is_written))
+
+
+def _write(sock: socket.socket, body: bytes) -> bool:
+    """Write a long body to a file, once there is room for it; return whether it could be written."""
+    frames.send(sock, frames.Frame(frames.OFFER, (len(body),)))
+    (path,) = _next(sock).about
+    try:
+        with Path(path).open("wb", buffering=0) as file:
+            rest = memoryview(body)
+            while rest:
+                rest = rest[file.write(rest) :]
+    except OSError as error:
+        _log.error("a long answer cannot be written: %s", error)
+        return False
+    return True
 
 
 def _attempt(service: Service, call: Call) -> Answer | None:

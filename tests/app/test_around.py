@@ -11,8 +11,8 @@ import pytest
 
 from app import programs
 from app.errors import DeadlineExceededError, OverloadedError
-from app.http.bodies import Reservations
 from app.http.messages import Answer, Call
+from app.http.spool import Spool
 from app.main import Pullback, create_app
 from app.service import Service
 from app.settings import Settings
@@ -70,7 +70,7 @@ class Gate:
         self.app = create_app(Settings(store="memory", **settings), new_pool=self._new_pool)
         self.app.inline.timer = Timer()
 
-    def _new_pool(self, service: Service, settings: Settings, answers: Reservations) -> Threads:
+    def _new_pool(self, service: Service, settings: Settings, spool: Spool) -> Threads:
         def answer(call: Call) -> Answer:
             if b"gate" in call.body:
                 self.reached.release()

@@ -7,6 +7,7 @@ import json
 import logging
 from dataclasses import dataclass
 from itertools import product
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,8 +15,8 @@ from starlette.routing import Route
 
 from app.errors import RateLimitedError, UnauthorizedError
 from app.http.access_log import AccessLog, _as_json
-from app.http.bodies import Reservations
 from app.http.messages import Answer, Call
+from app.http.spool import Spool
 from app.keys import rates
 from app.keys.admin import KeyAdmin
 from app.keys.ring import KeyRing
@@ -33,7 +34,6 @@ from tests.app.keyed import Keyed, header
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 QUICK: dict[str, Any] = {"expr": "x * 2.5", "inputs": {"x": 2.0}}
 #: For each endpoint by its operationId: the scope that it needs, "key" for any key, "open" for none at all.
@@ -488,7 +488,7 @@ def test_a_process_that_was_killed_is_charged_for_its_time() -> None:
     """The pool tells what work cost, also of work that was stopped."""
     charged = []
     job = Job(Call("POST", "/v1/evaluate", b"", [], "k_1", ""), None, Pace.UNKNOWN, None, None, 0.0, 0.0)  # type: ignore[arg-type]
-    pool = Processes(None, Sizes(1, 1, 1, 1), Reservations(1), 1, 1.0)  # type: ignore[arg-type]
+    pool = Processes(None, Sizes(1, 1, 1, 1), Spool(Path(), 1), 1, 1.0)  # type: ignore[arg-type]
     pool.charge = lambda client, cpu_s: charged.append((client, cpu_s))
     job.started = 0.0
     pool._charge_elapsed(job)

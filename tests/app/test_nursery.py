@@ -7,20 +7,18 @@ import errno
 import os
 import signal
 import socket
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from app.errors import WorkerDiedError
-from app.http.bodies import Reservations
 from app.http.messages import Call
+from app.http.spool import Spool
 from app.workers import nursery as nurseries
 from app.workers.jobs import Sizes
 from app.workers.pool import Processes
-from tests.app.test_processes import QUICK, evaluate, processes, run, served, until
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from tests.app.test_processes import QUICK, evaluate, processes, run, served, started, until
 
 
 @pytest.fixture
@@ -50,7 +48,7 @@ def test_processes_come_back_once_files_can_be_opened(
     async def work() -> None:
         before = processes()
         async with served(tmp_path, max_concurrency=1) as app:
-            zygote, worker = sorted(processes() - before)
+            zygote, worker, _ = await started(before, 3)
             failing = Failing(socket.socketpair, 3)
             monkeypatch.setattr(socket, "socketpair", failing)
             os.kill(worker if which == "worker" else zygote, signal.SIGKILL)
@@ -82,7 +80,7 @@ class Ended:
 
 
 def pool(nursery: NoNursery) -> Processes:
-    return Processes(nursery, Sizes(1, 1, 1, 1), Reservations(1), 10, 5.0)  # type: ignore[arg-type]
+    return Processes(nursery, Sizes(1, 1, 1, 1), Spool(Path(), 1), 10, 5.0)  # type: ignore[arg-type]
 
 
 def test_a_process_that_ends_at_once_is_replaced_and_never_given_work() -> None:
@@ -139,8 +137,7 @@ def test_work_whose_process_ends_is_tried_once_more_and_is_not_to_blame(path: st
         for _ in range(tries):
             channel = Silent()
             found._on_worker(2**22 + 1, channel)  # type: ignore[arg-type]
-            await asyncio.sleep(0)
-            assert channel.sent == 1
+            await until(lambda channel=channel: channel.sent == 1)
             channel.end()
         with pytest.raises(WorkerDiedError):
             await task

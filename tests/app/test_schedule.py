@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from app.workers.schedule import LONG_S, SHORT_S, Pace, Paces, Queues
+from app.workers.schedule import HALF_LIFE_S, LONG_S, SHORT_S, Pace, Paces, Queues, Shares
 
 MANY = 1000
 
@@ -94,3 +94,39 @@ def test_the_pace_of_a_kind_is_that_of_its_last_work(seconds: float, was_large: 
     paces.note("kind", LONG_S, False)
     paces.note("kind", seconds, was_large)
     assert paces.of("kind") is expected
+
+
+def test_who_may_not_go_is_passed_over_and_keeps_the_turn() -> None:
+    found = queues(*(Job(Pace.SHORT, client) for client in "aab"))
+    first = found.next(may_be_long=True, may_be_large=True, may_go=lambda client: client != "a")
+    assert first is not None and first.client == "b"
+    assert found.next(may_be_long=True, may_be_large=True, may_go=lambda client: client != "a") is None
+    assert "".join(job.client for job in order(found)) == "aa"
+
+
+@pytest.mark.parametrize(
+    ("used", "heavy"),
+    [
+        ({"a": 0.05}, ""),
+        ({"a": 5.0}, "a"),
+        ({"a": 5.0, "b": 0.01}, "a"),
+        ({"a": 5.0, "b": 4.0}, ""),
+        ({"a": 5.0, "b": 5.0, "c": 0.5}, "ab"),
+        ({"a": 0.05, "b": 0.01}, ""),
+    ],
+)
+def test_heavy_is_who_used_much_more_than_the_mean(used: dict[str, float], heavy: str) -> None:
+    shares = Shares()
+    for client, seconds in used.items():
+        shares.note(client, seconds, 1.0)
+    assert {client for client in used if shares.is_heavy(client)} == set(heavy)
+    assert not shares.is_heavy("new")
+
+
+def test_use_is_forgotten() -> None:
+    shares = Shares()
+    shares.note("a", 4.0, 100.0)
+    shares.note("b", 1.0, 100.0 + 3 * HALF_LIFE_S)
+    assert not shares.is_heavy("a") and shares.is_heavy("b") == (1.0 * 2 > 4 / 3 * 1.5)
+    shares.note("b", 1.0, 100.0 + 1000 * HALF_LIFE_S)
+    assert set(shares._used) == {"b"}

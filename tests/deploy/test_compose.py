@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
+from app.main import KEPT_FREE
 from app.server import GRACE_S
 from app.settings import Settings
 from tests.deploy.dockerfile import parse
@@ -39,10 +40,11 @@ def server_settings() -> Settings:
 
 def most_memory(settings: Settings) -> int:
     """The sum of docs/deploy.md: memory of a server with all of its processes."""
-    processes = settings.max_concurrency + settings.max_long_workers
+    processes = settings.max_concurrency + KEPT_FREE + settings.max_long_workers
     return (
         SERVER_BYTES
         + settings.max_bytes_in_flight
+        + (settings.max_answer_file_bytes if settings.store.startswith("redis") else 0)
         + settings.prepared_bytes
         + settings.cache_bytes
         + ZYGOTE_BYTES

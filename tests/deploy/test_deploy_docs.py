@@ -139,7 +139,7 @@ def test_systemd_takes_the_unit(tmp_path: Path) -> None:
 
 def test_the_sums_are_right() -> None:
     rows = re.findall(r"^\| (?!part|\*)([^|]+) \|.*\| (\d+) \|$", DEPLOY, re.MULTILINE)
-    assert sum(int(mib) for _, mib in rows) == 1568
+    assert sum(int(mib) for _, mib in rows) == 1810
     defaults = Settings(max_concurrency=2, max_long_workers=3)
     assert f"on 2 processors the sum is {most_memory(defaults) // MIB:,} MiB" in DEPLOY
     assert f"({seconds(SERVICES['server-1']['stop_grace_period']):.0f} s) are longer than both together" in DEPLOY

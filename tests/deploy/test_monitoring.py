@@ -30,6 +30,7 @@ METRICS: dict[str, set[str]] = {
     "pullback_workers": {"state"},
     "pullback_workers_ended_total": {"reason"},
     "pullback_bytes_held": set(),
+    "pullback_answer_file_bytes": set(),
     "pullback_connections": set(),
     "pullback_refused_total": {"reason"},
     "pullback_inline_learned_total": set(),

@@ -1,0 +1,133 @@
+"""Which worker gets which job: one is kept free for those who use little, short work of the gone is finished."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.http.messages import Answer, Call
+from app.http.spool import Spool
+from app.workers import frames
+from app.workers import pool as pools
+from app.workers.jobs import Sizes
+from app.workers.pool import Processes
+from app.workers.schedule import LONG_S
+from tests import virtual_time
+from tests.app.test_nursery import NoNursery
+
+SHORT = 2
+
+
+class Channel:
+    """A channel of a process that answers when the test says so."""
+
+    def __init__(self) -> None:
+        self.is_closed = False
+
+    def listen(self, on_frame: Any, on_end: Any) -> None:
+        self.hear, self.end = on_frame, on_end
+
+    def send(self, frame: frames.Frame) -> None:
+        """Keep nothing."""
+
+    def answer(self, cpu_s: float) -> None:
+        self.hear(frames.of_answer(Answer(200, [], b"1"), cpu_s, is_in_file=False))
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+class Pool:
+    """A pool without processes."""
+
+    def __init__(self, kept_free: int = 1) -> None:
+        sizes = Sizes(SHORT + kept_free, 1, 1, 1, kept_free)
+        self.pool = Processes(NoNursery(), sizes, Spool(Path(), 1), 10, 30.0)  # type: ignore[arg-type]
+        self.channels = [Channel() for _ in range(SHORT + kept_free)]
+        for pid, channel in enumerate(self.channels):
+            self.pool._on_worker(2**22 + pid, channel)  # type: ignore[arg-type]
+
+    def ask(self, client: str, receive: Any = None) -> asyncio.Task[Answer]:
+        call = Call("POST", "/v1/evaluate", b"", [], client, "id")
+        return asyncio.ensure_future(self.pool.answer(call, object(), receive or never))
+
+    def busy(self) -> dict[str, list[Channel]]:
+        """The channels of workers with a job, by client."""
+        found: dict[str, list[Channel]] = {}
+        for worker in self.pool._busy | self.pool._long:
+            if worker.job is not None:
+                found.setdefault(worker.job.client, []).append(worker.channel)  # type: ignore[arg-type]
+        return found
+
+
+async def never() -> Any:
+    await asyncio.Event().wait()
+
+
+def test_who_uses_much_leaves_a_worker_to_others() -> None:
+    async def work() -> None:
+        pool = Pool()
+        first = pool.ask("heavy")
+        await asyncio.sleep(0)
+        pool.busy()["heavy"][0].answer(2.0)
+        await first
+        many = [pool.ask("heavy") for _ in range(5)]
+        await asyncio.sleep(0)
+        assert {client: len(channels) for client, channels in pool.busy().items()} == {"heavy": SHORT}
+        light = pool.ask("light")
+        await asyncio.sleep(0)
+        pool.busy()["light"][0].answer(0.01)
+        assert (await light).status == 200
+        for task in many:
+            task.cancel()
+
+    virtual_time.run(work())
+
+
+def test_alike_clients_use_all_workers() -> None:
+    async def work() -> None:
+        pool = Pool()
+        for client in "abab":
+            task = pool.ask(client)
+            await asyncio.sleep(0)
+            pool.busy()[client][0].answer(2.0)
+            await task
+        tasks = [pool.ask(client) for client in "ababab"]
+        await asyncio.sleep(0)
+        assert sum(map(len, pool.busy().values())) == SHORT + 1
+        for task in tasks:
+            task.cancel()
+
+    virtual_time.run(work())
+
+
+def test_a_process_is_not_killed_for_short_work_whose_client_has_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def work() -> None:
+        monkeypatch.setattr(pools.time, "monotonic", asyncio.get_running_loop().time)
+        pool = Pool(kept_free=0)
+        blocking = [pool.ask("a"), pool.ask("a")]
+        # After 100 ms in the queue it is looked at whether its client has gone.
+        left = asyncio.Event()
+
+        async def later() -> Any:
+            await left.wait()
+            return {"type": "http.disconnect"}
+
+        task = pool.ask("b", later)
+        await asyncio.sleep(2 * LONG_S)
+        pool.busy()["a"][0].answer(0.01)
+        await asyncio.sleep(0)
+        (channel,) = pool.busy()["b"]
+        left.set()
+        await asyncio.sleep(LONG_S / 2)
+        assert not channel.is_closed
+        channel.answer(0.01)
+        assert (await task).status == 200
+        assert not channel.is_closed
+        for each in blocking:
+            each.cancel()
+
+    virtual_time.run(work())
