@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import logging
+import multiprocessing
 import signal
 import threading
 from collections.abc import AsyncIterator, Callable
@@ -34,6 +35,7 @@ from app.stores import Store, StoreError, StoreUnavailableError
 from app.telemetry import Figures, Requests
 from app.workers.jobs import Sizes
 from app.workers.nursery import Nursery
+from app.workers.parent import end_with
 from app.workers.pool import Processes
 from app.workers.threads import Threads
 
@@ -72,7 +74,7 @@ class Pullback:
         self.state = self.service.state
         self.state.draining = False
         self.figures = Figures(Requests(route.path for route in self.state.routes))
-        self.state.readiness = Readiness(self.service.store, self.figures.readiness)
+        self.state.readiness = Readiness(self.service.store, lambda: self.pool.fault(), self.figures.readiness)
         self.envelope = Envelope(settings, self.figures.requests)
         share = settings.prepared_bytes // CACHES
         preparations = Preparations(self.service.registry, settings.prepared_requests, share)
@@ -137,6 +139,9 @@ class Pullback:
         async with self.opened():
             if threading.current_thread() is threading.main_thread():
                 _drain_on(signal.SIGTERM, self)
+                supervisor = multiprocessing.parent_process()
+                if supervisor is not None and supervisor.pid is not None:
+                    end_with(supervisor.pid, signal.SIGTERM)
             bound_blas()
             _log.info("running on %s", type(asyncio.get_running_loop()).__module__)
             # A document is a tree of many lists, none of them garbage: cycles are looked for more rarely.

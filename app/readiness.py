@@ -1,7 +1,8 @@
-"""Check of the store for /readyz: rare, off the event loop, and with a short timeout."""
+"""Check of the workers and the store for /readyz: rare, off the event loop, and with a short timeout."""
 
 import asyncio
 import time
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from app.stores import Store, StoreUnavailableError
@@ -18,17 +19,25 @@ class Readiness:
     """Checks the store on a thread of its own: a full queue of work does not make it seem broken.
 
     The check writes, so that a full disk and a file that was removed or replaced are noticed.
+
+    Args:
+        store: what is checked.
+        workers: returns a sentence about the fault of the workers, empty if there is none.
+        durations: of the checks.
     """
 
-    def __init__(self, store: Store, durations: Histogram) -> None:
+    def __init__(self, store: Store, workers: Callable[[], str], durations: Histogram) -> None:
         self._store = store
+        self._workers = workers
         self._durations = durations
         self._pool = ThreadPoolExecutor(1, f"{THREAD_NAME}-readiness")
         self._asked_at = 0.0
         self._answer: Future[str] | None = None
 
     async def fault(self) -> str:
-        """Return a sentence about the fault of the store; empty if it works."""
+        """Return a sentence about the fault of the workers or the store; empty if both work."""
+        if fault := self._workers():
+            return fault
         now = time.monotonic()
         # While the store does not answer it is not asked again.
         if self._answer is None or (self._answer.done() and now - self._asked_at >= FRESH_S):

@@ -51,7 +51,7 @@ async def get_health(request: Request) -> Response:
     responses=problems_of("unavailable"),
 )
 async def get_readiness(request: Request) -> Response:
-    """Answers 503 while the store does not work, and from the moment on when the server is told to stop."""
+    """Answers 503 while there is no worker or the store does not work, and from when on the server is told to stop."""
     if request.app.state.draining:
         return problem(request.state.call, "unavailable", "the server is stopping").response()
     readiness: Readiness = request.app.state.readiness

@@ -72,6 +72,9 @@ class Pool(Protocol):
     def close(self) -> None:
         """Take no more calls, and drop those that wait."""
 
+    def fault(self) -> str:
+        """Return a sentence about why nothing can be worked on; empty if it can."""
+
     def figures(self) -> PoolFigures:
         """Return the figures of the pool."""
 

@@ -1,5 +1,6 @@
 """Administration of keys: creation, rotation and revocation, each with a line in the log."""
 
+import logging
 import re
 import time
 from collections.abc import Callable, Sequence
@@ -14,6 +15,8 @@ from app.stores.owners import Allowance
 #: Smaller rates and quotas are none.
 LEAST = 1e-6
 _NAME = re.compile(r"[^\x00-\x1f\x7f]{1,100}")
+
+_log = logging.getLogger("pullback")
 
 
 class KeyAdminError(Exception):
@@ -94,7 +97,8 @@ class KeyAdmin:
 
     def _change(self, key_id: str, change: Callable[[KeyRecord], KeyRecord]) -> None:
         while True:
-            record = next((record for record in self._store.list() if record.id == key_id), None)
+            records = self._store.list(lambda error: _log.error("%s", error))
+            record = next((record for record in records if record.id == key_id), None)
             if record is None:
                 raise KeyAdminError(f'there is no key "{key_id}"; `pullback keys list` shows all')
             if record.revoked_at is not None:

@@ -139,7 +139,8 @@ class KeyRing:
         revision = self._store.revision()
         if self._read is None or revision != self._read.revision:
             before = self._read
-            self._read = _Read(revision, tuple(self._store.list()))
+            # A damaged key lets nobody in. The first time it is not known whether there are others, and nobody starts.
+            self._read = _Read(revision, tuple(self._store.list(None if before is None else _log_damage)))
             if before is not None:
                 _log_changes(before.records, self._read.records)
             self._arrange()
@@ -245,6 +246,10 @@ def _unauthorized(authorization: bytes | None) -> UnauthorizedError:
             "the header Authorization has no key; expected Bearer pb_<id>_<secret>", was_given=False
         )
     return UnauthorizedError("the key is unknown or was revoked", was_given=True)
+
+
+def _log_damage(error: StoreUnavailableError) -> None:
+    _log.error("keys: %s; the others hold, and this one does not", error)
 
 
 def _log_changes(before: Iterable[KeyRecord], after: Iterable[KeyRecord]) -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -10,6 +11,10 @@ from app.stores.owners import Allowance
 
 #: Most keys of a store, the revoked ones included: each has a place in the file in which edges share rates.
 MOST_KEYS = 65_536
+
+
+#: Takes the error of a record that is damaged.
+OnDamage = Callable[[StoreUnavailableError], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +75,25 @@ def read_record(number: int, text: str) -> KeyRecord:
         raise StoreUnavailableError(f"the record of key number {number} is damaged in the store") from error
 
 
+def read_records(rows: Iterable[tuple[int, str]], on_damage: OnDamage | None) -> list[KeyRecord]:
+    """Return the records of texts in the order of their numbers.
+
+    on_damage: called with the error of each that is damaged, which is left out.
+
+    Raises:
+        StoreUnavailableError: one is damaged, and nobody wants to be called.
+    """
+    found = []
+    for number, text in sorted(rows):
+        try:
+            found.append(read_record(number, text))
+        except StoreUnavailableError as error:
+            if on_damage is None:
+                raise
+            on_damage(error)
+    return found
+
+
 class KeyStore(Protocol):
     """Storage of keys. Methods may be called by many threads, and are durable.
 
@@ -82,8 +106,8 @@ class KeyStore(Protocol):
     def swap(self, before: KeyRecord, after: KeyRecord) -> bool:
         """Replace a record; return False where it is not as it was any more."""
 
-    def list(self) -> list[KeyRecord]:
-        """Return all keys in the order of their creation, the revoked ones too."""
+    def list(self, on_damage: OnDamage | None = None) -> list[KeyRecord]:
+        """Return all keys in the order of their creation, the revoked ones too; `on_damage` as in `read_records`."""
 
     def revision(self) -> int:
         """Return a number that is another one after every change."""

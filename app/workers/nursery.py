@@ -1,6 +1,7 @@
 """The pool's side of the zygote, from which worker processes come, and of the sockets of its workers."""
 
 import asyncio
+import errno
 import json
 import logging
 import os
@@ -10,7 +11,6 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
 from typing import cast
 
 from app.errors import WorkerDiedError
@@ -23,6 +23,11 @@ _ONE_THREAD = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM
 _LONGEST = 1 << 12
 #: Time after which what failed is tried again, in seconds.
 _AGAIN_S = 1.0
+#: Time between two looks at a zygote that was asked for a worker; it is ended where it has not answered for so long, or
+#: at its start for longer, since it has much to import.
+_LOOK_S, _SILENT_S, _STARTING_S = 0.5, 5.0, 60.0
+#: Errors of a socket whose other end has closed.
+_ENDED = errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN
 #: A stopping zygote is waited for so long, in seconds.
 _STOP_S = 5.0
 
@@ -87,7 +92,13 @@ class Nursery:
         self._process: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
         self._on_worker: Callable[[int, Channel], None] = lambda pid, channel: None
+        #: Sockets of workers that were asked for, in the order of the requests.
         self._asked: deque[socket.socket] = deque()
+        #: Messages for which the zygote's socket has no room yet, those that ask for a worker with its end of a socket.
+        self._unsent: deque[tuple[bytes, socket.socket | None]] = deque()
+        self._looks = 0
+        self._looking: asyncio.TimerHandle | None = None
+        self._has_forked = False
         self._first: asyncio.Future[None] | None = None
         self._connecting: set[asyncio.Task[None]] = set()
         self._is_closed = False
@@ -145,15 +156,66 @@ class Nursery:
             return
         ours.setblocking(False)
         self._asked.append(ours)
-        with theirs, suppress(OSError):
-            # Where it has ended just now, its end is noticed soon, and it is asked again.
-            socket.send_fds(self._control, [b"fork"], [theirs.fileno()])
+        self._send(b"fork", theirs)
+        if self._looking is None:
+            self._looks = 0
+            self._looking = asyncio.get_running_loop().call_later(_LOOK_S, self._look)
 
     def kill(self, pid: int) -> None:
         """Kill a worker, and all that it has started."""
         if self._control is not None:
-            with suppress(OSError):
-                self._control.send(b"kill %d" % pid)
+            self._send(b"kill %d" % pid, None)
+
+    def _send(self, message: bytes, theirs: socket.socket | None) -> None:
+        """Send a message to the zygote, after those that wait for room in its socket."""
+        self._unsent.append((message, theirs))
+        if len(self._unsent) == 1:
+            self._flush()
+
+    def _flush(self) -> None:
+        """Send what waits, as far as there is room."""
+        assert self._control is not None
+        loop = asyncio.get_running_loop()
+        while self._unsent:
+            message, theirs = self._unsent[0]
+            try:
+                if theirs is None:
+                    self._control.send(message)
+                else:
+                    socket.send_fds(self._control, [message], [theirs.fileno()])
+            except BlockingIOError:
+                loop.add_writer(self._control.fileno(), self._flush)
+                return
+            except OSError as error:
+                if error.errno in _ENDED:
+                    # Its end is heard of soon, and all workers are asked for again.
+                    return
+                _log.error("the process that forks workers cannot be reached now: %s", error)
+                loop.call_later(_AGAIN_S, self._flush_again, self._control)
+                return
+            self._unsent.popleft()
+            if theirs is not None:
+                theirs.close()
+        loop.remove_writer(self._control.fileno())
+
+    def _flush_again(self, control: socket.socket) -> None:
+        if self._control is control:
+            self._flush()
+
+    def _look(self) -> None:
+        """Look whether the zygote answers; end it where it has not for long: whatever it does, it forks nobody.
+
+        Looks are counted, not seconds: while this process stood still, nothing could be heard.
+        """
+        self._looking = None
+        if not self._asked or self._process is None:
+            return
+        self._looks += 1
+        if self._looks * _LOOK_S >= (_SILENT_S if self._has_forked else _STARTING_S):
+            _log.error("the process that forks workers does not answer; it is ended")
+            self._process.kill()
+        else:
+            self._looking = asyncio.get_running_loop().call_later(_LOOK_S, self._look)
 
     def _on_message(self) -> None:
         assert self._control is not None
@@ -167,6 +229,7 @@ class Nursery:
             self._on_end()
             return
         _, pid = message.split()
+        self._looks, self._has_forked = 0, True
         task = asyncio.ensure_future(self._connect(int(pid), self._asked.popleft()))
         self._connecting.add(task)
         task.add_done_callback(self._connecting.discard)
@@ -209,9 +272,18 @@ class Nursery:
         self._wanted = 0
 
     def _let_go(self) -> None:
+        for _, theirs in self._unsent:
+            if theirs is not None:
+                theirs.close()
+        self._unsent.clear()
+        self._has_forked = False
+        if self._looking is not None:
+            self._looking.cancel()
+            self._looking = None
         if self._control is not None:
             if self._first is not None:
                 asyncio.get_running_loop().remove_reader(self._control.fileno())
+                asyncio.get_running_loop().remove_writer(self._control.fileno())
             self._control.close()
             self._control = None
         if self._process is not None:

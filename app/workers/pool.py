@@ -42,6 +42,8 @@ _LONG_WAIT_S = 0.29
 _LOOK_S = 0.02
 #: Priority of long work, as `nice` counts it.
 _NICE = 15
+#: A server that has had no worker for so long is not ready.
+_EMPTY_S = 3.0
 #: Time until a job is tried again whose process has ended.
 _RETRY_S = 0.05
 #: After a worker that died young, the next one comes later: seconds, doubled each time, up to a limit.
@@ -80,6 +82,7 @@ class Processes:
         self._long: set[Worker] = set()
         self._expected = 0
         self._early_deaths = 0
+        self._empty_since: float | None = None
         self._is_closed = False
         #: Number of processes that ended, by reason, and durations in the queue.
         self._ended: Counter[str] = Counter()
@@ -138,11 +141,19 @@ class Processes:
         queued = {pace.name.lower(): self._queues.count(pace) for pace in Pace}
         return PoolFigures(workers, queued, self._waits, self._ended)
 
+    def fault(self) -> str:
+        """Return a sentence where no process can be made; empty as long as there are some, or may be soon."""
+        since = self._empty_since
+        if since is None or time.monotonic() - since < _EMPTY_S:
+            return ""
+        return f"there has been no worker process for {_EMPTY_S:g} s"
+
     # Workers
 
     def _on_worker(self, pid: int, channel: Channel) -> None:
         """Take in a process that was forked."""
         self._expected -= 1
+        self._empty_since = None
         worker = Worker(pid, channel, own_bytes=used_bytes(pid))
         self._idle.append(worker)
         # It may have ended already, and is forgotten then.
@@ -280,6 +291,8 @@ class Processes:
         self._long.discard(worker)
         if worker in self._idle:
             self._idle.remove(worker)
+        if not (self._idle or self._busy or self._long) and self._empty_since is None:
+            self._empty_since = time.monotonic()
         self._fill()
         self._dispatch()
 

@@ -75,6 +75,10 @@ class Threads:
     def _release(self, _: "Future[Any]") -> None:
         self._places.release()
 
+    def fault(self) -> str:
+        """Return an empty sentence: threads can always be made."""
+        return ""
+
     def figures(self) -> PoolFigures:
         """Return the figures of the pool, of which threads have few."""
         threads, waiting = len(self._pool._threads), self._pool._work_queue.qsize()

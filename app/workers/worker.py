@@ -1,7 +1,6 @@
 """A worker process: answers one call at a time, until the other end of its socket closes or somebody kills it."""
 
 import contextlib
-import ctypes
 import gc
 import logging
 import os
@@ -14,11 +13,10 @@ from typing import Protocol
 
 from app.http.messages import Answer, Call
 from app.workers import frames
+from app.workers.parent import end_with
 
 _log = logging.getLogger("pullback")
 
-#: Of `prctl`: the signal that a process gets when its parent ends.
-_PR_SET_PDEATHSIG = 1
 #: Priority of workers, as `nice` counts it; that of long work is lower still.
 NICE = 5
 _PAGE = resource.getpagesize()
@@ -55,7 +53,7 @@ def run(sock: socket.socket, service: Service, parent: int, data_bytes: int) -> 
         parent: id of the process that forked this one: this one ends with it.
         data_bytes: memory that may be taken beyond what is there now.
     """
-    _die_with(parent)
+    end_with(parent, signal.SIGKILL)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD):
         signal.signal(number, signal.SIG_IGN if number != signal.SIGCHLD else signal.SIG_DFL)
     signal.set_wakeup_fd(-1)
@@ -118,12 +116,6 @@ def _next(sock: socket.socket) -> frames.Frame:
     if frame is None:
         os._exit(0)
     return frame
-
-
-def _die_with(parent: int) -> None:
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        os._exit(0)
 
 
 def _data_bytes() -> int:

@@ -87,6 +87,9 @@ class AtOnce:
         cpu_s = self.warm_s if found.is_warm else self.cold_s
         return answer._replace(measure=found._replace(cpu_s=cpu_s, cold_s=self.cold_s))
 
+    def fault(self) -> str:
+        return ""
+
     def figures(self) -> PoolFigures:
         return PoolFigures({}, {}, Histogram(), {})
 

@@ -222,6 +222,19 @@ def test_the_ring_looks_by_itself() -> None:
         ring.close()
 
 
+def test_a_damaged_key_does_not_keep_others_from_being_revoked(caplog: pytest.LogCaptureFixture) -> None:
+    keyed = Keyed()
+    ids = [keyed.create(name) for name in ("damaged", "revoked", "left")]
+    store = keyed.app.service.store.keys
+    with store._write() as connection:  # type: ignore[attr-defined]
+        connection.execute("UPDATE keys SET record = 'x', revision = revision + 9 WHERE id = ?", (ids[0],))
+    keyed.admin.revoke(ids[1])
+    keyed.app.keys.load()
+    assert [keyed.status("GET", "/v1", name) for name in ("damaged", "revoked", "left", "")] == [401, 401, 200, 401]
+    assert "the record of key number 1 is damaged in the store" in caplog.text
+    assert not any(key.rpartition("_")[2] in caplog.text for key in keyed.keys.values())
+
+
 def test_a_rotated_key_has_two_secrets_for_a_while() -> None:
     now = [1000.0]
     keyed = Keyed()

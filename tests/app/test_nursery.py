@@ -16,9 +16,10 @@ from app.errors import WorkerDiedError
 from app.http.messages import Call
 from app.http.spool import Spool
 from app.workers import nursery as nurseries
+from app.workers import pool as pools
 from app.workers.jobs import Sizes
 from app.workers.pool import Processes
-from tests.app.test_processes import QUICK, evaluate, processes, run, served, started, until
+from tests.app.test_processes import BUSY, QUICK, cpu_s, evaluate, processes, run, served, started, until
 
 
 @pytest.fixture
@@ -32,11 +33,12 @@ class Failing:
 
     def __init__(self, function: Any, times: int) -> None:
         self.function, self.left = function, times
+        self.error = OSError(errno.EMFILE, "Too many open files")
 
     def __call__(self, *given: Any, **more: Any) -> Any:
         if self.left:
             self.left -= 1
-            raise OSError(errno.EMFILE, "Too many open files")
+            raise self.error
         return self.function(*given, **more)
 
 
@@ -57,6 +59,65 @@ def test_processes_come_back_once_files_can_be_opened(
             monkeypatch.undo()
 
     run(work)
+
+
+def test_a_process_that_forks_nobody_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nurseries, "_LOOK_S", 0.05)
+    monkeypatch.setattr(nurseries, "_SILENT_S", 0.3)
+
+    async def work() -> None:
+        before = processes()
+        async with served(tmp_path, max_concurrency=1) as app:
+            zygote, worker, _ = await started(before, 3)
+            os.kill(zygote, signal.SIGSTOP)
+            # While nobody is needed, nobody asks for it.
+            assert (await evaluate(app, QUICK)).status == 200
+            os.kill(worker, signal.SIGKILL)
+            await until(lambda: zygote not in processes())
+            await started(before, 3)
+            assert (await evaluate(app, QUICK)).status == 200
+
+    run(work)
+
+
+def test_what_has_no_room_in_the_socket_is_sent_later_and_in_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def work() -> None:
+        before = processes()
+        async with served(tmp_path, max_concurrency=1, deadline_s=0.5) as app:
+            zygote, *_ = await started(before, 3)
+            with monkeypatch.context() as patch:
+                full = Failing(socket.send_fds, 3)
+                full.error = BlockingIOError(errno.EAGAIN, "no room")
+                patch.setattr(socket, "send_fds", full)
+                # Each process that is killed at its deadline is asked for anew; the right one is killed.
+                found = await asyncio.gather(*(evaluate(app, BUSY) for _ in range(2)))
+                assert {answer.status for answer in found} == {504}
+                await until(lambda: not full.left)
+            later = await started(before, 3)
+            assert later[0] == zygote
+            spent = cpu_s(set(later))
+            assert (await evaluate(app, QUICK)).status == 200
+            assert cpu_s(set(later)) - spent < 0.3
+
+    run(work)
+
+
+def test_a_server_without_workers_is_not_ready(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def work() -> None:
+        monkeypatch.setattr(pools, "_EMPTY_S", 0.0)
+        found = pool(NoNursery())
+        assert not found.fault()
+        channel = Silent()
+        found._on_worker(2**22 + 1, channel)  # type: ignore[arg-type]
+        assert not found.fault()
+        channel.end()
+        assert "no worker process" in found.fault()
+        found._on_worker(2**22 + 2, Silent())  # type: ignore[arg-type]
+        assert not found.fault()
+
+    asyncio.run(work())
 
 
 class NoNursery:

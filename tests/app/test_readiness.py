@@ -48,7 +48,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Breakable
 
 def app_with(store: Breakable) -> Pullback:
     app = create_app(Settings(store="memory"))
-    app.state.readiness = readiness.Readiness(store, Histogram())
+    app.state.readiness = readiness.Readiness(store, lambda: "", Histogram())
     return app
 
 
@@ -71,6 +71,13 @@ def test_it_is_ready_again_when_the_store_is(store: Breakable) -> None:
     store.is_broken = False
     assert ready(app).status_code == 200
     assert store.asked == 3
+
+
+def test_without_workers_it_is_not_ready(store: Breakable) -> None:
+    app = create_app(Settings(store="memory"))
+    app.state.readiness = readiness.Readiness(store, lambda: "there has been no worker process", Histogram())
+    assert_unavailable(ready(app), "no worker process")
+    assert store.asked == 0
 
 
 def test_an_answer_holds_for_a_while(store: Breakable, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -264,6 +265,17 @@ def answered_by(worker: int, server: Server) -> Iterator[Server]:
     finally:
         for pid in reversed(others):
             os.kill(pid, signal.SIGCONT)
+
+
+@pytest.mark.skipif(not LINUX, reason="a server's workers are found in /proc")
+def test_no_server_outlives_the_one_that_watches_over_them(tmp_path: Path) -> None:
+    with start_server(tmp_path, ("app.cli", "serve", "--workers", "2")) as server:
+        servers = workers_of(server.pid)
+        assert len(servers) == 2
+        server.process.kill()
+        server.process.wait()
+        while any(Path(f"/proc/{pid}").exists() for pid in servers):
+            time.sleep(0.02)
 
 
 @pytest.mark.skipif(not LINUX, reason="a server's workers are found in /proc")

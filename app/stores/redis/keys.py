@@ -1,6 +1,6 @@
 """Keys in a Redis or Valkey server."""
 
-from app.stores.keys import KeyRecord, read_record
+from app.stores.keys import KeyRecord, OnDamage, read_record, read_records
 from app.stores.redis.server import PREFIX, Server
 
 
@@ -19,14 +19,11 @@ class RedisKeys:
         """See `KeyStore`."""
         return bool(self._call("swap", before.number, before.written(), after.written()))
 
-    def list(self) -> list[KeyRecord]:
+    def list(self, on_damage: OnDamage | None = None) -> list[KeyRecord]:
         """See `KeyStore`."""
         found = self._server.ask("HGETALL", f"{PREFIX}keys")
         pairs = found.items() if isinstance(found, dict) else zip(found[::2], found[1::2], strict=True)
-        return sorted(
-            (read_record(int(number), text.decode(errors="replace")) for number, text in pairs),
-            key=lambda record: record.number,
-        )
+        return read_records(((int(number), text.decode(errors="replace")) for number, text in pairs), on_damage)
 
     def revision(self) -> int:
         """See `KeyStore`."""

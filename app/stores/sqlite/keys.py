@@ -4,7 +4,7 @@ import sqlite3
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
-from app.stores.keys import KeyRecord, read_record
+from app.stores.keys import KeyRecord, OnDamage, read_record, read_records
 
 Transaction = Callable[[], AbstractContextManager[sqlite3.Connection]]
 
@@ -41,10 +41,10 @@ class SqliteKeys:
         with self._write() as connection:
             return bool(connection.execute(query, (after.written(), before.number, before.written())).rowcount)
 
-    def list(self) -> list[KeyRecord]:
+    def list(self, on_damage: OnDamage | None = None) -> list[KeyRecord]:
         """See `KeyStore`."""
         with self._read() as connection:
-            return [read_record(*row) for row in connection.execute("SELECT number, record FROM keys ORDER BY number")]
+            return read_records(connection.execute("SELECT number, record FROM keys"), on_damage)
 
     def revision(self) -> int:
         """See `KeyStore`."""
