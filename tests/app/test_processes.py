@@ -22,6 +22,7 @@ from tests.app.hot import asked as answered
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
+THOROUGH = pytest.mark.thorough
 #: Bounds what hangs.
 PATIENCE_S = 60
 #: Products of matrices for a minute, nearly all of it inside of BLAS.
@@ -29,7 +30,22 @@ BUSY: dict[str, Any] = {
     "expr": "\n".join(["a = broadcast_to(x, [900, 900])", *["a = tanh(a @ a)"] * 1500, "sum(a)"]),
     "inputs": {"x": 0.001},
 }
-_UNLIMITED: dict[str, Any] = {"max_elements": 10**12, "max_bytes": 10**15, "max_flops": 10**18}
+#: Work for a minute where signals are looked at (tracing and compiling in Python) and where they are not.
+_MATRIX = [[float(i == j) + 0.001 for j in range(60)] for i in range(60)]
+WORK: dict[str, dict[str, Any]] = {
+    "python": {"expr": "\n".join(["v = x", *["v = sin(v) + x"] * 60_000, "v"]), "inputs": {"x": 0.5}},
+    "numpy": {
+        "expr": "\n".join(["v = broadcast_to(x, [2000000])", *["v = tanh(v)"] * 3000, "sum(v)"]),
+        "inputs": {"x": 0.5},
+    },
+    "blas": BUSY,
+    "lapack": {
+        "expr": "\n".join(["a = broadcast_to(x, [1000, 60, 60])", *["a = inv(a)"] * 1000, "sum(a)"]),
+        "inputs": {"x": _MATRIX},
+    },
+}
+KINDS = pytest.mark.parametrize("kind", ["blas", *(pytest.param(k, marks=THOROUGH) for k in WORK if k != "blas")])
+_UNLIMITED: dict[str, Any] = {"max_elements": 10**12, "max_bytes": 10**15, "max_flops": 10**18, "max_nodes": 10**6}
 QUICK: dict[str, Any] = {"expr": "x * 2.5", "inputs": {"x": 2.0}}
 
 
@@ -90,12 +106,20 @@ async def started(before: set[int], count: int) -> list[int]:
     return sorted(processes() - before)
 
 
-def test_a_504_means_that_the_work_has_stopped(tmp_path: Path) -> None:
+async def at_work(pids: list[int]) -> int:
+    """The first of these processes that computes for a while."""
+    spent = {pid: cpu_s({pid}) for pid in pids}
+    await until(lambda: any(cpu_s({pid}) - spent[pid] > 0.05 for pid in pids))
+    return max(pids, key=lambda pid: cpu_s({pid}) - spent[pid])
+
+
+@KINDS
+def test_a_504_means_that_the_work_has_stopped(tmp_path: Path, kind: str) -> None:
     async def work() -> None:
         async with served(tmp_path, deadline_s=1.0) as app:
             assert (await evaluate(app, QUICK)).status == 200
             before = processes()
-            found = await evaluate(app, BUSY)
+            found = await evaluate(app, WORK[kind])
             assert (found.status, found.document["detail"]) == (
                 504,
                 "the request took longer than 1 s (setting PULLBACK_DEADLINE_S); it was stopped",
@@ -139,12 +163,16 @@ def test_long_work_does_not_hold_up_the_rest(tmp_path: Path) -> None:
     run(work)
 
 
-def test_work_whose_client_has_gone_is_stopped(tmp_path: Path) -> None:
+@KINDS
+def test_work_whose_client_has_gone_is_stopped(tmp_path: Path, kind: str) -> None:
     async def work() -> None:
+        start = processes()
         async with served(tmp_path) as app:
+            await until(lambda: len(processes() - start) == 4)
             before = processes()
             gone = asyncio.Event()
-            task = asyncio.ensure_future(answered(app, sent("/v1/evaluate", BUSY), gone))
+            task = asyncio.ensure_future(answered(app, sent("/v1/evaluate", WORK[kind]), gone))
+            # It is at work, and long: another one was forked in its place.
             await until(lambda: processes() - before != set())
             gone.set()
             await task
@@ -163,9 +191,7 @@ def test_a_process_that_is_killed_is_replaced(tmp_path: Path, which: str) -> Non
             # Whatever may be done twice is tried again, for the kernel takes a process where memory is short.
             expr = "\n".join(["a = broadcast_to(x, [900, 900])", *["a = tanh(a @ a)"] * 9, "sum(a)"])
             task = evaluate(app, {"expr": expr, "inputs": {"x": 0.0}})
-            spent = {pid: cpu_s({pid}) for pid in workers}
-            await until(lambda: any(cpu_s({pid}) - spent[pid] > 0.05 for pid in workers))
-            worker = max(workers, key=lambda pid: cpu_s({pid}) - spent[pid])
+            worker = await at_work(workers)
             os.kill(worker if which == "worker" else zygote, signal.SIGKILL)
             assert (await task).document["values"] == {"out": 0.0}
             assert (await evaluate(app, QUICK)).status == 200
@@ -178,7 +204,7 @@ def test_a_run_of_a_session_is_not_tried_again(tmp_path: Path) -> None:
     async def work() -> None:
         before = processes()
         async with served(tmp_path, max_concurrency=1, max_session_bytes=10**12) as app:
-            _, worker = sorted(processes() - before)
+            _, *workers = await started(before, 3)
             made = (await answered(app, sent("/v1/sessions", {"seed": 3}))).document
             path = f"/v1/sessions/{made['id']}/run"
             commands = [
@@ -186,9 +212,7 @@ def test_a_run_of_a_session_is_not_tried_again(tmp_path: Path) -> None:
                 {"do": "apply", "expr": BUSY["expr"], "out": ["y"]},
             ]
             task = asyncio.ensure_future(answered(app, sent(path, {"commands": commands})))
-            spent = cpu_s({worker})
-            await until(lambda: cpu_s({worker}) > spent + 0.2)
-            os.kill(worker, signal.SIGKILL)
+            os.kill(await at_work(workers), signal.SIGKILL)
             found = await task
             assert (found.status, found.document["type"]) == (503, "/problems/unavailable")
             found = await answered(app, sent(path, {"seq": 1, "commands": commands[:1]}))
