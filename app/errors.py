@@ -2,7 +2,16 @@
 
 
 class OverloadedError(Exception):
-    """The server is busy, and its queue is full."""
+    """The server is busy, and its queue is full.
+
+    Args:
+        detail: what was wrong.
+        wait_s: seconds after which it may be otherwise.
+    """
+
+    def __init__(self, detail: str, wait_s: float = 1.0) -> None:
+        super().__init__(detail)
+        self.wait_s = wait_s
 
 
 class DeadlineExceededError(Exception):

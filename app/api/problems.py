@@ -430,7 +430,7 @@ def explain(call: Call, error: Exception) -> Answer:
         return problem(call, kind.slug, *explained(error))
     if isinstance(error, SessionError):
         return problem(call, kind.slug, error.detail, error.faults)
-    if isinstance(error, (UnauthorizedError, ForbiddenError, RateLimitedError)):
+    if isinstance(error, (UnauthorizedError, ForbiddenError, RateLimitedError, OverloadedError)):
         return problem(call, kind.slug, str(error), headers=_refusal_headers(error))
     if isinstance(error, MemoryError):
         _log.error("out of memory (request %s)", call.request_id)
@@ -438,9 +438,11 @@ def explain(call: Call, error: Exception) -> Answer:
     return problem(call, kind.slug, str(error))
 
 
-def _refusal_headers(error: UnauthorizedError | ForbiddenError | RateLimitedError) -> dict[str, str]:
+def _refusal_headers(
+    error: UnauthorizedError | ForbiddenError | RateLimitedError | OverloadedError,
+) -> dict[str, str]:
     """Return the headers of a refusal, as RFC 6750 has them."""
-    if isinstance(error, RateLimitedError):
+    if isinstance(error, (RateLimitedError, OverloadedError)):
         return {"Retry-After": str(math.ceil(error.wait_s))}
     challenge = 'Bearer realm="pullback"'
     if isinstance(error, UnauthorizedError):

@@ -27,7 +27,7 @@ from app.workers import frames
 from app.workers.jobs import Job, Sizes, Worker
 from app.workers.memory import Lane, too_large, used_bytes
 from app.workers.nursery import Channel, Nursery
-from app.workers.schedule import LONG_S, Pace, Paces, Queues, Shares
+from app.workers.schedule import LONG_S, Drain, Pace, Paces, Queues, Shares
 
 _log = logging.getLogger("pullback")
 
@@ -77,6 +77,7 @@ class Processes:
         self._deadline_s = deadline_s
         self._paces = Paces()
         self._shares = Shares()
+        self._drain = Drain()
         self._idle: list[Worker] = []
         self._busy: set[Worker] = set()
         self._long: set[Worker] = set()
@@ -102,6 +103,7 @@ class Processes:
     def close(self) -> None:
         """Take no more calls, and end all processes."""
         self._is_closed = True
+        self._offers.clear()
         for job in self._queues.clear():
             _refuse(job, OverloadedError("the server is stopping"))
         for worker in [*self._busy, *self._long]:
@@ -302,7 +304,13 @@ class Processes:
         """Let a job wait for a worker."""
         left = self._queues.push(job)
         if left is not None:
-            _refuse(left, OverloadedError("the server is busy and its queue is full (setting PULLBACK_MAX_QUEUE)"))
+            detail = "the server is busy and its queue is full (setting PULLBACK_MAX_QUEUE)"
+            _refuse(left, OverloadedError(detail, self._wait_s(left.pace)))
+
+    def _wait_s(self, pace: Pace) -> float:
+        """Return when the jobs of a pace that wait now are done: as many more have room then."""
+        workers = {Pace.LONG: self._sizes.long, Pace.LARGE: 1}.get(pace, self._sizes.short - self._sizes.kept_free)
+        return min(max(self._drain.wait_s(pace, self._queues.count(pace), workers), 1.0), self._deadline_s)
 
     def _dispatch(self) -> None:
         """Give waiting jobs to idle workers."""
@@ -411,7 +419,8 @@ class Processes:
             self._push(job)
             self._dispatch()
         else:
-            _refuse(job, OverloadedError("all places for long work are taken (setting PULLBACK_MAX_LONG_WORKERS)"))
+            detail = "all places for long work are taken (setting PULLBACK_MAX_LONG_WORKERS)"
+            _refuse(job, OverloadedError(detail, self._wait_s(pace)))
 
     async def _watch(self, job: Job) -> None:
         """Drop a job whose client goes away."""
@@ -440,7 +449,8 @@ class Processes:
         self._charge(job, time.monotonic() - job.started)
 
     def _charge(self, job: Job, seconds: float) -> None:
-        """Charge the processor time of a job."""
+        """Charge the processor time of a job that is done, or was stopped."""
+        self._drain.note(job.pace, time.monotonic() - job.started)
         self.charge(job.client, seconds)
         self._shares.note(job.client, seconds - job.counted_s, time.monotonic())
         job.counted_s = 0.0

@@ -15,6 +15,8 @@ HALF_LIFE_S = 5.0
 _FORGET_S, _LEAST_S = 0.5, 0.001
 #: A client that used less is never heavy, and one is heavy that used so many times the mean.
 _LIGHT_S, _MUCH_MORE = 0.1, 4 / 3
+#: Weight of the last job in the mean time of all.
+_WEIGHT = 0.1
 #: Kinds of work that are remembered.
 _MOST_KINDS = 20_000
 
@@ -79,6 +81,21 @@ class Shares:
         """Return whether a client used much more than the mean, where there are at least two clients."""
         used = self._used.get(client, 0.0)
         return used > _LIGHT_S and used * max(len(self._used), 2) > _MUCH_MORE * self._total
+
+
+class Drain:
+    """Estimate of how long the jobs of a pace take that wait, from how long the last ones took."""
+
+    def __init__(self) -> None:
+        self._mean_s = dict.fromkeys(Pace, SHORT_S)
+
+    def note(self, pace: Pace, seconds: float) -> None:
+        """Note how long a job held its worker."""
+        self._mean_s[pace] += _WEIGHT * (seconds - self._mean_s[pace])
+
+    def wait_s(self, pace: Pace, count: int, workers: int) -> float:
+        """Return the seconds until so many jobs are done."""
+        return self._mean_s[pace] * count / workers
 
 
 class Waiting(Protocol):

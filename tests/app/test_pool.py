@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 
+from app.errors import OverloadedError
 from app.http.messages import Answer, Call
 from app.http.spool import Spool
 from app.workers import frames
 from app.workers import pool as pools
 from app.workers.jobs import Sizes
 from app.workers.pool import Processes
-from app.workers.schedule import LONG_S
+from app.workers.schedule import LONG_S, Pace
 from tests import virtual_time
 from tests.app.test_nursery import NoNursery
 
@@ -98,6 +99,28 @@ def test_alike_clients_use_all_workers() -> None:
         tasks = [pool.ask(client) for client in "ababab"]
         await asyncio.sleep(0)
         assert sum(map(len, pool.busy().values())) == SHORT + 1
+        for task in tasks:
+            task.cancel()
+
+    virtual_time.run(work())
+
+
+@pytest.mark.parametrize(("run_s", "wait_s"), [(0.001, 1.0), (1.0, 5.0), (1000.0, 30.0)])
+def test_who_is_refused_is_told_when_the_queue_is_done(
+    run_s: float, wait_s: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def work() -> None:
+        monkeypatch.setattr(pools.time, "monotonic", asyncio.get_running_loop().time)
+        pool = Pool()
+        for _ in range(100):
+            pool.pool._drain.note(Pace.UNKNOWN, run_s)
+        # Two are worked on, ten wait, and one has no place.
+        tasks = [pool.ask("a") for _ in range(SHORT + 1 + 11)]
+        await asyncio.sleep(0)
+        (refused,) = [task for task in tasks if task.done()]
+        error = refused.exception()
+        assert isinstance(error, OverloadedError)
+        assert error.wait_s == pytest.approx(wait_s, rel=1e-2)
         for task in tasks:
             task.cancel()
 

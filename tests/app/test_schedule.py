@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from app.workers.schedule import HALF_LIFE_S, LONG_S, SHORT_S, Pace, Paces, Queues, Shares
+from app.workers.schedule import HALF_LIFE_S, LONG_S, SHORT_S, Drain, Pace, Paces, Queues, Shares
 
 MANY = 1000
 
@@ -121,6 +121,15 @@ def test_heavy_is_who_used_much_more_than_the_mean(used: dict[str, float], heavy
         shares.note(client, seconds, 1.0)
     assert {client for client in used if shares.is_heavy(client)} == set(heavy)
     assert not shares.is_heavy("new")
+
+
+def test_a_queue_takes_as_long_as_the_last_jobs_took() -> None:
+    drain = Drain()
+    assert drain.wait_s(Pace.LONG, 0, 3) == 0.0
+    for _ in range(200):
+        drain.note(Pace.LONG, 6.0)
+    assert drain.wait_s(Pace.LONG, 10, 3) == pytest.approx(20.0)
+    assert drain.wait_s(Pace.SHORT, 40, 2) == pytest.approx(20 * SHORT_S)
 
 
 def test_use_is_forgotten() -> None:
