@@ -9,6 +9,7 @@ each, of which ten ask twenty times as often as the others.
 import argparse
 import asyncio
 import itertools
+import logging
 import os
 import random
 import tempfile
@@ -144,6 +145,7 @@ def keyed(folder: Path) -> list[str]:
     store = new_store(Settings(data_dir=folder / "data"))
     store.open()
     admin = KeyAdmin(store.keys)
+    logging.disable()  # a line for each key
     keys = [admin.create(f"client {k}", ("evaluate",), Rates(), Allowance()) for k in range(CLIENTS)]
     store.close()
     return keys
@@ -156,7 +158,7 @@ def main() -> None:
     seconds = parser.parse_args().seconds
     with tempfile.TemporaryDirectory() as folder:
         on(0)
-        with start_server(Path(folder)) as server:
+        with start_server(Path(folder), ("app.cli", "serve")) as server:
             on(1)
             port = int(server.base_url.rpartition(":")[2])
             asyncio.run(closed(port, 2.0))
@@ -166,7 +168,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         keys = keyed(Path(folder))
         on(0)
-        with start_server(Path(folder)) as server:
+        with start_server(Path(folder), ("app.cli", "serve")) as server:
             on(1)
             port = int(server.base_url.rpartition(":")[2])
             seen = asyncio.run(opened(port, 2 * seconds, OVERLOAD * capacity, keys))
