@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from app.assembly import new_store
+from app.http.spool import Spool
 from app.main import Pullback, create_app
 from app.service import worker_service
 from app.settings import Settings
+from app.workers.pool import Processes
 from tests.app.hot import Received, Sent, sent
 from tests.app.hot import asked as answered
 
@@ -66,9 +68,10 @@ def evaluate(app: Pullback, document: dict[str, Any]) -> asyncio.Task[Received]:
     return asyncio.ensure_future(answered(app, sent("/v1/evaluate", document)))
 
 
-def processes() -> set[int]:
-    """Ids of the processes below this one that are no zombies."""
-    found = {os.getpid()}
+def processes(root: int | None = None) -> set[int]:
+    """Ids of the processes below one, by default below this one, that are no zombies."""
+    root = root or os.getpid()
+    found = {root}
     parents = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -80,7 +83,7 @@ def processes() -> set[int]:
             parents[int(pid)] = int(parent)
     while more := {pid for pid, parent in parents.items() if parent in found} - found:
         found |= more
-    return found - {os.getpid()}
+    return found - {root}
 
 
 def cpu_s(pids: set[int]) -> float:
@@ -217,6 +220,38 @@ def test_a_run_of_a_session_is_not_tried_again(tmp_path: Path) -> None:
             assert (found.status, found.document["type"]) == (503, "/problems/unavailable")
             found = await answered(app, sent(path, {"seq": 1, "commands": commands[:1]}))
             assert found.document["seq"] == 1
+
+    run(work)
+
+
+def test_a_run_that_was_stored_before_its_worker_was_killed_is_answered_again_by_its_seq(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A long answer waits for room when its session is stored already: between the two, the worker ends."""
+
+    async def work() -> None:
+        before = processes()
+        async with served(tmp_path, max_concurrency=1) as app:
+            _, *workers = await started(before, 3)
+            assert isinstance(app.pool, Processes)
+            path = f"/v1/sessions/{(await answered(app, sent('/v1/sessions', {'seed': 3}))).document['id']}/run"
+            await answered(app, sent(path, {"commands": [{"do": "variable", "id": "n", "value": 1.0}]}))
+            grown = {"do": "apply", "expr": "n + broadcast_to(1.0, [1000, 300])", "out": ["n"]}
+            body = {"seq": 2, "commands": [grown], "fetch": ["n"]}
+            with monkeypatch.context() as patched:
+                patched.setattr(Spool, "has_room", lambda spool, nbytes, client: False)
+                task = asyncio.ensure_future(answered(app, sent(path, body)))
+                await until(lambda: bool(app.pool._offers))
+                ((worker, _),) = app.pool._offers
+                assert worker.pid in workers
+                os.kill(worker.pid, signal.SIGKILL)
+                found = await task
+                assert (found.status, found.document["type"]) == (503, "/problems/unavailable")
+            for _ in range(2):
+                found = await answered(app, sent(path, body))
+                assert (found.status, dict(found.headers)[b"idempotent-replay"]) == (200, b"true")
+                assert found.document["seq"] == 2
+                assert found.document["fetched"]["n"]["value"] == [[2.0] * 300] * 1000
 
     run(work)
 
