@@ -7,7 +7,8 @@
 # make bench    our figures beside those of HIPS autograd, JAX, PyTorch, bare servers and code by hand, in ten minutes
 #               (ARGS=--write records them); `make bench-quick` in one, for a first look
 # make soak     100,000 requests with new programs: what the memory does (ARGS="--requests N"); and a training over
-#               HTTP whose server is killed 100 times, and one over a bad network
+#               HTTP of which servers and workers are killed 100 times each, on SQLite and on Redis, by one server and by
+#               two processes of one (each takes a quarter of an hour on two busy cores); and one over a bad network
 # make chaos    attacks of some fifty kinds, each on a server of its own with honest clients beside it, in eight minutes;
 #               fails where a bound does not hold (ARGS="-k inv", --same-address, --list; --write records the table)
 # make pin      write the digests of all images into the Dockerfile and docker-compose.yml; needs `crane` or `docker buildx`,

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import random
 import signal
-import subprocess
 import sys
 import tempfile
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import httpx
 import pytest
@@ -20,104 +20,152 @@ import pytest
 from app.settings import Settings
 from tests.app.calls import received
 from tests.app.clocked import CLOCKED, SharedClock
-from tests.app.conftest import REQUEST_S, ROOT, UVICORN, Server, environment, start_server, stop, wait_until_ready
+from tests.app.conftest import REQUEST_S, UVICORN, Server, start_server
 from tests.app.local import Local
 from tests.app.scripts import do, expr, op, training, var
 from tests.app.test_session_scripts import bits
-from tests.ports import free_port
+from tests.app.unsteady import Unsteady
 from tests.redis_process import needs_redis, start_redis
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from pathlib import Path
+    from collections.abc import Iterator, Mapping, Sequence
 
 
 pytestmark = pytest.mark.thorough
 
-KILLS = 5
-#: Between two looks at what is waited for.
-PAUSE_S = 0.01
+#: Faults of the short form, by kind; where there are two edges, one of them may be killed alone.
+FEW = {"server": 1, "worker": 5, "zygote": 1, "pause": 1}
+FEW_OF_TWO = {"edge": 1, "worker": 5, "zygote": 1, "pause": 1}
+#: Sessions that are trained at once, more than there are workers of one edge.
+TRAINING = 4
+#: Part of the runs that are sent once more though they were answered.
+ASKED_AGAIN = 0.1
+#: Part of the runs that are sent by another connection at the same time.
+SENT_TWICE = 0.2
+REPLAY = "idempotent-replay"
 DEADLINE_S = Settings.model_fields["deadline_s"].default
 MAKE, STEP = training(
     "mlp", {"out_sizes": [8, 1], "activation": "tanh"}, "adam", hooks=[{"kind": "clip_grad", "max": 1.0}]
 )[:2]
-#: Every step also draws random numbers.
-STEP = [*STEP, expr("noise", "dropout(x, 0.5)")]
+#: Every step also draws random numbers, and counts.
+MAKE = [*MAKE, var("n", 0.0), expr("noise", "dropout(x, 0.5)")]
+STEP = [*STEP, expr("noise", "dropout(x, 0.5)"), expr("n", "n + 1.0"), do("unchain", id="n")]
+#: Looked at after each run.
+FETCHED = ["n", "noise"]
 
 
-class Unsteady:
-    """A server on one port that is killed again and again while somebody uses it."""
+class Trained(NamedTuple):
+    """Figures of a training while processes were killed.
 
-    def __init__(self, folder: Path, rng: random.Random, **settings: str) -> None:
-        self.port = free_port()
-        self._folder, self._rng = folder, rng
-        self._env = environment(data_dir=str(folder / "data"), **settings)
-        self._process = self._start()
-        self._client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=REQUEST_S, trust_env=False)
-        self.kills = self.answers = 0
+    runs: of all sessions. replays: those that were answered again. late: repeated when their session had gone on.
+    """
 
-    def _start(self) -> subprocess.Popen[bytes]:
-        log = self._folder / "server.log"
-        command = [sys.executable, "-m", *UVICORN, "--port", str(self.port)]
-        with log.open("ab") as output:
-            process = subprocess.Popen(command, cwd=ROOT, env=self._env, stdout=output, stderr=subprocess.STDOUT)
-        with httpx.Client(base_url=f"http://127.0.0.1:{self.port}", trust_env=False) as client:
-            wait_until_ready(Server(str(client.base_url), process, client), log)
-        return process
-
-    def kill(self, times: int) -> None:
-        """Kills it so often, each time after some more answers, and somewhere in the work for the next one."""
-        for _ in range(times):
-            target = self.answers + self._rng.randint(3, 20)
-            while self.answers < target:
-                time.sleep(self._rng.uniform(0.0, PAUSE_S))
-            self._process.kill()
-            self._process.wait()
-            self.kills += 1
-            self._process = self._start()
-
-    def stop(self) -> None:
-        self._client.close()
-        stop(self._process)
-
-    def post(self, path: str, body: Any) -> httpx.Response:
-        """The answer to a call that is repeated until there is one."""
-        while True:
-            with contextlib.suppress(httpx.TransportError):
-                answer = self._client.post(path, json=body)
-                if answer.status_code != 503:
-                    self.answers += 1
-                    return answer
-            time.sleep(PAUSE_S)
+    runs: int
+    replays: int
+    late: int
+    server: Unsteady
 
 
-def trained_while_killed(folder: Path, kills: int, seed: int, **settings: str) -> tuple[int, int]:
-    """Trains until the server was killed so often, and compares with the engine; how many steps and repeats it took."""
-    server = Unsteady(folder, random.Random(seed), **settings)
-    try:
-        found = httpx.post(f"http://127.0.0.1:{server.port}/v1/sessions", json={"seed": seed}, trust_env=False).json()
-        path = f"/v1/sessions/{found['id']}/run"
-        killer = threading.Thread(target=server.kill, args=(kills,))
-        killer.start()
-        seq = replays = 0
-        while seq == 0 or killer.is_alive():
-            seq += 1
-            answer = server.post(path, {"seq": seq, "commands": MAKE if seq == 1 else STEP})
-            assert answer.status_code == 200, answer.text
-            replays += "idempotent-replay" in answer.headers
-        killer.join()
-        assert server.kills == kills
-        local = Local(seed)
-        for n in range(seq):
-            for command in MAKE if n == 0 else STEP:
+class Client:
+    """A client that trains in a session of its own, as the SDK does: with numbers, and again after a fault.
+
+    Some runs are also sent by a second connection, as by a network that repeats, and nobody waits for the answer: where
+    its worker stands still meanwhile, it comes back to a session that has gone on.
+
+    seen: bits of the answer to each run, as the client got it. replays: answers that came from the store.
+    late: number of repeated runs that came when the session had gone on.
+    """
+
+    def __init__(self, server: Unsteady, seed: int) -> None:
+        self._server, self._seed = server, seed
+        self._rng = random.Random(seed)
+        self._strays: list[tuple[int, Future[httpx.Response]]] = []
+        self.seen: list[Any] = []
+        self.replays = self.late = 0
+
+    def train(self, is_over: threading.Event) -> None:
+        """Run steps until it is over, and compare with the engine."""
+        with self._server.client() as http, self._server.client() as other, ThreadPoolExecutor(1) as stray:
+            key = {"Idempotency-Key": f"training-{self._seed}"}
+            made = self._server.post(http, "/v1/sessions", {"seed": self._seed}, **key)
+            assert made.status_code in (200, 201), made.text
+            path = f"/v1/sessions/{made.json()['id']}"
+            while not (self.seen and is_over.is_set()):
+                body = {"seq": len(self.seen) + 1, "commands": STEP if self.seen else MAKE}
+                body |= {"fetch": FETCHED, "encoding": "base64"}
+                if self._rng.random() < SENT_TWICE:
+                    self._strays.append((len(self.seen), stray.submit(self._server.post, other, f"{path}/run", body)))
+                self._run(http, path, body)
+            self._check_strays()
+            assert http.get(path).json()["seq"] == len(self.seen)
+            everything = self._compare_steps()
+            last = {"seq": len(self.seen) + 1, "fetch": list(everything), "encoding": "base64"}
+            assert bits(_fetched(self._server.post(http, f"{path}/run", last))) == bits(everything)
+
+    def _run(self, http: httpx.Client, path: str, body: dict[str, Any]) -> None:
+        answer = self._server.post(http, f"{path}/run", body)
+        self.seen.append(bits(_fetched(answer)))
+        assert answer.json()["seq"] == len(self.seen)
+        self.replays += REPLAY in answer.headers
+        if self._rng.random() < ASKED_AGAIN:
+            again = self._server.post(http, f"{path}/run", body)
+            assert REPLAY in again.headers
+            assert again.content == answer.content
+
+    def _check_strays(self) -> None:
+        """Compare the answers to repeated runs with the first ones, but for those that came too late for one."""
+        for n, future in self._strays:
+            answer = future.result()
+            if answer.status_code == 409:
+                assert answer.json()["type"] == "/problems/sequence-conflict"
+                self.late += 1
+            else:
+                assert bits(_fetched(answer)) == self.seen[n], f"run {n + 1}"
+
+    def _compare_steps(self) -> Any:
+        """Compare each answer with the engine's; return all that the engine has at the end."""
+        local = Local(self._seed)
+        for n, seen in enumerate(self.seen):
+            for command in STEP if n else MAKE:
                 local.do(command)
-        expected = local.seen()
-        answer = server.post(path, {"seq": seq + 1, "fetch": list(expected), "encoding": "base64"})
-        assert answer.status_code == 200, answer.text
-        assert bits(received(answer.json()["fetched"])) == bits(expected)
-        return seq, replays
+            expected = local.seen()
+            assert seen == bits({name: expected[name] for name in FETCHED}), f"run {n + 1}"
+        return local.seen()
+
+
+def _fetched(answer: httpx.Response) -> Any:
+    assert answer.status_code == 200, answer.text
+    return received(answer.json()["fetched"])
+
+
+def trained_while_disturbed(
+    folder: Path, plan: Mapping[str, int], seed: int, edges: int = 1, **settings: str
+) -> Trained:
+    """Train in several sessions until all faults of a plan have happened, and compare with the engine."""
+    server = Unsteady(folder, random.Random(seed), edges, **settings)
+    clients = [Client(server, 100 * seed + n) for n in range(TRAINING)]
+    is_over = threading.Event()
+    try:
+        with ThreadPoolExecutor(TRAINING) as pool:
+            futures = [pool.submit(client.train, is_over) for client in clients]
+
+            def check() -> None:
+                for future in futures:
+                    if future.done():
+                        future.result()
+
+            try:
+                server.disturb(plan, check)
+            finally:
+                is_over.set()
+            for future in futures:
+                future.result()
     finally:
         server.stop()
+    assert server.faults == plan
+    return Trained(
+        sum(len(c.seen) for c in clients), sum(c.replays for c in clients), sum(c.late for c in clients), server
+    )
 
 
 @pytest.fixture(params=["sqlite", pytest.param("redis", marks=needs_redis)])
@@ -126,9 +174,10 @@ def store(request: pytest.FixtureRequest) -> str:
     return str(request.getfixturevalue("redis_server").url) if request.param == "redis" else "sqlite"
 
 
-def test_training_survives_kills(tmp_path: Path, store: str) -> None:
-    steps, _ = trained_while_killed(tmp_path, KILLS, seed=3, store=store)
-    assert steps >= 3 * KILLS
+@pytest.mark.parametrize(("edges", "plan"), [(1, FEW), (2, FEW_OF_TWO)], ids=["one edge", "two edges"])
+def test_training_survives_kills(tmp_path: Path, store: str, edges: int, plan: dict[str, int]) -> None:
+    trained = trained_while_disturbed(tmp_path, plan, seed=3, edges=edges, store=store)
+    assert trained.runs >= sum(plan.values())
 
 
 @contextlib.contextmanager
@@ -213,17 +262,24 @@ def test_a_process_that_was_stopped_for_too_long_writes_nothing(tmp_path: Path, 
 
 
 def main() -> None:
-    """The long form: `make soak` runs it."""
+    """Kill and stop processes for longer; `make soak` runs it."""
     kills = int(sys.argv[1]) if len(sys.argv) > 1 else 100
-    for kind in ("sqlite", "redis"):
+    for kind, edges in itertools.product(sys.argv[2:] or ("sqlite", "redis"), (1, 2)):
+        # Where there are two, a server that is killed is mostly one of them, and at times both.
+        servers = {"server": kills} if edges == 1 else {"server": kills // 5, "edge": kills - kills // 5}
+        others = {"worker": kills, "zygote": kills // 5, "pause": kills // 5, "hang": kills // 20}
         with contextlib.ExitStack() as stack:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             store = stack.enter_context(start_redis(folder)).url if kind == "redis" else kind
             begun = time.monotonic()
-            steps, replays = trained_while_killed(folder, kills, seed=1, store=store)
+            found = trained_while_disturbed(folder, servers | others, seed=1, edges=edges, store=store)
             took = time.monotonic() - begun
-        outcome = f"{steps} steps, {replays} of them answered again, the same bits as undisturbed"
-        print(f"{kind}: {kills} kills in {took:.0f} s: {outcome}", flush=True)
+        faults = ", ".join(f"{count} {fault}" for fault, count in sorted(found.server.faults.items()))
+        answers = ", ".join(f"{count} {outcome}" for outcome, count in sorted(found.server.answers.items()))
+        print(f"{kind}, --workers {edges}: {faults} in {took:.0f} s", flush=True)
+        counts = f"{found.runs} runs of {TRAINING} sessions, {found.replays} answered again"
+        print(f"    {counts}, {found.late} repeated too late; answers: {answers}")
+        print("    each run applied once, the same bits as undisturbed", flush=True)
 
 
 if __name__ == "__main__":
