@@ -49,17 +49,17 @@ def body_of(model: type[BaseModel], examples: Mapping[str, Any]) -> dict[str, An
 
 def query_of(model: type[BaseModel]) -> dict[str, Any]:
     """Return the query `parameters` of a route."""
-    properties = model.model_json_schema()["properties"]
+    query = model.model_json_schema()
     return {
         "parameters": [
             {
                 "name": name,
                 "in": "query",
-                "required": False,
+                "required": name in query.get("required", ()),
                 "description": schema.pop("description"),
                 "schema": schema,
             }
-            for name, schema in properties.items()
+            for name, schema in query["properties"].items()
         ]
     }
 
@@ -112,8 +112,8 @@ def _secure(route: dict[str, Any], scope: Scope | Access) -> None:
     if scope is Access.OPEN:
         return
     wanted = Scope.ADMIN if scope is Access.LOCAL else scope
-    # OpenAPI 3.1 takes names of roles for schemes other than OAuth.
-    route["security"] = [{_BEARER: [] if scope is Access.KEY else [str(wanted)]}]
+    # OpenAPI 3.1 takes names of roles for schemes other than OAuth. A server that has no keys asks for none.
+    route["security"] = [{_BEARER: [] if scope is Access.KEY else [str(wanted)]}, {}]
     for status, response in problems_of("unauthorized", "forbidden", "rate-limited").items():
         route["responses"].setdefault(str(status), response)
 

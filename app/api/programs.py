@@ -5,9 +5,10 @@ from typing import Annotated, Any
 
 import orjson
 from fastapi import APIRouter, Path, Request
-from fastapi.responses import PlainTextResponse, Response
+from fastapi.responses import Response
 
 from app.api.openapi import CALL, STORE, body_of, problems_of, query_of
+from app.api.pictures import DotResponse, SvgResponse
 from app.audit import audit
 from app.http.endpoints import validated
 from app.http.messages import Call
@@ -104,27 +105,27 @@ async def get_program(request: Request, program: Annotated[str, Path(examples=[M
     "/v1/programs/{program}/dot",
     operation_id="get_program_dot",
     summary="A picture of a program or of its derivative, as DOT text",
-    response_class=PlainTextResponse,
+    response_class=DotResponse,
     responses=problems_of(*_PICTURED),
     openapi_extra=query_of(PictureRequest),
 )
 async def get_program_dot(request: Request, program: Annotated[str, Path(examples=[MATYAS])]) -> Response:
     """Return DOT text of the n-th derivative; undeclared inputs count as scalars."""
-    return Response(_drawn(request, program), media_type="text/vnd.graphviz; charset=utf-8")
+    return DotResponse(_drawn(request, program))
 
 
 @router.get(
     "/v1/programs/{program}/dot.svg",
     operation_id="get_program_svg",
     summary="A picture of a program or of its derivative as SVG, if Graphviz is installed",
-    response_class=Response,
+    response_class=SvgResponse,
     responses=problems_of(*_PICTURED, "not-supported"),
     openapi_extra=query_of(PictureRequest),
 )
 async def get_program_svg(request: Request, program: Annotated[str, Path(examples=[MATYAS])]) -> Response:
     """Draw the n-th derivative as SVG."""
     settings: Settings = request.app.state.settings
-    return Response(svg(_drawn(request, program), settings.deadline_s), media_type="image/svg+xml")
+    return SvgResponse(svg(_drawn(request, program), settings.deadline_s))
 
 
 def _drawn(request: Request, program: str) -> str:

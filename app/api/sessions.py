@@ -6,9 +6,10 @@ from functools import partial
 from typing import Any, TypeVar
 
 from fastapi import APIRouter, Request
-from fastapi.responses import PlainTextResponse, Response
+from fastapi.responses import Response
 
 from app.api.openapi import SESSION, body_of, problems_of, query_of
+from app.api.pictures import DotResponse, SvgResponse
 from app.audit import audit
 from app.handles import handle_of
 from app.http.messages import Call
@@ -23,7 +24,8 @@ from app.stores.sessions import Head
 from app.wire import examples, media
 from app.wire.answers import (
     ChangedAnswer,
-    FetchedAnswer,
+    CommandAnswer,
+    CommandsAnswer,
     RunAnswer,
     SeqAnswer,
     SessionAnswer,
@@ -186,7 +188,7 @@ def _single(path: str, do: str, status: int, shown: Callable[[Any, Sequence[str]
         status_code=status,
         operation_id=f"{do}_in_session",
         summary=f"The command {do} alone",
-        response_model=FetchedAnswer,
+        response_model=CommandAnswer | CommandsAnswer,
         responses=problems_of("sequence-conflict", "name-conflict", *SESSION),
         openapi_extra=body_of(command, examples.SINGLE[do]),
     )
@@ -243,27 +245,27 @@ async def get_variable(request: Request, session: str, variable: str) -> Respons
     f"{PATH}/dot",
     operation_id="get_session_dot",
     summary="A picture of a variable's tape, as DOT text",
-    response_class=PlainTextResponse,
+    response_class=DotResponse,
     responses=problems_of("unknown-variable", *SESSION),
     openapi_extra=query_of(DotRequest),
 )
 async def get_session_dot(request: Request, session: str) -> Response:
     """Return DOT text of a variable's tape."""
-    return Response(_tape(request, session), media_type="text/vnd.graphviz; charset=utf-8")
+    return DotResponse(_tape(request, session))
 
 
 @router.get(
     f"{PATH}/dot.svg",
     operation_id="get_session_svg",
     summary="A picture of a variable's tape as SVG, if Graphviz is installed",
-    response_class=Response,
+    response_class=SvgResponse,
     responses=problems_of("unknown-variable", *SESSION),
     openapi_extra=query_of(DotRequest),
 )
 async def get_session_svg(request: Request, session: str) -> Response:
     """Draw a variable's tape as SVG."""
     settings: Settings = request.app.state.settings
-    return Response(svg(_tape(request, session), settings.deadline_s), media_type="image/svg+xml")
+    return SvgResponse(svg(_tape(request, session), settings.deadline_s))
 
 
 def _tape(request: Request, session: str) -> str:

@@ -254,7 +254,20 @@ class FetchedAnswer(BaseModel):
 
     id: str
     value: Value
-    grad: Value = Field(description="null: no gradient.")
+    grad: Value | None = Field(description="null: no gradient.")
+
+
+class CommandAnswer(FetchedAnswer):
+    """The variable of a single command."""
+
+    seq: int
+
+
+class CommandsAnswer(BaseModel):
+    """The variables of a single command that has none, or several."""
+
+    seq: int
+    variables: list[FetchedAnswer]
 
 
 class VariableAnswer(FetchedAnswer):

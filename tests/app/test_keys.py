@@ -146,7 +146,7 @@ def test_openapi_says_which_scope_a_path_needs(keyed: Keyed) -> None:
             if scope == "open":
                 assert "security" not in operation
                 continue
-            assert operation["security"] == [{"key": [] if scope == "key" else [scope]}], path
+            assert operation["security"] == [{"key": [] if scope == "key" else [scope]}, {}], path
             assert {"401", "403", "429"} <= operation["responses"].keys()
 
 

@@ -40,7 +40,7 @@ def _step(value: Any) -> Any:
 
 
 def _allow_flag(schema: dict[str, Any]) -> None:
-    schema["anyOf"] = [{"type": "boolean"}, *(item for item in schema["anyOf"] if item.get("type") != "null")]
+    schema["anyOf"] = [{"type": "boolean"}, *schema["anyOf"]]
     schema["default"] = False
 
 
@@ -63,7 +63,11 @@ class ProgramSource(Body):
     model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": [key]} for key in PROGRAM_KEYS]})
 
     expr: StrictStr = Field(default_factory=str, description="The program as infix text.")
-    graph: dict[str, Any] = Field(default_factory=dict, description="The program as nodes.")
+    graph: dict[str, Any] = Field(
+        default_factory=dict,
+        description="The program as nodes.",
+        json_schema_extra={"required": ["nodes"], "properties": {"nodes": {"type": "array"}}},
+    )
     program: StrictStr = Field(default_factory=str, description="The id or name of a registered program.")
 
     @property
@@ -94,7 +98,7 @@ class EvaluateRequest(ProgramRequest):
     outputs: Annotated[
         Any,
         BeforeValidator(_names_or_all),
-        WithJsonSchema({"anyOf": [{"type": "array", "items": {"type": "string"}}, {"const": "all"}]}),
+        WithJsonSchema({"anyOf": [{"type": "array", "items": {"type": "string"}}, {"const": "all"}, {"type": "null"}]}),
     ] = Field(None, description='Nodes to return; default: the program\'s outputs; "all": every node.')
     backward: Annotated[BackwardOptions | None, BeforeValidator(_flag_or_options)] = Field(
         None, description="Also compute gradients: true, or options.", json_schema_extra=_allow_flag
