@@ -140,12 +140,14 @@ class KeyRing:
         if self._read is None or revision != self._read.revision:
             before = self._read
             # A damaged key lets nobody in. The first time it is not known whether there are others, and nobody starts.
-            self._read = _Read(revision, tuple(self._store.list(None if before is None else _log_damage)))
+            found = _Read(revision, tuple(self._store.list(None if before is None else _log_damage)))
+            # Read only once it holds: what fails is tried again.
+            self._arrange(found.records)
+            self._read = found
             if before is not None:
-                _log_changes(before.records, self._read.records)
-            self._arrange()
+                _log_changes(before.records, found.records)
         elif self._wall() >= self._state.until:
-            self._arrange()
+            self._arrange(self._read.records)
 
     def watch(self) -> None:
         """Read all keys, and from now on every second; raises as `load`."""
@@ -217,13 +219,17 @@ class KeyRing:
                 if not self._is_failing and not self._end.is_set():
                     _log.error("the keys cannot be read just now, and stay as they are: %s", error)
                 self._is_failing = True
+            except Exception:  # noqa: BLE001 - logged, and tried again
+                # Without this thread no key would be revoked any more.
+                if not self._is_failing:
+                    _log.exception("the keys cannot be read just now, and stay as they are")
+                self._is_failing = True
 
-    def _arrange(self) -> None:
-        """Make the dictionaries from what was read; requests go on with the old ones until then."""
-        assert self._read is not None
+    def _arrange(self, records: tuple[KeyRecord, ...]) -> None:
+        """Make the dictionaries from records; requests go on with the old ones until then."""
         now, until = self._wall(), float("inf")
         by_digest, by_id = {}, {}
-        for record in self._read.records:
+        for record in records:
             ends = [record.revoked_at, record.former_until] if record.former else [record.revoked_at]
             until = min([until, *(end for end in ends if end is not None and end > now)])
             if record.revoked_at is not None and record.revoked_at <= now:
@@ -234,7 +240,7 @@ class KeyRing:
         self._state = _State(by_digest, by_id, {}, until)
         self.by_header = self._state.by_header
         # Set after the keys are in their places, as other threads read it; once needed, always needed.
-        self.is_needed = self._was_needed = self._was_needed or bool(self._read.records)
+        self.is_needed = self._was_needed = self._was_needed or bool(records)
         self.guest = GUEST if self.is_needed else ANYONE
 
 

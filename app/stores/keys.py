@@ -4,7 +4,10 @@ import dataclasses
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Annotated, ClassVar, Protocol
+
+from pydantic import ConfigDict, Field, FiniteFloat, TypeAdapter
+from pydantic_core import from_json
 
 from app.stores.errors import StoreUnavailableError
 from app.stores.owners import Allowance
@@ -12,6 +15,10 @@ from app.stores.owners import Allowance
 #: Most keys of a store, the revoked ones included: each has a place in the file in which edges share rates.
 MOST_KEYS = 65_536
 
+
+#: Nothing but the known fields: a limit that is not understood must not be left out.
+_ONLY_FIELDS = ConfigDict(extra="forbid")
+_Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 #: Takes the error of a record that is damaged.
 OnDamage = Callable[[StoreUnavailableError], None]
@@ -26,9 +33,11 @@ class Rates:
     bytes_s: bytes a second, of requests and responses together.
     """
 
-    units_s: float | None = None
-    burst: float | None = None
-    bytes_s: float | None = None
+    __pydantic_config__: ClassVar[ConfigDict] = _ONLY_FIELDS
+
+    units_s: _Rate | None = None
+    burst: _Rate | None = None
+    bytes_s: _Rate | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +51,8 @@ class KeyRecord:
     created_at, revoked_at: in seconds since 1970.
     """
 
+    __pydantic_config__: ClassVar[ConfigDict] = _ONLY_FIELDS
+
     number: int
     id: str
     name: str
@@ -49,16 +60,19 @@ class KeyRecord:
     scopes: tuple[str, ...]
     rates: Rates
     allowance: Allowance
-    created_at: float
-    revoked_at: float | None = None
+    created_at: FiniteFloat
+    revoked_at: FiniteFloat | None = None
     former: str = ""
-    former_until: float = 0.0
+    former_until: FiniteFloat = 0.0
 
     def written(self) -> str:
         """Return the record as JSON, without its number."""
         fields = {each.name: getattr(self, each.name) for each in dataclasses.fields(self) if each.name != "number"}
         fields |= {"rates": dataclasses.asdict(self.rates), "allowance": self.allowance._asdict()}
         return json.dumps(fields, sort_keys=True)
+
+
+_RECORD = TypeAdapter(KeyRecord)
 
 
 def read_record(number: int, text: str) -> KeyRecord:
@@ -68,10 +82,8 @@ def read_record(number: int, text: str) -> KeyRecord:
         StoreUnavailableError: it is damaged.
     """
     try:
-        fields: dict[str, Any] = json.loads(text)
-        fields |= {"rates": Rates(**fields["rates"]), "allowance": Allowance(**fields["allowance"])}
-        return KeyRecord(number=number, **fields | {"scopes": tuple(fields["scopes"])})
-    except (ValueError, TypeError, KeyError) as error:
+        return _RECORD.validate_python(from_json(text) | {"number": number})
+    except (ValueError, TypeError) as error:
         raise StoreUnavailableError(f"the record of key number {number} is damaged in the store") from error
 
 

@@ -187,6 +187,7 @@ class Nursery:
                 loop.add_writer(self._control.fileno(), self._flush)
                 return
             except OSError as error:
+                loop.remove_writer(self._control.fileno())
                 if error.errno in _ENDED:
                     # Its end is heard of soon, and all workers are asked for again.
                     return

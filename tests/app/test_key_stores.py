@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from contextlib import closing
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -62,7 +63,20 @@ def test_keys_are_read_as_they_were_written(store: Store) -> None:
     assert store.keys.list() == [revoked, second]
 
 
-@pytest.mark.parametrize("text", ["", "{", "{}", "[]", record("k_1").written()[:-3]])
+def altered(**fields: Any) -> str:
+    """A record as it is written, with other fields."""
+    return json.dumps(json.loads(record("k_1").written()) | fields)
+
+
+DAMAGED = (
+    *("", "{", "{}", "[]", "[" * 100_000, record("k_1").written()[:-3]),
+    *(altered(digest=["d"]), altered(scopes="evaluate"), altered(scopes=[["evaluate"]]), altered(revoked_at="soon")),
+    *(altered(rates={"units_s": "fast"}), altered(rates={"units_s": 0}), altered(rates={"a_day": 5})),
+    *(altered(allowance={"programs": "many"}), altered(created_at=None), altered(more=1)),
+)
+
+
+@pytest.mark.parametrize("text", DAMAGED, ids=range(len(DAMAGED)))
 def test_a_damaged_record_is_not_read_as_a_key(text: str) -> None:
     with pytest.raises(StoreUnavailableError, match="record of key number 3 is damaged"):
         read_record(3, text)
