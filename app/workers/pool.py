@@ -450,7 +450,9 @@ class Processes:
 
     def _charge(self, job: Job, seconds: float) -> None:
         """Charge the processor time of a job that is done, or was stopped."""
-        self._drain.note(job.pace, time.monotonic() - job.started)
+        held_s = time.monotonic() - job.started
+        # What turned out to be long has left its place to others.
+        self._drain.note(job.pace if held_s < LONG_S else max(job.pace, Pace.LONG), held_s)
         self.charge(job.client, seconds)
         self._shares.note(job.client, seconds - job.counted_s, time.monotonic())
         job.counted_s = 0.0

@@ -109,7 +109,7 @@ def test_errors_give_back(error: type[BaseException]) -> None:
         kept.ask(LEAST)
         with pytest.raises(error), all_of_them.of("a") as lost:  # noqa: PT012 - what is raised ends the block
             lost.ask(LEAST)
-            raise error
+            raise error("some reason")
         assert all_of_them.held == LEAST
     assert all_of_them.held == 0 and not all_of_them._by_client
 

@@ -166,7 +166,7 @@ def test_long_work_does_not_hold_up_the_rest(tmp_path: Path) -> None:
     run(work)
 
 
-@KINDS
+@pytest.mark.parametrize("kind", ["blas", pytest.param("python", marks=THOROUGH)])
 def test_work_whose_client_has_gone_is_stopped(tmp_path: Path, kind: str) -> None:
     async def work() -> None:
         start = processes()

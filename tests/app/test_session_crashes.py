@@ -174,7 +174,11 @@ def store(request: pytest.FixtureRequest) -> str:
     return str(request.getfixturevalue("redis_server").url) if request.param == "redis" else "sqlite"
 
 
-@pytest.mark.parametrize(("edges", "plan"), [(1, FEW), (2, FEW_OF_TWO)], ids=["one edge", "two edges"])
+@pytest.mark.parametrize(
+    ("store", "edges", "plan"),
+    [("sqlite", 1, FEW), pytest.param("redis", 2, FEW_OF_TWO, marks=needs_redis)],
+    indirect=["store"],
+)
 def test_training_survives_kills(tmp_path: Path, store: str, edges: int, plan: dict[str, int]) -> None:
     trained = trained_while_disturbed(tmp_path, plan, seed=3, edges=edges, store=store)
     assert trained.runs >= sum(plan.values())
@@ -193,7 +197,7 @@ def two_servers(folder: Path, module: Sequence[str] = UVICORN, **settings: str) 
         yield first, second
 
 
-SESSIONS, CLIENTS, RUNS = 200, 16, 6
+SESSIONS, CLIENTS, RUNS = 100, 16, 6
 
 
 def test_two_processes_many_sessions_many_clients(tmp_path: Path, store: str) -> None:
