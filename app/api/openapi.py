@@ -10,7 +10,7 @@ from pydantic.json_schema import models_json_schema
 
 from app.api.problems import KINDS, Where, slugs
 from app.keys.scopes import Access, Scope, needed
-from app.sessions.commands import COMMANDS
+from app.sessions.commands import COMMANDS, SINGLE
 from app.wire import media, schemas
 from app.wire.answers import Problem
 
@@ -32,6 +32,7 @@ _MODELS: tuple[type[BaseModel], ...] = (
     schemas.RunRequest,
     schemas.StateRequest,
     *COMMANDS.values(),
+    *SINGLE.values(),
     Problem,
 )
 #: Name of the way to show who one is.
@@ -39,12 +40,25 @@ _BEARER = "key"
 _FASTAPIS = ("HTTPValidationError", "ValidationError")
 
 
-def body_of(model: type[BaseModel], examples: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the `requestBody` of a route."""
+def body_of(
+    model: type[BaseModel], examples: Mapping[str, Any], other: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Return the `requestBody` of a route; `other` is content that is no document."""
     schema = {"$ref": schemas.SCHEMAS + model.__name__}
     # Examples are JSON; under MessagePack a client would send their text.
     contents = {media.JSON: {"schema": schema, "examples": dict(examples)}, media.MSGPACK: {"schema": schema}}
-    return {"requestBody": {"required": True, "content": contents}}
+    return {"requestBody": {"required": True, "content": contents | dict(other or {})}}
+
+
+def file_of(media_type: str) -> dict[str, Any]:
+    """Return the `content` of a file."""
+    return {media_type: {"schema": {"type": "string", "format": "binary"}}}
+
+
+def header_of(name: str, description: str, schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the `parameters` of a route that reads one header."""
+    about = {"required": False, "description": description, "schema": dict(schema)}
+    return {"parameters": [{"name": name, "in": "header", **about}]}
 
 
 def query_of(model: type[BaseModel]) -> dict[str, Any]:
@@ -94,6 +108,8 @@ def document(app: FastAPI) -> dict[str, Any]:
                     content[media.MSGPACK] = content[media.JSON]
     components = found["components"]["schemas"] | own["$defs"]
     components = {name: schema for name, schema in components.items() if name not in _FASTAPIS}
+    # The models of requests know no commands.
+    components["RunRequest"]["properties"]["commands"]["items"] = _any_command()
     components |= {
         "Value": schemas.VALUE,
         "ArrayObject": schemas.ARRAY_OBJECT,
@@ -105,6 +121,15 @@ def document(app: FastAPI) -> dict[str, Any]:
     found["components"]["securitySchemes"] = {_BEARER: {"type": "http", "scheme": "bearer", "description": about}}
     resolved: dict[str, Any] = _with_refs(found)
     return resolved
+
+
+def _any_command() -> dict[str, Any]:
+    """Return the schema of a command: one of all, as its `do` says."""
+    found = {do: schemas.SCHEMAS + command.__name__ for do, command in COMMANDS.items()}
+    return {
+        "oneOf": [{"$ref": reference} for reference in found.values()],
+        "discriminator": {"propertyName": "do", "mapping": found},
+    }
 
 
 def _secure(route: dict[str, Any], scope: Scope | Access) -> None:

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from app.api.openapi import SESSION, body_of, problems_of, query_of
+from app.api.openapi import SESSION, body_of, file_of, header_of, problems_of, query_of
 from app.api.pictures import DotResponse, SvgResponse
 from app.audit import audit
 from app.handles import handle_of
@@ -16,7 +16,7 @@ from app.http.messages import Call
 from app.http.negotiation import answer_type, received, reply, reply_with
 from app.programs.graphviz import svg
 from app.sessions import runs
-from app.sessions.commands import COMMANDS, Load
+from app.sessions.commands import SINGLE, Load
 from app.sessions.manager import Sessions
 from app.sessions.session import Module, Session, Steps
 from app.settings import Settings
@@ -40,7 +40,6 @@ from app.wire.schemas import (
     PutStateRequest,
     RunRequest,
     SessionRequest,
-    SingleCall,
     StateRequest,
     check_body,
     check_query,
@@ -69,7 +68,12 @@ _LONGEST_KEY = 255
         200: {"model": SessionAnswer, "description": "The session was created before with this Idempotency-Key."},
         **problems_of("rate-limited", *SESSION),
     },
-    openapi_extra=body_of(SessionRequest, examples.SESSION),
+    openapi_extra=body_of(SessionRequest, examples.SESSION)
+    | header_of(
+        "Idempotency-Key",
+        "Repeated with the same key, the request returns the session that it created.",
+        {"type": "string", "minLength": 1, "maxLength": _LONGEST_KEY},
+    ),
 )
 async def create_session(request: Request) -> Response:
     """Create a session. Its id is a secret: whoever knows it can use the session."""
@@ -163,24 +167,20 @@ async def run_commands(request: Request, session: str) -> Response:
 
 def _single(path: str, do: str, status: int, shown: Callable[[Any, Sequence[str]], Sequence[str]]) -> None:
     """Add a route for one command; `shown` returns the ids in its response."""
-    command = COMMANDS[do]
+    model = SINGLE[do]
 
     async def call(request: Request, session: str) -> Response:
         def work(message: Message, document: Any, found: Session, seq: int) -> tuple[int, Any]:
-            fields = document if isinstance(document, dict) else {}
-            about = {key: fields[key] for key in SingleCall.model_fields if key in fields}
-            asked = check_body(SingleCall, about, message.answer_type)
-            rest = {key: value for key, value in fields.items() if key not in about}
-            read = check_body(command, {**rest, "do": do} if fields is document else document)
-            made = runs.execute_one(found, read)
-            ids = shown(read, made)
+            asked: Any = check_body(model, document, message.answer_type)
+            made = runs.execute_one(found, asked)
+            ids = shown(asked, made)
             fetched = runs.fetch(found, ids, asked.encoding, message.answer_type)
             variables = [{"id": name, **fetched[name]} for name in ids]
             return status, {"seq": seq, **(variables[0] if len(variables) == 1 else {"variables": variables})}
 
         return _change(request, session, work)
 
-    call.__doc__ = f"The command {do} alone; fields as there, with seq and encoding. {command.__doc__}"
+    call.__doc__ = f"The command {do} alone; fields as there, with seq and encoding. {model.__doc__}"
     router.add_api_route(
         f"{PATH}/{path}",
         call,
@@ -190,7 +190,7 @@ def _single(path: str, do: str, status: int, shown: Callable[[Any, Sequence[str]
         summary=f"The command {do} alone",
         response_model=CommandAnswer | CommandsAnswer,
         responses=problems_of("sequence-conflict", "name-conflict", *SESSION),
-        openapi_extra=body_of(command, examples.SINGLE[do]),
+        openapi_extra=body_of(model, examples.SINGLE[do]),
     )
 
 
@@ -282,7 +282,7 @@ def _tape(request: Request, session: str) -> str:
     operation_id="get_state",
     summary="The state of a layer, a model or an optimizer, as values or as a safetensors file",
     response_model=StateAnswer,
-    responses=problems_of("unknown-variable", *SESSION),
+    responses={200: {"content": file_of(media.SAFETENSORS)}, **problems_of("unknown-variable", *SESSION)},
 )
 async def get_state(request: Request, session: str, variable: str) -> Response:
     """Return weights by name; with Accept: application/safetensors as a file of that format."""
@@ -305,10 +305,10 @@ async def get_state(request: Request, session: str, variable: str) -> Response:
     summary="Load the state of a layer, a model or an optimizer, from values or a safetensors file",
     response_model=SeqAnswer,
     responses=problems_of("sequence-conflict", *SESSION),
-    openapi_extra=body_of(StateRequest, examples.STATE) | query_of(PutStateRequest),
+    openapi_extra=body_of(StateRequest, examples.STATE, file_of(media.SAFETENSORS)) | query_of(PutStateRequest),
 )
 async def put_state(request: Request, session: str, variable: str) -> Response:
-    """Load a whole state or nothing; with a safetensors file `seq` stands in the query."""
+    """Load a whole state or nothing; `seq` may stand in the query, since a safetensors file has no place for it."""
 
     def work(message: Message, document: Any, found: Session, seq: int) -> tuple[int, Any]:
         if message.media_type == media.SAFETENSORS:
@@ -334,17 +334,19 @@ def _change(
     sessions.check_owner(session, call.caller)
     message = received(call, settings.max_body_bytes, spoken)
     identity = f"{call.method} {call.path}\0{message.media_type}\0".encode() + message.body
-    document: Any
-    if message.media_type == media.SAFETENSORS:
-        document = {"seq": check_query(PutStateRequest, request.query_params).seq}
-    else:
-        document = message.document(**settings.document_limits())
+    in_query = check_query(PutStateRequest, request.query_params).seq if media.SAFETENSORS in spoken else None
+    is_file = message.media_type == media.SAFETENSORS
+    document: Any = {} if is_file else message.document(**settings.document_limits())
 
     def worked(found: Session, seq: int) -> tuple[int, str, bytes]:
         status, answer = work(message, document, found, seq)
         return status, message.answer_type, encode(message.answer_type, answer)
 
     seq = document.get("seq") if isinstance(document, dict) else None
+    if seq is None:
+        seq = in_query
+    elif in_query not in (None, seq):
+        raise InvalidValueError(f"seq is {in_query} in the query and another in the body; expected one", ("seq",))
     done = sessions.change(session, identity, seq, worked, ttl_s, call.caller)
     headers = {"Idempotent-Replay": "true"} if done.is_replay else {}
     answered = done.answered

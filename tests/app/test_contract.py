@@ -874,6 +874,24 @@ def test_openapi_lists_each_problem_where_it_may_happen(openapi: dict[str, Any])
         assert found and all({kind.slug for kind in KINDS if where in kind.where} <= set(slugs) for slugs in found)
 
 
+def test_openapi_says_how_calls_of_sessions_are_repeated(openapi: dict[str, Any]) -> None:
+    found = openapi["components"]["schemas"]
+    for call in ("Variable", "Apply", "Backward", "ClearGrad"):
+        request = found[f"{call}Request"]
+        assert {"seq", "encoding"} <= request["properties"].keys()
+        assert "do" not in request.get("required", ())
+    commands = found["RunRequest"]["properties"]["commands"]["items"]
+    for do, reference in commands["discriminator"]["mapping"].items():
+        assert {"$ref": reference} in commands["oneOf"]
+        command = found[reference.rpartition("/")[2]]
+        assert command["properties"]["do"] == {"const": do} and "do" in command["required"]
+    [key] = openapi["paths"]["/v1/sessions"]["post"]["parameters"]
+    assert (key["name"], key["in"], key["required"]) == ("Idempotency-Key", "header", False)
+    state = openapi["paths"]["/v1/sessions/{session}/state/{variable}"]
+    assert "application/safetensors" in state["put"]["requestBody"]["content"]
+    assert "application/safetensors" in state["get"]["responses"]["200"]["content"]
+
+
 def test_openapi_has_an_example_of_each_kind(openapi: dict[str, Any]) -> None:
     bodies = [(path, body) for method, path, _, body in example_requests(openapi) if method == "POST"]
     for path in ("/v1/evaluate", "/v1/infer", "/v1/programs"):

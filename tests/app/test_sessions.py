@@ -141,6 +141,9 @@ def test_single_calls(server: Server) -> None:
     assert "9.0" in server.client.get(f"{path}/dot", params={"of": "v1", "verbose": "true"}).text
     assert post("cleargrad", 200, ids=["x"])["seq"] == 4
     assert post("apply", 201, op="split", args=[[1, 2]], attrs={"sizes": 2})["variables"][1]["value"] == [2.0]
+    assert post("variables", 201, do="variable", id="z", value=1.0, seq=6, encoding="flat")["value"]["data"] == [1.0]
+    wrong = server.client.post(f"{path}/cleargrad", json={"do": "delete", "ids": ["x"]})
+    refused(wrong, 422, "invalid-request", 'do is "delete"; expected "cleargrad"')
     problem = refused(
         server.client.post(f"{path}/apply", json={"op": "add", "args": ["x", "q"]}), 404, "unknown-variable"
     )
@@ -164,6 +167,11 @@ def test_weights_come_down_and_go_up_as_values_and_as_files(server: Server) -> N
     assert sorted(wanted["state"]) == ["linear[0].b", "linear[0].w", "linear[1].b", "linear[1].w"]
     assert client.put(f"{other}/state/m", json={"seq": 2, "state": wanted["state"]}).json() == {"seq": 2}
     assert client.get(f"{other}/state/m").json() == wanted
+    again = [client.put(f"{other}/state/m?seq=3", json={"state": wanted["state"]}) for _ in range(2)]
+    assert [answer.headers.get("idempotent-replay") for answer in again] == [None, "true"]
+    for query, words in (("seq=4", "seq is 4 in the query and another in the body"), ("seq=false", "seq is")):
+        twice = client.put(f"{other}/state/m?{query}", json={"seq": 3, "state": wanted["state"]})
+        refused(twice, 422, "invalid-request", words)
     third = made(server, seed=3)
     run(server, third, *made_by, do("optimizer", id="o", kind="adam", params="m"))
     for held in ("m", "o"):

@@ -4,7 +4,9 @@ import math
 from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar
 
-from pydantic import Field, StrictStr, WithJsonSchema
+from pydantic import Field, GetJsonSchemaHandler, StrictStr, WithJsonSchema
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from app.sessions.session import Constant, Session, check_quota
 from app.wire.schemas import Body
@@ -28,6 +30,13 @@ class Command(Body):
     def __init_subclass__(cls, do: str = "", **keywords: Any) -> None:
         super().__init_subclass__(**keywords)
         cls.name_of = do
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """Publish the one `do` of the class."""
+        reference = handler(core)
+        handler.resolve_ref_schema(reference)["properties"]["do"] = {"const": cls.name_of}
+        return reference
 
     def run(self, session: Session) -> Made:
         """Run the command; return the ids that it made for results without `out`.

@@ -66,7 +66,7 @@ class ProgramSource(Body):
     graph: dict[str, Any] = Field(
         default_factory=dict,
         description="The program as nodes.",
-        json_schema_extra={"required": ["nodes"], "properties": {"nodes": {"type": "array"}}},
+        json_schema_extra={"required": ["nodes"], "properties": {"nodes": {"type": "array", "minItems": 1}}},
     )
     program: StrictStr = Field(default_factory=str, description="The id or name of a registered program.")
 
@@ -200,7 +200,9 @@ class ListRequest(Body):
 
     limit: int = Field(20, ge=1, le=100, description="Largest number of programs.")
     after: Annotated[str, BeforeValidator(_cursor)] = Field(
-        "", description="The `next` of the page before; default: the first page."
+        "",
+        description="The `next` of the page before; default: the first page.",
+        json_schema_extra={"pattern": f"^[0-9]{{0,{LONGEST_CURSOR}}}$"},
     )
 
 

@@ -64,9 +64,9 @@ class StateRequest(Body):
 
 
 class PutStateRequest(Body):
-    """Query of a call whose body is a file."""
+    """Query of a call whose body may be a file."""
 
-    seq: int | None = Field(None, ge=1, description="As in the other calls.")
+    seq: int | None = Field(None, ge=1, description="As in a body; a file has no place for it.")
 
 
 class DotRequest(Body):
