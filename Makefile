@@ -11,6 +11,8 @@
 #               two processes of one (each takes a quarter of an hour on two busy cores); and one over a bad network
 # make chaos    attacks of some fifty kinds, each on a server of its own with honest clients beside it, in eight minutes;
 #               fails where a bound does not hold (ARGS="-k inv", --same-address, --list; --write records the table)
+# make schema   ask servers, without and with keys, all that their OpenAPI document allows and much that it does not, in three
+#               minutes (schemathesis; ARGS="--seed 7 --max-time 600"); fails where one answers otherwise than the document says
 # make pin      write the digests of all images into the Dockerfile and docker-compose.yml; needs `crane` or `docker buildx`,
 #               and a network in which the registry can be reached
 # make sbom     write dist/sbom.cdx.json, the packages of the server and their hashes (CycloneDX); needs a package index
@@ -47,7 +49,7 @@ if [ -z "$$python" ]; then \
 fi
 endef
 
-.PHONY: serve test test-all lint mirror format bench bench-quick soak chaos pin sbom audit lock clean
+.PHONY: serve test test-all lint mirror format bench bench-quick soak chaos schema pin sbom audit lock clean
 .DEFAULT_GOAL := test
 
 serve: $(VENV)/installed-lock
@@ -87,6 +89,9 @@ soak: $(VENV)/installed-lock
 
 chaos: $(VENV)/installed-lock
 	$(VENV)/bin/python -m tests.chaos $(ARGS)
+
+schema: $(VENV)/installed-lock $(TOOLS)/installed-lock
+	$(VENV)/bin/python -m tests.schema $(ARGS)
 
 pin: $(VENV)/installed-lock
 	$(VENV)/bin/python -m tools.pins

@@ -27,6 +27,7 @@ COMMANDS = {
     "pin": [".venv/bin/python -m tools.pins"],
     "audit": ["tools/.venv/bin/pip-audit --strict --disable-pip --require-hashes --requirement requirements.lock"],
     "chaos": [".venv/bin/python -m tests.chaos"],
+    "schema": [".venv/bin/python -m tests.schema"],
 }
 #: What the environment is made from.
 CHANGING = ("requirements.lock", "pyproject.toml", "clients/python/pyproject.toml")
