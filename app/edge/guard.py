@@ -143,7 +143,7 @@ class GuardedProtocol(HttpToolsProtocol):
     # Requests
 
     def data_received(self, data: bytes) -> None:
-        """Parse what arrived, of much a part after the other: each byte may be a call, and limits come between."""
+        """Parse what arrived, a part at a time: it may take thousands of calls, and limits are looked at after each."""
         if len(data) <= MOST_PARSED:
             self._receive(data)
             return

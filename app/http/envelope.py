@@ -92,7 +92,7 @@ class Envelope:
             head: Message = {"type": "http.response.start", "status": answer.status, "headers": headers}
             if len(answer.body) <= UNRESERVED_BYTES:
                 await send(head)
-                await send({"type": "http.response.body", "body": answer.body[:]})
+                await send({"type": "http.response.body", "body": answer.content()})
             else:
                 await self.send_in_pieces(send, head, answer.body)
         except ClientDisconnect:

@@ -106,9 +106,13 @@ class Answer(NamedTuple):
     way: str = "edge"
     work: Work | None = None
 
+    def content(self) -> bytes:
+        """Return the body as bytes, wherever it lies."""
+        return self.body[:]
+
     def response(self) -> Response:
         """Return the same as Starlette has it."""
-        found = Response(self.body[:], self.status)
+        found = Response(self.content(), self.status)
         found.raw_headers = self.headers
         return found
 

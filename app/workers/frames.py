@@ -58,7 +58,7 @@ def of_answer(answer: Answer, cpu_s: float, is_in_file: bool) -> Frame:
     """
     measure = None if answer.measure is None else tuple(answer.measure)
     about = answer.status, answer.headers, measure, cpu_s, is_in_file
-    return Frame(ANSWER, about, b"" if is_in_file else answer.body[:])
+    return Frame(ANSWER, about, b"" if is_in_file else answer.content())
 
 
 def to_answer(frame: Frame, file: FileBody | None) -> tuple[Answer, float]:

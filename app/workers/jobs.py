@@ -35,7 +35,14 @@ class Sizes:
 
 @dataclass(slots=True, eq=False)
 class Worker:
-    """A process of the pool; `recent` are the kinds of its last jobs, whose data it may still have in memory."""
+    """A process of the pool.
+
+    file: for its long answer.
+    is_offering: whether its long answer waits for room.
+    is_long: whether it has one of the places for long work.
+    is_nice: whether its priority was lowered, for good.
+    recent: kinds of its last jobs, whose data it may still have in memory.
+    """
 
     pid: int
     channel: Channel
@@ -51,7 +58,11 @@ class Worker:
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """A call that waits or is worked on."""
+    """A call that waits or is worked on.
+
+    cpu_s: processor time of the worker's process when it began.
+    counted_s: seconds that were counted as used by its client already.
+    """
 
     call: Call
     kind: object

@@ -23,8 +23,8 @@ _ONE_THREAD = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM
 _LONGEST = 1 << 12
 #: Time after which what failed is tried again, in seconds.
 _AGAIN_S = 1.0
-#: Time between two looks at a zygote that was asked for a worker; it is ended where it has not answered for so long, or
-#: at its start for longer, since it has much to import.
+#: Time between two looks at a zygote that was asked for something; it is ended where it has not answered for so long,
+#: or at its start for longer, since it has much to import.
 _LOOK_S, _SILENT_S, _STARTING_S = 0.5, 5.0, 60.0
 #: Errors of a socket whose other end has closed.
 _ENDED = errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN
@@ -96,6 +96,8 @@ class Nursery:
         self._asked: deque[socket.socket] = deque()
         #: Messages for which the zygote's socket has no room yet, those that ask for a worker with its end of a socket.
         self._unsent: deque[tuple[bytes, socket.socket | None]] = deque()
+        #: Number of processes of which the zygote has not said yet that it killed them.
+        self._unkilled = 0
         self._looks = 0
         self._looking: asyncio.TimerHandle | None = None
         self._has_forked = False
@@ -157,20 +159,21 @@ class Nursery:
         ours.setblocking(False)
         self._asked.append(ours)
         self._send(b"fork", theirs)
-        if self._looking is None:
-            self._looks = 0
-            self._looking = asyncio.get_running_loop().call_later(_LOOK_S, self._look)
 
     def kill(self, pid: int) -> None:
         """Kill a worker, and all that it has started."""
         if self._control is not None:
+            self._unkilled += 1
             self._send(b"kill %d" % pid, None)
 
     def _send(self, message: bytes, theirs: socket.socket | None) -> None:
-        """Send a message to the zygote, after those that wait for room in its socket."""
+        """Send a message to the zygote, after those that wait for room in its socket; it answers each."""
         self._unsent.append((message, theirs))
         if len(self._unsent) == 1:
             self._flush()
+        if self._looking is None:
+            self._looks = 0
+            self._looking = asyncio.get_running_loop().call_later(_LOOK_S, self._look)
 
     def _flush(self) -> None:
         """Send what waits, as far as there is room."""
@@ -204,12 +207,14 @@ class Nursery:
             self._flush()
 
     def _look(self) -> None:
-        """Look whether the zygote answers; end it where it has not for long: whatever it does, it forks nobody.
+        """Look whether the zygote answers; end it where it has not for long: it forks and kills nobody.
+
+        All workers end with it, those too that were to be killed.
 
         Looks are counted, not seconds: while this process stood still, nothing could be heard.
         """
         self._looking = None
-        if not self._asked or self._process is None:
+        if not (self._asked or self._unkilled) or self._process is None:
             return
         self._looks += 1
         if self._looks * _LOOK_S >= (_SILENT_S if self._has_forked else _STARTING_S):
@@ -229,8 +234,11 @@ class Nursery:
         if not message:
             self._on_end()
             return
-        _, pid = message.split()
         self._looks, self._has_forked = 0, True
+        done, pid = message.split()
+        if done == b"killed":
+            self._unkilled -= 1
+            return
         task = asyncio.ensure_future(self._connect(int(pid), self._asked.popleft()))
         self._connecting.add(task)
         task.add_done_callback(self._connecting.discard)
@@ -277,6 +285,7 @@ class Nursery:
             if theirs is not None:
                 theirs.close()
         self._unsent.clear()
+        self._unkilled = 0
         self._has_forked = False
         if self._looking is not None:
             self._looking.cancel()

@@ -27,6 +27,7 @@ from app.workers import frames
 from app.workers.jobs import Job, Sizes, Worker
 from app.workers.memory import Lane, too_large, used_bytes
 from app.workers.nursery import Channel, Nursery
+from app.workers.offers import Offers
 from app.workers.schedule import LONG_S, Drain, Pace, Paces, Queues, Shares
 
 _log = logging.getLogger("pullback")
@@ -38,8 +39,6 @@ Charge = Callable[[str, float], None]
 _LONG_WALL_S = 0.9 * LONG_S
 #: And work that has hardly computed in this time.
 _LONG_WAIT_S = 0.29
-#: Time between two looks at whether there is room for a long answer.
-_LOOK_S = 0.02
 #: Priority of long work, as `nice` counts it.
 _NICE = 15
 #: A server that has had no worker for so long is not ready.
@@ -66,10 +65,7 @@ class Processes:
     """
 
     def __init__(self, nursery: Nursery, sizes: Sizes, spool: Spool, queue: int, deadline_s: float) -> None:
-        self._spool = spool
-        #: Workers with long answers that wait for room, and the lengths of these.
-        self._offers: list[tuple[Worker, int]] = []
-        self._look_again: asyncio.TimerHandle | None = None
+        self._offers = Offers(spool, self._on_full)
         self.charge: Charge = lambda client, cpu_s: None
         self._nursery = nursery
         self._sizes = sizes
@@ -177,9 +173,7 @@ class Processes:
             self._on_want(worker, job)
             return
         if frame.kind == frames.OFFER:
-            worker.is_offering = True
-            self._offers.append((worker, *frame.about))
-            self._take()
+            self._offers.add(worker, *frame.about)
             return
         answer, cpu_s = frames.to_answer(frame, worker.file)
         worker.file = None
@@ -201,36 +195,17 @@ class Processes:
             self._long.discard(worker)
             self._busy.discard(worker)
             self._idle.append(worker)
-            if len(self._idle) + len(self._busy) > self._sizes.short:
+            if len(self._idle) + len(self._busy) + self._expected > self._sizes.short:
                 # Another one was forked in its place; the one that has rested longest goes.
                 self._retire(self._idle[0], "spare")
         self._dispatch()
 
-    def _take(self) -> None:
-        """Let workers write the long answers for which there is room; look again while others are left."""
-        offers, self._offers = self._offers, []
-        for worker, nbytes in offers:
-            job = worker.job
-            # Without a job, it was stopped meanwhile.
-            if job is not None and not self._has_taken(worker, job, nbytes):
-                self._offers.append((worker, nbytes))
-        if self._look_again is not None:
-            self._look_again.cancel()
-        self._look_again = asyncio.get_running_loop().call_later(_LOOK_S, self._take) if self._offers else None
-
-    def _has_taken(self, worker: Worker, job: Job, nbytes: int) -> bool:
-        """Give a worker a file for its answer, if there is room; return whether there was."""
-        if not self._spool.has_room(nbytes, job.client):
-            return False
-        try:
-            worker.file = self._spool.new(nbytes, job.client)
-        except StorageFullError as error:
-            _refuse(job, error)
-            self._drop(job, "disk")
-        else:
-            worker.is_offering = False
-            worker.channel.send(frames.Frame(frames.TAKE, (worker.file.path,)))
-        return True
+    def _on_full(self, worker: Worker, error: StorageFullError) -> None:
+        """Refuse work whose answer finds no room on the disk."""
+        job = worker.job
+        assert job is not None
+        _refuse(job, error)
+        self._drop(job, "disk")
 
     def _on_want(self, worker: Worker, job: Job) -> None:
         """Let a worker that ran out of memory have more, or its job wait for the place where there is more."""

@@ -10,10 +10,11 @@ from engine.core import Lru
 #: Work of a kind that took less processor time than this is short, and more than that is long.
 SHORT_S = 0.05
 LONG_S = 0.1
-#: Processor time that clients used is forgotten by halves, looked at so often; what is below the least is nothing.
+#: Half of the processor time that a client used is forgotten in this time. It is updated every `_FORGET_S` seconds, and
+#: dropped below `_LEAST_S`.
 HALF_LIFE_S = 5.0
 _FORGET_S, _LEAST_S = 0.5, 0.001
-#: A client that used less is never heavy, and one is heavy that used so many times the mean.
+#: A client is heavy if it used more seconds than the first, and more than the second times the mean.
 _LIGHT_S, _MUCH_MORE = 0.1, 4 / 3
 #: Weight of the last job in the mean time of all.
 _WEIGHT = 0.1

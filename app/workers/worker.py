@@ -74,7 +74,7 @@ def run(sock: socket.socket, service: Service, parent: int, data_bytes: int) -> 
         cpu_s = time.thread_time() - start
         is_written = False
         if len(answer.body) >= frames.OFFERED_BYTES:
-            is_written = _write(sock, answer.body[:])
+            is_written = _write(sock, answer.content())
             answer = answer if is_written else service.no_disk(call)
         frames.send(sock, frames.of_answer(answer, cpu_s, is_written))
 

@@ -4,7 +4,7 @@ FD is a socket of the pool's process. Messages are words; with "fork" comes the 
 
     pool: {"factory": .., "settings": .., "data_bytes": .., "log_format": ..}
     pool: fork                                  zygote: forked PID
-    pool: kill PID
+    pool: kill PID                              zygote: killed PID
 """
 
 import contextlib
@@ -69,9 +69,12 @@ class Zygote:
     def _obey(self, words: list[bytes], fds: list[int]) -> None:
         if words[0] == b"fork":
             self._fork(socket.socket(fileno=fds[0]))
-        elif int(words[1]) in self._children:
+            return
+        pid = int(words[1])
+        if pid in self._children:
             # It was not reaped yet, so that nobody else has its number.
-            self._kill(int(words[1]))
+            self._kill(pid)
+        self._control.send(b"killed %d" % pid)
 
     def _fork(self, sock: socket.socket) -> None:
         parent = os.getpid()

@@ -1,4 +1,4 @@
-"""Where forks and starts fail for a while, worker processes come back."""
+"""Worker processes come back where forks and starts failed for a while; no message about them is lost."""
 
 from __future__ import annotations
 
@@ -15,10 +15,12 @@ import pytest
 from app.errors import WorkerDiedError
 from app.http.messages import Call
 from app.http.spool import Spool
+from app.workers import frames
 from app.workers import nursery as nurseries
 from app.workers import pool as pools
 from app.workers.jobs import Sizes
 from app.workers.pool import Processes
+from tests.app.pools import Channel, NoNursery
 from tests.app.test_processes import BUSY, QUICK, cpu_s, evaluate, processes, run, served, started, until
 
 
@@ -80,6 +82,25 @@ def test_a_process_that_forks_nobody_is_replaced(tmp_path: Path, monkeypatch: py
     run(work)
 
 
+def test_a_kill_that_is_not_done_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nurseries, "_LOOK_S", 0.05)
+    monkeypatch.setattr(nurseries, "_SILENT_S", 0.3)
+
+    async def work() -> None:
+        before = processes()
+        async with served(tmp_path, max_concurrency=1, deadline_s=1.5) as app:
+            zygote, *workers = await started(before, 3)
+            task = evaluate(app, BUSY)
+            # It is long: another one was forked in its place, so that nobody asks for one when it is killed.
+            await started(before, 4)
+            os.kill(zygote, signal.SIGSTOP)
+            assert (await task).status == 504
+            await until(lambda: not processes() & {zygote, *workers})
+            assert (await evaluate(app, QUICK)).status == 200
+
+    run(work)
+
+
 def test_what_has_no_room_in_the_socket_is_sent_later_and_in_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -109,28 +130,15 @@ def test_a_server_without_workers_is_not_ready(monkeypatch: pytest.MonkeyPatch) 
         monkeypatch.setattr(pools, "_EMPTY_S", 0.0)
         found = pool(NoNursery())
         assert not found.fault()
-        channel = Silent()
+        channel = Channel()
         found._on_worker(2**22 + 1, channel)  # type: ignore[arg-type]
         assert not found.fault()
         channel.end()
         assert "no worker process" in found.fault()
-        found._on_worker(2**22 + 2, Silent())  # type: ignore[arg-type]
+        found._on_worker(2**22 + 2, Channel())  # type: ignore[arg-type]
         assert not found.fault()
 
     asyncio.run(work())
-
-
-class NoNursery:
-    """A nursery that only counts."""
-
-    def __init__(self) -> None:
-        self.delays: list[float] = []
-
-    def fork(self, delay_s: float) -> None:
-        self.delays.append(delay_s)
-
-    def kill(self, pid: int) -> None:
-        """There is nobody."""
 
 
 class Ended:
@@ -170,22 +178,6 @@ def test_the_time_between_two_forks_is_bounded_however_many_failed() -> None:
     asyncio.run(work())
 
 
-class Silent:
-    """A channel of a process that works until it ends."""
-
-    def __init__(self) -> None:
-        self.sent = 0
-
-    def listen(self, on_frame: Any, on_end: Any) -> None:
-        self.end = on_end
-
-    def send(self, frame: Any) -> None:
-        self.sent += 1
-
-    def close(self) -> None:
-        """There is nothing to close."""
-
-
 @pytest.mark.parametrize(("path", "tries"), [("/v1/evaluate", 2), ("/v1/sessions/s_1/run", 1)])
 def test_work_whose_process_ends_is_tried_once_more_and_is_not_to_blame(path: str, tries: int) -> None:
     async def never() -> Any:
@@ -196,9 +188,9 @@ def test_work_whose_process_ends_is_tried_once_more_and_is_not_to_blame(path: st
         call = Call("POST", path, b"", [], "", "id")
         task = asyncio.ensure_future(found.answer(call, "kind", never))
         for _ in range(tries):
-            channel = Silent()
+            channel = Channel()
             found._on_worker(2**22 + 1, channel)  # type: ignore[arg-type]
-            await until(lambda channel=channel: channel.sent == 1)
+            await until(lambda channel=channel: channel.sent == [frames.CALL])
             channel.end()
         with pytest.raises(WorkerDiedError):
             await task

@@ -1,4 +1,4 @@
-"""Which worker gets which job: one is kept free for those who use little, short work of the gone is finished."""
+"""Choice of workers for jobs: one is kept free for clients that use little, short work of the gone is finished."""
 
 from __future__ import annotations
 
@@ -8,37 +8,18 @@ from typing import Any
 
 import pytest
 
+from app.api.problems import explain
 from app.errors import OverloadedError
 from app.http.messages import Answer, Call
 from app.http.spool import Spool
-from app.workers import frames
 from app.workers import pool as pools
 from app.workers.jobs import Sizes
 from app.workers.pool import Processes
 from app.workers.schedule import LONG_S, Pace
 from tests import virtual_time
-from tests.app.test_nursery import NoNursery
+from tests.app.pools import Channel, NoNursery
 
 SHORT = 2
-
-
-class Channel:
-    """A channel of a process that answers when the test says so."""
-
-    def __init__(self) -> None:
-        self.is_closed = False
-
-    def listen(self, on_frame: Any, on_end: Any) -> None:
-        self.hear, self.end = on_frame, on_end
-
-    def send(self, frame: frames.Frame) -> None:
-        """Keep nothing."""
-
-    def answer(self, cpu_s: float) -> None:
-        self.hear(frames.of_answer(Answer(200, [], b"1"), cpu_s, is_in_file=False))
-
-    def close(self) -> None:
-        self.is_closed = True
 
 
 class Pool:
@@ -46,7 +27,9 @@ class Pool:
 
     def __init__(self, kept_free: int = 1) -> None:
         sizes = Sizes(SHORT + kept_free, 1, 1, 1, kept_free)
-        self.pool = Processes(NoNursery(), sizes, Spool(Path(), 1), 10, 30.0)  # type: ignore[arg-type]
+        self.nursery = NoNursery()
+        self.pool = Processes(self.nursery, sizes, Spool(Path(), 1), 10, 30.0)  # type: ignore[arg-type]
+        self.pool._expected = sizes.short
         self.channels = [Channel() for _ in range(SHORT + kept_free)]
         for pid, channel in enumerate(self.channels):
             self.pool._on_worker(2**22 + pid, channel)  # type: ignore[arg-type]
@@ -125,6 +108,30 @@ def test_who_is_refused_is_told_when_the_queue_is_done(
             task.cancel()
 
     virtual_time.run(work())
+
+
+def test_a_worker_that_only_waited_stays_and_is_not_one_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def work() -> None:
+        monkeypatch.setattr(pools.time, "monotonic", asyncio.get_running_loop().time)
+        pool = Pool(kept_free=0)
+        asked = len(pool.nursery.delays)
+        task = pool.ask("a")
+        await asyncio.sleep(5 * LONG_S)
+        # It counts as long, and another one was asked for in its place.
+        assert pool.pool.figures().workers == {"idle": SHORT - 1, "short": 0, "long": 1}
+        assert len(pool.nursery.delays) == asked + 1
+        pool.busy()["a"][0].answer(0.01)
+        await task
+        pool.pool._on_worker(2**22 + SHORT, Channel())  # type: ignore[arg-type]
+        assert pool.pool.figures().workers == {"idle": SHORT, "short": 0, "long": 0}
+
+    virtual_time.run(work())
+
+
+def test_a_refusal_says_when_to_come_again() -> None:
+    call = Call("POST", "/v1/evaluate", b"", [], "", "id")
+    answer = explain(call, OverloadedError("the queue is full", 4.2))
+    assert (answer.status, dict(answer.headers)[b"retry-after"]) == (503, b"5")
 
 
 def test_a_process_is_not_killed_for_short_work_whose_client_has_gone(monkeypatch: pytest.MonkeyPatch) -> None:

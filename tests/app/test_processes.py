@@ -241,8 +241,8 @@ def test_a_run_that_was_stored_before_its_worker_was_killed_is_answered_again_by
             with monkeypatch.context() as patched:
                 patched.setattr(Spool, "has_room", lambda spool, nbytes, client: False)
                 task = asyncio.ensure_future(answered(app, sent(path, body)))
-                await until(lambda: bool(app.pool._offers))
-                ((worker, _),) = app.pool._offers
+                await until(lambda: bool(app.pool._offers._waiting))
+                ((worker, _),) = app.pool._offers._waiting
                 assert worker.pid in workers
                 os.kill(worker.pid, signal.SIGKILL)
                 found = await task

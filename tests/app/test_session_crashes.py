@@ -170,7 +170,7 @@ def trained_while_disturbed(
 
 @pytest.fixture(params=["sqlite", pytest.param("redis", marks=needs_redis)])
 def store(request: pytest.FixtureRequest) -> str:
-    """What PULLBACK_STORE is."""
+    """Value of PULLBACK_STORE."""
     return str(request.getfixturevalue("redis_server").url) if request.param == "redis" else "sqlite"
 
 

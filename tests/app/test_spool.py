@@ -14,7 +14,7 @@ from app.stores import StorageFullError
 from app.workers import frames
 from app.workers.jobs import Sizes
 from app.workers.pool import Processes
-from tests.app.test_nursery import NoNursery
+from tests.app.pools import Channel, NoNursery
 from tests.app.test_processes import evaluate, run, served
 
 #: Two megabytes of JSON.
@@ -22,7 +22,7 @@ LONG = {"expr": "broadcast_to(x, [1000, 300])", "inputs": {"x": 0.1}}
 
 
 def files() -> int:
-    """How many files without a name this process has open."""
+    """Return the number of files without a name that this process has open."""
     links = [each for each in Path("/proc/self/fd").iterdir() if each.is_symlink()]
     return sum("(deleted)" in str(each.readlink()) for each in links)
 
@@ -90,26 +90,13 @@ def test_a_full_disk_is_a_507_and_the_server_goes_on(tmp_path: Path, monkeypatch
     run(work)
 
 
-class Offering:
-    """A channel of a worker with a long answer, that notes what it may write."""
-
-    def listen(self, on_frame: Any, on_end: Any) -> None:
-        self.hear = on_frame
-
-    def close(self) -> None:
-        """There is nothing to close."""
-
-    def send(self, frame: frames.Frame) -> None:
-        self.last = frame
-
-
 def test_who_waits_for_room_does_not_hold_up_others(tmp_path: Path) -> None:
     async def never() -> Any:
         await asyncio.Event().wait()
 
     async def work() -> None:
         pool = Processes(NoNursery(), Sizes(3, 1, 1, 1), spool, 10, 5.0)  # type: ignore[arg-type]
-        channels = [Offering() for _ in range(3)]
+        channels = [Channel() for _ in range(3)]
         for pid, channel in enumerate(channels):
             pool._on_worker(2**22 + pid, channel)  # type: ignore[arg-type]
         calls = [Call("POST", "/v1/evaluate", b"", [], client, "id") for client in ("a", "a", "b")]
@@ -121,8 +108,8 @@ def test_who_waits_for_room_does_not_hold_up_others(tmp_path: Path) -> None:
             by_client[worker.job.client].append(worker.channel)
         (first, second), (other,) = by_client["a"], by_client["b"]
         for channel, nbytes in ((first, 400), (second, 400), (other, 300)):
-            channel.hear(frames.Frame(frames.OFFER, (nbytes,)))
-        assert [channel.last.kind for channel in (first, second, other)] == [frames.TAKE, frames.CALL, frames.TAKE]
+            channel.offer(nbytes)
+        assert [channel.sent[-1] for channel in (first, second, other)] == [frames.TAKE, frames.CALL, frames.TAKE]
         for task in tasks:
             task.cancel()
 

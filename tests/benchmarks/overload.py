@@ -31,7 +31,7 @@ _CLOSED = 12
 #: Connections of all others: a server takes 256 from one address.
 _CONNECTIONS = 240
 OVERLOAD = 3
-CLIENTS, GREEDY, TIMES = 1000, 10, 20
+GREEDY, TIMES = 10, 20
 _NUMBERS = itertools.count()
 
 
@@ -140,14 +140,15 @@ def on(processor: int) -> None:
     os.sched_setaffinity(0, {allowed[processor % len(allowed)]})
 
 
-def keyed(folder: Path) -> list[str]:
+def keyed(folder: Path, clients: int) -> list[str]:
     """Make the keys."""
     store = new_store(Settings(data_dir=folder / "data"))
     store.open()
     admin = KeyAdmin(store.keys)
     logging.disable()  # a line for each key
-    keys = [admin.create(f"client {k}", ("evaluate",), Rates(), Allowance()) for k in range(CLIENTS)]
+    keys = [admin.create(f"client {k}", ("evaluate",), Rates(), Allowance()) for k in range(clients)]
     store.close()
+    logging.disable(logging.NOTSET)
     return keys
 
 
@@ -155,7 +156,9 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=8.0, help="how long each part takes (8)")
-    seconds = parser.parse_args().seconds
+    parser.add_argument("--clients", type=int, default=1000, help="clients with keys (1,000)")
+    options = parser.parse_args()
+    seconds, clients = options.seconds, options.clients
     with tempfile.TemporaryDirectory() as folder:
         on(0)
         with start_server(Path(folder), ("app.cli", "serve")) as server:
@@ -166,14 +169,14 @@ def main() -> None:
             print(f"capacity: {capacity:.0f} new programs a second")
             show("one address", asyncio.run(opened(port, seconds, OVERLOAD * capacity, [""])), capacity, seconds)
     with tempfile.TemporaryDirectory() as folder:
-        keys = keyed(Path(folder))
+        keys = keyed(Path(folder), clients)
         on(0)
         with start_server(Path(folder), ("app.cli", "serve")) as server:
             on(1)
             port = int(server.base_url.rpartition(":")[2])
             seen = asyncio.run(opened(port, 2 * seconds, OVERLOAD * capacity, keys))
-            show(f"{CLIENTS:,} keys", seen, capacity, 2 * seconds)
-            modest = [seen.served[k] for k in range(GREEDY, CLIENTS)]
+            show(f"{clients:,} keys", seen, capacity, 2 * seconds)
+            modest = [seen.served[k] for k in range(GREEDY, clients)]
             greedy = [seen.served[k] for k in range(GREEDY)]
             print(
                 f"fairness of {len(modest)} modest clients {fairness(modest):.2f}, "

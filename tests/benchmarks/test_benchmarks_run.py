@@ -1,6 +1,7 @@
 """The benchmark runs and computes the right things on our own side; nothing is asserted about time."""
 
 import itertools
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 
 from engine import functions as F
 from engine import load_state_dict, models
-from tests.benchmarks import inputs, run
+from tests.benchmarks import inputs, overload, run
 from tests.benchmarks.load import Round
 from tests.benchmarks.processes import RIVAL_MODULES
 from tests.benchmarks.report import Comparison, comparison_row, rate_cells, report
@@ -213,3 +214,13 @@ def test_verdicts() -> None:
     rounds = [[Round(rate, 0.001)] for rate in (70.0, 20.0)]
     assert rate_cells(*rounds, 3.5)[-1] == "met"
     assert rate_cells(*rounds, 3.6)[-1] == "not met"
+
+
+@pytest.mark.thorough
+def test_overload_has_every_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "argv", ["overload", "--seconds", "0.3", "--clients", "20"])
+    monkeypatch.setattr(overload, "on", lambda processor: None)
+    overload.main()
+    capacity, one, many, fair = capsys.readouterr().out.splitlines()
+    assert capacity.startswith("capacity: ") and one.startswith("one address: ") and many.startswith("20 keys: ")
+    assert "of capacity" in one and "Retry-After" in many and "modest clients" in fair
