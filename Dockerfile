@@ -16,7 +16,7 @@ COPY engine ./engine
 COPY app ./app
 # Bytecode is compiled here and never checked against its source: nothing of the image is written to when it runs.
 RUN /opt/build/bin/pip wheel --quiet --no-index --no-deps --no-build-isolation --wheel-dir /opt/wheels . \
-    && /opt/build/bin/pip --python /opt/venv/bin/python install --quiet --no-compile --no-index --find-links /opt/wheels pullback-server \
+    && /opt/build/bin/pip --python /opt/venv/bin/python install --quiet --no-compile --no-index --find-links /opt/wheels 'pullback-server[traces]' \
     && /opt/venv/bin/python -m compileall -q --invalidation-mode unchecked-hash /opt/venv/lib
 
 FROM python:3.13.12-slim-trixie

@@ -99,7 +99,7 @@ pin: $(VENV)/installed-lock
 # The lock has what developers need too: the versions in it are kept, and only what the server needs is listed.
 sbom: $(TOOLS)/installed-lock .uv/bin/uv
 	mkdir -p dist
-	$(COMPILE) --constraint requirements.lock -o dist/server.lock pyproject.toml
+	$(COMPILE) --constraint requirements.lock --extra traces -o dist/server.lock pyproject.toml
 	$(TOOLS)/bin/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible -o dist/sbom.cdx.json dist/server.lock
 
 audit: $(TOOLS)/installed-lock
@@ -122,7 +122,7 @@ COMPILE := .uv/bin/uv pip compile --quiet --universal --python-version 3.11 --fo
 	--generate-hashes --no-header --no-annotate
 
 lock: .uv/bin/uv
-	$(COMPILE) $(ARGS) --group dev -o requirements.lock pyproject.toml
+	$(COMPILE) $(ARGS) --extra traces --group dev -o requirements.lock pyproject.toml
 	$(COMPILE) $(ARGS) --constraint requirements.lock -o $(BENCH)/requirements.lock $(BENCH)/requirements.in
 	$(COMPILE) $(ARGS) -o tools/requirements.lock tools/requirements.in
 

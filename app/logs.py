@@ -74,10 +74,11 @@ def _mask(record: logging.LogRecord) -> bool:
 def configure(is_json: bool = False) -> None:
     """Give the server's loggers a handler, unless they or the root have one; take secrets out of uvicorn's lines."""
     logging.getLogger("uvicorn.access").addFilter(_mask)
-    logger = logging.getLogger("pullback")
-    if not logger.hasHandlers():
-        logger.addHandler(Handler(is_json))
-        logger.setLevel(logging.INFO)
+    for name, level in (("pullback", logging.INFO), ("opentelemetry", logging.WARNING)):
+        logger = logging.getLogger(name)
+        if not logger.hasHandlers():
+            logger.addHandler(Handler(is_json))
+            logger.setLevel(level)
 
 
 def own_handler() -> Handler | None:

@@ -4,11 +4,13 @@ import asyncio
 import gc
 import logging
 import multiprocessing
+import os
 import signal
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from starlette.types import Receive, Scope, Send
 
@@ -39,6 +41,10 @@ from app.workers.parent import end_with
 from app.workers.pool import Processes
 from app.workers.threads import Threads
 
+if TYPE_CHECKING:
+    # OpenTelemetry may not be there.
+    from app.http.traces import Traces
+
 _log = logging.getLogger("pullback")
 
 
@@ -47,6 +53,9 @@ KEPT_FREE = 1
 #: Time between two looks at the event loop.
 LOOK_S = 0.1
 
+
+#: Variables that ask for traces, as OpenTelemetry has them.
+TRACES = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"
 
 #: Makes a pool of workers for a service, from the settings and the room for long answers.
 NewPool = Callable[[Service, Settings, Spool], Pool]
@@ -122,7 +131,7 @@ class Pullback:
         async with AsyncExitStack() as stack:
             try:
                 await stack.enter_async_context(self._served())
-            except (StoreError, WorkerDiedError) as error:
+            except (SettingsError, StoreError, WorkerDiedError) as error:
                 await send({"type": "lifespan.startup.failed", "message": f"pullback: {error}"})
                 return
             await send({"type": "lifespan.startup.complete"})
@@ -136,6 +145,7 @@ class Pullback:
         _log.info("pullback %s: %s", __version__, self.settings)
         for sentence in unknown_variables():
             _log.warning(sentence)
+        self.envelope.traces = new_traces()
         async with self.opened():
             if threading.current_thread() is threading.main_thread():
                 _drain_on(signal.SIGTERM, self)
@@ -204,6 +214,23 @@ def new_pool(service: Service, settings: Settings, spool: Spool, nursery: Nurser
         nursery = nursery or new_nursery(settings, service.store.address)
         return Processes(nursery, sizes, spool, settings.max_queue, settings.deadline_s)
     return Threads(service.answer, settings.max_concurrency, settings.max_queue, settings.deadline_s)
+
+
+def new_traces() -> "Traces | None":
+    """Return what takes traces; None where the variables of OpenTelemetry do not say where they go.
+
+    Raises:
+        SettingsError: they do, and OpenTelemetry is not installed.
+    """
+    asked = next((name for name in TRACES if os.environ.get(name)), "")
+    if not asked or os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true":
+        return None
+    try:
+        from app.http.traces import Traces
+    except ImportError as error:
+        install = "pip install 'pullback-server[traces]'"
+        raise SettingsError(f"{asked} asks for traces, which need OpenTelemetry ({error}): {install}") from None
+    return Traces()
 
 
 def create_app(

@@ -9,6 +9,25 @@ from dataclasses import dataclass, field
 BOUNDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 #: Label of a path that no route has.
 UNKNOWN_ROUTE = "other"
+#: Weight of the last duration in a mean.
+_WEIGHT = 0.1
+
+
+class Mean:
+    """Mean of the last durations, from which the next ones are guessed.
+
+    Args:
+        seconds: the first guess.
+    """
+
+    __slots__ = ("seconds",)
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+
+    def note(self, seconds: float) -> None:
+        """Add a duration."""
+        self.seconds += _WEIGHT * (seconds - self.seconds)
 
 
 class Histogram:

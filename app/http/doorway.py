@@ -7,6 +7,7 @@ from starlette._utils import get_route_path
 from starlette.routing import BaseRoute, Match
 from starlette.types import Scope
 
+from app.edge_limits import address_key
 from app.errors import ForbiddenError, UnauthorizedError
 from app.keys.ring import Key, KeyRing
 from app.stores.owners import ANYONE, GUEST, Caller
@@ -90,12 +91,12 @@ def caller_of(scope: Scope) -> Caller:
 
 
 def client_of(scope: Scope) -> str:
-    """Return the client by which turns are taken and room is shared: a key, or else an address."""
+    """Return the client by which turns are taken and room is shared: a key, or else an address, or its network."""
     key = scope.get(_KEY)
     if key is not None:
         found: str = key.id
         return found
-    return scope["client"][0] if scope.get("client") else ""
+    return address_key(scope["client"][0])[0] if scope.get("client") else ""
 
 
 def _check_single(scope: Scope) -> None:

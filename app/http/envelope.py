@@ -3,6 +3,7 @@
 import re
 import secrets
 import time
+from typing import TYPE_CHECKING
 
 from starlette.requests import ClientDisconnect
 from starlette.types import Message, Scope, Send
@@ -15,6 +16,10 @@ from app.http.spool import FileBody
 from app.http.waiting import in_time
 from app.settings import Settings
 from app.telemetry import Requests
+
+if TYPE_CHECKING:
+    # OpenTelemetry may not be there.
+    from app.http.traces import Traces
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
 #: Ids made at a time: each look for randomness is a call of the system.
@@ -42,12 +47,15 @@ _VARY = (b"vary", b"Origin")
 class Envelope:
     """Sends answers with the headers that all of them have, and logs them.
 
+    traces: takes what the event loop has not answered itself; None where no traces are wanted.
+
     Args:
         settings: the origins that may call, how long a client may take to read, and whether requests are logged.
         requests: counts them.
     """
 
     def __init__(self, settings: Settings, requests: Requests) -> None:
+        self.traces: Traces | None = None
         self._requests = requests
         self._deadline_s = settings.deadline_s
         self._origins = tuple(origin.encode() for origin in settings.cors_origins)
@@ -123,13 +131,17 @@ class Envelope:
             raise ClientDisconnect from None
 
     def note(self, scope: Scope, answer: Answer, start: float, request_id: str) -> None:
-        """Count a request, and write it into the log, if there is one."""
+        """Count a request, and write it into the log and the traces, if there are any."""
         elapsed_s = time.perf_counter() - start
         self._requests.note(scope["path"], answer.way, answer.status, elapsed_s)
         if self._log is not None:
             self._log.note(scope, answer, elapsed_s, request_id)
+        if self.traces is not None and answer.way != "inline":
+            self.traces.note(scope, self._requests.route(scope["path"]), answer, elapsed_s, request_id)
 
     def close(self) -> None:
-        """Write the lines that wait to be logged."""
+        """Write the lines that wait to be logged, and send the traces that wait."""
         if self._log is not None:
             self._log.flush()
+        if self.traces is not None:
+            self.traces.close()

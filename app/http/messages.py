@@ -83,11 +83,17 @@ class Measure(NamedTuple):
 
 
 class Work(NamedTuple):
-    """Process of the worker that gave an answer, and seconds in the queue and in the worker."""
+    """Worker that gave an answer.
+
+    process: its id.
+    queue_s, run_s: seconds in the queue and in the worker.
+    ended: when it was done, by `time.monotonic`.
+    """
 
     process: int
     queue_s: float
     run_s: float
+    ended: float
 
 
 class Answer(NamedTuple):

@@ -28,7 +28,7 @@ from app.workers.jobs import Job, Sizes, Worker
 from app.workers.memory import Lane, too_large, used_bytes
 from app.workers.nursery import Channel, Nursery
 from app.workers.offers import Offers
-from app.workers.schedule import LONG_S, Drain, Pace, Paces, Queues, Shares
+from app.workers.schedule import LONG_S, Pace, Paces, Queues, Shares
 
 _log = logging.getLogger("pullback")
 
@@ -69,11 +69,10 @@ class Processes:
         self.charge: Charge = lambda client, cpu_s: None
         self._nursery = nursery
         self._sizes = sizes
-        self._queues: Queues[Job] = Queues(queue)
         self._deadline_s = deadline_s
         self._paces = Paces()
         self._shares = Shares()
-        self._drain = Drain()
+        self._queues: Queues[Job] = Queues(queue, self._shares)
         self._idle: list[Worker] = []
         self._busy: set[Worker] = set()
         self._long: set[Worker] = set()
@@ -118,12 +117,14 @@ class Processes:
         """
         if self._is_closed:
             raise OverloadedError("the server is stopping")
+        pace = self._paces.of(kind)
+        if not self._idle and not self._queues.has_room(pace, call.client):
+            raise self._full(pace)
         loop = asyncio.get_running_loop()
         until = loop.time() + self._deadline_s
-        job = Job(call, kind, self._paces.of(kind), loop.create_future(), receive, until, time.monotonic())
+        job = Job(call, kind, pace, loop.create_future(), receive, until, time.monotonic())
         job.timer = loop.call_later(min(LONG_S, self._deadline_s), self._look, job)
         self._push(job)
-        self._dispatch()
         try:
             return await job.future
         finally:
@@ -182,7 +183,7 @@ class Processes:
         self._early_deaths = 0
         if not job.future.done():
             now = time.monotonic()
-            work = Work(worker.pid, job.started - job.pushed, now - job.started)
+            work = Work(worker.pid, job.started - job.pushed, now - job.started, now)
             job.future.set_result(answer._replace(way="worker", work=work))
         worker.job, job.worker = None, None
         if self._lane.has(worker):
@@ -251,7 +252,6 @@ class Processes:
         """Let a job whose process has ended wait for another."""
         if not job.future.done():
             self._push(job)
-            self._dispatch()
 
     def _retire(self, worker: Worker, reason: str) -> None:
         """Kill a process and make room for another."""
@@ -276,16 +276,23 @@ class Processes:
     # Jobs
 
     def _push(self, job: Job) -> None:
-        """Let a job wait for a worker."""
-        left = self._queues.push(job)
+        """Let a job wait for a worker, if there is none for it."""
+        self._queues.push(job)
+        self._dispatch()
+        left = self._queues.overflow(job)
         if left is not None:
-            detail = "the server is busy and its queue is full (setting PULLBACK_MAX_QUEUE)"
-            _refuse(left, OverloadedError(detail, self._wait_s(left.pace)))
+            _refuse(left, self._full(left.pace))
+
+    def _full(self, pace: Pace) -> OverloadedError:
+        """Return the refusal of a job that has no place in a queue."""
+        return OverloadedError(
+            "the server is busy and its queue is full (setting PULLBACK_MAX_QUEUE)", self._wait_s(pace)
+        )
 
     def _wait_s(self, pace: Pace) -> float:
         """Return when the jobs of a pace that wait now are done: as many more have room then."""
         workers = {Pace.LONG: self._sizes.long, Pace.LARGE: 1}.get(pace, self._sizes.short - self._sizes.kept_free)
-        return min(max(self._drain.wait_s(pace, self._queues.count(pace), workers), 1.0), self._deadline_s)
+        return min(max(self._queues.wait_s(pace, workers), 1.0), self._deadline_s)
 
     def _dispatch(self) -> None:
         """Give waiting jobs to idle workers."""
@@ -303,6 +310,9 @@ class Processes:
             worker.job, job.worker = job, worker
             job.started = now
             job.cpu_s = _cpu_s(worker.pid)
+            # It counts from now on, or a client with many connections would have all workers at once.
+            job.counted_s = min(self._queues.means[job.pace].seconds, LONG_S)
+            self._shares.note(job.client, job.counted_s, now)
             self._waits.observe(now - job.pushed)
             if job.kind not in worker.recent:
                 worker.recent.append(job.kind)
@@ -392,7 +402,6 @@ class Processes:
         job.pace = pace
         if job.call.is_repeatable:
             self._push(job)
-            self._dispatch()
         else:
             detail = "all places for long work are taken (setting PULLBACK_MAX_LONG_WORKERS)"
             _refuse(job, OverloadedError(detail, self._wait_s(pace)))
@@ -427,7 +436,8 @@ class Processes:
         """Charge the processor time of a job that is done, or was stopped."""
         held_s = time.monotonic() - job.started
         # What turned out to be long has left its place to others.
-        self._drain.note(job.pace if held_s < LONG_S else max(job.pace, Pace.LONG), held_s)
+        pace = job.pace if held_s < LONG_S else max(job.pace, Pace.LONG)
+        self._queues.means[pace].note(held_s)
         self.charge(job.client, seconds)
         self._shares.note(job.client, seconds - job.counted_s, time.monotonic())
         job.counted_s = 0.0

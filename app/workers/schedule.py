@@ -1,10 +1,12 @@
-"""Order of jobs: those measured as short first, long ones only where there is a place for them, clients in turn."""
+"""Order of jobs and clients: short work first, long work only where there is a place for it; who used little first."""
 
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from enum import IntEnum
+from itertools import islice
 from typing import Generic, Protocol, TypeVar
 
+from app.telemetry import Mean
 from engine.core import Lru
 
 #: Work of a kind that took less processor time than this is short, and more than that is long.
@@ -16,8 +18,6 @@ HALF_LIFE_S = 5.0
 _FORGET_S, _LEAST_S = 0.5, 0.001
 #: A client is heavy if it used more seconds than the first, and more than the second times the mean.
 _LIGHT_S, _MUCH_MORE = 0.1, 4 / 3
-#: Weight of the last job in the mean time of all.
-_WEIGHT = 0.1
 #: Kinds of work that are remembered.
 _MOST_KINDS = 20_000
 
@@ -34,6 +34,8 @@ class Pace(IntEnum):
 
 _SHORT_FIRST = Pace.SHORT, Pace.UNKNOWN, Pace.LONG, Pace.LARGE
 _UNKNOWN_FIRST = Pace.UNKNOWN, Pace.SHORT, Pace.LARGE, Pace.LONG
+#: Those whose work goes to the same workers.
+_SHARED = Pace.SHORT, Pace.UNKNOWN
 _LONG_FIRST = Pace.LONG, Pace.LARGE, Pace.SHORT, Pace.UNKNOWN
 #: Order of the paces in each turn.
 _ORDERS = _UNKNOWN_FIRST, _SHORT_FIRST, _LONG_FIRST, _SHORT_FIRST
@@ -61,42 +63,34 @@ class Paces:
 
 
 class Shares:
-    """Processor time that clients have used lately; half of it is forgotten every `HALF_LIFE_S`."""
+    """Processor time that clients have used lately; half of it is forgotten every `HALF_LIFE_S`.
+
+    used: seconds, by client.
+    """
 
     def __init__(self) -> None:
-        self._used: dict[str, float] = {}
+        self.used: dict[str, float] = {}
         self._total = 0.0
         self._since = 0.0
 
     def note(self, client: str, seconds: float, now: float) -> None:
-        """Note that a client used so many seconds; `now` is by a clock that never steps back."""
+        """Note that a client used so many seconds, or less than was noted before; `now` never steps back."""
         if now - self._since >= _FORGET_S:
             kept = 0.5 ** ((now - self._since) / HALF_LIFE_S)
-            self._used = {each: left for each, used in self._used.items() if (left := kept * used) >= _LEAST_S}
-            self._total = sum(self._used.values())
+            self.used = {each: left for each, used in self.used.items() if (left := kept * used) >= _LEAST_S}
+            self._total = sum(self.used.values())
             self._since = now
-        self._used[client] = self._used.get(client, 0.0) + seconds
+        self.used[client] = self.used.get(client, 0.0) + seconds
         self._total += seconds
+
+    def level(self, client: str) -> int:
+        """Return how many times the mean a client used, rounded down."""
+        return int(self.used.get(client, 0.0) * len(self.used) / self._total) if self._total > 0.0 else 0
 
     def is_heavy(self, client: str) -> bool:
         """Return whether a client used much more than the mean, where there are at least two clients."""
-        used = self._used.get(client, 0.0)
-        return used > _LIGHT_S and used * max(len(self._used), 2) > _MUCH_MORE * self._total
-
-
-class Drain:
-    """Estimate of how long the jobs of a pace take that wait, from how long the last ones took."""
-
-    def __init__(self) -> None:
-        self._mean_s = dict.fromkeys(Pace, SHORT_S)
-
-    def note(self, pace: Pace, seconds: float) -> None:
-        """Note how long a job held its worker."""
-        self._mean_s[pace] += _WEIGHT * (seconds - self._mean_s[pace])
-
-    def wait_s(self, pace: Pace, count: int, workers: int) -> float:
-        """Return the seconds until so many jobs are done."""
-        return self._mean_s[pace] * count / workers
+        used = self.used.get(client, 0.0)
+        return used > _LIGHT_S and used * max(len(self.used), 2) > _MUCH_MORE * self._total
 
 
 class Waiting(Protocol):
@@ -113,17 +107,25 @@ Job = TypeVar("Job", bound=Waiting)
 
 
 class Queues(Generic[Job]):
-    """A queue for each pace, bounded each; the clients of one take turns.
+    """A queue for each pace, bounded each.
+
+    In each, clients that used less than the mean go first, then those that used less than twice the mean, and so on;
+    equal ones take turns.
 
     Short work goes first, but for two turns of four: one is for unknown work, and one for long work, which gets a place
     of its own and so leaves its worker's place to others at once.
 
     Args:
-        limit: jobs in each.
+        limit: jobs in each that wait.
+        shares: what clients have used.
+
+    means: how long jobs of each pace hold a worker.
     """
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, shares: Shares) -> None:
+        self.means = {pace: Mean(SHORT_S) for pace in Pace}
         self._limit = limit
+        self._shares = shares
         self._clients: dict[Pace, OrderedDict[str, deque[Job]]] = {pace: OrderedDict() for pace in Pace}
         self._counts = dict.fromkeys(Pace, 0)
         self._turn = 0
@@ -132,22 +134,49 @@ class Queues(Generic[Job]):
         """Return how many jobs of a pace wait."""
         return self._counts[pace]
 
-    def push(self, job: Job) -> Job | None:
-        """Add a job; return the job that has no place, if the queue is full.
+    def wait_s(self, pace: Pace, workers: int) -> float:
+        """Return the seconds until so many workers are done with the jobs of a pace, and of those that share them."""
+        paces = _SHARED if pace in _SHARED else (pace,)
+        return sum(self.means[each].seconds * self._counts[each] for each in paces) / workers
 
-        That is the newest of the client with the most jobs, be it this one or another: one client cannot fill the queue
-        for all.
-        """
-        clients = self._clients[job.pace]
-        own = clients.setdefault(job.client, deque())
-        own.append(job)
+    def has_room(self, pace: Pace, client: str) -> bool:
+        """Return whether a job of a client gets a place, be it that of another."""
+        if self._counts[pace] < self._limit:
+            return True
+        clients = self._clients[pace]
+        return self._claim(pace, client, len(clients.get(client, ())) + 1) < max(self._claims(pace), default=0.0)
+
+    def push(self, job: Job) -> None:
+        """Add a job; if it does not go at once, `overflow` says which one has no place."""
+        self._clients[job.pace].setdefault(job.client, deque()).append(job)
         self._counts[job.pace] += 1
-        if self._counts[job.pace] <= self._limit:
+
+    def overflow(self, job: Job) -> Job | None:
+        """Remove and return the job that has no place, if the queue is too full now that `job` is in it.
+
+        That is the newest of the client that would have used most if its jobs were done, be it this one or another: one
+        client cannot fill the queue for all.
+        """
+        pace, client = job.pace, job.client
+        if self._counts[pace] <= self._limit:
             return None
-        most = max(clients.values(), key=len)
-        last = own[-1] if len(own) == len(most) else most[-1]
+        clients, claims = self._clients[pace], self._claims(pace)
+        most = max(claims)
+        if self._claim(pace, client, len(clients[client])) >= most:
+            last = clients[client][-1]
+        else:
+            last = next(islice(clients.values(), claims.index(most), None))[-1]
         self.remove(last)
         return last
+
+    def _claim(self, pace: Pace, client: str, count: int) -> float:
+        """Return what a client will have used once so many of its jobs are done, in seconds."""
+        return self._shares.used.get(client, 0.0) + self.means[pace].seconds * count
+
+    def _claims(self, pace: Pace) -> list[float]:
+        """Return what each of the clients that wait will have used once all of its jobs are done."""
+        used, mean_s = self._shares.used.get, self.means[pace].seconds
+        return [used(client, 0.0) + mean_s * len(jobs) for client, jobs in self._clients[pace].items()]
 
     def next(
         self, *, may_be_long: bool, may_be_large: bool, may_go: Callable[[str], bool] = lambda client: True
@@ -166,7 +195,7 @@ class Queues(Generic[Job]):
     def _pop(self, pace: Pace, may_go: Callable[[str], bool]) -> Job | None:
         """Remove and return the first job of the client whose turn it is."""
         clients = self._clients[pace]
-        client = next(filter(may_go, clients), None)
+        client = min(filter(may_go, clients), key=self._shares.level, default=None)
         if client is None:
             return None
         jobs = clients[client]

@@ -15,7 +15,8 @@ from starlette.types import Receive
 
 from app.errors import DeadlineExceededError, OverloadedError
 from app.http.messages import Answer, Call
-from app.telemetry import Histogram, PoolFigures
+from app.telemetry import Histogram, Mean, PoolFigures
+from app.workers.schedule import SHORT_S
 
 #: How the names of the threads begin.
 THREAD_NAME = "pullback-work"
@@ -38,6 +39,8 @@ class Threads:
         self._answer = answer
         self._pool = ThreadPoolExecutor(threads, THREAD_NAME)
         self._places = threading.BoundedSemaphore(threads + queue)
+        self._threads, self._queue = threads, queue
+        self._mean = Mean(SHORT_S)
         self._deadline_s = deadline_s
 
     async def start(self) -> None:
@@ -51,7 +54,8 @@ class Threads:
             DeadlineExceededError: it took too long.
         """
         if not self._places.acquire(blocking=False):
-            raise OverloadedError("the server is busy and its queue is full (setting PULLBACK_MAX_QUEUE)")
+            wait_s = min(max(self._queue * self._mean.seconds / self._threads, 1.0), self._deadline_s)
+            raise OverloadedError("the server is busy and its queue is full (setting PULLBACK_MAX_QUEUE)", wait_s)
         try:
             future = self._pool.submit(self._work, call)
         except RuntimeError:
@@ -66,10 +70,11 @@ class Threads:
             raise DeadlineExceededError(f"the request took longer than {limit}") from None
 
     def _work(self, call: Call) -> Answer:
-        start = time.thread_time()
+        start, began = time.thread_time(), time.monotonic()
         try:
             return self._answer(call)
         finally:
+            self._mean.note(time.monotonic() - began)
             self.charge(call.client, time.thread_time() - start)
 
     def _release(self, _: "Future[Any]") -> None:

@@ -28,7 +28,7 @@ from app.stores.owners import UNLIMITED, Allowance
 from app.wire.media import JSON
 from app.workers.jobs import Job, Sizes
 from app.workers.pool import Processes
-from app.workers.schedule import Pace, Queues
+from app.workers.schedule import Pace, Queues, Shares
 from tests.app.hot import asked, sent
 from tests.app.keyed import Keyed, header
 
@@ -548,12 +548,14 @@ def test_a_thousand_keys_take_turns() -> None:
         client: str
         pace: Pace = Pace.UNKNOWN
 
-    queues: Queues[Waiting] = Queues(5000)
+    queues: Queues[Waiting] = Queues(5000, Shares())
     for _ in range(5000):
-        assert queues.push(Waiting("k_flood")) is None
+        queues.push(Waiting("k_flood"))
     for n in range(1000):
         # The queue is full: the flood gives way.
-        dropped = queues.push(Waiting(f"k_{n}"))
+        mine = Waiting(f"k_{n}")
+        queues.push(mine)
+        dropped = queues.overflow(mine)
         assert dropped is not None
         assert dropped.client == "k_flood"
     first = [queues.next(may_be_long=True, may_be_large=True) for _ in range(1001)]

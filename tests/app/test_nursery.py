@@ -96,6 +96,7 @@ def test_a_kill_that_is_not_done_is_noticed(tmp_path: Path, monkeypatch: pytest.
             os.kill(zygote, signal.SIGSTOP)
             assert (await task).status == 504
             await until(lambda: not processes() & {zygote, *workers})
+            await started(before, 3)
             assert (await evaluate(app, QUICK)).status == 200
 
     run(work)

@@ -15,7 +15,7 @@ from app.http.spool import Spool
 from app.workers import pool as pools
 from app.workers.jobs import Sizes
 from app.workers.pool import Processes
-from app.workers.schedule import LONG_S, Pace
+from app.workers.schedule import LONG_S, SHORT_S, Pace
 from tests import virtual_time
 from tests.app.pools import Channel, NoNursery
 
@@ -25,10 +25,10 @@ SHORT = 2
 class Pool:
     """A pool without processes."""
 
-    def __init__(self, kept_free: int = 1) -> None:
+    def __init__(self, kept_free: int = 1, queue: int = 10) -> None:
         sizes = Sizes(SHORT + kept_free, 1, 1, 1, kept_free)
         self.nursery = NoNursery()
-        self.pool = Processes(self.nursery, sizes, Spool(Path(), 1), 10, 30.0)  # type: ignore[arg-type]
+        self.pool = Processes(self.nursery, sizes, Spool(Path(), 1), queue, 30.0)  # type: ignore[arg-type]
         self.pool._expected = sizes.short
         self.channels = [Channel() for _ in range(SHORT + kept_free)]
         for pid, channel in enumerate(self.channels):
@@ -94,11 +94,11 @@ def test_who_is_refused_is_told_when_the_queue_is_done(
 ) -> None:
     async def work() -> None:
         monkeypatch.setattr(pools.time, "monotonic", asyncio.get_running_loop().time)
-        pool = Pool()
+        pool = Pool(kept_free=0)
         for _ in range(100):
-            pool.pool._drain.note(Pace.UNKNOWN, run_s)
+            pool.pool._queues.means[Pace.UNKNOWN].note(run_s)
         # Two are worked on, ten wait, and one has no place.
-        tasks = [pool.ask("a") for _ in range(SHORT + 1 + 11)]
+        tasks = [pool.ask("a") for _ in range(SHORT + 11)]
         await asyncio.sleep(0)
         (refused,) = [task for task in tasks if task.done()]
         error = refused.exception()
@@ -106,6 +106,34 @@ def test_who_is_refused_is_told_when_the_queue_is_done(
         assert error.wait_s == pytest.approx(wait_s, rel=1e-2)
         for task in tasks:
             task.cancel()
+
+    virtual_time.run(work())
+
+
+def test_what_is_worked_on_counts_as_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def work() -> None:
+        monkeypatch.setattr(pools.time, "monotonic", asyncio.get_running_loop().time)
+        pool = Pool(kept_free=0)
+        task = pool.ask("a")
+        await asyncio.sleep(0)
+        assert pool.pool._shares.used["a"] == pytest.approx(SHORT_S)
+        pool.busy()["a"][0].answer(0.01)
+        await task
+        assert pool.pool._shares.used["a"] == pytest.approx(0.01)
+
+    virtual_time.run(work())
+
+
+def test_a_pool_without_a_queue_works_on_as_much_as_it_has_workers_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def work() -> None:
+        monkeypatch.setattr(pools.time, "monotonic", asyncio.get_running_loop().time)
+        pool = Pool(kept_free=0, queue=0)
+        tasks = [pool.ask(client) for client in "abcd"]
+        await asyncio.sleep(0)
+        assert [task.done() for task in tasks] == [k >= SHORT for k in range(4)]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     virtual_time.run(work())
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import random
+from collections import Counter
 from dataclasses import dataclass
 
 import pytest
 
-from app.workers.schedule import HALF_LIFE_S, LONG_S, SHORT_S, Drain, Pace, Paces, Queues, Shares
+from app.workers.schedule import HALF_LIFE_S, LONG_S, SHORT_S, Pace, Paces, Queues, Shares
 
 MANY = 1000
 
@@ -17,11 +19,16 @@ class Job:
     client: str = "a"
 
 
-def queues(*jobs: Job, limit: int = MANY) -> Queues[Job]:
-    found: Queues[Job] = Queues(limit)
+def queues(*jobs: Job, limit: int = MANY, shares: Shares | None = None) -> Queues[Job]:
+    found: Queues[Job] = Queues(limit, shares or Shares())
     for job in jobs:
-        assert found.push(job) is None
+        assert push(found, job) is None
     return found
+
+
+def push(found: Queues[Job], job: Job) -> Job | None:
+    found.push(job)
+    return found.overflow(job)
 
 
 def order(found: Queues[Job], *, may_be_long: bool = True, may_be_large: bool = True) -> list[Job]:
@@ -57,12 +64,52 @@ def test_clients_take_turns() -> None:
     assert "".join(job.client for job in order(found)) == "abcabaaa"
 
 
+def test_who_used_little_goes_first_and_equals_in_turn() -> None:
+    shares = Shares()
+    for client, seconds in {"a": 1.2, "b": 0.5, "c": 0.1, "d": 0.2}.items():
+        shares.note(client, seconds, 1.0)
+    found = queues(*(Job(Pace.SHORT, client) for client in "aabbddcce"), shares=shares)
+    assert "".join(job.client for job in order(found)) == "dcedcbbaa"
+
+
+@pytest.mark.parametrize(("used", "dropped"), [({"a": 0.2}, "a"), ({"b": 0.2}, "b"), ({"b": SHORT_S}, "b"), ({}, "a")])
+def test_a_full_queue_drops_a_job_of_the_client_that_will_have_used_most(used: dict[str, float], dropped: str) -> None:
+    shares = Shares()
+    for client, seconds in used.items():
+        shares.note(client, seconds, 1.0)
+    found = queues(Job(Pace.SHORT), Job(Pace.SHORT), limit=2, shares=shares)
+    left = push(found, Job(Pace.SHORT, "b"))
+    assert left is not None
+    assert left.client == dropped
+
+
+def test_a_greedy_client_gets_no_more_than_its_share() -> None:
+    """A hundred clients ask once per job that is done, one of them twenty times: all get the same, in a full queue."""
+    shares = Shares()
+    found = queues(limit=20, shares=shares)
+    done: Counter[str] = Counter()
+    chance = random.Random(1)
+    for second in range(20):
+        for _ in range(200):
+            asking = chance.choices(range(100), [20] + 99 * [1], k=3)
+            for client in asking:
+                push(found, Job(Pace.SHORT, str(client)))
+            job = found.next(may_be_long=True, may_be_large=True)
+            assert job is not None
+            shares.note(job.client, SHORT_S, second)
+            done[job.client] += 1
+    greedy = done.pop("0")
+    assert greedy <= 1.5 * sum(done.values()) / 99
+    assert len(done) == 99
+
+
 def test_a_full_queue_drops_the_newest_job_of_the_client_with_most() -> None:
     jobs = [Job(Pace.SHORT) for _ in range(4)]
     found = queues(*jobs, limit=4)
     mine, more = Job(Pace.SHORT, "b"), Job(Pace.SHORT)
-    assert found.push(mine) is jobs[3]
-    assert found.push(more) is more
+    assert found.has_room(Pace.SHORT, "b") and not found.has_room(Pace.SHORT, "a")
+    assert push(found, mine) is jobs[3]
+    assert push(found, more) is more
     assert (found.count(Pace.SHORT), set(order(found))) == (4, {*jobs[:3], mine})
 
 
@@ -124,12 +171,16 @@ def test_heavy_is_who_used_much_more_than_the_mean(used: dict[str, float], heavy
 
 
 def test_a_queue_takes_as_long_as_the_last_jobs_took() -> None:
-    drain = Drain()
-    assert drain.wait_s(Pace.LONG, 0, 3) == 0.0
+    found: Queues[Job] = Queues(MANY, Shares())
+    assert found.wait_s(Pace.LONG, 3) == 0.0
     for _ in range(200):
-        drain.note(Pace.LONG, 6.0)
-    assert drain.wait_s(Pace.LONG, 10, 3) == pytest.approx(20.0)
-    assert drain.wait_s(Pace.SHORT, 40, 2) == pytest.approx(20 * SHORT_S)
+        found.means[Pace.LONG].note(6.0)
+    for pace, count in ((Pace.LONG, 10), (Pace.SHORT, 30), (Pace.UNKNOWN, 10)):
+        for _ in range(count):
+            found.push(Job(pace))
+    assert found.wait_s(Pace.LONG, 3) == pytest.approx(20.0)
+    assert found.wait_s(Pace.LARGE, 1) == 0.0
+    assert found.wait_s(Pace.SHORT, 2) == found.wait_s(Pace.UNKNOWN, 2) == pytest.approx(20 * SHORT_S)
 
 
 def test_use_is_forgotten() -> None:
@@ -138,4 +189,4 @@ def test_use_is_forgotten() -> None:
     shares.note("b", 1.0, 100.0 + 3 * HALF_LIFE_S)
     assert not shares.is_heavy("a") and shares.is_heavy("b") == (1.0 * 2 > 4 / 3 * 1.5)
     shares.note("b", 1.0, 100.0 + 1000 * HALF_LIFE_S)
-    assert set(shares._used) == {"b"}
+    assert set(shares.used) == {"b"}

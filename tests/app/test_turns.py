@@ -108,3 +108,30 @@ def test_a_session_without_a_queue_takes_one_call_at_a_time() -> None:
         assert not turns._locks
 
     virtual_time.run(conversation())
+
+
+def test_who_finds_no_turn_hears_when_the_others_are_done() -> None:
+    async def conversation() -> None:
+        turns = Turns(queue=2, deadline_s=8.0)
+
+        async def use(seconds: float) -> None:
+            async with turns.turn("s"):
+                await asyncio.sleep(seconds)
+
+        async def refused_s() -> float:
+            tasks = [asyncio.create_task(use(0.0)) for _ in range(3)]
+            await asyncio.sleep(0)
+            with pytest.raises(OverloadedError) as caught:
+                await use(0.0)
+            await asyncio.gather(*tasks)
+            return caught.value.wait_s
+
+        assert await refused_s() == 1.0
+        for _ in range(100):
+            await use(2.0)
+        assert await refused_s() == pytest.approx(3 * 2.0, rel=0.01)
+        for _ in range(100):
+            await use(5.0)
+        assert await refused_s() == 8.0
+
+    virtual_time.run(conversation())

@@ -52,8 +52,10 @@ export function delayAfter(error, attempts, { count, firstDelay, longestDelay })
   if (!mayPass || attempts > count) return undefined;
   const wanted = (error.retryAfter ?? 0) * 1000;
   if (wanted > longestDelay) return undefined;
-  const spread = 0.5 + Math.random() / 2; // so that clients that failed together do not come back together
-  return Math.max(wanted, spread * Math.min(firstDelay * 2 ** (attempts - 1), longestDelay));
+  // Random, so that clients that failed together do not come back together.
+  const chance = Math.random();
+  const asked = wanted + chance * Math.min(wanted / 2, longestDelay - wanted);
+  return Math.max(asked, (0.5 + chance / 2) * Math.min(firstDelay * 2 ** (attempts - 1), longestDelay));
 }
 
 /** @param {number} delay milliseconds @param {AbortSignal} [signal] @returns {Promise<void>} */

@@ -124,7 +124,8 @@ const POLICY = { count: 5, firstDelay: 100, longestDelay: 10_000 };
 const DELAYS = [
   ["a lost connection, first time", new ConnectionError("lost"), 1, [50, 100]],
   ["a lost connection, fourth time", new ConnectionError("lost"), 4, [400, 800]],
-  ["busy for two seconds", busy(429, "2"), 1, [2000, 2000]],
+  ["busy for two seconds", busy(429, "2"), 1, [2000, 3000]],
+  ["busy for nearly as long as it may be", busy(503, "9"), 1, [9000, 10_000]],
   ["busy for no time", busy(503, "0"), 1, [50, 100]],
   ["busy until a date that is over", busy(503, "Sun, 06 Nov 1994 08:49:37 GMT"), 1, [50, 100]],
   ["nonsense", busy(503, "soon"), 1, [50, 100]],

@@ -204,10 +204,13 @@ def _unreachable(error: httpx.TransportError, settings: Settings) -> Unreachable
 
 
 def _pause_s(tries: int, error: PullbackError) -> float:
-    """Return the pause after a try: exponential backoff with jitter, at least Retry-After."""
+    """Return the pause after a try: exponential backoff, at least Retry-After; random, or all come back at once."""
     pause_s = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2.0 ** (tries - 1)) * random.uniform(0.5, 1.0)
     asked_s = error.retry_after_s if isinstance(error, ProblemError) else None
-    return pause_s if asked_s is None else max(pause_s, asked_s)
+    if asked_s is None:
+        return pause_s
+    room_s = max(0.0, min(asked_s / 2, _LONGEST_WAIT_S - asked_s))
+    return max(pause_s, asked_s + random.uniform(0.0, room_s))
 
 
 def retry_after_s(headers: Mapping[str, str]) -> float | None:
