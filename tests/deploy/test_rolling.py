@@ -1,4 +1,4 @@
-"""Two servers are restarted one after the other under load, behind a balancer, and no request is lost."""
+"""Two servers are restarted one after the other under load, behind the proxy, and no request is lost."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
 PULLBACK = str(Path(sys.executable).with_name("pullback"))
-#: Longer than a balancer needs to notice, and than it keeps a connection that is idle.
+#: Longer than the proxy needs to notice, and than it keeps a connection that is idle.
 DRAIN_S = 4
 #: Requests of each client between two events.
 SEVERAL = 20
@@ -33,50 +33,7 @@ LONG: dict[str, Any] = {
 }
 
 
-class Balancer(Protocol):
-    """Hands requests to servers."""
-
-    async def ask(self, path: str, document: Any) -> httpx.Response:
-        """Return the answer of a server to a POST."""
-
-
-class OwnBalancer:
-    """Takes turns among the servers that are ready; a request is tried again only where none of it was sent."""
-
-    def __init__(self, urls: list[str]) -> None:
-        self._urls = urls
-        self._turns = itertools.count()
-        self._ready = set(urls)
-        limits = httpx.Limits(keepalive_expiry=1.0)
-        self._client = httpx.AsyncClient(timeout=START_S, trust_env=False, limits=limits)
-        self.refused = 0
-
-    async def watch(self) -> None:
-        """Ask each server again and again whether it is ready."""
-        while True:
-            for url in self._urls:
-                try:
-                    is_ready = (await self._client.get(f"{url}/readyz")).status_code == 200
-                except httpx.TransportError:
-                    is_ready = False
-                (self._ready.add if is_ready else self._ready.discard)(url)
-            await asyncio.sleep(0.2)
-
-    async def ask(self, path: str, document: Any) -> httpx.Response:
-        while True:
-            urls = [url for url in self._urls if url in self._ready] or self._urls
-            url = urls[next(self._turns) % len(urls)]
-            try:
-                return await self._client.post(f"{url}{path}", json=document)
-            except httpx.ConnectError:
-                self.refused += 1
-                self._ready.discard(url)
-
-    async def close(self) -> None:
-        await self._client.aclose()
-
-
-class ThroughCaddy:
+class Proxy:
     """Asks the proxy of docker-compose.yml."""
 
     def __init__(self, port: int) -> None:
@@ -90,27 +47,15 @@ class ThroughCaddy:
 
 
 @contextlib.asynccontextmanager
-async def own_balancer(urls: list[str], folder: Path) -> AsyncIterator[Balancer]:
-    balancer = OwnBalancer(urls)
-    watch = asyncio.ensure_future(balancer.watch())
-    try:
-        yield balancer
-    finally:
-        watch.cancel()
-        await asyncio.gather(watch, return_exceptions=True)
-        await balancer.close()
-
-
-@contextlib.asynccontextmanager
-async def caddy(urls: list[str], folder: Path) -> AsyncIterator[Balancer]:
+async def caddy(urls: list[str], folder: Path) -> AsyncIterator[Proxy]:
     port = free_port()
-    balancer = ThroughCaddy(port)
+    proxy = Proxy(port)
     with start_caddy("Caddyfile", [url.removeprefix("http://") for url in urls], folder, port=str(port)) as process:
         try:
             await until_ready(f"http://127.0.0.1:{port}", process)
-            yield balancer
+            yield proxy
         finally:
-            await balancer.close()
+            await proxy.close()
 
 
 class Fleet:
@@ -159,13 +104,13 @@ async def until_ready(url: str, process: subprocess.Popen[bytes]) -> None:
 class Load:
     """Clients that ask one request after the other until they are told to stop; all answers have to be right."""
 
-    def __init__(self, balancer: Balancer) -> None:
-        self._balancer = balancer
+    def __init__(self, proxy: Proxy) -> None:
+        self._proxy = proxy
         self._is_over = False
         self.counts: dict[str, int] = {}
 
     async def _good(self, path: str, document: Any) -> Any:
-        answer = await self._balancer.ask(path, document)
+        answer = await self._proxy.ask(path, document)
         assert answer.status_code in (200, 201), f"{path}: {answer.status_code} {answer.text}"
         return answer.json()
 
@@ -222,8 +167,7 @@ class Load:
 
 @pytest.mark.thorough
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("balancing", [own_balancer, caddy])
-def test_a_rolling_restart_loses_nothing(tmp_path: Path, balancing: Any) -> None:
+def test_a_rolling_restart_loses_nothing(tmp_path: Path) -> None:
     fleet = Fleet(tmp_path)
 
     async def restart(load: Load) -> None:
@@ -237,8 +181,8 @@ def test_a_rolling_restart_loses_nothing(tmp_path: Path, balancing: Any) -> None
 
     async def work() -> None:
         await asyncio.gather(fleet.start(0), fleet.start(1))
-        async with balancing(fleet.urls, tmp_path) as balancer, asyncio.TaskGroup() as group:
-            load = Load(balancer)
+        async with caddy(fleet.urls, tmp_path) as proxy, asyncio.TaskGroup() as group:
+            load = Load(proxy)
             group.create_task(load.run())
             group.create_task(restart(load))
         print(load.counts)
