@@ -21,6 +21,7 @@ from uvicorn.server import ServerState
 from app.edge.refusals import refusal
 from app.edge.state import Edge
 from app.edge.transfer import Arrival, Departure
+from app.edge.turns import MOST_PARSED, Flow, Parts
 from app.edge_limits import EdgeLimits, address_key
 from app.settings import load_settings
 
@@ -34,8 +35,6 @@ except ImportError:  # Windows
 STATE_KEY = "edge"
 #: Bytes and time that a refused client is listened to: closed while it still sends, it would lose the answer.
 LINGER_BYTES, LINGER_S = 16 * 2**20, 1.0
-#: Bytes that are parsed at a time.
-MOST_PARSED = 16 * 2**10
 #: Requests of one connection that may wait while the first is answered. Each takes kilobytes, and sending one 20 bytes.
 MOST_PIPELINED = 100
 #: Of a Host header in a message.
@@ -108,6 +107,8 @@ class GuardedProtocol(HttpToolsProtocol):
         self._taken = self._shared = 0
         self._arrival: Arrival | None = None
         self._departure = Departure()
+        #: What waits to be parsed; made for the first long piece.
+        self._parts: Parts | None = None
         #: A response that follows those under way, and is the last.
         self._last_words: bytes | None = None
 
@@ -116,6 +117,7 @@ class GuardedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take a connection in, or refuse it."""
         super().connection_made(transport)
+        self.flow: Flow = Flow(transport)
         edge, peer = self._edge, self.client
         is_local = False
         if peer is not None:
@@ -138,21 +140,21 @@ class GuardedProtocol(HttpToolsProtocol):
         """Forget it."""
         self._edge.remove(self)
         self._forget_client()
+        self._parts = None
         super().connection_lost(exc)
 
     # Requests
 
     def data_received(self, data: bytes) -> None:
-        """Parse what arrived, a part at a time: it may take thousands of calls, and limits are looked at after each."""
-        if len(data) <= MOST_PARSED:
+        """Parse what arrived, a part at a time: limits are looked at after each."""
+        if len(data) <= MOST_PARSED and self._parts is None:
             self._receive(data)
             return
-        for start in range(0, len(data), MOST_PARSED):
-            self._receive(data[start : start + MOST_PARSED])
-            if self.transport.is_closing():
-                return
+        if self._parts is None:
+            self._parts = Parts(self.flow, self.transport, self._receive, self.loop)
+        self._parts.add(data)
 
-    def _receive(self, data: bytes) -> None:
+    def _receive(self, data: bytes | memoryview) -> None:
         """Parse a part of what arrived, and look at limits of size."""
         phase, before, cycle = self._phase, 0, self.cycle
         if phase is _WAITING:

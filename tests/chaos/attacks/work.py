@@ -85,8 +85,9 @@ async def drip_readers(aim: Aim) -> None:
         except (OSError, EOFError):
             aim.note("cut", start)
             return
-        got = 0
-        while aim.now() < start + aim.patience_s and got < head.length:
+        # An answer that is late may be read for as long as another.
+        got, begun = 0, aim.now()
+        while aim.now() < begun + aim.patience_s and got < head.length:
             got += len(await connection.reader.read(1)) or head.length
             await asyncio.sleep(0.1)
         # What is in the buffers of the kernel comes still; all of it only if nobody cut it.
