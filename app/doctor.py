@@ -80,9 +80,12 @@ def _faults_of_content(store: Store, limits: ProgramLimits) -> Iterator[str]:
             if fault := _fault_of_program(store, listed.id, limits):
                 yield f"the program {listed.id} {fault}"
         after = page[-1].number
-    for head in store.sessions.list():
+    damaged: list[DamagedError] = []
+    for head in store.sessions.list(damaged.append):
         if fault := "" if head.has_ended else _fault_of_session(store.sessions, head, limits):
             yield f"the session {handle_of(head.digest)} {fault}"
+    for error in damaged:
+        yield f"{error.what} is damaged: {error.reason}"
 
 
 def _fault_of_program(store: Store, program_id: str, limits: ProgramLimits) -> str:

@@ -12,6 +12,7 @@ from app.sessions.manager import Sessions
 from app.sessions.session import Module, Session, Steps
 from app.settings import Settings
 from app.stores import StoreError, StoreUnavailableError
+from app.stores.errors import DamagedError
 from app.stores.sessions import Head, SessionStore
 from app.wire.media import JSON
 
@@ -39,7 +40,7 @@ class Inspection:
         return [
             f"{handle_of(head.digest)}  seq {head.seq}  {head.bytes:,} bytes  expires {_time(head.expires_at)}"
             + (f"  {head.name}" if head.name else "")
-            for head in self._store.list()
+            for head in self._store.list(_pass_over)
         ]
 
     def show(self, key: str) -> list[str]:
@@ -76,12 +77,16 @@ class Inspection:
     def _find(self, key: str) -> Head:
         is_id = key.startswith(ids.PREFIX)
         begin = digest_of(key) if is_id else key.removeprefix(HANDLE_PREFIX)
-        found = [head for head in self._store.list() if head.digest.startswith(begin)]
+        found = [head for head in self._store.list(_pass_over) if head.digest.startswith(begin)]
         if len(found) != 1:
             how_many = f"{len(found)} sessions begin" if found else "no session begins"
             shown = handle_of(begin) if is_id else key
             raise InspectionError(f'{how_many} with "{shown}"; `pullback sessions list` shows all')
         return found[0]
+
+
+def _pass_over(error: DamagedError) -> None:
+    """Do nothing: the log says which session is damaged, and why."""
 
 
 @contextmanager

@@ -50,7 +50,7 @@ class KeyAdmin:
         for what, number in (*_numbers(rates), *allowance._asdict().items()):
             if number is not None and not LEAST <= number < float("inf"):
                 raise KeyAdminError(f"{what} is {number:g}; expected a number from {LEAST:g} on")
-        if len(self._store.list()) >= MOST_KEYS:
+        if len(self.records()) >= MOST_KEYS:
             raise KeyAdminError(f"there are {MOST_KEYS:,} keys, as many as may be")
         key_id = new_id()
         key = new_key(key_id)
@@ -61,8 +61,8 @@ class KeyAdmin:
         return key
 
     def records(self) -> list[KeyRecord]:
-        """Return all keys, the revoked ones too."""
-        return self._store.list()
+        """Return all keys, the revoked ones too; of one that is damaged the log has the number."""
+        return self._store.list(lambda error: _log.error("%s", error))
 
     def revoke(self, key_id: str) -> None:
         """Let a key, and its former secret, hold no more.
@@ -97,8 +97,7 @@ class KeyAdmin:
 
     def _change(self, key_id: str, change: Callable[[KeyRecord], KeyRecord]) -> None:
         while True:
-            records = self._store.list(lambda error: _log.error("%s", error))
-            record = next((record for record in records if record.id == key_id), None)
+            record = next((record for record in self.records() if record.id == key_id), None)
             if record is None:
                 raise KeyAdminError(f'there is no key "{key_id}"; `pullback keys list` shows all')
             if record.revoked_at is not None:

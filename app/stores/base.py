@@ -24,9 +24,10 @@ SUGGESTED_NAMES = 1000
 
 def damaged(program_id: str, reason: object) -> DamagedError:
     """Log why a stored program cannot be used, and return the error for its user."""
-    _log.error("the program %s is damaged in the store: %s", program_id, reason)
-    detail = f"the program {program_id} is damaged in the store, and is not run; delete it and register it again"
-    return DamagedError(detail, reason)
+    what = f"the program {program_id}"
+    _log.error("%s is damaged in the store: %s", what, reason)
+    detail = f"{what} is damaged in the store, and is not run; delete it and register it again"
+    return DamagedError(what, detail, reason)
 
 
 @dataclass(frozen=True, slots=True)

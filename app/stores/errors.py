@@ -14,10 +14,17 @@ class StorageFullError(StoreUnavailableError):
 
 
 class DamagedError(StoreUnavailableError):
-    """Stored data is not what was written; `reason` is for the operator of the server."""
+    """Stored data is not what was written.
 
-    def __init__(self, detail: str, reason: object) -> None:
+    Args:
+        what: is damaged, for the operator of the server.
+        detail: for the client.
+        reason: for the operator.
+    """
+
+    def __init__(self, what: str, detail: str, reason: object) -> None:
         super().__init__(detail)
+        self.what = what
         self.reason = str(reason)
 
 

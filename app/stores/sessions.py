@@ -2,9 +2,11 @@
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Protocol
+from typing import Any, Protocol
+
+from pydantic import FiniteFloat, TypeAdapter, ValidationError
 
 from app.handles import handle_of
 from app.stores.errors import DamagedError, TooManySessionsError
@@ -19,9 +21,10 @@ SWEPT_SESSIONS = 100
 
 def damaged_session(digest: str, reason: object) -> DamagedError:
     """Log why a session cannot be read, and return the error for its user."""
-    _log.error("the session %s is damaged in the store: %s", handle_of(digest), reason)
+    what = f"the session {handle_of(digest)}"
+    _log.error("%s is damaged in the store: %s", what, reason)
     detail = "the session is damaged in the store, and is not used; delete it and make a new one"
-    return DamagedError(detail, reason)
+    return DamagedError(what, detail, reason)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +44,9 @@ class Head:
 
     digest: str
     seq: int
-    created_at: float
-    expires_at: float
-    ttl_s: float
+    created_at: FiniteFloat
+    expires_at: FiniteFloat
+    ttl_s: FiniteFloat
     bytes: int
     name: str | None
     revision: str
@@ -81,6 +84,9 @@ class Answered:
     content: bytes
 
 
+_ANSWERED = tuple(each.name for each in fields(Answered))
+
+
 @dataclass(frozen=True, slots=True)
 class Content:
     """A session in full: facts, document, arrays by number, and the last call."""
@@ -89,6 +95,63 @@ class Content:
     document: bytes
     arrays: dict[int, bytes]
     answered: Answered | None
+
+
+_HEAD, _CONTENT = TypeAdapter(Head), TypeAdapter(Content)
+
+#: Takes the error of a session that is damaged.
+OnDamage = Callable[[DamagedError], None]
+
+
+def read_head(digest: str, values: Sequence[object], has_ended: bool) -> Head:
+    """Return the head of which a store has the values of `HEAD_FIELDS`.
+
+    Raises:
+        DamagedError: they are none.
+    """
+    named = dict(zip(HEAD_FIELDS, values, strict=True))
+    try:
+        return _HEAD.validate_python({**named, "has_ended": has_ended})
+    except ValidationError as error:
+        raise damaged_session(digest, _reason(error)) from error
+
+
+def read_content(
+    head: Head, document: object, arrays: Mapping[Any, object], answered: Sequence[object] | None
+) -> Content:
+    """Return the session of which a store has a document, arrays by number, and the fields of `Answered`.
+
+    Raises:
+        DamagedError: they are none.
+    """
+    try:
+        last = None if answered is None else dict(zip(_ANSWERED, answered, strict=True))
+        return _CONTENT.validate_python({"head": head, "document": document, "arrays": arrays, "answered": last})
+    except ValidationError as error:
+        raise damaged_session(head.digest, _reason(error)) from error
+    except ValueError as error:
+        raise damaged_session(head.digest, error) from error
+
+
+def read_all(heads: Iterable[Callable[[], Head | None]], on_damage: OnDamage | None) -> list[Head]:
+    """Return the heads that there are; `on_damage` as in `SessionStore.list`."""
+    found = []
+    for read in heads:
+        try:
+            head = read()
+        except DamagedError as error:
+            if on_damage is None:
+                raise
+            on_damage(error)
+        else:
+            if head is not None:
+                found.append(head)
+    return found
+
+
+def _reason(error: ValidationError) -> str:
+    """Return what is wrong, without values: they may be secret, and long."""
+    return "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors(include_input=False))
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,5 +271,11 @@ class SessionStore(Protocol):
     def delete(self, digest: str) -> bool:
         """Forget a session; return False where there is none."""
 
-    def list(self) -> list[Head]:
-        """Return all sessions in the order of their creation."""
+    def list(self, on_damage: OnDamage | None = None) -> list[Head]:
+        """Return all sessions in the order of their creation.
+
+        on_damage: called with the error of each that is damaged, which is left out.
+
+        Raises:
+            DamagedError: one is damaged, and nobody wants to be called.
+        """

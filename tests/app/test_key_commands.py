@@ -103,6 +103,20 @@ def test_a_server_whose_keys_cannot_be_read_does_not_start(tmp_path: Path, capsy
     assert capsys.readouterr().err == "pullback: the record of key number 1 is damaged in the store\n"
 
 
+def test_a_damaged_key_hides_no_others_from_its_operator(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("ada", "bob"):
+        run(capsys, "create", name)
+    with closing(sqlite3.connect(tmp_path / "data" / FILE)) as connection:
+        connection.execute("UPDATE keys SET record = 'x' WHERE number = 1")
+        connection.commit()
+    run(capsys, "create", "eve")
+    listed = run(capsys, "list")
+    assert "bob" in listed and "eve" in listed and "ada" not in listed
+    assert "the record of key number 1 is damaged in the store" in caplog.text
+
+
 def test_the_first_key_stands_in_for_insecure(capsys: pytest.CaptureFixture[str]) -> None:
     settings = Settings(host="192.0.2.1", port=0)
     with pytest.raises(ServeError, match=r"make a key \(pullback keys create NAME\), or say --insecure"):

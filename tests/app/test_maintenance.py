@@ -172,6 +172,8 @@ FAULTS: dict[str, tuple[str, str]] = {
     "a missing program": ("DELETE FROM programs", "belongs to nothing in programs"),
     "a loose array": ("INSERT INTO blobs VALUES ('d1', 0, x'')", "the array d1 is bound to no program"),
     "a session": ("UPDATE sessions SET document = x'00' || document", "the session {handle} is damaged"),
+    "a session's expiry": ("UPDATE sessions SET expires_at = 'soon'", "the session {handle} is damaged"),
+    "a session's answer": ("UPDATE sessions SET request = x'00', status = 'fine'", "the session {handle} is damaged"),
     "a session's array": ("UPDATE session_arrays SET data = zeroblob(8000) WHERE number = 0", "{handle} is damaged"),
     "a lost array": ("DELETE FROM session_arrays WHERE number = 0", "the session {handle} is damaged"),
     "a spare array": ("INSERT INTO session_arrays VALUES (1, 99, x'00')", "arrays that nothing refers to: [99]"),
@@ -225,6 +227,9 @@ def test_the_doctor_reads_redis(redis_server: RedisProcess, say: Say, monkeypatc
     digest = digest_of(session_id)
     redis_server.client.hset(f"pullback:session:{digest}:content", "document", b"nothing of ours")
     assert f"the session {handle_of(digest)} is damaged" in say("doctor", status=1)
+    redis_server.client.hset(f"pullback:session:{digest}", "expires_at", "soon")
+    assert f"the session {handle_of(digest)} is damaged: expires_at" in say("doctor", status=1)
+    assert say("sessions", "list") == ""
 
 
 @pytest.mark.thorough

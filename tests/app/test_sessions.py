@@ -22,6 +22,7 @@ from app.sessions.runs import execute, read
 from app.sessions.session import Quotas, Session
 from app.settings import Settings
 from app.stores import Policy, SessionPolicy, SqliteStore, StoreUnavailableError, TooManySessionsError
+from app.stores.errors import DamagedError
 from app.stores.redis import RedisStore
 from app.stores.sqlite.sessions import SqliteSessions
 from app.wire import examples
@@ -489,12 +490,19 @@ def test_a_damaged_session_is_refused_and_others_go_on(tmp_path: Path) -> None:
     for spoil in (
         "UPDATE session_arrays SET data = zeroblob(8000)",
         "UPDATE sessions SET document = x'00' || document",
+        "UPDATE sessions SET document = 5",
+        "UPDATE sessions SET status = 'fine', request = x'00'",
+        "UPDATE sessions SET expires_at = 'soon'",
     ):
         with store._database.write() as connection:
             connection.execute(f"{spoil} WHERE {'session = 1' if 'arrays' in spoil else 'number = 1'}")
         with pytest.raises(StoreUnavailableError, match="damaged"):
             sessions.change(found, b"", None, does())
         assert value(sessions, other, "x").tolist() == [1.0] * 1000
+    damaged: list[DamagedError] = []
+    assert [head.digest for head in store.sessions.list(damaged.append)] == [digest_of(other)]
+    assert [error.what for error in damaged] == [f"the session {handle_of(digest_of(found))}"]
+    assert "expires_at" in damaged[0].reason and "soon" not in damaged[0].reason
     sessions.delete(found)
     with pytest.raises(UnknownSessionError):
         sessions.change(found, b"", None, does())

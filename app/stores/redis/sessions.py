@@ -3,6 +3,7 @@
 import hashlib
 import re
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -13,13 +14,16 @@ from app.stores.redis.server import PREFIX, Server
 from app.stores.sessions import (
     HEAD_FIELDS,
     SWEPT_SESSIONS,
-    Answered,
     Change,
     Content,
     CreationKey,
     Head,
+    OnDamage,
     SessionPolicy,
     damaged_session,
+    read_all,
+    read_content,
+    read_head,
 )
 
 _HEAD = (*HEAD_FIELDS, "ended")
@@ -71,10 +75,10 @@ class RedisSessions:
             return None
         document, answered = content.pop(_DOCUMENT, b""), content.pop(_ANSWERED, b"")
         try:
-            arrays = {int(number): data for number, data in content.items()}
-            return Content(head, document, arrays, Answered(*msgspec.msgpack.decode(answered)) if answered else None)
-        except (ValueError, TypeError) as error:
+            last = msgspec.msgpack.decode(answered, type=tuple[bytes, int, str, bytes]) if answered else None
+        except msgspec.MsgspecError as error:
             raise damaged_session(digest, error) from error
+        return read_content(head, document, content, last)
 
     def save(self, head: Head, revision: str, change: Change, allowance: Allowance = UNLIMITED) -> bool:
         """See `SessionStore`."""
@@ -98,11 +102,11 @@ class RedisSessions:
         """See `SessionStore`."""
         return bool(self._call("delete", digest))
 
-    def list(self) -> list[Head]:
+    def list(self, on_damage: OnDamage | None = None) -> list[Head]:
         """See `SessionStore`."""
         digests = self._server.ask("ZRANGE", _SESSIONS, 0, -1)
         found = self._server.together(*(_head_query(digest.decode()) for digest in digests))
-        return [head for head in map(_head, found) if head is not None]
+        return read_all((partial(_head, each) for each in found), on_damage)
 
     def sweep(self) -> bool:
         """Drop the content of expired sessions; return whether there was any."""
@@ -152,12 +156,12 @@ def _content_fields(change: Change) -> list[Any]:
 def _head(found: Sequence[bytes | None]) -> Head | None:
     if found[0] is None:
         return None
-    key, seq, created_at, expires_at, ttl_s, size, name, revision, owner, ended = (_text(field) for field in found)
-    try:
-        times = (float(created_at), float(expires_at), float(ttl_s))
-        return Head(key, int(seq), *times, int(size), name or None, revision, owner, ended == "1")
-    except ValueError as error:
-        raise damaged_session(key, error) from error
+    digest, *values, ended = (_text(field) for field in found)
+    # A name that nobody gave is empty here.
+    given = dict(zip(HEAD_FIELDS, (digest, *values), strict=True))
+    return read_head(
+        digest, [value or None if name == "name" else value for name, value in given.items()], ended == "1"
+    )
 
 
 def _text(data: bytes | None) -> str:

@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Callable, Sequence
+from functools import partial
 from operator import attrgetter
 from typing import Any, TypeVar
 
@@ -15,7 +16,11 @@ from app.stores.sessions import (
     Content,
     CreationKey,
     Head,
+    OnDamage,
     SessionPolicy,
+    read_all,
+    read_content,
+    read_head,
 )
 from app.stores.sqlite.database import Database
 from engine.core import LimitExceededError
@@ -85,8 +90,8 @@ class SqliteSessions:
             if head.is_over(self.policy.clock()):
                 return None
             arrays = dict(connection.execute("SELECT number, data FROM session_arrays WHERE session = ?", (number,)))
-        answered = None if request is None else Answered(request, status, media_type, answer)
-        return Content(head, document, arrays, answered)
+        answered = None if request is None else (request, status, media_type, answer)
+        return read_content(head, document, arrays, answered)
 
     def save(self, head: Head, revision: str, change: Change, allowance: Allowance = UNLIMITED) -> bool:
         """See `SessionStore`."""
@@ -139,10 +144,11 @@ class SqliteSessions:
         query = "DELETE FROM sessions WHERE digest = ?"
         return self._database.free(lambda connection: bool(connection.execute(query, (digest,)).rowcount))
 
-    def list(self) -> list[Head]:
+    def list(self, on_damage: OnDamage | None = None) -> list[Head]:
         """See `SessionStore`."""
         with self._database.read() as connection:
-            return [_head(row) for row in connection.execute(f"SELECT {_HEAD}, {_ENDED} FROM sessions ORDER BY number")]
+            rows = connection.execute(f"SELECT {_HEAD}, {_ENDED} FROM sessions ORDER BY number").fetchall()
+        return read_all((partial(_head, row) for row in rows), on_damage)
 
     def _sweep(self, connection: sqlite3.Connection, now: float) -> bool:
         """Forget sessions that expired long ago, drop the content of other expired ones; return whether any were."""
@@ -183,8 +189,8 @@ def _end(connection: sqlite3.Connection, number: int) -> None:
 
 def _head(row: Sequence[Any]) -> Head:
     """Return the head of a row that begins with its columns and ends with whether the session has ended."""
-    *fields, has_ended = row
-    return Head(*(*fields, bool(has_ended)))
+    *values, has_ended = row
+    return read_head(str(values[0]), values, bool(has_ended))
 
 
 def _answer_row(answered: Answered | None) -> tuple[object, ...]:
