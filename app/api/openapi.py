@@ -8,7 +8,7 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from app.api.problems import KINDS, Where, slugs
+from app.api.problem_table import KINDS, Where, slugs
 from app.keys.scopes import Access, Scope, needed
 from app.sessions.commands import COMMANDS, SINGLE
 from app.wire import media, schemas

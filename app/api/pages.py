@@ -10,7 +10,7 @@ from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse
 from starlette.exceptions import HTTPException
 
-from app.api.problems import BY_SLUG, page_of
+from app.api.problem_table import BY_SLUG, page_of
 
 router = APIRouter()
 

@@ -8,7 +8,7 @@ from http import HTTPStatus
 import orjson
 
 from app import __version__
-from app.api.problems import BY_SLUG, RETRY_AFTER_S
+from app.api.problem_table import BY_SLUG, RETRY_AFTER_S
 from app.wire.media import PROBLEM
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")

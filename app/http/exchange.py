@@ -120,8 +120,8 @@ class Exchange:
         self._longest_known = min(LONGEST_BODY, settings.max_body_bytes)
         self._deadline_s = settings.deadline_s
         self._turns = Turns(settings.max_queue, settings.deadline_s)
-        self._refusals = asyncio.Event()
-        self._refusals.set()
+        #: Set when the refusals are sent that are held back, None where there are none.
+        self._refusals: asyncio.Event | None = None
         self.reservations = Reservations(settings.max_bytes_in_flight // 2)
         self.answers = answers
 
@@ -164,14 +164,15 @@ class Exchange:
         Refusing costs the event loop as much as answering: clients that ask again at once are slowed down, and refusals
         that are written one behind the other cost half of what they do among other work.
         """
-        if not self._refusals.is_set():
+        if self._refusals is not None:
             await self._refusals.wait()
             return
-        self._refusals.clear()
+        are_sent = self._refusals = asyncio.Event()
         try:
             await asyncio.sleep(REFUSAL_S)
         finally:
-            self._refusals.set()
+            self._refusals = None
+            are_sent.set()
 
     async def _answered(self, scope: Scope, headers: dict[bytes, bytes], request_id: str, receive: Receive) -> Answer:
         preflight = self._envelope.preflight(scope, headers.get(b"origin")) if scope["method"] == "OPTIONS" else None

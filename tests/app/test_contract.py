@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.api.problems import BY_SLUG, KINDS, Where
+from app.api.problem_table import BY_SLUG, KINDS, Where
 from tests.sampling import examples
 
 if TYPE_CHECKING:

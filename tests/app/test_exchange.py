@@ -10,7 +10,10 @@ import pytest
 from starlette.requests import ClientDisconnect
 
 from app.api import ops
-from tests.app.hot import Received, Sent, ask, ask_all, new_app, sent
+from app.errors import OverloadedError
+from app.http.exchange import REFUSAL_S
+from tests import virtual_time
+from tests.app.hot import Received, Sent, ask, ask_all, asked, new_app, sent
 
 if TYPE_CHECKING:
     from app.http.messages import Answer
@@ -295,3 +298,34 @@ def test_a_client_that_leaves_while_a_worker_works_is_not_answered(monkeypatch: 
     scope = {"type": "http", "method": "POST", "path": given.path, "headers": given.all_headers, "query_string": b""}
     asyncio.run(app(scope, receive, send))
     assert statuses == [499] and app.exchange.reservations.held == 0
+
+
+# Refusals for want of workers
+
+
+def test_refusals_are_held_back_and_sent_together() -> None:
+    async def work() -> None:
+        app, loop = new_app(), asyncio.get_running_loop()
+        given = sent("/v1/check", {"expr": "x", "inputs": {"x": 1.0}})
+
+        async def full(*given: Any) -> Any:
+            raise OverloadedError("the queue is full", 7.0)
+
+        app.pool.answer = full
+
+        async def refused(after_s: float) -> float:
+            await asyncio.sleep(after_s)
+            answer = await asked(app, given)
+            assert (answer.status, slug(answer), dict(answer.headers)[b"retry-after"]) == (503, "overloaded", b"7")
+            return loop.time()
+
+        times = await asyncio.gather(*(refused(REFUSAL_S * k / 4) for k in range(4)))
+        assert times == [pytest.approx(REFUSAL_S)] * 4
+        # The next one waits anew, and one that is given up holds no others back.
+        first, second = asyncio.ensure_future(refused(0.0)), asyncio.ensure_future(refused(0.01))
+        await asyncio.sleep(0.02)
+        first.cancel()
+        assert await second == pytest.approx(REFUSAL_S + 0.02)
+        assert await refused(0.0) == pytest.approx(2 * REFUSAL_S + 0.02)
+
+    virtual_time.run(work())

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from app.api.problems import BY_SLUG
+from app.api.problem_table import BY_SLUG
 from tests.app.conftest import ROOT, start_server
 
 if TYPE_CHECKING:

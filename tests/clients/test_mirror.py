@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 import pullback
-from app.api.problems import BY_SLUG, KINDS
+from app.api.problem_table import BY_SLUG, KINDS
 from app.programs.catalog import describe_all
 from engine.core.errors import AutogradError
 from engine.core.table import CALLS
