@@ -55,13 +55,14 @@ class Pool(Protocol):
     async def start(self) -> None:
         """Make workers; calls that come before they are ready wait."""
 
-    async def answer(self, call: Call, kind: object, receive: Receive) -> Answer:
+    async def answer(self, call: Call, kind: object, receive: Receive, waited_s: float = 0.0) -> Answer:
         """Let a worker answer a request.
 
         Args:
             call: the request.
             kind: requests of one kind take about the same time.
             receive: gives a message once the client has gone.
+            waited_s: how much of the deadline is over.
 
         Raises:
             OverloadedError: there is no room in the queue, or other work had to go first.
@@ -255,8 +256,10 @@ class Exchange:
         if not session:
             kind = call.path, len(call.body).bit_length(), call.body[:_KIND_BYTES]
             return await self.pool.answer(call, kind, receive)
+        loop = asyncio.get_running_loop()
+        start = loop.time()
         async with self._turns.turn(session):
-            return await self.pool.answer(call, session, receive)
+            return await self.pool.answer(call, session, receive, loop.time() - start)
 
 
 def _call(scope: Scope, request_id: str, body: bytes = b"") -> Call:

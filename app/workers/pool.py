@@ -106,8 +106,8 @@ class Processes:
                 _refuse(worker.job, OverloadedError("the server is stopping"))
         self._nursery.close()
 
-    async def answer(self, call: Call, kind: object, receive: Receive) -> Answer:
-        """Let a worker answer a call.
+    async def answer(self, call: Call, kind: object, receive: Receive, waited_s: float = 0.0) -> Answer:
+        """Let a worker answer a call; `waited_s` of the deadline are over.
 
         Raises:
             OverloadedError: there is no room in the queue, or all places for long work are taken.
@@ -121,9 +121,9 @@ class Processes:
         if not self._idle and not self._queues.has_room(pace, call.client):
             raise self._full(pace)
         loop = asyncio.get_running_loop()
-        until = loop.time() + self._deadline_s
-        job = Job(call, kind, pace, loop.create_future(), receive, until, time.monotonic())
-        job.timer = loop.call_later(min(LONG_S, self._deadline_s), self._look, job)
+        left_s = max(self._deadline_s - waited_s, 0.0)
+        job = Job(call, kind, pace, loop.create_future(), receive, loop.time() + left_s, time.monotonic())
+        job.timer = loop.call_later(min(LONG_S, left_s), self._look, job)
         self._push(job)
         try:
             return await job.future

@@ -46,7 +46,7 @@ class Threads:
     async def start(self) -> None:
         """Do nothing: threads start when they are needed."""
 
-    async def answer(self, call: Call, kind: object, receive: Receive) -> Answer:
+    async def answer(self, call: Call, kind: object, receive: Receive, waited_s: float = 0.0) -> Answer:
         """Let a thread answer a call; neither its kind nor a client that has gone makes a difference.
 
         Raises:
@@ -63,7 +63,7 @@ class Threads:
             raise OverloadedError("the server is stopping") from None
         future.add_done_callback(self._release)
         try:
-            async with asyncio.timeout(self._deadline_s):
+            async with asyncio.timeout(self._deadline_s - waited_s):
                 return await asyncio.wrap_future(future)
         except TimeoutError:
             limit = f"{self._deadline_s:g} s (setting PULLBACK_DEADLINE_S)"

@@ -73,7 +73,7 @@ class AtOnce:
     async def start(self) -> None:
         """There is nothing to start."""
 
-    async def answer(self, call: Call, kind: object, receive: Receive) -> Answer:
+    async def answer(self, call: Call, kind: object, receive: Receive, waited_s: float = 0.0) -> Answer:
         self.calls.append(call)
         # A unit of work each.
         self.charge(call.client, 0.001)

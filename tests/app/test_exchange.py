@@ -16,7 +16,9 @@ from tests import virtual_time
 from tests.app.hot import Received, Sent, ask, ask_all, asked, new_app, sent
 
 if TYPE_CHECKING:
-    from app.http.messages import Answer
+    from starlette.types import Receive
+
+    from app.http.messages import Answer, Call
     from app.main import Pullback
 
 JSON_TYPE = (b"content-type", b"application/json")
@@ -189,7 +191,7 @@ def test_work_of_one_kind_and_calls_of_one_session_are_known_by_their_kind(app: 
     kinds: list[Any] = []
     answer = app.pool.answer
 
-    async def noting(call: Any, kind: Any, receive: Any) -> Any:
+    async def noting(call: Any, kind: Any, receive: Any, waited_s: float = 0.0) -> Any:
         kinds.append(kind)
         return await answer(call, kind, receive)
 
@@ -327,5 +329,23 @@ def test_refusals_are_held_back_and_sent_together() -> None:
         first.cancel()
         assert await second == pytest.approx(REFUSAL_S + 0.02)
         assert await refused(0.0) == pytest.approx(2 * REFUSAL_S + 0.02)
+
+    virtual_time.run(work())
+
+
+def test_waiting_for_a_session_counts_towards_the_deadline() -> None:
+    async def work() -> None:
+        app, waits = new_app(), []
+
+        async def slow(call: Call, kind: object, receive: Receive, waited_s: float = 0.0) -> Answer:
+            waits.append(waited_s)
+            await asyncio.sleep(12.0)
+            return app.service.answer(call)
+
+        app.pool.answer = slow
+        given = Sent("/v1/sessions/s_1", b"", (ID,), "GET")
+        answers = await asyncio.gather(*(asked(app, given) for _ in range(3)))
+        assert [answer.status for answer in answers] == [404] * 3
+        assert waits == [pytest.approx(wait) for wait in (0.0, 12.0, 24.0)]
 
     virtual_time.run(work())

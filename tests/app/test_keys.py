@@ -450,7 +450,7 @@ def test_a_burst_bounds_what_runs_at_the_same_time() -> None:
         pool = keyed.app.pool
         at_once = pool.answer
 
-        async def slow(call: Call, kind: object, receive: Any) -> Any:
+        async def slow(call: Call, kind: object, receive: Any, waited_s: float = 0.0) -> Any:
             await leave.wait()
             return await at_once(call, kind, receive)
 
