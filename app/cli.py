@@ -384,20 +384,22 @@ def _doctor(given: argparse.Namespace) -> int:
 
 
 def _keys(given: argparse.Namespace) -> None:
-    from app.issuing import administered, line
+    from app.issuing import administered, line, place
     from app.keys.admin import KeyAdminError
     from app.settings import SettingsError, load_settings
     from app.stores.keys import Rates
     from app.stores.owners import Allowance
 
     try:
-        with administered(load_settings()) as admin:
+        settings = load_settings()
+        with administered(settings, may_make=given.action == "create") as admin:
             match given.action:
                 case "create":
                     scopes = [scope.strip() for scope in given.scopes.split(",") if scope.strip()]
                     rates = Rates(given.rate, given.burst, given.bytes_rate)
                     allowance = Allowance(given.max_programs, given.max_sessions, given.max_session_bytes)
                     lines = [admin.create(given.name, scopes, rates, allowance)]
+                    print(f"pullback: the key is in {place(settings)}", file=sys.stderr)
                 case "list":
                     lines = [line(record) for record in admin.records()]
                 case "rotate":

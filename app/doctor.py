@@ -59,7 +59,7 @@ def _faults_in_file(file: Path, limits: ProgramLimits) -> Iterator[str]:
         try:
             copies.copy(file, copied)
         except StoreError as error:
-            yield str(error).replace(f' to "{copied}"', "")
+            yield str(error).replace(f', or "{copied}" not written', "")
             return
         found = copies.faults(copied)
         yield from found

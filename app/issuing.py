@@ -6,20 +6,30 @@ from datetime import UTC, datetime
 
 from app.assembly import new_store
 from app.keys.admin import KeyAdmin, KeyAdminError
-from app.settings import Settings
+from app.settings import Settings, shown
 from app.stores import StoreError, StoreUnavailableError
 from app.stores.keys import KeyRecord
+from app.stores.sqlite import FILE
 
 
 @contextmanager
-def administered(settings: Settings) -> Iterator[KeyAdmin]:
+def administered(settings: Settings, *, may_make: bool) -> Iterator[KeyAdmin]:
     """Open the keys of the store that settings name.
+
+    Args:
+        settings: they name it.
+        may_make: whether a store is made where there is none.
 
     Raises:
         KeyAdminError: it cannot be used.
     """
     if settings.store == "memory":
         raise KeyAdminError("PULLBACK_STORE is memory: that store ends with its server, and nobody else can open it")
+    file = settings.data_dir / FILE
+    if settings.store == "sqlite" and not may_make and not file.exists():
+        raise KeyAdminError(
+            f'there is no "{file.absolute()}"; PULLBACK_DATA_DIR names the directory of the server\'s store'
+        )
     store = new_store(settings)
     try:
         store.open()
@@ -28,6 +38,11 @@ def administered(settings: Settings) -> Iterator[KeyAdmin]:
         raise KeyAdminError(str(error)) from None
     finally:
         store.close()
+
+
+def place(settings: Settings) -> str:
+    """Return where the store is that settings name; of a URL without who may use it."""
+    return str((settings.data_dir / FILE).absolute()) if settings.store == "sqlite" else shown(settings.store)
 
 
 def line(record: KeyRecord) -> str:

@@ -2,6 +2,7 @@
 
 import logging
 import re
+from datetime import UTC, datetime
 from urllib.parse import unquote
 
 import orjson
@@ -37,7 +38,8 @@ class _JsonFormatter(_Formatter):
         """Return the line of a record."""
         if isinstance(record, Lines):
             return record.getMessage()
-        line = {"time": self.formatTime(record), "level": record.levelname, "event": record.getMessage()}
+        time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        line = {"time": time, "level": record.levelname, "event": record.getMessage()}
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
         return orjson.dumps(line).decode()

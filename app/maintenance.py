@@ -1,5 +1,7 @@
 """Backup and restore of a store, for the operator of a server."""
 
+import os
+import sys
 from pathlib import Path
 
 from app.settings import Settings
@@ -62,12 +64,20 @@ def restore(settings: Settings, source: Path, *, force: bool) -> str:
                 raise MaintenanceError(f'"{target}" exists: --force replaces it')
             copied.unlink(missing_ok=True)
             copies.copy(source, copied)
+            _give_to_owner(copied)
             copies.replace(target, copied)
     except StoreError as error:
         raise MaintenanceError(str(error)) from None
     except OSError as error:
         raise MaintenanceError(f'"{target}" cannot be written: {error.strerror}') from None
-    return f"restored {target} from {source}"
+    return f"restored {target} from {source}; `pullback doctor` looks at each program and session of it"
+
+
+def _give_to_owner(file: Path) -> None:
+    """Let a file that root has made belong to the owner of its directory, as whom the server runs."""
+    if sys.platform != "win32" and os.geteuid() == 0:
+        found = file.parent.stat()
+        os.chown(file, found.st_uid, found.st_gid)
 
 
 def file_of(settings: Settings) -> Path:

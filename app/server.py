@@ -56,7 +56,7 @@ def serve(flags: Mapping[str, str], example: str) -> None:
     backlog = affordable_backlog(affordable_connections(settings.max_connections, files), files)
     listener = _listen(settings, backlog, has_keys)
     port = listener.getsockname()[1]
-    print(curl_line(settings.host, port, example), flush=True)
+    print(curl_line(settings.host, port, example, has_keys), flush=True)
     options: dict[str, Any] = {
         # Whether the server is on loopback decides which Host headers it answers.
         "host": settings.host,
@@ -146,7 +146,7 @@ def _listen(settings: Settings, backlog: int, has_keys: bool) -> socket.socket:
         raise ServeError(f"cannot listen on {settings.host} port {settings.port}: {reason}") from None
 
 
-def curl_line(host: str, port: int, body: str) -> str:
+def curl_line(host: str, port: int, body: str, has_keys: bool = False) -> str:
     """A command that asks the server something.
 
     >>> curl_line("0.0.0.0", 8000, "{}")
@@ -154,4 +154,5 @@ def curl_line(host: str, port: int, body: str) -> str:
     """
     shown = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
     address = f"[{shown}]" if ":" in shown else shown
-    return f"curl -s http://{address}:{port}/v1/evaluate -H 'Content-Type: application/json' -d '{body}'"
+    key = ' -H "Authorization: Bearer $PULLBACK_API_KEY"' if has_keys else ""
+    return f"curl -s http://{address}:{port}/v1/evaluate{key} -H 'Content-Type: application/json' -d '{body}'"

@@ -69,7 +69,7 @@ class Settings(BaseSettings):
         (), description="Origins whose pages may call the server, separated by commas; * for all."
     )
     access_log: bool = Field(True, description="One line a request on standard error.")
-    log_format: Literal["text", "json"] = Field("text", description="Form of the lines of the log.")
+    log_format: Literal["text", "json"] = Field("text", description="Form of the lines of the log: text or json.")
     drain_s: float = Field(
         0, ge=0, description="Time for which /readyz says 503 before a stopping server closes its port."
     )
@@ -208,6 +208,7 @@ class Settings(BaseSettings):
     tiny_bytes: int = Field(
         1024,
         ge=0,
+        le=1024,
         description="Bodies up to this size may be read on the event loop, if measured cheap; 1024 at most.",
     )
     tiny_flops: int = Field(
@@ -244,6 +245,17 @@ class Settings(BaseSettings):
             if not _HOST.fullmatch(host):
                 raise ValueError(f'"{host}" is no name of a host; expected one without scheme, port and path, or *')
         return tuple(host.lower().removesuffix(".") for host in hosts)
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _check_proxies(cls, proxies: tuple[str, ...]) -> tuple[str, ...]:
+        for proxy in proxies:
+            if proxy != "*":
+                try:
+                    ipaddress.ip_network(proxy)
+                except ValueError as error:
+                    raise ValueError(f"{error}; expected addresses, networks such as 10.0.0.0/8, or *") from None
+        return proxies
 
     @field_validator("cors_origins")
     @classmethod
@@ -297,7 +309,7 @@ class Settings(BaseSettings):
 
     def __str__(self) -> str:
         """All settings in one line; secrets print themselves masked."""
-        return " ".join(f"{name}={_shown(value)}" for name, value in self)
+        return " ".join(f"{name}={shown(value)}" for name, value in self)
 
 
 def load_settings(**given: Any) -> Settings:
@@ -313,13 +325,13 @@ def load_settings(**given: Any) -> Settings:
         name = str(first["loc"][0]) if first["loc"] else "?"
         reason = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
         reason = reason if "Value error" in first["msg"] else f"expected {reason}"
-        raise SettingsError(f'{PREFIX}{name.upper()} is "{_shown(first["input"])}": {reason}') from None
+        raise SettingsError(f'{PREFIX}{name.upper()} is "{shown(first["input"])}": {reason}') from None
 
 
 def described(settings: Settings) -> list[tuple[str, str, str]]:
     """For each setting the name of its variable, its value, and what it means."""
     return [
-        (PREFIX + name.upper(), _shown(getattr(settings, name)), field.description or "")
+        (PREFIX + name.upper(), shown(getattr(settings, name)), field.description or "")
         for name, field in Settings.model_fields.items()
     ]
 
@@ -344,7 +356,7 @@ def is_loopback(host: str) -> bool:
     return all(ipaddress.ip_address(address.partition("%")[0]).is_loopback for address in found)
 
 
-def _shown(value: Any) -> str:
-    """A value as it may be printed: of a URL not who may use it."""
+def shown(value: Any) -> str:
+    """Return a value as it may be printed: of a URL not who may use it."""
     text = ",".join(value) or "-" if isinstance(value, tuple) else str(value)
     return _SECRET.sub("***", text)

@@ -60,12 +60,14 @@ class AccessLog:
             handler.handle(Lines(lines))
 
     def _now(self) -> str:
-        """Return the time as `logging` writes it."""
+        """Return the time as the lines of `app.logs` have it."""
         now = time.time()
         second = int(now)
         if second != self._second:
-            self._second, self._stamp = second, time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(second))
-        return f"{self._stamp},{int(1e3 * (now - second)):03d}"
+            form, at = ("%Y-%m-%dT%H:%M:%S", time.gmtime) if self._is_json else ("%Y-%m-%d %H:%M:%S", time.localtime)
+            self._second, self._stamp = second, time.strftime(form, at(second))
+        milliseconds = int(1e3 * (now - second))
+        return f"{self._stamp}.{milliseconds:03d}+00:00" if self._is_json else f"{self._stamp},{milliseconds:03d}"
 
 
 def _as_json(now: str, scope: Scope, path: str, answer: Answer, elapsed_ms: float, request_id: str) -> str:

@@ -142,6 +142,13 @@ def test_what_is_no_host_is_no_setting(host: str, monkeypatch: pytest.MonkeyPatc
         load_settings()
 
 
+@pytest.mark.parametrize("proxy", ["proxy", "10.0.0.1/8", "10.0.0.1:80", "10.0.0.*"])
+def test_what_is_no_address_is_no_proxy(proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PULLBACK_TRUSTED_PROXIES", f"::1, {proxy}")
+    with pytest.raises(SettingsError, match="PULLBACK_TRUSTED_PROXIES .* expected addresses, networks such as"):
+        load_settings()
+
+
 @pytest.mark.parametrize("files", [1, 16, 100, 256, 512, 1024, 1300, 4096, 2**20])
 def test_there_are_files_for_all_that_is_accepted(files: int) -> None:
     connections = affordable_connections(1000, files)

@@ -197,6 +197,27 @@ def test_a_cluster_is_refused(tmp_path: Path) -> None:
         store.close()
 
 
+@pytest.mark.parametrize(
+    ("memory", "policy", "is_refused"),
+    [("100mb", "allkeys-lru", True), ("100mb", "volatile-lru", False), ("0", "allkeys-lru", False)],
+)
+def test_a_server_that_drops_data_is_refused(memory: str, policy: str, is_refused: bool, redis: RedisProcess) -> None:
+    # Of ours nothing expires by itself, so that the second one drops nothing.
+    redis.client.config_set("maxmemory", memory)
+    redis.client.config_set("maxmemory-policy", policy)
+    store = RedisStore(redis.url, Policy())
+    try:
+        if is_refused:
+            with pytest.raises(StoreError, match=rf'drops data .*"{policy}"\); set it to "noeviction"'):
+                store.open()
+        else:
+            store.open()
+    finally:
+        redis.client.config_set("maxmemory-policy", "noeviction")
+        redis.client.config_set("maxmemory", "0")
+        store.close()
+
+
 def test_a_user_who_may_not_ask_for_clusters(redis: RedisProcess) -> None:
     redis.client.execute_command("ACL", "SETUSER", "modest", "on", ">word", "~*", "+@all", "-info")
     store = RedisStore(redis.url.replace("redis://", "redis://modest:word@"), Policy())

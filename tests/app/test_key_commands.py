@@ -68,6 +68,7 @@ def test_a_key_from_its_making_to_its_end(capsys: pytest.CaptureFixture[str]) ->
     ],
 )
 def test_what_cannot_be_is_one_line(argv: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    run(capsys, "create", "first")
     assert main(["keys", *argv]) == 2
     printed = capsys.readouterr()
     assert printed.out == ""
@@ -80,6 +81,15 @@ def test_a_store_in_memory_has_no_keys(monkeypatch: pytest.MonkeyPatch, capsys: 
     monkeypatch.setenv("PULLBACK_STORE", "memory")
     assert main(["keys", "list"]) == 2
     assert "PULLBACK_STORE is memory" in capsys.readouterr().err
+
+
+def test_a_key_says_in_which_store_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for words in (["list"], ["rotate", "k_0"], ["revoke", "k_0"]):
+        assert main(["keys", *words]) == 2
+        assert f'there is no "{tmp_path / "data" / FILE}"; PULLBACK_DATA_DIR names' in capsys.readouterr().err
+    assert not (tmp_path / "data").exists()
+    assert main(["keys", "create", "ada"]) == 0
+    assert f"pullback: the key is in {tmp_path / 'data' / FILE}" in capsys.readouterr().err
 
 
 def test_each_act_is_recorded_without_secrets(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import stat
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from app.programs import ProgramLimits
 from app.programs.registry import Registry
 from app.sessions.manager import Sessions
 from app.sessions.session import Quotas
-from app.stores import Policy, SqliteStore
+from app.stores import Policy, SqliteStore, StoreError
 from app.stores.redis import RedisStore
 from app.stores.sqlite import FILE
 from tests.app.conftest import start_server
@@ -75,7 +76,7 @@ def test_a_store_that_is_used_is_backed_up_and_restored(tmp_path: Path, folder: 
     assert stat.S_IMODE(kept.stat().st_mode) == 0o600
     assert say("doctor", kept) == say("doctor") == "no faults found"
     assert "exists: --force replaces it" in say("restore", kept, status=2)
-    assert say("restore", kept, "--force") == f"restored {folder / FILE} from {kept}"
+    assert say("restore", kept, "--force").startswith(f"restored {folder / FILE} from {kept}; `pullback doctor` looks")
     with closing(SqliteStore(folder, Policy())) as store:
         assert store.resolve_program("sum") is not None
         assert value(sessions_of(store), session_id, "y").tolist() == [2.0] * 1000
@@ -205,6 +206,34 @@ def test_the_doctor_finds_a_page_that_is_torn(folder: Path, say: Say) -> None:
     path.write_bytes(data)
     assert "SQLite finds the file damaged" in say("doctor", status=1) or "cannot be" in say("doctor", status=1)
     assert "is not restored" in say("restore", path, "--force", status=2)
+
+
+def test_the_doctor_finds_pages_that_are_lost(folder: Path, say: Say) -> None:
+    with closing(SqliteStore(folder, Policy())) as store:
+        filled(store)
+    path = folder / FILE
+    for start, end in ((5000, 60_000), (4096, 8192), (100, 4096)):
+        data = bytearray(path.read_bytes())
+        data[start:end] = bytes(end - start)
+        spoilt = folder / f"spoilt-{start}"
+        spoilt.write_bytes(data)
+        assert "malformed" in (found := say("doctor", spoilt, status=1)) and "Traceback" not in found
+        served = folder / f"served-{start}"
+        served.mkdir()
+        (served / FILE).write_bytes(data)
+        # Not all of it is noticed so early, but nothing else than this is raised.
+        with closing(SqliteStore(served, Policy())) as store, suppress(StoreError):
+            store.open()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_what_root_restores_belongs_to_the_owner_of_the_directory(folder: Path, say: Say, tmp_path: Path) -> None:
+    with closing(SqliteStore(folder, Policy())) as store:
+        filled(store)
+    say("backup", tmp_path / "copy")
+    os.chown(folder, 12345, 12345)
+    say("restore", tmp_path / "copy", "--force")
+    assert ((folder / FILE).stat().st_uid, (folder / FILE).stat().st_mode & 0o777) == (12345, 0o600)
 
 
 def test_stores_without_a_file(say: Say, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

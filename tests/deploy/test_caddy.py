@@ -46,7 +46,7 @@ def test_files_are_written_as_caddy_writes_them(file: str) -> None:
 def test_requests_are_passed_on_and_figures_are_not(server: Server, tmp_path: Path) -> None:
     port = free_port()
     with (
-        start_caddy("Caddyfile", [address(server)], tmp_path, port=str(port)) as process,
+        start_caddy("Caddyfile", [address(server)], tmp_path, proxy_port=str(port)) as process,
         httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client,
     ):
         assert until_it_answers(client, "/readyz", process).status_code == 200
@@ -59,7 +59,7 @@ def test_requests_are_passed_on_and_figures_are_not(server: Server, tmp_path: Pa
 def test_an_error_of_its_own_has_the_form_of_the_servers(tmp_path: Path) -> None:
     port = free_port()
     with (
-        start_caddy("Caddyfile", [f"127.0.0.1:{free_port()}"], tmp_path, port=str(port)) as process,
+        start_caddy("Caddyfile", [f"127.0.0.1:{free_port()}"], tmp_path, proxy_port=str(port)) as process,
         httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=START_S) as client,
     ):
         answer = until_it_answers(client, "/v1", process)

@@ -29,7 +29,7 @@ SECURITY = (ROOT / "SECURITY.md").read_text()
 COMMANDS = [shlex.split(command) for command, _ in commands(DEPLOY)]
 UNIT = ROOT / "deploy" / "systemd" / "pullback@.service"
 #: Variables of the compose file and of the proxy, which the server does not read.
-_ELSEWHERE = {"PULLBACK_DOMAIN", "PULLBACK_CLIENTS", "PULLBACK_SERVERS", "PULLBACK_PORT", "PULLBACK_NAME"}
+_ELSEWHERE = {"PULLBACK_DOMAIN", "PULLBACK_CLIENTS", "PULLBACK_SERVERS", "PULLBACK_PROXY_PORT", "PULLBACK_NAME"}
 
 
 def starting(*words: str) -> list[list[str]]:

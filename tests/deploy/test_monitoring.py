@@ -33,11 +33,9 @@ METRICS: dict[str, set[str]] = {
     "pullback_answer_file_bytes": set(),
     "pullback_connections": set(),
     "pullback_refused_total": {"reason"},
-    "pullback_inline_learned_total": set(),
     "pullback_inline_banned_total": set(),
     "pullback_loop_lag_seconds": set(),
-    "pullback_store_seconds_bucket": {"operation", "le"},
-    "pullback_rate_limited_total": set(),
+    "pullback_store_seconds_bucket": {"le"},
 }
 PANELS: dict[str, list[str]] = {
     panel["title"]: [target["expr"] for target in panel["targets"]] for panel in DASHBOARD["panels"]
@@ -61,7 +59,9 @@ def test_the_metrics_are_those_of_the_server(server: Server) -> None:
     text = server.client.get("/metrics").text
     samples = re.findall(r"^(pullback_\w+)(?:\{(.*)\})? ", text, re.MULTILINE)
     given = {metric for metric, _ in samples if not re.search("_(sum|count|created)$", metric)}
-    assert given and given <= set(METRICS)
+    # Nothing has ended yet, and this server has no edge of ours.
+    missing = {"pullback_workers_ended_total", "pullback_connections", "pullback_refused_total"}
+    assert given | missing == set(METRICS)
     for metric, labels in samples:
         if metric in given:
             assert set(re.findall(r'(\w+)="', labels)) <= METRICS[metric]

@@ -50,7 +50,9 @@ class Proxy:
 async def caddy(urls: list[str], folder: Path) -> AsyncIterator[Proxy]:
     port = free_port()
     proxy = Proxy(port)
-    with start_caddy("Caddyfile", [url.removeprefix("http://") for url in urls], folder, port=str(port)) as process:
+    with start_caddy(
+        "Caddyfile", [url.removeprefix("http://") for url in urls], folder, proxy_port=str(port)
+    ) as process:
         try:
             await until_ready(f"http://127.0.0.1:{port}", process)
             yield proxy

@@ -134,6 +134,9 @@ class Server:
             if self._is_cluster():
                 reason = "is part of a cluster, whose scripts reach one node only; name a server without cluster mode"
                 raise StoreError(f"PULLBACK_STORE names a Redis server that {reason}")
+            if policy := self._eviction():
+                reason = f'drops data when its memory is full (maxmemory-policy is "{policy}"); set it to "noeviction"'
+                raise StoreError(f"PULLBACK_STORE names a Redis server that {reason}")
             # A server that can only be read is refused here, and not with the first program.
             self._client.set(_SCHEMA, SCHEMA_VERSION, nx=True)
             found = self._client.get(_SCHEMA)
@@ -147,6 +150,16 @@ class Server:
         if version != str(SCHEMA_VERSION):
             reason = f'has schema version "{version}" under {_SCHEMA}; this release reads version {SCHEMA_VERSION}'
             raise StoreError(f"PULLBACK_STORE names a Redis server that {reason}")
+
+    def _eviction(self) -> str:
+        """Return the policy by which the server evicts keys that never expire, as all of ours; empty if it does not."""
+        try:
+            found = self._client.info("memory")
+        except redis.ResponseError:
+            # A user without the right to ask.
+            return ""
+        policy = str(found.get("maxmemory_policy", ""))
+        return policy if policy.startswith("allkeys-") and int(found.get("maxmemory", 0)) else ""
 
     def _is_cluster(self) -> bool:
         try:

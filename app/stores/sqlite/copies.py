@@ -60,7 +60,7 @@ def copy(source: Path, target: Path) -> None:
     except OSError as error:
         raise StoreError(f'"{target}" cannot be written: {os.strerror(error.errno or 0)}') from None
     except sqlite3.Error as error:
-        raise StoreError(f'"{source}" cannot be copied to "{target}": {error}') from None
+        raise StoreError(f'"{source}" cannot be read, or "{target}" not written: {error}') from None
 
 
 def replace(path: Path, copied: Path) -> None:

@@ -82,7 +82,11 @@ class Database:
             if not self._is_open:
                 connection = _prepare(self._path, self._where, self._is_durable)
                 self._file = connection.files[0]
-                self._on_open(connection)
+                try:
+                    self._on_open(connection)
+                except sqlite3.Error as error:
+                    connection.close()
+                    raise StoreError(f"{self._where}, whose {self._path.name} cannot be read: {error}") from None
                 self._idle.append(connection)
                 self._is_open = True
                 self.reserve()
