@@ -228,7 +228,7 @@ def new_traces() -> "Traces | None":
     try:
         from app.http.traces import Traces
     except ImportError as error:
-        install = "pip install 'pullback-server[traces]'"
+        install = "pip install opentelemetry-sdk opentelemetry-exporter-otlp-proto-http"
         raise SettingsError(f"{asked} asks for traces, which need OpenTelemetry ({error}): {install}") from None
     return Traces()
 

@@ -145,7 +145,7 @@ def test_what_is_no_host_is_no_setting(host: str, monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize("proxy", ["proxy", "10.0.0.1/8", "10.0.0.1:80", "10.0.0.*"])
 def test_what_is_no_address_is_no_proxy(proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PULLBACK_TRUSTED_PROXIES", f"::1, {proxy}")
-    with pytest.raises(SettingsError, match="PULLBACK_TRUSTED_PROXIES .* expected addresses, networks such as"):
+    with pytest.raises(SettingsError, match=r"PULLBACK_TRUSTED_PROXIES .* expected addresses, networks such as"):
         load_settings()
 
 

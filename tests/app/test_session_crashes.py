@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.thorough
 
 #: Faults of the short form, by kind; where there are two edges, one of them may be killed alone.
-FEW = {"server": 1, "worker": 5, "zygote": 1, "pause": 1}
-FEW_OF_TWO = {"edge": 1, "worker": 5, "zygote": 1, "pause": 1}
+FEW = {"server": 1, "worker": 3, "zygote": 1, "pause": 1}
+FEW_OF_TWO = {"edge": 1, "worker": 3, "zygote": 1, "pause": 1}
 #: Sessions that are trained at once, more than there are workers of one edge.
 TRAINING = 4
 #: Part of the runs that are sent once more though they were answered.
@@ -197,7 +197,7 @@ def two_servers(folder: Path, module: Sequence[str] = UVICORN, **settings: str) 
         yield first, second
 
 
-SESSIONS, CLIENTS, RUNS = 100, 16, 6
+SESSIONS, CLIENTS, RUNS = 50, 16, 6
 
 
 def test_two_processes_many_sessions_many_clients(tmp_path: Path, store: str) -> None:

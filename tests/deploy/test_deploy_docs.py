@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
+from app.cli import _parser
 from app.server import GRACE_S
 from app.settings import PREFIX, Settings
+from tests.app.conftest import environment
 from tests.app.test_readme import commands
 from tests.deploy.test_compose import MIB, SERVICES, most_memory, nbytes, seconds
 from tests.deploy.test_makefile import make
@@ -27,6 +29,7 @@ ROOT = Path(__file__).parents[2]
 DEPLOY = (ROOT / "docs" / "deploy.md").read_text()
 SECURITY = (ROOT / "SECURITY.md").read_text()
 COMMANDS = [shlex.split(command) for command, _ in commands(DEPLOY)]
+INSTALLED = "/opt/pullback/bin/pullback"
 UNIT = ROOT / "deploy" / "systemd" / "pullback@.service"
 #: Variables of the compose file and of the proxy, which the server does not read.
 _ELSEWHERE = {"PULLBACK_DOMAIN", "PULLBACK_CLIENTS", "PULLBACK_SERVERS", "PULLBACK_PROXY_PORT", "PULLBACK_NAME"}
@@ -37,6 +40,9 @@ def starting(*words: str) -> list[list[str]]:
     found = []
     for command in COMMANDS:
         rest = [word for at, word in enumerate(command) if at or not word.startswith(PREFIX)]
+        if rest[:2] == ["sudo", "-u"]:
+            assert rest[2] == unit()[0]["User"] and rest[3] == "env"
+            rest = rest[4:]
         while rest and (rest[0] == "sudo" or re.match(r"[A-Z_]+=", rest[0])):
             rest = rest[1:]
         if rest[: len(words)] == list(words):
@@ -63,7 +69,7 @@ def unit() -> tuple[dict[str, str], Settings]:
 
 def test_no_command_is_of_a_kind_that_is_not_tested() -> None:
     known = ("docker compose", "make", "curl", "pullback", "caddy run", "systemctl", "python3 -m", "useradd", "cp")
-    tested = sum(len(starting(*words.split())) for words in (*known, "/opt/pullback/bin/pip install"))
+    tested = sum(len(starting(*words.split())) for words in (*known, "/opt/pullback/bin/pip install", INSTALLED))
     assert tested == len(COMMANDS) >= 20
 
 
@@ -72,6 +78,10 @@ def test_compose_commands_name_what_there_is(words: list[str]) -> None:
     if words[0] == "--profile":
         assert [name for name, service in SERVICES.items() if words[1] in service.get("profiles", ())]
         words = words[2:]
+    if words[0] == "exec":
+        assert words[1] in SERVICES and words[2] == "pullback"
+        _parser().parse_args(words[3:])
+        return
     assert words[0] in ("up", "build")
     options = [word for word in words[1:] if word.startswith("-")]
     assert set(options) <= {"--build", "--detach", "--wait", "--no-deps"}
@@ -99,9 +109,15 @@ def test_curl(server: Server, words: list[str]) -> None:
     assert answer.status_code == 200, answer.text
 
 
-@pytest.mark.parametrize("words", starting("pullback"), ids=" ".join)
-def test_pullback(words: list[str]) -> None:
-    assert subprocess.run([sys.executable, "-m", "app.cli", *words], capture_output=True, check=True, cwd=ROOT).stdout
+def test_pullback(tmp_path: Path) -> None:
+    """In the order of the page, with a store."""
+    env = environment(data_dir=str(tmp_path / "data"))
+    for words in (["keys", "create", "ada"], *starting("pullback"), *starting(INSTALLED)):
+        here = [word.replace("/backups", str(tmp_path)) for word in words]
+        done = subprocess.run(
+            [sys.executable, "-m", "app.cli", *here], capture_output=True, check=True, cwd=ROOT, env=env
+        )
+        assert done.stdout
 
 
 def test_systemd_commands_name_the_unit() -> None:
