@@ -52,8 +52,6 @@ _log = logging.getLogger("pullback")
 KEPT_FREE = 1
 #: Time between two looks at the event loop.
 LOOK_S = 0.1
-
-
 #: Variables that ask for traces, as OpenTelemetry has them.
 TRACES = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"
 

@@ -144,8 +144,10 @@ class Exchange:
             await bodies.linger(receive, send)
             return
         except OverloadedError as error:
-            await self._held_back()
             answer = self._explain(_call(scope, request_id), error)
+            # The error's traceback keeps the body.
+            del error
+            await self._held_back()
         except Exception as error:  # noqa: BLE001 - it is explained and, if it is a bug, logged
             answer = self._explain(_call(scope, request_id), error)
         key = key_of(scope)
@@ -160,7 +162,7 @@ class Exchange:
             await self._envelope.send(scope, send, answer, request_id, origin, start)
 
     async def _held_back(self) -> None:
-        """Wait until all refusals of the last moment are sent.
+        """Wait until all refusals of the last moment may be sent.
 
         Refusing costs the event loop as much as answering: clients that ask again at once are slowed down, and refusals
         that are written one behind the other cost half of what they do among other work.

@@ -119,7 +119,7 @@ class Processes:
             raise OverloadedError("the server is stopping")
         pace = self._paces.of(kind)
         if not self._idle and not self._queues.has_room(pace, call.client):
-            raise self._full(pace)
+            raise self._full(pace, call.client)
         loop = asyncio.get_running_loop()
         left_s = max(self._deadline_s - waited_s, 0.0)
         job = Job(call, kind, pace, loop.create_future(), receive, loop.time() + left_s, time.monotonic())
@@ -133,6 +133,10 @@ class Processes:
                 job.watch.cancel()
             if not job.future.done() or job.future.cancelled():
                 self._drop(job, "gone")
+            # Else an exception, whose traceback has this frame, keeps the job, which keeps the exception, and all of
+            # the body until the collector comes.
+            job.timer = job.watch = None
+            del job
 
     def figures(self) -> PoolFigures:
         """Return the figures of the pool."""
@@ -281,13 +285,13 @@ class Processes:
         self._dispatch()
         left = self._queues.overflow(job)
         if left is not None:
-            _refuse(left, self._full(left.pace))
+            _refuse(left, self._full(left.pace, left.client))
 
-    def _full(self, pace: Pace) -> OverloadedError:
+    def _full(self, pace: Pace, client: str) -> OverloadedError:
         """Return the refusal of a job that has no place in a queue."""
-        return OverloadedError(
-            "the server is busy and its queue is full (setting PULLBACK_MAX_QUEUE)", self._wait_s(pace)
-        )
+        wait_s = max(self._wait_s(pace), self._queues.until_room_s(pace, client))
+        detail = "the server is busy and its queue is full (setting PULLBACK_MAX_QUEUE)"
+        return OverloadedError(detail, min(wait_s, self._deadline_s))
 
     def _wait_s(self, pace: Pace) -> float:
         """Return when the jobs of a pace that wait now are done: as many more have room then."""

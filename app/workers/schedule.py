@@ -4,6 +4,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable
 from enum import IntEnum
 from itertools import islice
+from math import log2
 from typing import Generic, Protocol, TypeVar
 
 from app.telemetry import Mean
@@ -74,14 +75,18 @@ class Shares:
         self._since = 0.0
 
     def note(self, client: str, seconds: float, now: float) -> None:
-        """Note that a client used so many seconds, or less than was noted before; `now` never steps back."""
+        """Note that a client used so many seconds, or take some back (negative); `now` never steps back.
+
+        What is taken back may have been forgotten in part meanwhile: nobody has used less than nothing.
+        """
         if now - self._since >= _FORGET_S:
             kept = 0.5 ** ((now - self._since) / HALF_LIFE_S)
             self.used = {each: left for each, used in self.used.items() if (left := kept * used) >= _LEAST_S}
             self._total = sum(self.used.values())
             self._since = now
-        self.used[client] = self.used.get(client, 0.0) + seconds
-        self._total += seconds
+        before = self.used.get(client, 0.0)
+        self.used[client] = after = max(before + seconds, 0.0)
+        self._total += after - before
 
     def level(self, client: str) -> int:
         """Return how many times the mean a client used, rounded down."""
@@ -145,6 +150,15 @@ class Queues(Generic[Job]):
             return True
         clients = self._clients[pace]
         return self._claim(pace, client, len(clients.get(client, ())) + 1) < max(self._claims(pace), default=0.0)
+
+    def until_room_s(self, pace: Pace, client: str) -> float:
+        """Return the seconds until a client that used most of all that wait has forgotten enough to have a place."""
+        own = self._claim(pace, client, len(self._clients[pace].get(client, ())) + 1)
+        others = max(
+            (self._claim(pace, each, len(jobs)) for each, jobs in self._clients[pace].items() if each != client),
+            default=own,
+        )
+        return HALF_LIFE_S * max(log2(own / others), 0.0) if others > 0.0 else 0.0
 
     def push(self, job: Job) -> None:
         """Add a job; if it does not go at once, `overflow` says which one has no place."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from app.errors import OverloadedError
 from app.http.messages import Answer, Call
 from app.http.spool import Spool
 from app.workers import pool as pools
-from app.workers.jobs import Sizes
+from app.workers.jobs import Job, Sizes
 from app.workers.pool import Processes
 from app.workers.schedule import LONG_S, SHORT_S, Pace
 from tests import virtual_time
@@ -189,3 +190,39 @@ def test_a_process_is_not_killed_for_short_work_whose_client_has_gone(monkeypatc
             each.cancel()
 
     virtual_time.run(work())
+
+
+@pytest.mark.parametrize("end", ["refused", "gone", "answered late", "died"])
+def test_no_job_is_left_to_the_collector(end: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job has the body of a request: megabytes that nobody counts any more."""
+
+    async def work() -> None:
+        monkeypatch.setattr(pools.time, "monotonic", asyncio.get_running_loop().time)
+        pool = Pool(kept_free=0, queue=0)
+        leave = asyncio.Event()
+
+        async def receive() -> Any:
+            await leave.wait()
+            return {"type": "http.disconnect"}
+
+        tasks = [pool.ask(client, receive) for client in ("ab" if end != "refused" else "abcdef")]
+        await asyncio.sleep(5 * LONG_S)
+        if end == "gone":
+            leave.set()
+            await asyncio.sleep(LONG_S)
+        for channels in pool.busy().values():
+            for channel in list(channels):
+                channel.end() if end == "died" else channel.answer(0.01)
+        await asyncio.sleep(40.0)
+        assert all(task.done() for task in tasks)
+        for task in tasks:
+            task.exception()
+
+    gc.collect()
+    gc.disable()
+    try:
+        virtual_time.run(work())
+        left = [each for each in gc.get_objects() if isinstance(each, Job)]
+    finally:
+        gc.enable()
+    assert left == []

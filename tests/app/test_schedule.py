@@ -183,6 +183,28 @@ def test_a_queue_takes_as_long_as_the_last_jobs_took() -> None:
     assert found.wait_s(Pace.SHORT, 2) == found.wait_s(Pace.UNKNOWN, 2) == pytest.approx(20 * SHORT_S)
 
 
+def test_nobody_has_used_less_than_nothing() -> None:
+    shares = Shares()
+    shares.note("long", 20.0, 0.0)
+    shares.note("b", 1.0, 6 * HALF_LIFE_S)
+    # It was done earlier than was thought, and most of it has been forgotten meanwhile.
+    shares.note("long", -19.9, 6 * HALF_LIFE_S)
+    assert shares.used["long"] == 0.0
+    assert (shares.level("long"), shares.level("b")) == (0, 2)
+    shares.note("long", 0.2, 6 * HALF_LIFE_S)
+    assert (shares.is_heavy("long"), shares.is_heavy("b")) == (False, True)
+
+
+def test_who_used_most_hears_when_that_will_be_forgotten() -> None:
+    shares = Shares()
+    found = queues(Job(Pace.SHORT, "b"), limit=1, shares=shares)
+    shares.note("a", 8 * 1.0 - SHORT_S, 1.0)
+    shares.note("b", 1.0 - SHORT_S, 1.0)
+    assert not found.has_room(Pace.SHORT, "a")
+    assert found.until_room_s(Pace.SHORT, "a") == pytest.approx(3 * HALF_LIFE_S)
+    assert found.until_room_s(Pace.SHORT, "c") == found.until_room_s(Pace.LONG, "a") == 0.0
+
+
 def test_use_is_forgotten() -> None:
     shares = Shares()
     shares.note("a", 4.0, 100.0)
