@@ -100,6 +100,13 @@ KINDS = (
         "localhost or 127.0.0.1, or let whoever runs the server add the name.",
     ),
     Kind(
+        "malformed-request",
+        400,
+        "Malformed request",
+        "What arrived is no HTTP/1.1: a line or a field of the header, the framing of the body, or bytes behind a "
+        "request. A body that is longer than its Content-Length ends so too.",
+    ),
+    Kind(
         "headers-too-large",
         431,
         "Headers too large",

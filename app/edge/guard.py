@@ -37,6 +37,8 @@ STATE_KEY = "edge"
 LINGER_BYTES, LINGER_S = 16 * 2**20, 1.0
 #: Requests of one connection that may wait while the first is answered. Each takes kilobytes, and sending one 20 bytes.
 MOST_PIPELINED = 100
+#: With what a client of TLS begins.
+_TLS = b"\x16\x03"
 #: Of a Host header in a message.
 _LONGEST_NAME = 100
 #: A socket that is closed with this sends a reset and drops what waits; else the kernel goes on sending megabytes.
@@ -172,19 +174,50 @@ class GuardedProtocol(HttpToolsProtocol):
             self._taken, before = len(data), len(cycle.body)
         try:
             self.parser.feed_data(data)
-        except httptools.HttpParserError:
-            if self._phase is not _LEAVING:
-                self._phase = _LEAVING
-                self.logger.warning("Invalid HTTP request received.")
-                self.send_400_response("Invalid HTTP request received.")
+        except httptools.HttpParserUpgrade as upgrade:
+            self._begin_without_upgrade(data, upgrade.args[0])
             return
-        except httptools.HttpParserUpgrade:
-            self._unsupported_upgrade_warning()
+        except httptools.HttpParserError as error:
+            if self._phase is not _LEAVING:
+                self._refuse_bytes(data, error)
+            return
         if self._phase is _HEADER:
             if self._taken - self._shared > self._edge.limits.header_bytes:
                 self._refuse_header()
         elif self.cycle.more_body or self.scope is not self.cycle.scope:
             self._look(len(data), before if self.cycle is cycle else None)
+
+    def _begin_without_upgrade(self, data: bytes | memoryview, rest: int) -> None:
+        """Parse a request again that asks for another protocol, as if it did not: a server may go on as it is.
+
+        The parser leaves it at the header then. Clients ask so with a body too, such as Java's for HTTP/2.
+
+        Args:
+            data: the piece in which the header ends.
+            rest: where the body begins in it.
+        """
+        method, version = self.parser.get_method(), self.parser.get_http_version().encode()
+        if method == b"CONNECT":
+            self._refuse("malformed-request", "CONNECT is for proxies; ask this server for a path")
+            return
+        url, fields = self.url, self.headers
+        asked = {b"upgrade", b"http2-settings"}
+        lines = [b"%b %b HTTP/%b" % (method, url, version)]
+        for name, value in fields:
+            if name == b"connection":
+                value = b", ".join(word for word in value.split(b",") if word.strip().lower() not in asked)
+            if name not in asked and (value or name != b"connection"):
+                lines.append(b"%b: %b" % (name, value))
+        self.parser = httptools.HttpRequestParser(self)
+        self._shared = self._taken
+        self._receive(b"\r\n".join([*lines, b"", b""]))
+        if len(data) > rest and not self.transport.is_closing():
+            self._receive(data[rest:])
+
+    def on_message_complete(self) -> None:
+        """Note that a request is complete."""
+        if not self.parser.should_upgrade():
+            super().on_message_complete()
 
     def on_body(self, body: bytes) -> None:
         """Keep a part of a body; of many small chunks, without a copy of all that is there for each."""
@@ -216,6 +249,8 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Check a header as a whole and let the request begin."""
+        if self.parser.should_upgrade():
+            return
         edge = self._edge
         limits = edge.limits
         if len(self.headers) > limits.header_fields or self._taken > limits.header_bytes:
@@ -258,6 +293,19 @@ class GuardedProtocol(HttpToolsProtocol):
         detail = f'Host is "{name}"; expected localhost, a loopback address, or a name in PULLBACK_ALLOWED_HOSTS'
         self._refuse("wrong-host", detail)
         raise _RefusedError
+
+    def _refuse_bytes(self, data: bytes | memoryview, error: httptools.HttpParserError) -> None:
+        """Refuse what is no HTTP; behind the requests that are under way, whose answers come first."""
+        if self._phase is _UNREAD:
+            # This request was answered; what comes is the rest of its body.
+            self._leave(b"")
+        elif bytes(data[:2]) == _TLS:
+            self._refuse(
+                "malformed-request", "these are bytes of TLS; the server speaks plain HTTP here: ask by http://"
+            )
+        else:
+            detail = f"the request is no HTTP/1.1 ({error}); a Content-Length that is too short may be why"
+            self._refuse("malformed-request", detail)
 
     def _count_client(self) -> None:
         """Count a request for the address that a proxy forwards it for, as uvicorn's middleware reads it."""

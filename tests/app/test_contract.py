@@ -730,7 +730,7 @@ unknown-path method-not-allowed unauthorized forbidden rate-limited overloaded u
 unsupported-media-type not-acceptable malformed-body unknown-program unknown-session unknown-variable unknown-job
 expired-session sequence-conflict name-conflict invalid-request syntax-error unknown-op wrong-arity bad-attribute
 unknown-name cycle shape-mismatch not-scalar not-differentiable nograd no-gradient not-supported limit-exceeded
-deadline-exceeded wrong-host headers-too-large request-timeout
+deadline-exceeded wrong-host headers-too-large request-timeout malformed-request
 """.split()
 PAGES = ["/v1", "/v1/ops", "/v1/ops/sin", "/healthz", "/readyz", "/openapi.json", "/docs", "/problems/unknown-op"]
 GOOD = {"expr": "x * 2", "inputs": {"x": 3}}

@@ -1,7 +1,7 @@
 """Corners of HTTP, as bytes to a real server: the status, the problem, and whether the connection stays open.
 
 A row is a request and what comes of it: the statuses of its answers, with the slugs of problems, and "close" where the
-connection ends with them. A 400 without a slug is the parser's own. What has no end is in `test_guard.py`.
+connection ends with them. What has no end is in `test_guard.py`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ JSON = "Content-Type: application/json"
 CHUNKED = "Transfer-Encoding: chunked"
 ORIGIN = "Origin: https://a.example"
 BODY = '{"expr": "x", "inputs": {"x": 1}}'
-BAD = "400 close"
+BAD = "400 malformed-request close"
 REFUSED = "400 malformed-body"
 NO_TYPE = "415 unsupported-media-type"
 NO_ANSWER = "406 not-acceptable"
@@ -180,6 +180,19 @@ HEADERS: Rows = {
     "a name beyond the limit": (get("/healthz", "a" * 40_000 + ": b"), TOO_LARGE),
 }
 
+#: What Java's client sends by default, and `curl --http2`.
+H2C = ("Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAEAAEAAAAIAAAAA")
+
+UPGRADES: Rows = {
+    "h2c without a body": (get("/healthz", *H2C), "200"),
+    "h2c with a body": (post(BODY, *H2C), "200"),
+    "h2c with a body in chunks": (framed(chunks(BODY[:9], BODY[9:]), *H2C, CHUNKED), "200"),
+    "h2c, and another request": (post(BODY, *H2C) + GET, "200 | 200"),
+    "h2c, and to be closed": (post(BODY, "Connection: Upgrade, close", "Upgrade: h2c"), "200 close"),
+    "a websocket": (get("/healthz", "Connection: upgrade", "Upgrade: websocket", "Sec-WebSocket-Key: eA=="), "200"),
+    "CONNECT with a body": ("CONNECT a:1 HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n\r\nx", BAD),
+}
+
 CONNECTIONS: Rows = {
     **{
         f"Connection: {value}": (get("/healthz", f"Connection: {value}"), "200 close")
@@ -201,8 +214,8 @@ CONNECTIONS: Rows = {
     "a page and another host": (GET + get(host="Host: attacker.example"), f"200 | {WRONG_HOST}"),
     "close and one more": (get("/healthz", "Connection: close") + GET, "200 close"),
     # The parser's fault ends the connection before answers under way are sent.
-    "a page and nonsense": (GET + "nonsense\r\n\r\n", BAD),
-    "a body and more": (POST + "}}", BAD),
+    "a page and nonsense": (GET + "nonsense\r\n\r\n", f"200 | {BAD}"),
+    "a body and more": (POST + "}}", f"200 | {BAD}"),
 }
 
 FRAMES: Rows = {
@@ -219,7 +232,7 @@ FRAMES: Rows = {
     "Content-Length far above it": (framed(BODY, f"Content-Length: {2**62}"), TOO_LONG),
     "Content-Length twice": (post(BODY, f"Content-Length: {len(BODY)}"), BAD),
     "Content-Length twice, different": (post(BODY, "Content-Length: 1"), BAD),
-    "Content-Length too short": (framed(BODY, "Content-Length: 10"), BAD),
+    "Content-Length too short": (framed(BODY, "Content-Length: 10"), f"{REFUSED} | {BAD}"),
     "a body of a page": (get("/healthz", "Content-Length: 2") + "{}", "200"),
     "a body of a HEAD": (get("/healthz", "Content-Length: 2", method="HEAD") + "{}", "200"),
     "a body of a DELETE": (
@@ -360,6 +373,7 @@ GROUPS = {
     "lines": LINES,
     "targets": TARGETS,
     "headers": HEADERS,
+    "upgrades": UPGRADES,
     "connections": CONNECTIONS,
     "frames": FRAMES,
     "types": TYPES,

@@ -65,6 +65,7 @@ export class UnauthorizedError extends PullbackError {
 }
 export class ForbiddenError extends PullbackError {}
 export class RateLimitedError extends PullbackError {}
+export class MalformedRequestError extends PullbackError {}
 export class WrongHostError extends PullbackError {}
 export class HeadersTooLargeError extends PullbackError {}
 export class SlowRequestError extends PullbackError {}

@@ -11,6 +11,7 @@ export const BY_SLUG = Object.freeze({
   unauthorized: errors.UnauthorizedError,
   forbidden: errors.ForbiddenError,
   "rate-limited": errors.RateLimitedError,
+  "malformed-request": errors.MalformedRequestError,
   "wrong-host": errors.WrongHostError,
   "headers-too-large": errors.HeadersTooLargeError,
   "request-timeout": errors.SlowRequestError,

@@ -57,6 +57,8 @@ export class ForbiddenError extends PullbackError {
 }
 export class RateLimitedError extends PullbackError {
 }
+export class MalformedRequestError extends PullbackError {
+}
 export class WrongHostError extends PullbackError {
 }
 export class HeadersTooLargeError extends PullbackError {

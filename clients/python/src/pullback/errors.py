@@ -101,6 +101,10 @@ class RateLimitedError(ProblemError):
     """Too many requests in a period, or too many sessions at once."""
 
 
+class MalformedRequestError(ProblemError):
+    """What arrived was no HTTP, which something between the client and the server may have spoilt."""
+
+
 class WrongHostError(ProblemError):
     """The server listens on its own machine alone and does not answer to the name in the URL."""
 
@@ -250,6 +254,7 @@ BY_SLUG: Mapping[str, type[ProblemError]] = {
     "unauthorized": UnauthorizedError,
     "forbidden": ForbiddenError,
     "rate-limited": RateLimitedError,
+    "malformed-request": MalformedRequestError,
     "wrong-host": WrongHostError,
     "headers-too-large": HeadersTooLargeError,
     "request-timeout": SlowRequestError,
