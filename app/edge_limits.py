@@ -9,8 +9,10 @@ from functools import lru_cache
 RESERVED = 16
 #: Files for all else: the store, threads, pipes, and connections that were accepted and are refused.
 SPARE_FILES = 200
+#: Connections that are accepted in one round of the event loop, and handles of the socket.
+ACCEPTED_AT_ONCE = 16
 #: Of these, files that a server has open without any connection, with room to spare.
-OWN_FILES = 72
+OWN_FILES = 72 + ACCEPTED_AT_ONCE
 #: Length of the queue of the socket where files are plenty.
 BACKLOG = 2048
 _SMALLEST_BACKLOG = 16
@@ -80,10 +82,10 @@ def affordable_connections(wanted: int, files: int) -> int:
 
 
 def affordable_backlog(connections: int, files: int) -> int:
-    """Return the length of the socket's queue: an event loop accepts all of it before it looks at any connection.
+    """Return the length of the socket's queue: an event loop may accept all of it before it looks at any connection.
 
     >>> affordable_backlog(824, 1024), affordable_backlog(1000, 2**20)
-    (112, 2048)
+    (96, 2048)
     """
     return max(_SMALLEST_BACKLOG, min(BACKLOG, files - connections - RESERVED - OWN_FILES))
 

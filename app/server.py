@@ -17,7 +17,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from app.assembly import new_nursery, new_store
-from app.edge_limits import affordable_backlog, affordable_connections, open_files
+from app.edge_limits import ACCEPTED_AT_ONCE, affordable_backlog, affordable_connections, open_files
 from app.keys import rates
 from app.settings import PREFIX, Settings, SettingsError, is_loopback, load_settings
 from app.stores import StoreError, StoreUnavailableError
@@ -75,8 +75,10 @@ def serve(flags: Mapping[str, str], example: str) -> None:
     if settings.workers == 1:
         # Connections that arrive from here on wait in the socket until the application is there.
         app = _new_app(settings)
+        # libuv takes one connection of each in a round of the event loop: of a busy one there are few.
+        listeners = [listener, *(listener.dup() for _ in range(ACCEPTED_AT_ONCE - 1))]
         with contextlib.suppress(KeyboardInterrupt):
-            uvicorn.Server(uvicorn.Config(app, **options)).run(sockets=[listener])
+            uvicorn.Server(uvicorn.Config(app, **options)).run(sockets=listeners)
         _leave_work_behind()
     else:
         listener.close()

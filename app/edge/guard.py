@@ -149,11 +149,11 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse what arrived, a part at a time: limits are looked at after each."""
-        if len(data) <= MOST_PARSED and self._parts is None:
+        if len(data) <= MOST_PARSED and not self._parts:
             self._receive(data)
             return
         if self._parts is None:
-            self._parts = Parts(self.flow, self.transport, self._receive, self.loop)
+            self._parts = Parts(self.flow, self.transport, self._receive, self._edge.line)
         self._parts.add(data)
 
     def _receive(self, data: bytes | memoryview) -> None:

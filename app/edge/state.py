@@ -9,6 +9,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from app.edge.connections import Connections
 from app.edge.hosts import is_allowed_host
+from app.edge.turns import Line
 from app.edge_limits import EdgeLimits, affordable_connections, open_files
 from app.settings import is_loopback
 
@@ -26,6 +27,7 @@ class Edge(Connections):
     """The connections of a server.
 
     hosts: Host headers that are known to be allowed; None where any is.
+    line: those of which something waits to be parsed.
 
     Args:
         limits: of the server; it has fewer connections where it may not open enough files.
@@ -36,6 +38,7 @@ class Edge(Connections):
     def __init__(self, limits: EdgeLimits, config: Config, loop: asyncio.AbstractEventLoop) -> None:
         limits = replace(limits, connections=affordable_connections(limits.connections, open_files()))
         super().__init__(limits, config.timeout_keep_alive, loop)
+        self.line = Line(loop)
         is_local = config.uds is None and config.fd is None and is_loopback(config.host)
         self.hosts: set[bytes] | None = set() if is_local else None
         trusted = list(limits.trusted_proxies)

@@ -8,7 +8,7 @@ import itertools
 import pytest
 
 from app.edge import turns
-from app.edge.turns import MOST_PARSED, TURN_S, Flow, Parts
+from app.edge.turns import MOST_PARSED, ROUND_S, TURN_S, Flow, Line, Parts
 
 PARTS = 4
 DATA = bytes(range(256)) * (PARTS * MOST_PARSED // 256)
@@ -24,10 +24,15 @@ class Transport:
     def is_closing(self) -> bool:
         return self.is_over
 
+    def abort(self) -> None:
+        self.is_over = True
+
     def pause_reading(self) -> None:
+        assert not self.is_over
         self.calls.append("pause")
 
     def resume_reading(self) -> None:
+        assert not self.is_over
         self.calls.append("resume")
 
 
@@ -37,12 +42,12 @@ class Connection:
     seen: numbers of connections, in the order in which their parts were parsed.
     """
 
-    def __init__(self, number: int, seen: list[int]) -> None:
+    def __init__(self, number: int, seen: list[int], line: Line | None = None) -> None:
         self.transport = Transport()
         self.flow = Flow(self.transport)  # type: ignore[arg-type]
         self.number, self.seen, self.got = number, seen, b""
-        loop = asyncio.get_running_loop()
-        self.parts = Parts(self.flow, self.transport, self.parse, loop)  # type: ignore[arg-type]
+        line = Line(asyncio.get_running_loop()) if line is None else line
+        self.parts = Parts(self.flow, self.transport, self.parse, line)  # type: ignore[arg-type]
 
     def parse(self, part: memoryview) -> None:
         assert len(part) <= MOST_PARSED
@@ -59,15 +64,70 @@ def _slow(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_connections_are_parsed_in_turns() -> None:
     async def work() -> None:
         seen: list[int] = []
-        connections = [Connection(number, seen) for number in range(3)]
+        line = Line(asyncio.get_running_loop())
+        connections = [Connection(number, seen, line) for number in range(3)]
         for connection in connections:
             connection.parts.add(DATA)
         while len(seen) < 3 * PARTS:
             await asyncio.sleep(0)
-        assert seen == [0, 1, 2] * PARTS
+        # The first one had a turn when it came; then each has one after the other.
+        assert seen[:7] == [0, 0, 1, 2, 0, 1, 2]
         for connection in connections:
             assert connection.got == DATA
             assert connection.transport.calls == ["pause", "resume"]
+
+    asyncio.run(work())
+
+
+def test_all_connections_together_have_a_bounded_time_in_each_round() -> None:
+    async def work() -> None:
+        seen: list[int] = []
+        line = Line(asyncio.get_running_loop())
+        for number in range(100):
+            Connection(number, seen, line).parts.add(DATA)
+        counts = []
+        while len(seen) < 100 * PARTS:
+            before = len(seen)
+            await asyncio.sleep(0)
+            counts.append(len(seen) - before)
+        # Each turn takes a little longer than it may, and is told by two looks at the clock.
+        assert max(counts) <= ROUND_S / TURN_S + 1
+        assert sorted(seen[1:101]) == sorted(range(100))
+
+    asyncio.run(work())
+
+
+def test_a_long_piece_is_followed_by_a_round_in_which_nothing_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def work() -> None:
+        monkeypatch.setattr(turns.time, "perf_counter", lambda: 0.0)
+        connection = Connection(0, [])
+        connection.parts.add(b"x" * 2**16)
+        assert (len(connection.got), connection.transport.calls) == (2**16, ["pause"])
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert connection.transport.calls == ["pause", "resume"]
+        connection.parts.add(b"x" * (2**16 - 1))
+        assert connection.transport.calls == ["pause", "resume"]
+
+    asyncio.run(work())
+
+
+def test_an_error_ends_the_connection_and_no_other() -> None:
+    async def work() -> None:
+        line, errors = Line(asyncio.get_running_loop()), []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: errors.append(context["exception"]))
+        bad, good = Connection(0, [], line), Connection(1, [], line)
+
+        def fail(part: memoryview) -> None:
+            raise KeyError("a bug")
+
+        bad.parts.add(DATA)
+        bad.parts._parse = fail
+        good.parts.add(DATA)
+        while len(good.seen) < PARTS:
+            await asyncio.sleep(0)
+        assert (bad.transport.is_over, good.transport.is_over) == (True, False)
+        assert [type(error) for error in errors] == [KeyError]
 
     asyncio.run(work())
 
@@ -97,6 +157,8 @@ def test_of_a_connection_that_closes_nothing_more_is_parsed() -> None:
         connection.transport.is_over = True
         for _ in range(2 * PARTS):
             await asyncio.sleep(0)
+        connection.flow.pause_reading()
+        connection.flow.resume_reading()
         assert (len(connection.seen), connection.transport.calls) == (1, ["pause"])
 
     asyncio.run(work())
