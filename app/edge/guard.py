@@ -15,7 +15,8 @@ from typing import Any, ClassVar
 
 import httptools
 from uvicorn import Config
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from app.edge.refusals import refusal
@@ -109,6 +110,8 @@ class GuardedProtocol(HttpToolsProtocol):
         self._taken = self._shared = 0
         self._arrival: Arrival | None = None
         self._departure = Departure()
+        #: The request that is answered now, or was last.
+        self._answered: RequestResponseCycle | None = None
         #: What waits to be parsed; made for the first long piece.
         self._parts: Parts | None = None
         #: A response that follows those under way, and is the last.
@@ -142,6 +145,11 @@ class GuardedProtocol(HttpToolsProtocol):
         """Forget it."""
         self._edge.remove(self)
         self._forget_client()
+        # uvicorn tells the last request only; the one that is answered now may be another.
+        for cycle in (self._answered, *(waiting for waiting, _ in self.pipeline)):
+            if cycle is not None and not cycle.response_complete:
+                cycle.disconnected = True
+                cycle.message_event.set()
         self._parts = None
         super().connection_lost(exc)
 
@@ -324,6 +332,10 @@ class GuardedProtocol(HttpToolsProtocol):
         if self._forwarded:
             self._edge.end_forwarded(self._forwarded)
             self._forwarded = ""
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._answered = cycle
+        super()._start_asgi_task(cycle, app)
 
     def on_response_complete(self) -> None:
         """Begin with the next request that waits; where there is none, become idle, without a timer of its own."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import resource
 import socket
@@ -13,8 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
+from uvicorn import Config
+from uvicorn.server import ServerState
 
-from app.edge.guard import MOST_PIPELINED
+from app.edge.guard import MOST_PIPELINED, guarded
 from app.edge_limits import RESERVED, EdgeLimits
 from tests.app.conftest import ROOT, environment, start_server, stop
 from tests.app.edge import GET, LARGE_BYTES, PAUSE_S, WELL, Edge, edge, problem_of, read_all, read_answer, until
@@ -337,6 +340,61 @@ def test_requests_that_wait_in_a_row_have_an_end(patient: Edge) -> None:
     # The first ones are answered while the others arrive.
     assert MOST_PIPELINED < answer.count(b"HTTP/1.1 200 OK\r\n") < 1000
     assert answer.endswith(b"\r\n\r\nok")
+
+
+def test_all_requests_of_a_client_that_goes_away_hear_of_it() -> None:
+    """Not the last one alone: nothing is written to a connection that is closed."""
+
+    class Transport(asyncio.Transport):
+        is_lost = False
+
+        def get_extra_info(self, name: str, default: Any = None) -> Any:
+            return ("127.0.0.1", 1) if name in ("peername", "sockname") else default
+
+        def is_closing(self) -> bool:
+            return self.is_lost
+
+        def pause_reading(self) -> None:
+            """There is nothing to read."""
+
+        def resume_reading(self) -> None:
+            """There is nothing to read."""
+
+        def write(self, data: Any) -> None:
+            assert not self.is_lost
+
+        def close(self) -> None:
+            self.is_lost = True
+
+        def get_write_buffer_size(self) -> int:
+            return 0
+
+    async def work() -> None:
+        gate, begun, errors = asyncio.Event(), [], []
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            begun.append(scope["path"])
+            await gate.wait()
+            try:
+                await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
+                await send({"type": "http.response.body", "body": b""})
+            except AssertionError as error:
+                errors.append(error)
+
+        config = Config(app, log_config=None, lifespan="off", proxy_headers=False, http=guarded(PATIENT))
+        config.load()
+        protocol, transport = guarded(PATIENT)(config, ServerState(), {}), Transport()
+        protocol.connection_made(transport)
+        protocol.data_received(b"".join(b"GET /%d HTTP/1.1\r\nHost: localhost\r\n\r\n" % k for k in range(3)))
+        await asyncio.sleep(0)
+        transport.is_lost = True
+        protocol.connection_lost(None)
+        gate.set()
+        for _ in range(9):
+            await asyncio.sleep(0)
+        assert (begun, errors) == (["/0"], [])
+
+    asyncio.run(work())
 
 
 def test_servers_in_one_process_have_limits_of_their_own() -> None:
