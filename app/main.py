@@ -218,17 +218,20 @@ def new_traces() -> "Traces | None":
     """Return what takes traces; None where the variables of OpenTelemetry do not say where they go.
 
     Raises:
-        SettingsError: they do, and OpenTelemetry is not installed.
+        SettingsError: they do, and OpenTelemetry is not installed or cannot use them.
     """
     asked = next((name for name in TRACES if os.environ.get(name)), "")
     if not asked or os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true":
         return None
     try:
         from app.http.traces import Traces
+
+        return Traces()
+    except ValueError as error:
+        raise SettingsError(f"the variables of OpenTelemetry cannot be used: {error}") from None
     except ImportError as error:
         install = "pip install opentelemetry-sdk opentelemetry-exporter-otlp-proto-http"
         raise SettingsError(f"{asked} asks for traces, which need OpenTelemetry ({error}): {install}") from None
-    return Traces()
 
 
 def create_app(

@@ -5,13 +5,15 @@ over. What the event loop answers itself is not traced: making its span would ta
 """
 
 import os
+import threading
 import time
 
-from opentelemetry import propagate, trace
+from opentelemetry import trace
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from starlette.types import Scope
 
 from app import __version__
@@ -19,9 +21,18 @@ from app.http.doorway import key_of
 from app.http.messages import Answer
 from app.logs import masked
 
+#: Headers that name the span of the client: others, such as baggage, are not read.
+_PARENT = (b"traceparent", b"tracestate")
+#: Time for spans that are not sent yet when the server stops.
+_LAST_S = 2.0
+
 
 class Traces:
-    """Traces that a thread sends to the collector that the environment names."""
+    """Traces that a thread sends to the collector that the environment names.
+
+    Raises:
+        ValueError: a variable cannot be used.
+    """
 
     def __init__(self) -> None:
         named = {} if os.environ.get("OTEL_SERVICE_NAME") else {"service.name": "pullback"}
@@ -29,6 +40,7 @@ class Traces:
         self._provider = TracerProvider(resource=about, shutdown_on_exit=False)
         self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
         self._tracer = self._provider.get_tracer("pullback", __version__)
+        self._propagator = TraceContextTextMapPropagator()
 
     def note(self, scope: Scope, route: str, answer: Answer, elapsed_s: float, request_id: str) -> None:
         """Make the spans of a request that is over.
@@ -41,10 +53,10 @@ class Traces:
             request_id: in its answer.
         """
         end, now = time.time_ns(), time.monotonic()
-        sent = {name.decode("latin-1"): value.decode("latin-1") for name, value in reversed(scope["headers"])}
+        parent = {name.decode(): value.decode("latin-1") for name, value in scope["headers"] if name in _PARENT}
         span = self._tracer.start_span(
             f"{scope['method']} {route}",
-            propagate.extract(sent),
+            self._propagator.extract(parent),
             trace.SpanKind.SERVER,
             _attributes(scope, route, answer, request_id),
             start_time=end - _ns(elapsed_s),
@@ -62,8 +74,10 @@ class Traces:
         span.end(end)
 
     def close(self) -> None:
-        """Send what waits."""
-        self._provider.shutdown()
+        """Send what waits, as far as the collector takes it soon."""
+        thread = threading.Thread(target=self._provider.shutdown, daemon=True)
+        thread.start()
+        thread.join(_LAST_S)
 
 
 def _ns(seconds: float) -> int:

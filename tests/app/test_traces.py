@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gzip
 import signal
+import socket
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -14,6 +15,7 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from app import main
+from app.http.messages import Answer
 from app.settings import SettingsError
 from tests.app.conftest import start_server
 
@@ -110,6 +112,28 @@ def test_traces_without_opentelemetry_are_a_sentence(name: str, monkeypatch: pyt
     monkeypatch.setitem(sys.modules, "app.http.traces", None)
     with pytest.raises(SettingsError, match=f"{name} asks .*pip install opentelemetry-sdk"):
         main.new_traces()
+
+
+def test_a_variable_that_cannot_be_used_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://here")
+    monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "-3")
+    with pytest.raises(SettingsError, match="variables of OpenTelemetry cannot be used"):
+        main.new_traces()
+
+
+def test_a_collector_that_is_silent_does_not_hold_up_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "1")
+        monkeypatch.setattr("app.http.traces._LAST_S", 0.05)
+        traces = main.new_traces()
+        assert traces is not None
+        scope = {"method": "POST", "raw_path": b"/v1/check", "headers": [(b"baggage", b"=;," * 100)]}
+        traces.note(scope, "/v1/check", Answer(200, [], b""), 0.1, "id")
+        traces.close()
+        # It is still being sent, by a thread that ends with the process.
+        connection, _ = silent.accept()
+        connection.close()
 
 
 def test_a_server_without_a_collector_that_listens_works_and_stops(
