@@ -7,24 +7,29 @@ are looked at by one timer for all connections, since one each would cost more t
 
 import asyncio
 import contextlib
-import socket
-import struct
 import sys
-from enum import Enum, auto
-from typing import Any, ClassVar
+from typing import Any
 
 import httptools
 from uvicorn import Config
 from uvicorn._types import ASGI3Application
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 from uvicorn.server import ServerState
 
+from app.edge.connection import (
+    HEADER,
+    LEAVING,
+    LINGER_BYTES,
+    LINGER_S,
+    REQUEST,
+    UNREAD,
+    WAITING,
+    Connection,
+)
 from app.edge.refusals import refusal
-from app.edge.state import Edge
 from app.edge.transfer import Arrival, Departure
-from app.edge.turns import MOST_PARSED, Flow, Parts
+from app.edge.turns import MOST_PARSED, Parts
 from app.edge_limits import EdgeLimits, address_key
-from app.settings import load_settings
 
 try:
     import fcntl
@@ -32,38 +37,12 @@ try:
 except ImportError:  # Windows
     termios = None  # type: ignore[assignment]
 
-#: Key of the `Edge` in the state of the application: `request.state.edge.counts`.
-STATE_KEY = "edge"
-#: Bytes and time that a refused client is listened to: closed while it still sends, it would lose the answer.
-LINGER_BYTES, LINGER_S = 16 * 2**20, 1.0
 #: Requests of one connection that may wait while the first is answered. Each takes kilobytes, and sending one 20 bytes.
 MOST_PIPELINED = 100
 #: With what a client of TLS begins.
 _TLS = b"\x16\x03"
 #: Of a Host header in a message.
 _LONGEST_NAME = 100
-#: A socket that is closed with this sends a reset and drops what waits; else the kernel goes on sending megabytes.
-_NO_LINGER = struct.pack("ii", 1, 0)
-
-
-class Phase(Enum):
-    """Of a connection."""
-
-    WAITING = auto()  #: for the first byte of a request
-    HEADER = auto()  #: some of it is there
-    REQUEST = auto()  #: a body arrives, or an answer is awaited
-    UNREAD = auto()  #: answered before the body was there; it may still come
-    LEAVING = auto()  #: refused; what comes is thrown away
-
-
-# Looked up for each request: a name of the module is faster than a member of an Enum.
-_WAITING, _HEADER, _REQUEST, _UNREAD, _LEAVING = (
-    Phase.WAITING,
-    Phase.HEADER,
-    Phase.REQUEST,
-    Phase.UNREAD,
-    Phase.LEAVING,
-)
 
 
 class _NoFields(list[tuple[bytes, bytes]]):
@@ -80,10 +59,8 @@ class _RefusedError(Exception):
     """Ends the parser's work on what was received; the connection has been told."""
 
 
-class GuardedProtocol(HttpToolsProtocol):
+class GuardedProtocol(Connection):
     """One connection. Limits are those of the settings, or of a class that `guarded` makes."""
-
-    limits: ClassVar[EdgeLimits | None] = None
 
     def __init__(
         self,
@@ -93,36 +70,23 @@ class GuardedProtocol(HttpToolsProtocol):
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
-        if STATE_KEY not in app_state:
-            limits = self.limits or load_settings().edge_limits()
-            app_state[STATE_KEY] = Edge(limits, config, self.loop)
-        self._edge: Edge = app_state[STATE_KEY]
-        # There are no WebSockets here, whatever libraries are installed.
-        self.ws_protocol_class = None
-        self.address: str | None = None
-        self._phase = _WAITING
         self._is_proxy = False
         #: The address that a request counts for which a proxy forwards.
         self._forwarded = ""
-        #: By the table's clock: when the phase began.
-        self._since = self._edge.clock
-        #: Of a header: bytes of all pieces that it began in or goes on in, and of the one piece that has others too.
-        self._taken = self._shared = 0
+        #: Of a header: bytes of the one piece that has others too.
+        self._shared = 0
         self._arrival: Arrival | None = None
         self._departure = Departure()
         #: The request that is answered now, or was last.
         self._answered: RequestResponseCycle | None = None
         #: What waits to be parsed; made for the first long piece.
         self._parts: Parts | None = None
-        #: A response that follows those under way, and is the last.
-        self._last_words: bytes | None = None
 
     # Begin and end
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take a connection in, or refuse it."""
         super().connection_made(transport)
-        self.flow: Flow = Flow(transport)
         edge, peer = self._edge, self.client
         is_local = False
         if peer is not None:
@@ -134,7 +98,7 @@ class GuardedProtocol(HttpToolsProtocol):
             edge.idle[self] = self._since = edge.clock
             return
         edge.counts.connections_refused += 1
-        self._phase = _LEAVING
+        self._phase = LEAVING
         transport.write(refusal("overloaded", reason, (), self.server_state.default_headers, is_head=False))
         if edge.may_linger(self):
             self._linger()
@@ -167,16 +131,16 @@ class GuardedProtocol(HttpToolsProtocol):
     def _receive(self, data: bytes | memoryview) -> None:
         """Parse a part of what arrived, and look at limits of size."""
         phase, before, cycle = self._phase, 0, self.cycle
-        if phase is _WAITING:
+        if phase is WAITING:
             self._edge.idle.pop(self, None)
-            self._phase, self._since = _HEADER, self._edge.clock
+            self._phase, self._since = HEADER, self._edge.clock
             self._taken, self._shared = len(data), 0
-        elif phase is _HEADER:
+        elif phase is HEADER:
             self._taken += len(data)
-        elif phase is _LEAVING:
+        elif phase is LEAVING:
             self._throw_away(len(data))
             return
-        elif phase is _UNREAD:
+        elif phase is UNREAD:
             self._taken += len(data)
         else:
             self._taken, before = len(data), len(cycle.body)
@@ -186,10 +150,10 @@ class GuardedProtocol(HttpToolsProtocol):
             self._begin_without_upgrade(data, upgrade.args[0])
             return
         except httptools.HttpParserError as error:
-            if self._phase is not _LEAVING:
+            if self._phase is not LEAVING:
                 self._refuse_bytes(data, error)
             return
-        if self._phase is _HEADER:
+        if self._phase is HEADER:
             if self._taken - self._shared > self._edge.limits.header_bytes:
                 self._refuse_header()
         elif self.cycle.more_body or self.scope is not self.cycle.scope:
@@ -240,10 +204,10 @@ class GuardedProtocol(HttpToolsProtocol):
         before: bytes of the body that were there already; None where it began in this piece, which has a header too.
         """
         if self.scope is not self.cycle.scope:
-            self._phase, self._since = _HEADER, self._edge.clock
+            self._phase, self._since = HEADER, self._edge.clock
             self._taken = self._shared = received
             return
-        if self._phase is _UNREAD:
+        if self._phase is UNREAD:
             if self._taken > LINGER_BYTES:
                 self._reset()
             return
@@ -275,7 +239,7 @@ class GuardedProtocol(HttpToolsProtocol):
         super().on_headers_complete()
         # Fields behind a chunked body are no part of the header, and may be many.
         self.headers = _NO_FIELDS
-        self._phase = _REQUEST
+        self._phase = REQUEST
         self._arrival = None
 
     def _check_header(self) -> None:
@@ -304,7 +268,7 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def _refuse_bytes(self, data: bytes | memoryview, error: httptools.HttpParserError) -> None:
         """Refuse what is no HTTP; behind the requests that are under way, whose answers come first."""
-        if self._phase is _UNREAD:
+        if self._phase is UNREAD:
             # This request was answered; what comes is the rest of its body.
             self._leave(b"")
         elif bytes(data[:2]) == _TLS:
@@ -350,84 +314,19 @@ class GuardedProtocol(HttpToolsProtocol):
             self._start_asgi_task(cycle, app)
         elif self._last_words is not None:
             self._say_last_words()
-        elif self._phase is _REQUEST:
+        elif self._phase is REQUEST:
             self._since = self._edge.clock
             if self.cycle.more_body:
-                self._phase, self._taken = _UNREAD, 0
+                self._phase, self._taken = UNREAD, 0
             else:
-                self._phase = _WAITING
+                self._phase = WAITING
                 self._edge.idle[self] = self._since
-
-    # Refusals
-
-    def _refuse(self, slug: str, detail: str) -> None:
-        """Answer the request that arrives with a problem, as the last of this connection."""
-        self._leave(self._answer(slug, detail))
-
-    def _answer(self, slug: str, detail: str) -> bytes:
-        # Nothing is known of a request that has not begun.
-        sent = (self.headers or ()) if self._phase is _HEADER else self.scope["headers"]
-        is_head = bool(sent) and self.parser.get_method() == b"HEAD"
-        return refusal(slug, detail, sent, self.server_state.default_headers, is_head)
-
-    def _leave(self, last_words: bytes) -> None:
-        """Send a last response once those under way are complete, and close."""
-        is_mine = self._phase is _REQUEST and self.scope is self.cycle.scope
-        is_behind = len(self.pipeline) > 0 or not (is_mine or not self.has_asked() or self.cycle.response_complete)
-        self._phase, self._since, self._taken = _LEAVING, self._edge.clock, 0
-        self._last_words = last_words
-        if is_behind:
-            if is_mine:
-                self.pipeline.popleft()
-            self.flow.pause_reading()
-            return
-        if is_mine:
-            # The application has the request already, and gets to know that its client is gone.
-            self.cycle.disconnected = True
-            self.cycle.message_event.set()
-            if self.cycle.response_started:
-                self._last_words = b""
-        self._say_last_words()
-
-    def _say_last_words(self) -> None:
-        words, self._last_words = self._last_words, None
-        self._since, self._taken = self._edge.clock, 0
-        if words:
-            self.transport.write(words)
-        self.flow.resume_reading()
-        self._linger()
-
-    def _linger(self) -> None:
-        """Say that no more will come, and wait until the client has read that."""
-        if self.transport.can_write_eof():
-            self.transport.write_eof()
-        else:
-            self.transport.close()
-
-    def _throw_away(self, received: int) -> None:
-        self._taken += received
-        if self._last_words is not None:
-            self.flow.pause_reading()
-        elif self._taken > LINGER_BYTES:
-            self._reset()
-
-    def _reset(self) -> None:
-        """Close at once, and let go of what waits to be sent, here and in the kernel."""
-        raw = self.transport.get_extra_info("socket")
-        if raw is not None and raw.family != getattr(socket, "AF_UNIX", None):
-            with contextlib.suppress(OSError):  # closed already
-                raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
-        self.transport.abort()
 
     # The table's view
 
-    def has_asked(self) -> bool:
-        """Return whether it ever sent a request."""
-        return self.cycle is not None
-
     def evict(self) -> None:
         """Close an idle connection to make room; what its client has not read is lost."""
-        self._phase = _LEAVING
+        self._phase = LEAVING
         if self.transport.get_write_buffer_size():
             self._reset()
         else:
@@ -448,18 +347,18 @@ class GuardedProtocol(HttpToolsProtocol):
             return
         limits, phase = self._edge.limits, self._phase
         age_s = clock - self._since - self._edge.period_s
-        if phase is _WAITING:
+        if phase is WAITING:
             self._sweep_idle(age_s)
-        elif phase is _HEADER:
+        elif phase is HEADER:
             if self.flow.read_paused:
                 self._since = clock
             elif age_s >= limits.header_s:
                 self._edge.counts.header_timeouts += 1
                 detail = f"the header was not complete after {limits.header_s:g} s (setting PULLBACK_HEADER_TIMEOUT_S)"
                 self._refuse("request-timeout", detail)
-        elif phase is _REQUEST:
+        elif phase is REQUEST:
             self._sweep_body(elapsed_s)
-        elif phase is _UNREAD:
+        elif phase is UNREAD:
             if age_s >= limits.header_s:
                 self.transport.close()
         elif self._last_words is None and age_s >= LINGER_S:
@@ -496,7 +395,7 @@ class GuardedProtocol(HttpToolsProtocol):
         if size:
             # The transport's buffer stands still until the kernel's, which may be larger, has room again.
             size += _queued(self.transport)
-        has_ended = self._phase is _WAITING or (self._phase is _LEAVING and self._last_words is None)
+        has_ended = self._phase is WAITING or (self._phase is LEAVING and self._last_words is None)
         if not size or not (self.flow.write_paused or has_ended or self.transport.is_closing()):
             self._departure.begin_anew()
             return False

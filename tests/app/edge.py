@@ -14,7 +14,8 @@ import orjson
 from uvicorn import Config, Server
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from app.edge.guard import STATE_KEY, guarded
+from app.edge.connection import STATE_KEY
+from app.edge.guard import guarded
 from app.edge_limits import EdgeCounts, EdgeLimits
 
 if TYPE_CHECKING:

@@ -15,6 +15,7 @@ from starlette.routing import Route
 
 from app.errors import RateLimitedError, UnauthorizedError
 from app.http.access_log import AccessLog, _as_json
+from app.http.doorway import client_of
 from app.http.messages import Answer, Call
 from app.http.spool import Spool
 from app.keys import rates
@@ -603,3 +604,12 @@ def test_keys_are_random_and_known_by_their_digests() -> None:
         assert sent_key(f"Bearer {key}".encode()) == key.encode()
         assert len(digest_of(key.encode())) == 64
         assert len(key.rpartition("_")[2]) * 4 >= 128
+
+
+@pytest.mark.parametrize(
+    ("address", "client"),
+    [("10.0.0.1", "10.0.0.1"), ("::ffff:10.0.0.1", "10.0.0.1"), ("2001:db8::1:2", "2001:db8::/64"), (None, "")],
+)
+def test_without_a_key_the_client_is_an_address_or_its_network(address: str | None, client: str) -> None:
+    """What an IPv6 client chooses freely makes no clients of its own: these share queues and memory."""
+    assert client_of({"client": (address, 1) if address else None}) == client
